@@ -1,0 +1,81 @@
+//! Every maximum of the program, in one place, each with its reason.
+//!
+//! What a stranger on the network can make us keep is bounded here; what is refused because of a
+//! bound is counted and published (`monitor.refused` and its neighbours).
+
+/// Targets one process probes. Three flows each; ten thousand is the scale we are built for.
+pub const TARGETS_MAX: usize = 16_384;
+
+/// Bytes of a probe at most: what the text wire's `size` may ask for.
+pub const MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// Payload of a UDP datagram over IPv4 (65,535 less the IPv4 and UDP headers).
+pub const UDP_PAYLOAD_V4_MAX: usize = 65_507;
+
+/// Payload of a UDP datagram over IPv6 (65,535 less the UDP header; no jumbograms).
+pub const UDP_PAYLOAD_V6_MAX: usize = 65_527;
+
+/// Bytes of a source name or a target label: DNS names end at 253.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Tags one target or one message may carry.
+pub const TAGS_MAX: usize = 64;
+
+/// Bytes of the whole tag list as it stands on the text wire.
+pub const TAGS_BYTES_MAX: usize = 4_096;
+
+/// Bytes of a text message before its padding: sequence, name, time, tags and separators.
+/// A stream keeps no more than this of an unfinished message.
+pub const HEADER_BYTES_MAX: usize = NAME_BYTES_MAX + TAGS_BYTES_MAX + 64;
+
+/// Probes of one flow that may be in flight, which bounds `timeout / interval`.
+pub const IN_FLIGHT_MAX: u32 = 65_536;
+
+/// Connect probes of one target in flight: each is a descriptor, also while the peer is silent.
+pub const CONNECTS_IN_FLIGHT_MAX: usize = 128;
+
+/// UDP senders a responder remembers (sequence window, tags); the idlest unproven one goes first.
+pub const SESSIONS_MAX: usize = 32_768;
+
+/// TCP connections a responder accepts at once: each is a descriptor.
+pub const ACCEPTED_MAX: usize = 16_384;
+
+/// Distinct (source, tags) pairs that strangers may make us publish under at one time.
+pub const REMOTE_LABELS_MAX: usize = 4_096;
+
+/// Replies waiting for the engine within one batch of events.
+pub const REPLIES_QUEUED_MAX: usize = 4_096;
+
+/// Bytes of those replies.
+pub const REPLY_BYTES_QUEUED_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of half-written replies, over all streams; a peer that never reads meets this.
+pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Receives taken in one turn of the loop before the due timers are looked at again.
+pub const RECEIVES_PER_TURN_MAX: usize = 256;
+
+/// Connections accepted in one turn, for the same reason.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+
+/// Readiness events taken from the kernel in one call.
+pub const EVENTS_PER_POLL_MAX: usize = 1_024;
+
+/// Addresses to listen on.
+pub const LISTEN_ADDRESSES_MAX: usize = 64;
+
+/// Addresses of one name that are looked at.
+pub const RESOLVED_ADDRESSES_MAX: usize = 16;
+
+/// Samples and windows between the poll thread and the flush thread; past it they are dropped and
+/// counted. At 200,000 samples a second this is a third of a second.
+pub const RING_RECORDS_MAX: usize = 65_536;
+
+/// Records a library user's channel holds before samples are dropped and counted.
+pub const CHANNEL_RECORDS_MAX: usize = 65_536;
+
+/// Values of one series kept as they are in a window before a histogram is taken for them.
+pub const WINDOW_VALUES_MAX: usize = 512;
+
+/// Commands (added and removed targets, resolved names) waiting for the poll thread.
+pub const COMMANDS_QUEUED_MAX: usize = 65_536;

@@ -1,0 +1,24 @@
+//! The pure core: every protocol rule, and no system call.
+//!
+//! A [`Prober`] takes events in (`handle_*`) and gives actions and results out (`poll_*`). It reads
+//! no clock, socket, file, thread or random source: time is an argument and seeds are configured.
+//! The same core is driven by the engines over real sockets and by the simulation in virtual time.
+//!
+//! Drain order, after any event: `poll_transmit` until it gives `None`, then `poll_output` until it
+//! gives `None`; then wait for the next event, at most until `poll_timeout`.
+
+pub mod prober;
+pub mod sample;
+pub mod target;
+pub mod time;
+pub mod transmit;
+pub mod wheel;
+pub mod wire;
+
+pub use prober::{Prober, ProberConfig};
+pub use sample::{
+    Counters, FlowKind, Labels, Metric, Origin, Outcome, Output, Sample, StampSource,
+};
+pub use target::{Host, TargetSpec};
+pub use time::{Mono, Now, Wall};
+pub use transmit::{CloseReason, ListenerId, SocketId, TargetId, Transmit};

@@ -1,0 +1,220 @@
+//! What leaves the core: samples, the labels they are published under, and the flows' counters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::proto::time::Wall;
+
+/// What made the two stamps of a delay; of two different ones the weaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StampSource {
+    /// This process, around the system call: the host's scheduling is part of the delay.
+    User,
+    /// The kernel, at the driver.
+    Kernel,
+    /// The network interface.
+    Hw,
+}
+
+impl StampSource {
+    /// The word that is published.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Kernel => "kernel",
+            Self::Hw => "hw",
+        }
+    }
+}
+
+/// The delays that are measured; the name is the metric's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// Round-trip time over the UDP flow (RFC 2681).
+    UdpRtt,
+    /// One-way delay of a UDP packet received (RFC 7679), signed.
+    UdpOwd,
+    /// Round-trip time over the persistent TCP flow.
+    TcpRtt,
+    /// One-way delay of a message received on the persistent TCP flow, signed.
+    TcpOwd,
+    /// Time to establish a TCP connection.
+    TcpLatency,
+}
+
+impl Metric {
+    /// Every delay, in the order of their discriminants.
+    pub const ALL: [Self; 5] = [
+        Self::UdpRtt,
+        Self::UdpOwd,
+        Self::TcpRtt,
+        Self::TcpOwd,
+        Self::TcpLatency,
+    ];
+
+    /// The metric's published name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UdpRtt => "udp.wan.rtt",
+            Self::UdpOwd => "udp.wan.owd",
+            Self::TcpRtt => "tcp.wan.rtt",
+            Self::TcpOwd => "tcp.wan.owd",
+            Self::TcpLatency => "tcp.wan.latency",
+        }
+    }
+}
+
+/// How a probe ended. Exactly one of these for every probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Its reply came within the timeout; the sample has a value.
+    Received,
+    /// No reply within the timeout (RFC 7680's threshold), or the connection ended first, or the
+    /// connect failed. The sample has no value.
+    Lost,
+}
+
+/// A number that a series' owner is known by, from [`Output::Opened`] to [`Output::Closed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(pub u32);
+
+/// One probe's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Whose it is; gives the tags.
+    pub origin: Origin,
+    /// Which delay.
+    pub metric: Metric,
+    /// How the probe ended.
+    pub outcome: Outcome,
+    /// The delay in nanoseconds, signed for one-way delays; 0 and meaningless unless received.
+    pub value_ns: i64,
+    /// Unix time of the receive (of giving up, for a loss).
+    pub at: Wall,
+    /// The probe's number on its flow.
+    pub seq: u64,
+    /// What made its stamps.
+    pub stamp: StampSource,
+}
+
+/// The tags of everything one origin publishes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels {
+    /// Who sent the packet.
+    pub source: Box<str>,
+    /// Who received it: a target's label or host, or this host's own name.
+    pub target: Box<str>,
+    /// The target's own tags, in its order.
+    pub tags: Box<[Box<str>]>,
+}
+
+impl Labels {
+    /// Labels from borrowed parts.
+    pub fn new<S: AsRef<str>>(source: &str, target: &str, tags: &[S]) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            tags: tags.iter().map(|tag| tag.as_ref().into()).collect(),
+        }
+    }
+
+    /// The tags as published: `source:<name>`, `target:<label>`, then the target's own.
+    pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
+        [
+            Tag {
+                key: Some("source"),
+                value: &self.source,
+            },
+            Tag {
+                key: Some("target"),
+                value: &self.target,
+            },
+        ]
+        .into_iter()
+        .chain(self.tags.iter().map(|tag| Tag {
+            key: None,
+            value: tag,
+        }))
+    }
+}
+
+/// One tag, written `key:value` when it has a key of ours and as it stands when it is the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag<'a> {
+    /// `source` or `target`, for the two that we make.
+    pub key: Option<&'static str>,
+    /// The rest, or the whole.
+    pub value: &'a str,
+}
+
+impl fmt::Display for Tag<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(out, "{key}:{}", self.value),
+            None => out.write_str(self.value),
+        }
+    }
+}
+
+/// Which prober or responder an origin belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowKind {
+    /// Probes over one UDP 5-tuple.
+    Udp,
+    /// Probes over one persistent TCP connection.
+    Tcp,
+    /// A series of throw-away TCP connections.
+    Connect,
+}
+
+/// What happened on one flow since it began. `sent == received + lost + in flight`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Probes handed to the kernel.
+    pub sent: u64,
+    /// Replies within the timeout.
+    pub received: u64,
+    /// Probes without a reply within the timeout (RFC 7680), or failed connects.
+    pub lost: u64,
+    /// Of the lost, those whose reply came after all.
+    pub late: u64,
+    /// Further replies to a probe already answered (RFC 5560's duplicates, at the sender).
+    pub duplicate: u64,
+    /// Replies received after the reply to a later probe (RFC 4737, section 3.3).
+    pub reordered: u64,
+    /// Replies that could not be read, or that answer no probe of ours.
+    pub corrupt: u64,
+    /// Slots that came due while there was no address, connection or room to send.
+    pub unsent: u64,
+}
+
+impl Counters {
+    /// Probes neither answered nor given up.
+    pub fn in_flight(&self) -> u64 {
+        self.sent - self.received - self.lost
+    }
+}
+
+/// What the core has to say, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Samples of this origin follow, under these labels.
+    Opened {
+        /// Its number until `Closed`.
+        origin: Origin,
+        /// Its tags.
+        labels: Arc<Labels>,
+    },
+    /// One probe's result.
+    Sample(Sample),
+    /// How long after its due time a probe was handed to the kernel, in nanoseconds.
+    Lateness(u64),
+    /// No more samples of this origin; its number may be used again after this. Flows of our own
+    /// leave their last counters.
+    Closed {
+        /// The number that ends here.
+        origin: Origin,
+        /// The flow and its totals, if the origin was a flow of ours and not a remote sender.
+        last: Option<(FlowKind, Counters)>,
+    },
+}

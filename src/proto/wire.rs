@@ -1,0 +1,3 @@
+//! The bytes on the network: codecs that borrow what they read and never panic on it.
+
+pub mod text;

@@ -79,3 +79,6 @@ pub const WINDOW_VALUES_MAX: usize = 512;
 
 /// Commands (added and removed targets, resolved names) waiting for the poll thread.
 pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+
+/// Threads that wait for the system's resolver, so that one name that hangs does not hold up all.
+pub const RESOLVER_THREADS: usize = 4;

@@ -1,18 +1,39 @@
 //! The whole core behind one surface: targets in, events in, transmissions and results out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::proto::sample::{Counters, FlowKind, Origin, Output};
-use crate::proto::target::TargetSpec;
+use slab::Slab;
+
+use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX};
+use crate::proto::backoff::Backoff;
+use crate::proto::connect::ConnectFlow;
+use crate::proto::flow::Flow;
+use crate::proto::responder::Responder;
+use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
+use crate::proto::shared::{FlowRef, Owner, Shared, Timer, small};
+use crate::proto::target::{Host, TargetSpec};
+use crate::proto::tcp::TcpFlow;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{CloseReason, ListenerId, SocketId, TargetId, Transmit};
+use crate::proto::udp::UdpFlow;
+use crate::proto::wheel::TimerKey;
+use crate::proto::wire::text;
+
+/// A name that failed to resolve, or whose target failed, is looked up again after this at first.
+const RESOLVE_AGAIN_NS: u64 = 1_000_000_000;
 
 /// What a prober needs to know of its host.
 #[derive(Clone, Debug)]
 pub struct ProberConfig {
     /// This host's name in tags and replies.
     pub name: Box<str>,
-    /// Seeds the identifiers that strangers must not guess, phases and backoff.
+    /// The port that this host answers UDP requests on, if it does. Requests that come from the
+    /// same port are another responder's replies, forged to start a loop, and go unanswered.
+    pub udp_port: Option<u16>,
+    /// Nanoseconds between two look-ups of a target's name.
+    pub resolve_interval_ns: u64,
+    /// Seeds the identifiers that strangers must not guess, and backoff.
     pub seed: u64,
 }
 
@@ -29,47 +50,212 @@ pub struct SelfCounters {
     pub duplicate: u64,
     /// Requests received after a later one.
     pub reordered: u64,
-    /// Senders or connections turned away because a table was full.
+    /// Senders, connections or samples turned away because a table was full, and connections
+    /// closed because they kept us waiting.
     pub refused: u64,
     /// Replies not sent because the peer does not read, or too many waited.
     pub replies_dropped: u64,
 }
 
-/// See the [module](crate::proto) for the order of calls.
+/// How a target's probes speak, the same on all its flows.
 #[derive(Debug)]
-pub struct Prober {}
+pub(crate) struct Voice {
+    pub(crate) name: Arc<str>,
+    /// As they stand on the text wire.
+    pub(crate) tags: Box<str>,
+    pub(crate) size: Option<usize>,
+}
 
-#[allow(unused_variables, reason = "skeleton")]
+#[derive(Debug)]
+struct Target {
+    id: TargetId,
+    host: Host,
+    voice: Voice,
+    address: Option<IpAddr>,
+    resolving: bool,
+    resolve_timer: Option<TimerKey>,
+    /// No look-up because of failures before this.
+    resolve_after: Mono,
+    backoff: Backoff,
+    udp: Option<UdpFlow>,
+    tcp: Option<TcpFlow>,
+    connect: Option<ConnectFlow>,
+}
+
+impl Target {
+    fn flow_mut(&mut self, kind: FlowKind) -> Option<&mut Flow> {
+        match kind {
+            FlowKind::Udp => self.udp.as_mut().map(|udp| &mut udp.flow),
+            FlowKind::Tcp => self.tcp.as_mut().map(|tcp| &mut tcp.flow),
+            FlowKind::Connect => self.connect.as_mut().map(|connect| &mut connect.flow),
+        }
+    }
+
+    fn flows(&self) -> impl Iterator<Item = (FlowKind, &Flow)> {
+        let udp = self.udp.as_ref().map(|udp| (FlowKind::Udp, &udp.flow));
+        let tcp = self.tcp.as_ref().map(|tcp| (FlowKind::Tcp, &tcp.flow));
+        let connect = self
+            .connect
+            .as_ref()
+            .map(|connect| (FlowKind::Connect, &connect.flow));
+        udp.into_iter().chain(tcp).chain(connect)
+    }
+}
+
+/// The pure core. See the [module](crate::proto) for the order of calls.
+#[derive(Debug)]
+pub struct Prober {
+    name: Arc<str>,
+    resolve_interval_ns: u64,
+    targets: Slab<Target>,
+    targets_begun: u64,
+    responder: Responder,
+    stopped: bool,
+    shared: Shared,
+}
+
 impl Prober {
     /// A prober without targets.
     pub fn new(config: ProberConfig) -> Self {
-        todo!()
+        let name: Arc<str> = config.name.into();
+        Self {
+            responder: Responder::new(name.clone(), config.udp_port),
+            name,
+            resolve_interval_ns: config.resolve_interval_ns,
+            targets: Slab::new(),
+            targets_begun: 0,
+            stopped: false,
+            shared: Shared::new(config.seed),
+        }
     }
 
-    /// Begin to probe a target. Gives `None` past [`TARGETS_MAX`](crate::limits::TARGETS_MAX).
+    /// Begin to probe a target. `None` past [`TARGETS_MAX`].
     pub fn add_target(&mut self, now: Now, spec: TargetSpec) -> Option<TargetId> {
-        todo!()
+        if self.targets.len() >= TARGETS_MAX {
+            return None;
+        }
+        self.targets_begun += 1;
+        let id = TargetId(self.targets_begun);
+        let slot = small(self.targets.vacant_key());
+        let target = self.new_target(now, slot, id, spec);
+        let literal = match target.host {
+            Host::Address(address) => Some(address),
+            Host::Name(_) => None,
+        };
+        self.targets.insert(target);
+        match literal {
+            Some(address) => self.move_target(now, slot, address),
+            None => self.resolve(slot),
+        }
+        Some(id)
+    }
+
+    fn new_target(&mut self, now: Now, slot: u32, id: TargetId, spec: TargetSpec) -> Target {
+        let labels = Arc::new(Labels::new(&self.name, &spec.label, &spec.tags));
+        let shared = &mut self.shared;
+        let mut begin = |kind, wanted: Option<u16>| {
+            let port = wanted?;
+            let this = FlowRef {
+                slot,
+                target: id,
+                kind,
+            };
+            let origin = shared.open_origin(labels.clone());
+            let published = spec.rtt || kind == FlowKind::Connect;
+            let times = (spec.interval_ns, spec.timeout_ns);
+            let first_due = now.mono.plus(shared.next_phase(spec.interval_ns));
+            let flow = Flow::new(shared, this, origin, published, times, first_due);
+            Some((this, flow, port))
+        };
+        let udp = begin(FlowKind::Udp, spec.udp_port);
+        let tcp = begin(FlowKind::Tcp, spec.tcp_port);
+        let connect = begin(FlowKind::Connect, spec.connect_port);
+        let limits = (spec.max_lost, spec.timeout_ns);
+        Target {
+            id,
+            host: spec.host,
+            voice: Voice {
+                name: self.name.clone(),
+                tags: text::encode_tags(&spec.tags).into(),
+                size: spec.size,
+            },
+            address: None,
+            resolving: false,
+            resolve_timer: None,
+            resolve_after: Mono::ZERO,
+            backoff: Backoff::new(RESOLVE_AGAIN_NS, self.resolve_interval_ns),
+            udp: udp.map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits)),
+            tcp: tcp.map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits)),
+            connect: connect
+                .map(|(this, flow, port)| ConnectFlow::new(this, flow, port, spec.max_lost)),
+        }
     }
 
     /// Stop probing a target; what is in flight is forgotten, neither received nor lost.
     /// False if there is no such target.
-    pub fn remove_target(&mut self, now: Now, target: TargetId) -> bool {
-        todo!()
+    pub fn remove_target(&mut self, target: TargetId) -> bool {
+        let found = self
+            .targets
+            .iter()
+            .find(|(_, candidate)| candidate.id == target);
+        let Some((slot, _)) = found else { return false };
+        let mut target = self.targets.remove(slot);
+        let shared = &mut self.shared;
+        for (kind, flow) in target.flows() {
+            shared.close_origin(flow.origin, Some((kind, flow.counters)));
+        }
+        if let Some(udp) = &mut target.udp {
+            udp.end(shared);
+        }
+        if let Some(tcp) = &mut target.tcp {
+            tcp.end(shared);
+        }
+        if let Some(connect) = &mut target.connect {
+            connect.end(shared);
+        }
+        if let Some(timer) = target.resolve_timer {
+            shared.wheel.cancel(timer);
+        }
+        true
     }
 
     /// Stop sending probes, for shutdown. Replies to what is in flight still count.
     pub fn stop_probing(&mut self) {
-        todo!()
+        self.stopped = true;
     }
 
     /// Time has come to `now`: run what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        todo!()
+        while let Some((_, timer)) = self.shared.wheel.pop(now.mono) {
+            match timer {
+                Timer::Due(flow) => self.handle_due(now, flow),
+                Timer::Expire(flow) => self.handle_expiry(now, flow),
+                Timer::Reopen(flow) => self.handle_reopen(now, flow),
+                Timer::Resolve(slot) => {
+                    if let Some(target) = self.targets.get_mut(slot as usize) {
+                        target.resolve_timer = None;
+                        self.resolve(slot);
+                    }
+                }
+                Timer::Session(slot) => {
+                    self.responder
+                        .handle_session_timer(now, slot, &mut self.shared);
+                }
+                Timer::Accepted(slot) => {
+                    self.responder
+                        .handle_accepted_timer(now, slot, &mut self.shared);
+                }
+            }
+        }
     }
 
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, now: Now, socket: SocketId, payload: &[u8]) {
-        todo!()
+        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
+            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
+        {
+            udp.handle_datagram(now, payload, &mut self.shared);
+        }
     }
 
     /// A datagram came in on a listener, at our address `local` if the system said.
@@ -81,69 +267,288 @@ impl Prober {
         local: Option<IpAddr>,
         payload: &[u8],
     ) {
-        todo!()
+        self.responder
+            .handle_request(now, listener, (from, local), payload, &mut self.shared);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.
-    pub fn handle_accept(&mut self, now: Now, from: SocketAddr) -> Option<SocketId> {
-        todo!()
+    pub fn handle_accept(&mut self, now: Now) -> Option<SocketId> {
+        self.responder.handle_accept(now, &mut self.shared)
     }
 
     /// A connection that was begun is there; `now` is when that was seen.
     pub fn handle_connected(&mut self, now: Now, socket: SocketId) {
-        todo!()
+        let shared = &mut self.shared;
+        match shared.owner(socket) {
+            Some(Owner::Tcp(slot)) => {
+                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
+                    tcp.handle_connected(shared);
+                }
+            }
+            Some(Owner::Connect(slot, number)) => {
+                if let Some(connect) = self.targets[slot as usize].connect.as_mut() {
+                    connect.handle_connected(now, number, shared);
+                }
+            }
+            Some(Owner::Udp(_) | Owner::Accepted(_)) | None => {}
+        }
     }
 
     /// Bytes came in on a stream, ours or accepted.
     pub fn handle_stream(&mut self, now: Now, socket: SocketId, bytes: &[u8]) {
-        todo!()
+        let shared = &mut self.shared;
+        match shared.owner(socket) {
+            Some(Owner::Tcp(slot)) => {
+                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
+                    tcp.handle_stream(now, bytes, shared);
+                }
+            }
+            Some(Owner::Accepted(slot)) => {
+                self.responder.handle_stream(now, slot, bytes, shared);
+            }
+            Some(Owner::Udp(_) | Owner::Connect(..)) | None => {}
+        }
     }
 
     /// A socket is gone, or never came to be; the engine has closed it.
     pub fn handle_closed(&mut self, now: Now, socket: SocketId, reason: CloseReason) {
-        todo!()
+        let shared = &mut self.shared;
+        let Some(owner) = shared.owner(socket) else {
+            return;
+        };
+        shared.forget_socket(socket);
+        let slot = match owner {
+            Owner::Accepted(slot) => return self.responder.handle_closed(slot, shared),
+            Owner::Udp(slot) | Owner::Tcp(slot) | Owner::Connect(slot, _) => slot,
+        };
+        let target = &mut self.targets[slot as usize];
+        match owner {
+            Owner::Udp(_) => {
+                if let Some(udp) = &mut target.udp {
+                    udp.handle_closed(now, shared);
+                }
+            }
+            Owner::Tcp(_) => {
+                if let Some(tcp) = &mut target.tcp {
+                    tcp.handle_closed(now, shared);
+                }
+            }
+            Owner::Connect(_, number) => {
+                if let Some(connect) = &mut target.connect {
+                    connect.handle_closed(now, number, reason, shared);
+                }
+            }
+            Owner::Accepted(_) => {}
+        }
+        self.look_again(now, slot);
     }
 
     /// A stream has bytes that the kernel does not take yet (`true`), or has them no longer.
     /// The core sends nothing on it meanwhile.
     pub fn handle_blocked(&mut self, socket: SocketId, blocked: bool) {
-        todo!()
+        match self.shared.owner(socket) {
+            Some(Owner::Tcp(slot)) => {
+                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
+                    tcp.handle_blocked(blocked);
+                }
+            }
+            Some(Owner::Accepted(slot)) => self.responder.handle_blocked(slot, blocked),
+            Some(Owner::Udp(_) | Owner::Connect(..)) | None => {}
+        }
     }
 
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
     /// that probe was never sent.
-    pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
-        todo!()
+    pub fn handle_unsent(&mut self, socket: SocketId) {
+        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
+            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
+        {
+            udp.flow.unsend_last();
+        }
+    }
+
+    /// The kernel did not take the reply that `poll_transmit` gave last.
+    pub fn handle_reply_unsent(&mut self) {
+        self.shared.counters.replies_dropped += 1;
     }
 
     /// A name was looked up. An empty list is a failure.
     pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[IpAddr]) {
-        todo!()
+        let found = self
+            .targets
+            .iter_mut()
+            .find(|(_, candidate)| candidate.id == target);
+        let Some((slot, target)) = found else { return };
+        target.resolving = false;
+        let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
+        let wait_ns = if addresses.is_empty() {
+            target.backoff.wait(&mut self.shared.rng)
+        } else {
+            target.backoff.reset();
+            self.resolve_interval_ns
+        };
+        if let Some(timer) = target.resolve_timer.take() {
+            self.shared.wheel.cancel(timer);
+        }
+        let slot = small(slot);
+        let again = now.mono.plus(wait_ns);
+        target.resolve_timer = Some(self.shared.wheel.insert(again, Timer::Resolve(slot)));
+        target.resolve_after = now.mono.plus(RESOLVE_AGAIN_NS);
+        // A name with several addresses keeps the one in use while it is among them.
+        let keeps = target
+            .address
+            .is_some_and(|address| addresses.contains(&address));
+        if let Some(first) = addresses.first().filter(|_| !keeps) {
+            self.move_target(now, slot, *first);
+        }
     }
 
     /// The next thing to do, with its payload in `buffer` (cleared first). `now` is read by the
     /// engine for this very transmission: it is the probe's first stamp.
     pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        todo!()
+        buffer.clear();
+        if let Some(reply) = self.shared.poll_reply(buffer) {
+            return Some(reply);
+        }
+        if let Some(action) = self.shared.actions.pop_front() {
+            return Some(action);
+        }
+        while let Some(due) = self.shared.due.pop_front() {
+            let found = self.targets.get_mut(due.slot as usize);
+            let Some(target) = found.filter(|target| target.id == due.target) else {
+                continue;
+            };
+            let Some(slot) = target.flow_mut(due.kind).and_then(Flow::take_slot) else {
+                continue;
+            };
+            let (voice, shared) = (&target.voice, &mut self.shared);
+            let transmit = match due.kind {
+                FlowKind::Udp => target
+                    .udp
+                    .as_mut()
+                    .and_then(|udp| udp.poll_transmit(now, slot, voice, shared, buffer)),
+                FlowKind::Tcp => target
+                    .tcp
+                    .as_mut()
+                    .and_then(|tcp| tcp.poll_transmit(now, slot, voice, shared, buffer)),
+                FlowKind::Connect => target
+                    .connect
+                    .as_mut()
+                    .and_then(|connect| connect.poll_transmit(now, slot, shared)),
+            };
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        None
     }
 
     /// When `handle_timeout` must be called next.
     pub fn poll_timeout(&mut self) -> Option<Mono> {
-        todo!()
+        self.shared.wheel.next_deadline()
     }
 
     /// The next result, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.shared.outputs.pop_front()
     }
 
     /// Every flow of ours, with its counters so far.
     pub fn flows(&self) -> impl Iterator<Item = (Origin, FlowKind, &Counters)> {
-        std::iter::empty()
+        self.targets.iter().flat_map(|(_, target)| {
+            target
+                .flows()
+                .map(|(kind, flow)| (flow.origin, kind, &flow.counters))
+        })
     }
 
     /// Counters that belong to no flow.
     pub fn self_counters(&self) -> &SelfCounters {
-        todo!()
+        &self.shared.counters
+    }
+
+    fn handle_due(&mut self, now: Now, flow: FlowRef) {
+        if self.stopped {
+            return;
+        }
+        let target = &mut self.targets[flow.slot as usize];
+        if let Some(found) = target.flow_mut(flow.kind) {
+            found.handle_due(now, &mut self.shared);
+        }
+    }
+
+    fn handle_expiry(&mut self, now: Now, flow: FlowRef) {
+        let (target, shared) = (&mut self.targets[flow.slot as usize], &mut self.shared);
+        let silent = match flow.kind {
+            FlowKind::Udp => target
+                .udp
+                .as_mut()
+                .is_some_and(|udp| udp.handle_expiry(now, shared)),
+            FlowKind::Tcp => target
+                .tcp
+                .as_mut()
+                .is_some_and(|tcp| tcp.handle_expiry(now, shared)),
+            FlowKind::Connect => target
+                .connect
+                .as_mut()
+                .is_some_and(|connect| connect.handle_expiry(now, shared)),
+        };
+        if silent {
+            self.look_again(now, flow.slot);
+        }
+    }
+
+    fn handle_reopen(&mut self, now: Now, flow: FlowRef) {
+        let (target, shared) = (&mut self.targets[flow.slot as usize], &mut self.shared);
+        match flow.kind {
+            FlowKind::Udp => {
+                if let Some(udp) = &mut target.udp {
+                    udp.handle_reopen(now, shared);
+                }
+            }
+            FlowKind::Tcp => {
+                if let Some(tcp) = &mut target.tcp {
+                    tcp.handle_reopen(now, shared);
+                }
+            }
+            FlowKind::Connect => {}
+        }
+    }
+
+    /// A flow of the target has failed: its name may point elsewhere by now.
+    fn look_again(&mut self, now: Now, slot: u32) {
+        if let Some(target) = self.targets.get(slot as usize)
+            && now.mono >= target.resolve_after
+        {
+            self.resolve(slot);
+        }
+    }
+
+    /// Asks for the target's addresses, unless it is a literal or the question is asked already.
+    fn resolve(&mut self, slot: u32) {
+        let target = &mut self.targets[slot as usize];
+        if let Host::Name(_) = target.host
+            && !target.resolving
+        {
+            target.resolving = true;
+            let (target, host) = (target.id, target.host.clone());
+            self.shared
+                .actions
+                .push_back(Transmit::Resolve { target, host });
+        }
+    }
+
+    fn move_target(&mut self, now: Now, slot: u32, address: IpAddr) {
+        let (target, shared) = (&mut self.targets[slot as usize], &mut self.shared);
+        target.address = Some(address);
+        if let Some(udp) = &mut target.udp {
+            udp.handle_address(now, address, shared);
+        }
+        if let Some(tcp) = &mut target.tcp {
+            tcp.handle_address(now, address, shared);
+        }
+        if let Some(connect) = &mut target.connect {
+            connect.handle_address(address);
+        }
     }
 }

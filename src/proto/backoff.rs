@@ -1,0 +1,33 @@
+//! How long to wait before trying the same thing again.
+
+use crate::proto::rng::Rng;
+
+/// Doubling waits with jitter, up to a maximum; success starts them over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    first_ns: u64,
+    most_ns: u64,
+    next_ns: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(first_ns: u64, most_ns: u64) -> Self {
+        let most_ns = most_ns.max(first_ns);
+        Self {
+            first_ns,
+            most_ns,
+            next_ns: first_ns,
+        }
+    }
+
+    /// Nanoseconds to wait this time.
+    pub(crate) fn wait(&mut self, rng: &mut Rng) -> u64 {
+        let wait = rng.jitter(self.next_ns);
+        self.next_ns = self.next_ns.saturating_mul(2).min(self.most_ns);
+        wait
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next_ns = self.first_ns;
+    }
+}

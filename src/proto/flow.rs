@@ -1,0 +1,341 @@
+//! What every kind of flow shares: an open-loop schedule, the window of its probes, its counters.
+
+use crate::proto::sample::{Counters, Origin, Outcome, Output, Sample, StampSource};
+use crate::proto::sample::{FlowKind, Metric};
+use crate::proto::shared::{FlowRef, Shared, Timer};
+use crate::proto::time::{Mono, Now};
+use crate::proto::wheel::TimerKey;
+
+/// Probes a window remembers at least, so that late and duplicate replies of slow flows are known.
+const WINDOW_PROBES_MIN: u64 = 16;
+
+/// What has become of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    InFlight,
+    Received,
+    Lost,
+    /// Lost, and its reply came after all.
+    Late,
+    /// The kernel did not take it; it was never on the wire.
+    Unsent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    sent: Mono,
+    state: State,
+}
+
+/// What a reply turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The first one in time; the round-trip time in nanoseconds.
+    Received(u64),
+    /// The first one, after the timeout.
+    Late,
+    /// One more.
+    Duplicate,
+    /// To no probe that is remembered.
+    Unknown,
+}
+
+/// The schedule, probes and counters of one flow. The kinds of flow add their socket to it.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    this: FlowRef,
+    pub(crate) origin: Origin,
+    metric: Metric,
+    /// Whether samples are published; counters always are.
+    published: bool,
+    interval_ns: u64,
+    timeout_ns: u64,
+    /// The slot whose timer is armed.
+    next_due: Mono,
+    /// The slot that waits in the transmit queue.
+    queued: Option<Mono>,
+    due_timer: Option<TimerKey>,
+    expiry_timer: Option<TimerKey>,
+    /// A ring, indexed by the probe's number modulo its length (a power of two).
+    probes: Box<[Probe]>,
+    /// The number of the next probe.
+    next: u64,
+    /// No probe before this one is in flight.
+    oldest: u64,
+    /// One more than the highest number answered: RFC 4737's NextExp, at the sender.
+    next_expected: u64,
+    pub(crate) consecutive_lost: u32,
+    pub(crate) counters: Counters,
+}
+
+impl Flow {
+    pub(crate) fn new(
+        shared: &mut Shared,
+        this: FlowRef,
+        origin: Origin,
+        published: bool,
+        (interval_ns, timeout_ns): (u64, u64),
+        first_due: Mono,
+    ) -> Self {
+        let in_flight_most = timeout_ns / interval_ns + 2;
+        let capacity = (2 * in_flight_most)
+            .max(WINDOW_PROBES_MIN)
+            .next_power_of_two();
+        let empty = Probe {
+            sent: Mono::ZERO,
+            state: State::Unsent,
+        };
+        let due_timer = Some(shared.wheel.insert(first_due, Timer::Due(this)));
+        Self {
+            this,
+            origin,
+            metric: match this.kind {
+                FlowKind::Udp => Metric::UdpRtt,
+                FlowKind::Tcp => Metric::TcpRtt,
+                FlowKind::Connect => Metric::TcpLatency,
+            },
+            published,
+            interval_ns,
+            timeout_ns,
+            next_due: first_due,
+            queued: None,
+            due_timer,
+            expiry_timer: None,
+            probes: vec![empty; usize::try_from(capacity).unwrap_or(usize::MAX)].into(),
+            next: 0,
+            oldest: 0,
+            next_expected: 0,
+            consecutive_lost: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The due timer fired. Queues the slot that is due now and arms the next; slots that have
+    /// gone by meanwhile are skipped and counted, never sent in a burst.
+    pub(crate) fn handle_due(&mut self, now: Now, shared: &mut Shared) {
+        let gone_by = now.mono.since(self.next_due) / self.interval_ns;
+        let slot = self.next_due.plus(gone_by * self.interval_ns);
+        shared.counters.slots_missed += gone_by;
+        if self.queued.replace(slot).is_some() {
+            // The engine has not come to the previous slot yet, and will not send two at once.
+            shared.counters.slots_missed += 1;
+        } else {
+            shared.due.push_back(self.this);
+        }
+        self.next_due = slot.plus(self.interval_ns);
+        self.due_timer = Some(shared.wheel.insert(self.next_due, Timer::Due(self.this)));
+    }
+
+    /// Takes the queued slot, for sending or for skipping.
+    pub(crate) fn take_slot(&mut self) -> Option<Mono> {
+        self.queued.take()
+    }
+
+    /// The slot cannot be used: no address, no connection, no room.
+    pub(crate) fn skip(&mut self) {
+        self.counters.unsent += 1;
+    }
+
+    /// Number of the probe that `send` would make.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
+    pub(crate) fn send(&mut self, now: Now, slot: Mono, shared: &mut Shared) -> u64 {
+        let number = self.next;
+        let index = self.index(number);
+        if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
+            // Cannot be: the ring is twice what fits into the timeout. Were it so, it is lost.
+            self.lose(now, number - self.probes.len() as u64, shared);
+        }
+        self.probes[index] = Probe {
+            sent: now.mono,
+            state: State::InFlight,
+        };
+        self.next += 1;
+        self.counters.sent += 1;
+        shared
+            .outputs
+            .push_back(Output::Lateness(now.mono.since(slot)));
+        if self.expiry_timer.is_none() {
+            let deadline = now.mono.plus(self.timeout_ns);
+            self.expiry_timer = Some(shared.wheel.insert(deadline, Timer::Expire(self.this)));
+        }
+        number
+    }
+
+    /// The kernel did not take the last probe.
+    pub(crate) fn unsend_last(&mut self) {
+        let Some(number) = self.next.checked_sub(1) else {
+            return;
+        };
+        self.unsend(number);
+    }
+
+    /// The kernel did not take this probe: it was never on the wire.
+    pub(crate) fn unsend(&mut self, number: u64) {
+        let index = self.index(number);
+        if self.remembers(number) && self.probes[index].state == State::InFlight {
+            self.probes[index].state = State::Unsent;
+            self.counters.sent -= 1;
+            self.counters.unsent += 1;
+        }
+    }
+
+    /// A reply to probe `number` came in at `now`.
+    pub(crate) fn handle_reply(&mut self, now: Now, number: u64, shared: &mut Shared) -> Reply {
+        let index = self.index(number);
+        if !self.remembers(number) || self.probes[index].state == State::Unsent {
+            self.counters.corrupt += 1;
+            return Reply::Unknown;
+        }
+        let took_ns = now.mono.since(self.probes[index].sent);
+        if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
+            // The same whether the timer or the reply is looked at first.
+            self.lose(now, number, shared);
+        }
+        let reply = match self.probes[index].state {
+            State::InFlight => {
+                self.probes[index].state = State::Received;
+                self.counters.received += 1;
+                self.publish(now, number, Outcome::Received, took_ns, shared);
+                Reply::Received(took_ns)
+            }
+            State::Lost => {
+                self.probes[index].state = State::Late;
+                self.counters.late += 1;
+                Reply::Late
+            }
+            State::Received | State::Late | State::Unsent => {
+                self.counters.duplicate += 1;
+                return Reply::Duplicate;
+            }
+        };
+        self.consecutive_lost = 0;
+        if number < self.next_expected {
+            self.counters.reordered += 1;
+        } else {
+            self.next_expected = number + 1;
+        }
+        reply
+    }
+
+    /// The probe failed, for good: its connect was refused.
+    pub(crate) fn handle_failure(&mut self, now: Now, number: u64, shared: &mut Shared) {
+        if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
+            self.lose(now, number, shared);
+        }
+    }
+
+    /// The expiry timer fired: what has been in flight for the timeout is lost. Calls `lost` with
+    /// each number, then arms the timer for the oldest probe left.
+    pub(crate) fn handle_expiry(
+        &mut self,
+        now: Now,
+        shared: &mut Shared,
+        mut lost: impl FnMut(u64, &mut Shared),
+    ) {
+        self.expiry_timer = None;
+        while self.oldest < self.next {
+            let probe = self.probes[self.index(self.oldest)];
+            if probe.state == State::InFlight {
+                if now.mono.since(probe.sent) < self.timeout_ns {
+                    let deadline = probe.sent.plus(self.timeout_ns);
+                    self.expiry_timer =
+                        Some(shared.wheel.insert(deadline, Timer::Expire(self.this)));
+                    break;
+                }
+                self.lose(now, self.oldest, shared);
+                lost(self.oldest, shared);
+            }
+            self.oldest += 1;
+        }
+    }
+
+    /// Nothing in flight can be answered any more: its connection or socket is gone.
+    pub(crate) fn lose_all(&mut self, now: Now, shared: &mut Shared) {
+        while self.oldest < self.next {
+            if self.probes[self.index(self.oldest)].state == State::InFlight {
+                self.lose(now, self.oldest, shared);
+            }
+            self.oldest += 1;
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.counters.in_flight()
+    }
+
+    /// The number below `next` that has these low 32 bits, as an identifier carries them.
+    pub(crate) fn widen(&self, low: u32) -> Option<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is what is compared"
+        )]
+        let behind = (self.next as u32).wrapping_sub(low);
+        // Zero behind would be the probe that has not left yet.
+        if behind == 0 {
+            None
+        } else {
+            self.next.checked_sub(u64::from(behind))
+        }
+    }
+
+    /// The latest number whose distance from `first` is `residue` modulo `modulus`, provided that
+    /// no two probes in flight share a residue.
+    pub(crate) fn by_residue(&self, first: u64, modulus: u64, residue: u64) -> Option<u64> {
+        let last = self.next.checked_sub(1)?;
+        let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
+        let number = last.checked_sub(back).filter(|number| *number >= first)?;
+        let mut oldest = self.oldest;
+        while oldest < self.next && self.probes[self.index(oldest)].state != State::InFlight {
+            oldest += 1;
+        }
+        (self.next - oldest <= modulus).then_some(number)
+    }
+
+    /// Takes the flow's timers off the wheel; it ends here.
+    pub(crate) fn cancel_timers(&mut self, shared: &mut Shared) {
+        for timer in [self.due_timer.take(), self.expiry_timer.take()]
+            .into_iter()
+            .flatten()
+        {
+            shared.wheel.cancel(timer);
+        }
+    }
+
+    fn lose(&mut self, now: Now, number: u64, shared: &mut Shared) {
+        let index = self.index(number);
+        self.probes[index].state = State::Lost;
+        self.counters.lost += 1;
+        self.consecutive_lost = self.consecutive_lost.saturating_add(1);
+        self.publish(now, number, Outcome::Lost, 0, shared);
+    }
+
+    fn publish(&self, now: Now, number: u64, outcome: Outcome, ns: u64, shared: &mut Shared) {
+        if self.published {
+            shared.outputs.push_back(Output::Sample(Sample {
+                origin: self.origin,
+                metric: self.metric,
+                outcome,
+                value_ns: i64::try_from(ns).unwrap_or(i64::MAX),
+                at: now.wall,
+                seq: number,
+                stamp: StampSource::User,
+            }));
+        }
+    }
+
+    fn remembers(&self, number: u64) -> bool {
+        number < self.next && self.next - number <= self.probes.len() as u64
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "masked to the ring's length, a usize"
+    )]
+    fn index(&self, number: u64) -> usize {
+        number as usize & (self.probes.len() - 1)
+    }
+}

@@ -1,0 +1,178 @@
+//! What the parts of one prober share: the wheel, the queues toward engine and recorder, the table
+//! of sockets, and the numbers of origins.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::limits::{REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
+use crate::proto::prober::SelfCounters;
+use crate::proto::rng::Rng;
+use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
+use crate::proto::time::Mono;
+use crate::proto::transmit::{SocketId, TargetId, Transmit};
+use crate::proto::wheel::Wheel;
+
+/// One flow of one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowRef {
+    /// Place in the table of targets.
+    pub(crate) slot: u32,
+    /// Tells the target from a later one at the same place.
+    pub(crate) target: TargetId,
+    pub(crate) kind: FlowKind,
+}
+
+/// What a timer is for. Whoever ends takes its timers off the wheel, so none is ever stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The next slot of a flow.
+    Due(FlowRef),
+    /// The oldest probe in flight has had its time.
+    Expire(FlowRef),
+    /// Open the flow's socket anew, or give up the attempt under way.
+    Reopen(FlowRef),
+    /// Resolve the target's name again.
+    Resolve(u32),
+    /// Look whether a UDP sender is still there.
+    Session(u32),
+    /// Look whether an accepted connection is still good for anything.
+    Accepted(u32),
+}
+
+/// Who a socket belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Udp(u32),
+    Tcp(u32),
+    /// The connect probe of this number.
+    Connect(u32, u64),
+    Accepted(u32),
+}
+
+/// Where a reply goes.
+#[derive(Clone, Debug)]
+pub(crate) struct QueuedReply {
+    pub(crate) transmit: Transmit,
+    bytes: Range<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) wheel: Wheel<Timer>,
+    /// Sockets to open and close, names to resolve; before any payload.
+    pub(crate) actions: VecDeque<Transmit>,
+    /// Flows with a slot to send.
+    pub(crate) due: VecDeque<FlowRef>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: SelfCounters,
+    pub(crate) rng: Rng,
+    replies: VecDeque<QueuedReply>,
+    reply_bytes: Vec<u8>,
+    sockets: Slab<(u32, Owner)>,
+    generation: u32,
+    origins: Slab<()>,
+    /// Flows begun so far, by interval, for their phases.
+    phases: BTreeMap<u64, u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            wheel: Wheel::new(Mono::ZERO),
+            actions: VecDeque::new(),
+            due: VecDeque::new(),
+            outputs: VecDeque::new(),
+            counters: SelfCounters::default(),
+            rng: Rng::new(seed),
+            replies: VecDeque::new(),
+            reply_bytes: Vec::new(),
+            sockets: Slab::new(),
+            generation: 0,
+            origins: Slab::new(),
+            phases: BTreeMap::new(),
+        }
+    }
+
+    /// A name for a new socket.
+    pub(crate) fn open_socket(&mut self, owner: Owner) -> SocketId {
+        self.generation = self.generation.wrapping_add(1);
+        SocketId {
+            index: small(self.sockets.insert((self.generation, owner))),
+            generation: self.generation,
+        }
+    }
+
+    /// Whose socket this is, if it is still anyone's.
+    pub(crate) fn owner(&self, socket: SocketId) -> Option<Owner> {
+        let (generation, owner) = self.sockets.get(socket.index as usize)?;
+        (*generation == socket.generation).then_some(*owner)
+    }
+
+    /// The engine has closed the socket.
+    pub(crate) fn forget_socket(&mut self, socket: SocketId) {
+        if self.owner(socket).is_some() {
+            self.sockets.remove(socket.index as usize);
+        }
+    }
+
+    /// Has the engine close the socket. The actions are a queue, so its index may be used again.
+    pub(crate) fn close_socket(&mut self, socket: SocketId) {
+        self.forget_socket(socket);
+        self.actions.push_back(Transmit::Close { socket });
+    }
+
+    /// A number for what is published under `labels` from here on.
+    pub(crate) fn open_origin(&mut self, labels: Arc<Labels>) -> Origin {
+        let origin = Origin(small(self.origins.insert(())));
+        self.outputs.push_back(Output::Opened { origin, labels });
+        origin
+    }
+
+    /// Nothing more is published of this origin.
+    pub(crate) fn close_origin(&mut self, origin: Origin, last: Option<(FlowKind, Counters)>) {
+        self.origins.remove(origin.0 as usize);
+        self.outputs.push_back(Output::Closed { origin, last });
+    }
+
+    /// How far into its interval a new flow begins. Multiples of the golden ratio keep any number
+    /// of flows spread evenly, without moving those that are there.
+    pub(crate) fn next_phase(&mut self, interval_ns: u64) -> u64 {
+        let count = self.phases.entry(interval_ns).or_insert(0);
+        let fraction = count.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        *count += 1;
+        ((u128::from(fraction) * u128::from(interval_ns)) >> 64) as u64
+    }
+
+    /// Room for one more reply to be built in, or `None` if too much waits already.
+    pub(crate) fn reply_buffer(&mut self) -> Option<&mut Vec<u8>> {
+        let full = self.replies.len() >= REPLIES_QUEUED_MAX
+            || self.reply_bytes.len() >= REPLY_BYTES_QUEUED_MAX;
+        (!full).then_some(&mut self.reply_bytes)
+    }
+
+    /// Queues what was appended to the reply buffer since it was `start` bytes long.
+    pub(crate) fn queue_reply(&mut self, start: usize, transmit: Transmit) {
+        let bytes = start..self.reply_bytes.len();
+        if !bytes.is_empty() {
+            self.replies.push_back(QueuedReply { transmit, bytes });
+        }
+    }
+
+    /// The oldest reply, its payload copied into `buffer`.
+    pub(crate) fn poll_reply(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let QueuedReply { transmit, bytes } = self.replies.pop_front()?;
+        buffer.extend_from_slice(&self.reply_bytes[bytes]);
+        if self.replies.is_empty() {
+            self.reply_bytes.clear();
+        }
+        Some(transmit)
+    }
+}
+
+/// A slab key as the 32 bits that the bounds in `limits` keep it within.
+pub(crate) fn small(key: usize) -> u32 {
+    u32::try_from(key).expect("tables are bounded far below 2^32 entries")
+}

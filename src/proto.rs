@@ -7,15 +7,24 @@
 //! Drain order, after any event: `poll_transmit` until it gives `None`, then `poll_output` until it
 //! gives `None`; then wait for the next event, at most until `poll_timeout`.
 
+mod backoff;
+mod connect;
+mod flow;
 pub mod prober;
+mod responder;
+mod rng;
 pub mod sample;
+mod session;
+mod shared;
 pub mod target;
+mod tcp;
 pub mod time;
 pub mod transmit;
+mod udp;
 pub mod wheel;
 pub mod wire;
 
-pub use prober::{Prober, ProberConfig};
+pub use prober::{Prober, ProberConfig, SelfCounters};
 pub use sample::{
     Counters, FlowKind, Labels, Metric, Origin, Outcome, Output, Sample, StampSource,
 };

@@ -1,0 +1,43 @@
+//! System calls behind safe functions: socket options, control messages, timers, the process.
+//!
+//! What cannot be had on this system or without a right is an error that says so; nothing here
+//! waits, logs or reads a clock.
+
+pub(crate) mod process;
+pub(crate) mod tcp;
+pub(crate) mod timer;
+pub(crate) mod udp;
+
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::proto::CloseReason;
+
+/// What a failed socket call means to a flow.
+pub(crate) fn close_reason(error: &io::Error) -> CloseReason {
+    let Some(code) = error.raw_os_error() else { return CloseReason::Failed };
+    match Errno::from_raw(code) {
+        Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => {
+            CloseReason::Reset
+        }
+        Errno::EMFILE
+        | Errno::ENFILE
+        | Errno::ENOBUFS
+        | Errno::ENOMEM
+        | Errno::EADDRNOTAVAIL
+        | Errno::EAGAIN => CloseReason::Exhausted,
+        Errno::ENETUNREACH
+        | Errno::EHOSTUNREACH
+        | Errno::ENETDOWN
+        | Errno::EACCES
+        | Errno::EPERM
+        | Errno::EAFNOSUPPORT => CloseReason::Unreachable,
+        _ => CloseReason::Failed,
+    }
+}
+
+/// Whether the host has run out of something that it may have again later.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    close_reason(error) == CloseReason::Exhausted && error.kind() != io::ErrorKind::WouldBlock
+}

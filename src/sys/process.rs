@@ -1,0 +1,38 @@
+//! This process: its processor time, memory and descriptors.
+
+use std::fs;
+use std::io;
+
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Nanoseconds of processor time used so far, in user space and kernel, by all threads.
+pub(crate) fn cpu_ns() -> u64 {
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
+        [usage.user_time(), usage.system_time()]
+            .into_iter()
+            .map(|time| {
+                let us = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+                u64::try_from(us).unwrap_or(0).saturating_mul(1_000)
+            })
+            .sum()
+    })
+}
+
+/// Bytes of memory resident now; `None` where the system does not say.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok()??;
+    pages.checked_mul(u64::try_from(page).ok()?)
+}
+
+/// Raises the limit of open descriptors as far as it may be without a privilege. Gives the limit
+/// in force afterwards.
+pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}

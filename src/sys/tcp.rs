@@ -1,0 +1,55 @@
+//! TCP sockets: listeners, lasting connections, and probes that leave no trace.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections waiting to be accepted; the system caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+
+/// A listener whose port can be taken again at once after a restart.
+pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Begins a lasting connection. True if it is established already, as on loopback.
+pub(crate) fn connect(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let socket = new_socket(remote)?;
+    // A probe waits for nothing: least of all for the acknowledgement of the one before.
+    socket.set_tcp_nodelay(true)?;
+    begin(socket, remote)
+}
+
+/// Begins a connection that is only timed. Closing it resets it, at whatever point it is, so that
+/// it takes no place among the connections in `TIME_WAIT`.
+pub(crate) fn connect_probe(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let socket = new_socket(remote)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    begin(socket, remote)
+}
+
+fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(family_of), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn begin(socket: Socket, remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let established = match socket.connect(&remote.into()) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => false,
+        Err(error) => return Err(error),
+    };
+    Ok((TcpStream::from_std(socket.into()), established))
+}

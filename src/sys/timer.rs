@@ -1,0 +1,32 @@
+//! The timer that wakes the loop. Epoll's own timeout is whole milliseconds, rounded up.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+/// A one-shot timer with nanosecond resolution, to be watched edge-triggered.
+#[derive(Debug)]
+pub(crate) struct WakeTimer(TimerFd);
+
+impl WakeTimer {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
+    }
+
+    /// Fires `ns` nanoseconds from now, once, instead of whenever it was armed for. Each firing is
+    /// a new edge, so nothing has to be read from it.
+    pub(crate) fn arm(&self, ns: u64) -> io::Result<()> {
+        // Zero would disarm it.
+        let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));
+        self.0.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
+        Ok(())
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}

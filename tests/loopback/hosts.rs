@@ -1,0 +1,162 @@
+//! Hosts of the suite: a prober on an engine, turned by hand.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use latency_monitor::clock::Clock;
+use latency_monitor::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
+use latency_monitor::proto::{
+    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Sample,
+    TargetId, TargetSpec,
+};
+
+/// A test that has not ended by then never will.
+const GIVE_UP_NS: u64 = 60_000_000_000;
+
+/// How long one turn may wait for events while the test waits for something else.
+const TURN_NS: u64 = 1_000_000;
+
+pub(crate) type Make<'a, E> = &'a dyn Fn(&EngineConfig) -> Result<E, EngineError>;
+
+/// The suite uses addresses only.
+struct NoResolver;
+
+impl Resolve for NoResolver {
+    fn resolve(&mut self, _: TargetId, host: &Host) {
+        panic!("the suite has no names, yet {host} is to be resolved");
+    }
+}
+
+pub(crate) struct TestHost<E> {
+    pub(crate) engine: E,
+    pub(crate) prober: Prober,
+    pub(crate) samples: Vec<Sample>,
+    /// How late each probe was, in nanoseconds.
+    pub(crate) lateness: Vec<u64>,
+    labels: BTreeMap<Origin, String>,
+}
+
+impl<E: Engine> TestHost<E> {
+    pub(crate) fn new(make: Make<'_, E>, name: &str, config: &EngineConfig) -> Self {
+        let engine = make(config).expect("the listeners can be opened");
+        let prober = Prober::new(ProberConfig {
+            name: name.into(),
+            udp_port: engine.listening().udp.first().map(SocketAddr::port),
+            resolve_interval_ns: 60_000_000_000,
+            seed: 7,
+        });
+        Self {
+            engine,
+            prober,
+            samples: Vec::new(),
+            lateness: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn listening(&self) -> &Listening {
+        self.engine.listening()
+    }
+
+    pub(crate) fn turn(&mut self, clock: &Clock) {
+        let now = clock.now();
+        self.prober.handle_timeout(now);
+        self.engine
+            .transmit(clock, &mut self.prober, &mut NoResolver);
+        let turn_end = now.mono.plus(TURN_NS);
+        let deadline = self
+            .prober
+            .poll_timeout()
+            .map_or(turn_end, |due| due.min(turn_end));
+        self.engine
+            .wait(clock, &mut self.prober, &mut NoResolver, Some(deadline))
+            .expect("the engine waits");
+        self.engine
+            .transmit(clock, &mut self.prober, &mut NoResolver);
+        while let Some(output) = self.prober.poll_output() {
+            match output {
+                Output::Opened { origin, labels } => {
+                    let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
+                    self.labels.insert(origin, tags.join(" "));
+                }
+                Output::Sample(sample) => self.samples.push(sample),
+                Output::Lateness(ns) => self.lateness.push(ns),
+                Output::Closed { .. } => {}
+            }
+        }
+    }
+
+    /// Samples received so far of one metric.
+    pub(crate) fn received(&self, metric: Metric) -> impl Iterator<Item = &Sample> {
+        self.samples
+            .iter()
+            .filter(move |sample| sample.metric == metric && sample.outcome == Outcome::Received)
+    }
+
+    pub(crate) fn tags(&self, sample: &Sample) -> &str {
+        &self.labels[&sample.origin]
+    }
+
+    /// The counters of the only flow of this kind.
+    pub(crate) fn counters(&self, kind: FlowKind) -> Counters {
+        let mut flows = self.prober.flows().filter(|(_, of, _)| *of == kind);
+        let (_, _, counters) = flows.next().expect("there is such a flow");
+        *counters
+    }
+}
+
+/// Turns both hosts until `done`.
+pub(crate) fn run_until<E: Engine>(
+    clock: &Clock,
+    hosts: &mut [&mut TestHost<E>],
+    what: &str,
+    mut done: impl FnMut(&[&mut TestHost<E>]) -> bool,
+) {
+    let give_up = clock.mono().plus(GIVE_UP_NS);
+    while !done(hosts) {
+        assert!(clock.mono() < give_up, "waited in vain until {what}");
+        for host in &mut *hosts {
+            host.turn(clock);
+        }
+    }
+}
+
+pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
+    EngineConfig {
+        addresses: vec![address],
+        tcp_port: Some(0),
+        udp_port: Some(0),
+        spin_ns: 0,
+    }
+}
+
+pub(crate) fn loopback() -> EngineConfig {
+    listen_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// A host that only probes.
+pub(crate) fn silent() -> EngineConfig {
+    EngineConfig {
+        addresses: Vec::new(),
+        tcp_port: None,
+        udp_port: None,
+        spin_ns: 0,
+    }
+}
+
+/// Every kind of probe, each millisecond, to a host that listens on these ports.
+pub(crate) fn target(host: IpAddr, tcp: Option<u16>, udp: Option<u16>) -> TargetSpec {
+    TargetSpec {
+        host: Host::Address(host),
+        label: "peer".into(),
+        tags: Box::new(["isp:local".into(), "it's \"q\"".into()]),
+        udp_port: udp,
+        tcp_port: tcp,
+        connect_port: tcp,
+        interval_ns: 1_000_000,
+        timeout_ns: 1_000_000_000,
+        size: None,
+        max_lost: 10,
+        rtt: true,
+    }
+}

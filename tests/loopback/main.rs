@@ -1,0 +1,42 @@
+//! The black-box suite that every engine must pass: real sockets over loopback.
+//!
+//! Nothing here waits for time to pass. A test turns the loops of its hosts until what it waits
+//! for has happened; the limit is only there to end a test that would otherwise never end.
+
+mod hosts;
+mod suite;
+
+/// Runs the whole suite on one engine.
+macro_rules! engine_suite {
+    ($engine:ident, $make:expr, [$($test:ident),* $(,)?]) => {
+        mod $engine {
+            $(
+                #[test]
+                fn $test() {
+                    super::suite::$test(&$make);
+                }
+            )*
+        }
+    };
+}
+
+engine_suite!(
+    mio,
+    |config: &latency_monitor::engine::EngineConfig| {
+        latency_monitor::engine::mio::MioEngine::new(config)
+    },
+    [
+        measures_over_udp_and_tcp,
+        measures_over_ipv6,
+        times_connects_without_leaving_time_wait,
+        answers_from_the_address_that_was_probed,
+        takes_the_largest_probes,
+        keeps_many_probes_in_flight,
+        comes_back_when_the_peer_restarts,
+        survives_a_refused_port,
+        closes_a_stream_that_cannot_be_read,
+        does_not_wait_for_a_peer_that_never_reads,
+        says_which_port_is_taken,
+        wakes_between_two_milliseconds,
+    ]
+);

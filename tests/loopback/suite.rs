@@ -1,0 +1,360 @@
+//! The tests, each for any engine.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+
+use latency_monitor::clock::Clock;
+use latency_monitor::engine::{Engine, EngineConfig, EngineError};
+use latency_monitor::proto::{FlowKind, Metric, TargetSpec};
+
+use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A host that probes `listener` with `target` as it is for its ports.
+fn prober_of<E: Engine>(
+    make: Make<'_, E>,
+    clock: &Clock,
+    listener: &TestHost<E>,
+    adjust: impl FnOnce(&mut TargetSpec),
+) -> TestHost<E> {
+    let listening = listener.listening();
+    let mut spec = target(
+        listening.udp[0].ip(),
+        Some(listening.tcp[0].port()),
+        Some(listening.udp[0].port()),
+    );
+    adjust(&mut spec);
+    let mut prober = TestHost::new(make, "a", &silent());
+    prober
+        .prober
+        .add_target(clock.now(), spec)
+        .expect("there is room for a target");
+    prober
+}
+
+fn measures<E: Engine>(make: Make<'_, E>, address: IpAddr) {
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &listen_on(address));
+    let mut prober = prober_of(make, &clock, &listener, |_| ());
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "all five metrics are there",
+        |hosts| {
+            [Metric::UdpRtt, Metric::TcpRtt, Metric::TcpLatency]
+                .iter()
+                .all(|metric| hosts[0].received(*metric).count() >= 200)
+                && [Metric::UdpOwd, Metric::TcpOwd]
+                    .iter()
+                    .all(|metric| hosts[1].received(*metric).count() >= 200)
+        },
+    );
+    for sample in prober.samples.iter().chain(&listener.samples) {
+        assert!(
+            sample.value_ns > 0,
+            "one clock on both ends, so all delays are positive"
+        );
+    }
+    for metric in [Metric::UdpOwd, Metric::TcpOwd] {
+        let tags = "source:a target:b isp:local it's \"q\"";
+        assert!(
+            listener
+                .received(metric)
+                .all(|sample| listener.tags(sample) == tags)
+        );
+        let numbers: Vec<u64> = listener.received(metric).map(|sample| sample.seq).collect();
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] < pair[1]),
+            "{numbers:?}"
+        );
+    }
+    for metric in [Metric::UdpRtt, Metric::TcpRtt, Metric::TcpLatency] {
+        let tags = "source:a target:peer isp:local it's \"q\"";
+        assert!(
+            prober
+                .received(metric)
+                .all(|sample| prober.tags(sample) == tags)
+        );
+    }
+}
+
+pub(crate) fn measures_over_udp_and_tcp<E: Engine>(make: Make<'_, E>) {
+    measures(make, LOCALHOST);
+}
+
+pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
+    let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    if UdpSocket::bind((address, 0)).is_err() {
+        return; // This machine has no IPv6, not even on loopback.
+    }
+    measures(make, address);
+}
+
+pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let port = listener.listening().tcp[0].port();
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        spec.udp_port = None;
+        spec.tcp_port = None;
+    });
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "connects are timed",
+        |hosts| hosts[0].received(Metric::TcpLatency).count() >= 300,
+    );
+    // In /proc/net/tcp the fourth field is the state, 06 for TIME_WAIT.
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux lists its connections");
+    let suffix = format!(":{port:04X}");
+    let left: Vec<&str> = table
+        .lines()
+        .filter(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            (fields[1].ends_with(&suffix) || fields[2].ends_with(&suffix)) && fields[3] == "06"
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+pub(crate) fn answers_from_the_address_that_was_probed<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    // All of 127.0.0.0/8 is ours, so a wildcard is a host with many addresses; left to itself the
+    // system would answer from 127.0.0.1, and a connected socket would not hear it.
+    let mut listener = TestHost::new(make, "b", &listen_on(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        spec.host = latency_monitor::proto::Host::Address(Ipv4Addr::new(127, 0, 0, 99).into());
+        spec.connect_port = None;
+    });
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "replies are heard",
+        |hosts| {
+            hosts[0].received(Metric::UdpRtt).count() >= 20
+                && hosts[0].received(Metric::TcpRtt).count() >= 20
+        },
+    );
+}
+
+pub(crate) fn takes_the_largest_probes<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        spec.size = Some(65_535);
+        spec.interval_ns = 5_000_000;
+        spec.connect_port = None;
+    });
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "large probes come back",
+        |hosts| {
+            hosts[0].received(Metric::UdpRtt).count() >= 50
+                && hosts[0].received(Metric::TcpRtt).count() >= 50
+                && hosts[1].received(Metric::TcpOwd).count() >= 50
+        },
+    );
+    assert_eq!(prober.counters(FlowKind::Tcp).corrupt, 0);
+    assert_eq!(listener.prober.self_counters().corrupt, 0);
+}
+
+pub(crate) fn keeps_many_probes_in_flight<E: Engine>(make: Make<'_, E>) {
+    // The peer is turned only after 150 probes have left: more than the sequence has numbers.
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        spec.connect_port = None;
+        spec.tcp_port = None;
+        spec.timeout_ns = 50_000_000_000;
+    });
+    run_until(
+        &clock,
+        &mut [&mut prober],
+        "150 probes are in flight",
+        |hosts| hosts[0].counters(FlowKind::Udp).in_flight() >= 150,
+    );
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "150 replies are there",
+        |hosts| hosts[0].counters(FlowKind::Udp).received >= 150,
+    );
+    let counters = prober.counters(FlowKind::Udp);
+    assert_eq!(
+        (counters.duplicate, counters.corrupt, counters.lost),
+        (0, 0, 0)
+    );
+    let numbers: Vec<u64> = prober
+        .received(Metric::UdpRtt)
+        .map(|sample| sample.seq)
+        .collect();
+    assert_eq!(numbers[..150], (0..150).collect::<Vec<u64>>()[..]);
+}
+
+pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let same_ports = EngineConfig {
+        addresses: vec![LOCALHOST],
+        tcp_port: Some(listener.listening().tcp[0].port()),
+        udp_port: Some(listener.listening().udp[0].port()),
+        spin_ns: 0,
+    };
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        spec.timeout_ns = 200_000_000
+    });
+    let metrics = [Metric::UdpRtt, Metric::TcpRtt, Metric::TcpLatency];
+    for _ in 0..5 {
+        let heard = metrics.map(|metric| prober.received(metric).count());
+        run_until(
+            &clock,
+            &mut [&mut prober, &mut listener],
+            "all flows go on",
+            |hosts| {
+                metrics
+                    .iter()
+                    .zip(heard)
+                    .all(|(metric, before)| hosts[0].received(*metric).count() > before + 10)
+            },
+        );
+        drop(listener);
+        let lost = prober.counters(FlowKind::Udp).lost;
+        run_until(
+            &clock,
+            &mut [&mut prober],
+            "the silence is noticed",
+            |hosts| hosts[0].counters(FlowKind::Udp).lost > lost + 10,
+        );
+        listener = TestHost::new(make, "b", &same_ports);
+    }
+}
+
+pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    // A port that was free a moment ago.
+    let free = TcpListener::bind((LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+    let port = free.expect("loopback has a free port").port();
+    let mut prober = TestHost::new(make, "a", &silent());
+    let mut spec = target(LOCALHOST, Some(port), Some(port));
+    spec.timeout_ns = 20_000_000;
+    prober
+        .prober
+        .add_target(clock.now(), spec)
+        .expect("there is room for a target");
+    run_until(
+        &clock,
+        &mut [&mut prober],
+        "connects are refused",
+        |hosts| {
+            hosts[0].counters(FlowKind::Connect).lost >= 50
+                && hosts[0].counters(FlowKind::Udp).lost >= 50
+                && hosts[0].counters(FlowKind::Tcp).unsent >= 50
+        },
+    );
+    assert_eq!(
+        prober
+            .samples
+            .iter()
+            .filter(|sample| sample.value_ns != 0)
+            .count(),
+        0
+    );
+    assert_eq!(prober.counters(FlowKind::Tcp).sent, 0);
+}
+
+pub(crate) fn closes_a_stream_that_cannot_be_read<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let mut stranger = TcpStream::connect(listener.listening().tcp[0]).expect("it listens");
+    stranger
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .expect("loopback takes it");
+    run_until(
+        &clock,
+        &mut [&mut listener],
+        "the stranger is refused",
+        |hosts| hosts[0].prober.self_counters().corrupt == 1,
+    );
+    let end = stranger.read(&mut [0; 16]);
+    assert!(
+        matches!(end, Ok(0) | Err(_)),
+        "the connection is closed, yet: {end:?}"
+    );
+}
+
+pub(crate) fn does_not_wait_for_a_peer_that_never_reads<E: Engine>(make: Make<'_, E>) {
+    // The Python program does not read replies under --no-rtt.
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &loopback());
+    let mut deaf = TcpStream::connect(listener.listening().tcp[0]).expect("it listens");
+    deaf.set_nonblocking(true)
+        .expect("a socket can be non-blocking");
+    let header = "|deaf|1768219134587069267|[]|";
+    let mut seq = 0;
+    let mut pending: Vec<u8> = Vec::new();
+    run_until(
+        &clock,
+        &mut [&mut listener],
+        "replies are dropped",
+        |hosts| {
+            if pending.is_empty() {
+                pending = format!("{seq}{header}").into_bytes();
+                pending.resize(60_000, b'0');
+                seq = (seq + 1) % 101;
+            }
+            if let Ok(count) = deaf.write(&pending) {
+                pending.drain(..count);
+            }
+            hosts[0].prober.self_counters().replies_dropped >= 50
+        },
+    );
+    assert!(
+        listener.received(Metric::TcpOwd).count() >= 50,
+        "requests are measured all the same"
+    );
+}
+
+pub(crate) fn says_which_port_is_taken<E: Engine>(make: Make<'_, E>) {
+    let taken = UdpSocket::bind((LOCALHOST, 0)).expect("loopback has a free port");
+    let address = taken.local_addr().expect("a bound socket has an address");
+    let config = EngineConfig {
+        udp_port: Some(address.port()),
+        tcp_port: None,
+        ..loopback()
+    };
+    let error = make(&config).err().expect("the port is taken");
+    assert!(matches!(
+        &error,
+        EngineError::Listen { protocol: "UDP", address: at, .. } if *at == address
+    ));
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {
+    // A loop that can only sleep whole milliseconds misses three slots of four here, so it never
+    // sends two in a row. Eight in a row are no matter of speed: a busy machine comes by them too.
+    let clock = Clock::new();
+    let mut prober = TestHost::new(make, "a", &silent());
+    let mut spec = target(LOCALHOST, None, Some(9));
+    spec.interval_ns = 250_000;
+    prober
+        .prober
+        .add_target(clock.now(), spec)
+        .expect("there is room for a target");
+    let (mut missed, mut sent_then) = (0, 0);
+    run_until(
+        &clock,
+        &mut [&mut prober],
+        "eight slots in a row are met",
+        |hosts| {
+            let now_missed = hosts[0].prober.self_counters().slots_missed;
+            let sent = hosts[0].lateness.len();
+            if now_missed != missed {
+                (missed, sent_then) = (now_missed, sent);
+            }
+            sent >= sent_then + 8
+        },
+    );
+}

@@ -5,3 +5,5 @@
 
 pub mod limits;
 pub mod proto;
+pub mod publish;
+pub mod record;

@@ -74,8 +74,31 @@ pub const RING_RECORDS_MAX: usize = 65_536;
 /// Records a library user's channel holds before samples are dropped and counted.
 pub const CHANNEL_RECORDS_MAX: usize = 65_536;
 
-/// Values of one series kept as they are in a window before a histogram is taken for them.
-pub const WINDOW_VALUES_MAX: usize = 512;
+/// Values of one series kept as they are in a window before a histogram takes the next ones. At 8
+/// bytes each they stay far below the 110 KiB of a histogram, so a series that takes one has enough
+/// values to pay for it: 36 bytes for each at worst (63 with both signs). At 512 it would be 230.
+pub const WINDOW_VALUES_MAX: usize = 4_096;
+
+/// Numbers that series' owners are known by: flows, and remote senders. They index a table, so a
+/// wild one must not make it grow.
+pub const ORIGINS_MAX: u32 = 262_144;
+
+/// Room kept in a ring for windows and counts, so that a flood of samples cannot keep them out. It
+/// takes what one set of labels publishes at once.
+pub const RING_RECORDS_RESERVED: usize = 32;
+
+/// Windows and counts handed over in one turn when an interval ends, per backend: a few
+/// microseconds, after which the probes that are due go first.
+pub const PUBLISHED_PER_TURN_MAX: usize = 256;
+
+/// Emptied windows that may wait to be used again, per backend; the flush thread frees the rest.
+pub const WINDOWS_RETURNED_MAX: usize = 65_536;
+
+/// Emptied windows taken back at once when the poll thread wants memory.
+pub const POOL_RETURNS_PER_TAKE_MAX: usize = 16;
+
+/// Unused windows, chunks and histograms released in one turn.
+pub const POOL_RELEASES_PER_TURN_MAX: usize = 16;
 
 /// Commands (added and removed targets, resolved names) waiting for the poll thread.
 pub const COMMANDS_QUEUED_MAX: usize = 65_536;

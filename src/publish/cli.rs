@@ -1,0 +1,144 @@
+//! The `cli` backend: one JSON line per record on standard output.
+
+use std::io::{self, Write};
+
+use crate::publish::json::Encoder;
+use crate::publish::{Backend, PublishError};
+use crate::record::Record;
+
+/// Bytes gathered before they are written, at the end of a line: log lines go to the same terminal
+/// and must not land inside one of ours.
+const GATHERED_BYTES: usize = 64 * 1024;
+
+/// Writes JSON lines.
+#[derive(Debug)]
+pub struct Cli<W> {
+    writer: W,
+    encoder: Encoder,
+    lines: Vec<u8>,
+    gathered: u64,
+}
+
+impl Cli<io::Stdout> {
+    /// Lines on standard output.
+    pub fn stdout() -> Self {
+        Self::new(io::stdout())
+    }
+}
+
+impl<W: Write> Cli<W> {
+    /// Lines to any writer. It needs no buffer of its own: it gets many whole lines at once.
+    pub fn new(writer: W) -> Self {
+        Self {
+            writer,
+            encoder: Encoder::new(),
+            lines: Vec::with_capacity(2 * GATHERED_BYTES),
+            gathered: 0,
+        }
+    }
+
+    fn write(&mut self) -> Result<(), PublishError> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let result = self
+            .writer
+            .write_all(&self.lines)
+            .and_then(|()| self.writer.flush());
+        self.lines.clear();
+        let lost = std::mem::take(&mut self.gathered);
+        result.map_err(|source| match source.kind() {
+            io::ErrorKind::BrokenPipe => PublishError::Closed { backend: "cli" },
+            _ => PublishError::Write {
+                backend: "cli",
+                lost,
+                source,
+            },
+        })
+    }
+}
+
+impl<W: Write + Send> Backend for Cli<W> {
+    fn name(&self) -> &'static str {
+        "cli"
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        self.encoder.encode(record, &mut self.lines);
+        self.lines.push(b'\n');
+        self.gathered += 1;
+        if self.lines.len() < GATHERED_BYTES {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        self.write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::testing::gauge;
+
+    #[derive(Default)]
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_whole_lines_and_many_at_once() {
+        let mut cli = Cli::new(Pieces::default());
+        for value in 0..2_000 {
+            cli.publish(&gauge(value)).unwrap();
+        }
+        cli.flush().unwrap();
+        cli.flush().unwrap();
+        let pieces = cli.writer.0;
+        assert!((2..10).contains(&pieces.len()), "{}", pieces.len());
+        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
+        let lines = String::from_utf8(pieces.concat()).unwrap();
+        assert_eq!(lines.lines().count(), 2_000);
+        assert_eq!(lines.lines().nth(7), Some(gauge(7).to_json().as_str()));
+    }
+
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let mut cli = Cli::new(Broken(io::ErrorKind::BrokenPipe));
+        cli.publish(&gauge(1)).unwrap();
+        let error = cli.flush().unwrap_err();
+        assert!(matches!(error, PublishError::Closed { backend: "cli" }));
+    }
+
+    #[test]
+    fn says_how_many_lines_a_failed_write_has_lost() {
+        let mut cli = Cli::new(Broken(io::ErrorKind::StorageFull));
+        cli.publish(&gauge(1)).unwrap();
+        cli.publish(&gauge(2)).unwrap();
+        assert_eq!(cli.flush().unwrap_err().lost(), 2);
+        assert!(cli.flush().is_ok(), "what is lost is not lost twice");
+    }
+}

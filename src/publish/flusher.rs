@@ -1,0 +1,149 @@
+//! The flush thread: takes records from a ring and hands them to one backend.
+//!
+//! It looks for records every [`PAUSE`] instead of being woken, for a wake-up is a system call that
+//! the poll thread would make for each sample.
+
+use std::io;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crate::limits::RING_RECORDS_MAX;
+use crate::publish::{Backend, PublishError};
+use crate::record::Feed;
+
+/// How long it rests once the ring is empty.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Turns without a failure, ten seconds of them, after which the next failure is news.
+const QUIET_TURNS: u32 = 400;
+
+/// A running flush thread. Dropping it lets the thread run on, until the recorder is gone too.
+#[derive(Debug)]
+pub struct Flusher {
+    thread: Thread,
+    stop: Arc<OnceLock<Duration>>,
+    ended: Receiver<()>,
+}
+
+impl Flusher {
+    /// Start a thread that feeds `backend`. If the backend's reader goes away, the thread ends and
+    /// calls `on_closed` first.
+    pub fn spawn(
+        feed: Feed,
+        backend: Box<dyn Backend>,
+        on_closed: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(OnceLock::new());
+        let (sender, ended) = sync_channel(1);
+        let asked = Arc::clone(&stop);
+        let handle = thread::Builder::new()
+            .name(format!("pub-{}", backend.name()))
+            .spawn(move || {
+                let mut pump = Pump::new(feed, backend);
+                if pump.run(&asked).is_err() {
+                    on_closed();
+                }
+                // The receiver may have given up waiting.
+                let _ = sender.send(());
+            })?;
+        Ok(Self {
+            thread: handle.thread().clone(),
+            stop,
+            ended,
+        })
+    }
+
+    /// Ask it to publish what is in the ring and to end, with `timeout` for what takes long. Call
+    /// it after the recorder's last interval is in the ring.
+    pub fn stop(&self, timeout: Duration) {
+        // A second stop changes nothing: the first one's time is running.
+        let _ = self.stop.set(timeout);
+        self.thread.unpark();
+    }
+
+    /// Wait for its end, at most this long. False if it still runs then; it is left to itself.
+    pub fn join(self, timeout: Duration) -> bool {
+        use std::sync::mpsc::RecvTimeoutError;
+        match self.ended.recv_timeout(timeout) {
+            // Disconnected without a word: the backend panicked, which has been reported.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+        }
+    }
+}
+
+/// The reader of the backend has gone.
+#[derive(Debug)]
+struct Closed;
+
+/// A feed and the backend behind it.
+struct Pump {
+    feed: Feed,
+    backend: Box<dyn Backend>,
+    /// Turns without a failure, at most [`QUIET_TURNS`].
+    quiet_turns: u32,
+}
+
+impl Pump {
+    fn new(feed: Feed, backend: Box<dyn Backend>) -> Self {
+        Self {
+            feed,
+            backend,
+            quiet_turns: QUIET_TURNS,
+        }
+    }
+
+    fn run(&mut self, stop: &OnceLock<Duration>) -> Result<(), Closed> {
+        loop {
+            // Asked before the ring is looked at, so that what was pushed before is published.
+            let timeout = match stop.get() {
+                Some(&timeout) => Some(timeout),
+                // The recorder is gone without a word: nobody waits for more than this.
+                None => self.feed.is_ended().then_some(PAUSE),
+            };
+            let is_empty = self.turn()?;
+            match timeout {
+                Some(timeout) if is_empty => {
+                    let result = self.backend.finish(timeout);
+                    return self.judge(result);
+                }
+                None if is_empty => thread::park_timeout(PAUSE),
+                _ => {}
+            }
+        }
+    }
+
+    /// Publish what is in the ring, at most a ring's worth. True if that emptied it.
+    fn turn(&mut self) -> Result<bool, Closed> {
+        self.quiet_turns = QUIET_TURNS.min(self.quiet_turns + 1);
+        for _ in 0..RING_RECORDS_MAX {
+            let Some(record) = self.feed.poll() else {
+                let result = self.backend.flush();
+                return self.judge(result).map(|()| true);
+            };
+            let result = self.backend.publish(&record);
+            self.feed.recycle(record);
+            self.judge(result)?;
+        }
+        let result = self.backend.flush();
+        self.judge(result).map(|()| false)
+    }
+
+    /// Count what is lost, and report the first failure after quiet times.
+    fn judge(&mut self, result: Result<(), PublishError>) -> Result<(), Closed> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(PublishError::Closed { .. }) => Err(Closed),
+            Err(error) => {
+                self.feed.count_dropped(error.lost());
+                if self.quiet_turns == QUIET_TURNS {
+                    tracing::warn!(backend = self.backend.name(), "{error}");
+                }
+                self.quiet_turns = 0;
+                Ok(())
+            }
+        }
+    }
+}

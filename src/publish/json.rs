@@ -1,0 +1,259 @@
+//! Records as JSON, the way the Python program wrote them: one object, `", "` and `": "` between
+//! its parts, new keys after the old ones.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
+use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
+
+use crate::record::{Distribution, Record, Window};
+
+/// `json.dumps` puts a space after each comma and colon.
+#[derive(Debug)]
+struct Spaced;
+
+impl Spaced {
+    fn separate<W: ?Sized + Write>(out: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+}
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        Self::separate(out, first)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        Self::separate(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// The tags of a record as a list of strings.
+struct Tags<'a>(&'a Record);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.tags().map(Displayed))
+    }
+}
+
+/// Written by its `Display`, without a string in between.
+struct Displayed<T>(T);
+
+impl<T: fmt::Display> Serialize for Displayed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[derive(Serialize)]
+struct SampleJson<'a> {
+    metric: &'static str,
+    points: [(i64, i64); 1],
+    tags: Tags<'a>,
+    stamp: &'static str,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct NumberJson<'a, T> {
+    metric: &'static str,
+    points: [(i64, T); 1],
+    tags: Tags<'a>,
+}
+
+#[derive(Serialize)]
+struct WindowJson<'a> {
+    metric: &'static str,
+    tags: Tags<'a>,
+    start: i64,
+    end: i64,
+    count: u64,
+    min: i64,
+    mean: i64,
+    max: i64,
+    stddev: u64,
+    p50: i64,
+    p90: i64,
+    p99: i64,
+    #[serde(rename = "p99.9")]
+    p99_9: i64,
+    #[serde(rename = "p99.99")]
+    p99_99: i64,
+    stamp: &'static str,
+    hdr: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    hdr_negative: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    out_of_range: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What windows need to be written, kept from one to the next.
+struct Hdr {
+    distribution: Distribution,
+    serializer: V2DeflateSerializer,
+    bytes: Vec<u8>,
+    positive: String,
+    negative: String,
+}
+
+impl Hdr {
+    fn new() -> Self {
+        Self {
+            distribution: Distribution::new(),
+            serializer: V2DeflateSerializer::new(),
+            bytes: Vec::new(),
+            positive: String::new(),
+            negative: String::new(),
+        }
+    }
+
+    fn load(&mut self, window: &Window) {
+        let Self {
+            distribution,
+            serializer,
+            bytes,
+            positive,
+            negative,
+        } = self;
+        distribution.load(window);
+        let mut write = |histogram: &Histogram<u32>, text: &mut String| {
+            bytes.clear();
+            serializer
+                .serialize(histogram, &mut *bytes)
+                .expect("counts of 32 bits have a code, and memory takes every write");
+            STANDARD.encode_string(&*bytes, text);
+        };
+        positive.clear();
+        write(distribution.positive(), positive);
+        negative.clear();
+        if let Some(histogram) = distribution.negative() {
+            write(histogram, negative);
+        }
+    }
+}
+
+/// Writes records as JSON; the memory it works in is kept from record to record.
+#[derive(Default)]
+pub struct Encoder {
+    hdr: Option<Box<Hdr>>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// An encoder; the quarter of a mebibyte that windows take comes with the first of them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Append a record to `out`, as one line of UTF-8 without its end.
+    pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
+        let tags = Tags(record);
+        match record {
+            Record::Sample {
+                series,
+                at,
+                value_ns,
+                seq,
+                stamp,
+            } => write(
+                out,
+                &SampleJson {
+                    metric: series.metric,
+                    points: [(at.as_unix_nanos(), *value_ns)],
+                    tags,
+                    stamp: stamp.as_str(),
+                    seq: *seq,
+                },
+            ),
+            Record::Window(window) => self.encode_window(window, tags, out),
+            Record::Count {
+                name, at, value, ..
+            } => write(
+                out,
+                &NumberJson {
+                    metric: name,
+                    points: [(at.as_unix_nanos(), *value)],
+                    tags,
+                },
+            ),
+            Record::Gauge {
+                name, at, value, ..
+            } => write(
+                out,
+                &NumberJson {
+                    metric: name,
+                    points: [(at.as_unix_nanos(), *value)],
+                    tags,
+                },
+            ),
+        }
+    }
+
+    fn encode_window(&mut self, window: &Window, tags: Tags<'_>, out: &mut Vec<u8>) {
+        let hdr = self.hdr.get_or_insert_with(|| Box::new(Hdr::new()));
+        hdr.load(window);
+        let quantile = |quantile| hdr.distribution.quantile(quantile);
+        write(
+            out,
+            &WindowJson {
+                metric: window.series().metric,
+                tags,
+                start: window.start().as_unix_nanos(),
+                end: window.end().as_unix_nanos(),
+                count: window.count(),
+                min: window.min(),
+                mean: window.mean(),
+                max: window.max(),
+                stddev: window.stddev(),
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p99: quantile(0.99),
+                p99_9: quantile(0.999),
+                p99_99: quantile(0.9999),
+                stamp: window.stamp().as_str(),
+                hdr: &hdr.positive,
+                hdr_negative: &hdr.negative,
+                out_of_range: window.out_of_range(),
+            },
+        );
+    }
+}
+
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(out, Spaced))
+        .expect("keys are strings, and memory takes every write");
+}
+
+impl Record {
+    /// The record as JSON, as the `cli`, `log` and `zeromq` backends publish it. For many records
+    /// an [`Encoder`] is cheaper.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        Encoder::new().encode(self, &mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+}

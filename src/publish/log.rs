@@ -1,0 +1,107 @@
+//! The `log` backend: the JSON of each record as a line of this program's log.
+
+use tracing::Level;
+
+use crate::publish::json::Encoder;
+use crate::publish::{Backend, PublishError};
+use crate::record::Record;
+
+/// The target of these lines, by which a subscriber can tell them from the program's own.
+pub const TARGET: &str = "latency_monitor::metrics";
+
+/// Logs JSON at one level.
+#[derive(Debug)]
+pub struct Log {
+    level: Level,
+    encoder: Encoder,
+    line: Vec<u8>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new(Level::WARN)
+    }
+}
+
+impl Log {
+    /// Lines at this level; the Python program's default is `WARN`.
+    pub fn new(level: Level) -> Self {
+        Self {
+            level,
+            encoder: Encoder::new(),
+            line: Vec::new(),
+        }
+    }
+}
+
+impl Backend for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        self.line.clear();
+        self.encoder.encode(record, &mut self.line);
+        let line = str::from_utf8(&self.line).expect("JSON is UTF-8");
+        // A level is part of an event's static description, so each has a call of its own.
+        match self.level {
+            Level::ERROR => tracing::error!(target: TARGET, "{line}"),
+            Level::WARN => tracing::warn!(target: TARGET, "{line}"),
+            Level::INFO => tracing::info!(target: TARGET, "{line}"),
+            Level::DEBUG => tracing::debug!(target: TARGET, "{line}"),
+            Level::TRACE => tracing::trace!(target: TARGET, "{line}"),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::publish::testing::gauge;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn logs_json_at_its_level_and_target() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_max_level(Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            Log::default().publish(&gauge(1)).unwrap();
+            Log::new(Level::INFO).publish(&gauge(2)).unwrap();
+            Log::new(Level::DEBUG).publish(&gauge(3)).unwrap();
+        });
+        let written = String::from_utf8(lines.0.lock().clone()).unwrap();
+        insta::assert_snapshot!(written, @r#"
+        WARN latency_monitor::metrics: {"metric": "clock.offset", "points": [[1768219134587069267, 1]], "tags": ["source:a"]}
+        INFO latency_monitor::metrics: {"metric": "clock.offset", "points": [[1768219134587069267, 2]], "tags": ["source:a"]}
+        "#);
+    }
+}

@@ -1,0 +1,269 @@
+//! The flush thread with its backends, and JSON to the byte.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel as unbounded};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+
+use super::*;
+use crate::proto::prober::SelfCounters;
+use crate::proto::{Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall};
+use crate::publish::testing::gauge;
+use crate::record::{Feed, HostGauges, Mode, Recorder, Series, SinkConfig, Tags};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn labels() -> Arc<Labels> {
+    Arc::new(Labels::new("a\"1", "b", &["isp:local"]))
+}
+
+fn at(seconds: i64) -> Now {
+    let ns = seconds * 1_000_000_000;
+    Now {
+        mono: Mono::from_nanos(ns.unsigned_abs()),
+        wall: Wall::from_unix_nanos(1_768_219_134_587_069_267 + ns),
+    }
+}
+
+/// A recorder that took these delays, and its feed.
+fn recorded(mode: Mode, metric: Metric, values: &[i64]) -> (Recorder, Feed) {
+    let mut recorder = Recorder::new("a", at(0));
+    let feed = recorder.add_sink(SinkConfig::new(mode, 1_000_000_000));
+    recorder.handle_output(&Output::Opened {
+        origin: Origin(0),
+        labels: labels(),
+    });
+    for (seq, &value_ns) in (17..).zip(values) {
+        recorder.handle_output(&Output::Sample(Sample {
+            origin: Origin(0),
+            metric,
+            outcome: Outcome::Received,
+            value_ns,
+            at: at(0).wall,
+            seq,
+            stamp: StampSource::Kernel,
+        }));
+    }
+    (recorder, feed)
+}
+
+fn end(recorder: &mut Recorder) {
+    let own = SelfCounters::default();
+    recorder.handle_timeout(at(1), [], &own, HostGauges::default);
+}
+
+fn window(values: &[i64]) -> Record {
+    let (mut recorder, mut feed) = recorded(Mode::Windows, Metric::UdpOwd, values);
+    end(&mut recorder);
+    feed.poll().unwrap()
+}
+
+#[test]
+fn a_sample_is_the_old_object_with_new_keys_after_it() {
+    let (_recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[282_072]);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "udp.wan.rtt", "points": [[1768219134587069267, 282072]], "tags": ["source:a\"1", "target:b", "isp:local"], "stamp": "kernel", "seq": 17}"#);
+}
+
+#[test]
+fn counts_and_gauges_have_points_and_tags() {
+    let count = Record::Count {
+        name: "udp.wan.lost",
+        tags: Arc::new(Tags::Flow(labels())),
+        at: at(0).wall,
+        value: u64::MAX,
+    };
+    insta::assert_snapshot!(count.to_json(), @r#"{"metric": "udp.wan.lost", "points": [[1768219134587069267, 18446744073709551615]], "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
+    insta::assert_snapshot!(gauge(-5).to_json(), @r#"{"metric": "clock.offset", "points": [[1768219134587069267, -5]], "tags": ["source:a"]}"#);
+}
+
+#[test]
+fn any_name_can_be_read_back() {
+    let name = "caf\u{e9} \\ \t \u{7} \u{1f600}";
+    let gauge = Record::Gauge {
+        name: "clock.offset",
+        tags: Arc::new(Tags::Host(name.into())),
+        at: at(0).wall,
+        value: 0,
+    };
+    let object: serde_json::Value = serde_json::from_str(&gauge.to_json()).unwrap();
+    assert_eq!(
+        object["tags"],
+        serde_json::json!([format!("source:{name}")])
+    );
+}
+
+#[test]
+fn a_window_has_all_figures_in_order() {
+    let values: Vec<i64> = (1..=1_000).map(|value| value * 1_000).collect();
+    insta::assert_snapshot!(window(&values).to_json(), @r#"{"metric": "udp.wan.owd", "tags": ["source:a\"1", "target:b", "isp:local"], "start": 1768219134587069267, "end": 1768219135587069267, "count": 1000, "min": 1000, "mean": 500500, "max": 1000000, "stddev": 288675, "p50": 500223, "p90": 900095, "p99": 990207, "p99.9": 999423, "p99.99": 1000000, "stamp": "kernel", "hdr": "HISTFAAAAJ54nO2NSwrCMBRFX26UCFIycKguwRWIOHQL7sEViFN3IC7AkbgWKV1F5+2oHTY0gdIvpdBC2+S8T3KTl7t7vjZE4k96cdOZSie+XOkcaMGTcCXeK/gCnwVCbuILRKwifgwP3BvyhqPilNZu/YAt9oqsDn+WcLBWqcl21epU7wWWKdz0PO1VOz/+eQ4qUBLqaP2wjz+tuTWfh3kCZUI9YQ=="}"#);
+}
+
+#[test]
+fn a_window_says_what_is_negative_and_out_of_range() {
+    insta::assert_snapshot!(window(&[-1_500, 20, 61_000_000_000]).to_json(), @r#"{"metric": "udp.wan.owd", "tags": ["source:a\"1", "target:b", "isp:local"], "start": 1768219134587069267, "end": 1768219135587069267, "count": 3, "min": -1500, "mean": 20333332840, "max": 61000000000, "stddev": 28755676117, "p50": 20, "p90": 61000000000, "p99": 61000000000, "p99.9": 61000000000, "p99.99": 61000000000, "stamp": "kernel", "hdr": "HISTFAAAACN4nJNpmSzMwMDAxAABzFCaEYh5f7hHMNh/gAioMwEAVbEESQ==", "hdr_negative": "HISTFAAAACN4nJNpmSzMwMDAzAABMJoRiHl/uEcw2H+ACGwXZwIAW/oE8Q==", "out_of_range": 1}"#);
+}
+
+#[test]
+fn a_window_of_lateness_has_the_source_alone() {
+    let mut recorder = Recorder::new("a", at(0));
+    let mut feed = recorder.add_sink(SinkConfig::new(Mode::Samples, 1_000_000_000));
+    recorder.handle_output(&Output::Lateness(52_000));
+    end(&mut recorder);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "monitor.lateness", "tags": ["source:a"], "start": 1768219134587069267, "end": 1768219135587069267, "count": 1, "min": 52000, "mean": 52000, "max": 52000, "stddev": 0, "p50": 52000, "p90": 52000, "p99": 52000, "p99.9": 52000, "p99.99": 52000, "stamp": "user", "hdr": "HISTFAAAACN4nJNpmSzMwMDAzAABMJoRiHl/uEcw2H+ACGzMZAIAXIwFPQ=="}"#);
+}
+
+/// Decode the histogram under a key, as a consumer of the JSON does.
+fn decoded(json: &str, key: &str) -> Histogram<u64> {
+    let object: serde_json::Value = serde_json::from_str(json).unwrap();
+    let bytes = STANDARD.decode(object[key].as_str().unwrap()).unwrap();
+    Deserializer::new()
+        .deserialize(&mut Cursor::new(bytes))
+        .unwrap()
+}
+
+#[test]
+fn histograms_decode_and_merge() {
+    let few = window(&[-1_500, 20, 300]).to_json();
+    let many: Vec<i64> = (0..10_000).collect();
+    let many = window(&many).to_json();
+    let mut merged = decoded(&few, "hdr");
+    merged.add(decoded(&many, "hdr")).unwrap();
+    assert_eq!(merged.len(), 10_002);
+    assert_eq!(merged.low(), 1);
+    assert_eq!(merged.sigfig(), crate::record::HISTOGRAM_DIGITS);
+    assert!(merged.equivalent(merged.max(), 9_999));
+    let negative = decoded(&few, "hdr_negative");
+    assert_eq!(negative.len(), 1);
+    assert!(negative.equivalent(negative.max(), 1_500));
+}
+
+#[test]
+fn an_encoder_forgets_the_window_before() {
+    let mut encoder = Encoder::new();
+    for values in [&[-5, 100_000_000_000][..], &[10], &[-7, 8]] {
+        let record = window(values);
+        let mut out = Vec::new();
+        encoder.encode(&record, &mut out);
+        assert_eq!(out, record.to_json().as_bytes());
+    }
+}
+
+/// Tells the test what is asked of it, and answers as told.
+struct Told {
+    sender: Sender<String>,
+    answer: fn() -> Result<(), PublishError>,
+}
+
+impl Backend for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        self.sender.send(record.metric().to_owned()).unwrap();
+        (self.answer)()
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        self.sender.send(format!("finish in {timeout:?}")).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn the_flush_thread_publishes_everything_before_it_ends() {
+    let (mut recorder, feed) = recorded(Mode::Both, Metric::UdpRtt, &[1, 2]);
+    let (sender, told) = unbounded();
+    let backend = Told {
+        sender,
+        answer: || Ok(()),
+    };
+    let flusher = Flusher::spawn(feed, Box::new(backend), || unreachable!()).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "udp.wan.rtt");
+    let own = SelfCounters::default();
+    assert!(recorder.finish(at(1), [], &own, HostGauges::default));
+    flusher.stop(Duration::from_secs(3));
+    assert!(flusher.join(PATIENCE));
+    let rest: Vec<String> = told.iter().collect();
+    assert_eq!(rest[..2], ["udp.wan.rtt", "udp.wan.rtt"]);
+    assert_eq!(rest[rest.len() - 2..], ["monitor.resident", "finish in 3s"]);
+}
+
+#[test]
+fn the_flush_thread_ends_with_the_recorder() {
+    let (recorder, feed) = recorded(Mode::Samples, Metric::UdpRtt, &[1]);
+    let (sender, told) = unbounded();
+    let backend = Told {
+        sender,
+        answer: || Ok(()),
+    };
+    let flusher = Flusher::spawn(feed, Box::new(backend), || unreachable!()).unwrap();
+    drop(recorder);
+    assert!(flusher.join(PATIENCE));
+    assert_eq!(told.iter().next().unwrap(), "udp.wan.rtt");
+}
+
+#[test]
+fn a_closed_reader_is_reported_once_and_ends_the_thread() {
+    let (mut recorder, feed) = recorded(Mode::Samples, Metric::UdpRtt, &[1, 2]);
+    let (sender, told) = unbounded();
+    let backend = Told {
+        sender,
+        answer: || Err(PublishError::Closed { backend: "told" }),
+    };
+    let (closed_sender, closed) = unbounded();
+    let on_closed = move || closed_sender.send(()).unwrap();
+    let flusher = Flusher::spawn(feed, Box::new(backend), on_closed).unwrap();
+    closed.recv_timeout(PATIENCE).unwrap();
+    assert!(flusher.join(PATIENCE));
+    assert_eq!(told.iter().count(), 1);
+    // The recorder sees that nobody reads, and does not wait for it.
+    let own = SelfCounters::default();
+    assert!(recorder.finish(at(1), [], &own, HostGauges::default));
+}
+
+#[test]
+fn what_a_backend_drops_is_counted_by_its_recorder() {
+    let (mut recorder, feed) = recorded(Mode::Samples, Metric::UdpRtt, &[1, 2, 3]);
+    let (sender, told) = unbounded();
+    let backend = Told {
+        sender,
+        answer: || Err(PublishError::Full { backend: "told" }),
+    };
+    let dropped = Arc::clone(&feed.dropped);
+    let flusher = Flusher::spawn(feed, Box::new(backend), || unreachable!()).unwrap();
+    for _ in 0..3 {
+        told.recv_timeout(PATIENCE).unwrap();
+    }
+    let own = SelfCounters::default();
+    recorder.finish(at(1), [], &own, HostGauges::default);
+    flusher.stop(PATIENCE);
+    assert!(flusher.join(PATIENCE));
+    let rest = told.iter().filter(|told| !told.starts_with("finish"));
+    let published = 3 + u64::try_from(rest.count()).unwrap();
+    assert_eq!(
+        dropped.load(std::sync::atomic::Ordering::Relaxed),
+        published
+    );
+}
+
+#[test]
+fn records_share_their_series() {
+    let (_recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[1, 2]);
+    let series = |record: Option<Record>| -> Arc<Series> {
+        match record {
+            Some(Record::Sample { series, .. }) => series,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(Arc::ptr_eq(&series(feed.poll()), &series(feed.poll())));
+    assert!(size_of::<Record>() <= 48);
+}

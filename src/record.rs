@@ -1,0 +1,204 @@
+//! From the core's outputs to what backends publish.
+//!
+//! The poll thread owns the [`Recorder`]. Every output of the core goes through
+//! [`Recorder::handle_output`]; every backend has a sink here, with its own interval and its own
+//! single-producer ring, whose other end ([`Feed`]) the backend's flush thread reads:
+//!
+//! ```text
+//! Output -> Recorder -> sink (windows, counts) -> ring -> Feed -> flush thread -> Backend
+//!                           ^                                         |
+//!                           +-------- emptied windows, on a ring -----+
+//! ```
+//!
+//! Nothing here waits, reads a clock, or allocates for a sample once its series runs. What finds no
+//! room in a ring is dropped and counted.
+
+mod directory;
+mod feed;
+mod item;
+mod outlet;
+mod pool;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::sync::Arc;
+
+use crate::limits::RING_RECORDS_MAX;
+use crate::proto::prober::SelfCounters;
+use crate::proto::{Counters, FlowKind, Mono, Now, Origin, Output, Sample};
+use crate::record::directory::Directory;
+use crate::record::sink::Sink;
+
+pub use feed::Feed;
+pub use item::{Record, Series, Tags};
+pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
+
+/// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Each sample as it comes.
+    Samples,
+    /// One window per series and interval.
+    Windows,
+    /// Samples and windows.
+    Both,
+}
+
+/// What one backend wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Samples, windows or both.
+    pub mode: Mode,
+    /// Nanoseconds of an interval; not 0.
+    pub window_ns: u64,
+    /// Publish, as samples, a lost probe as a delay of 0 and a one-way delay below 0 as 0, as the
+    /// Python program did.
+    pub compat_zero: bool,
+    /// Records the ring holds, within [`RING_RECORDS_MAX`].
+    pub ring_records: usize,
+}
+
+impl SinkConfig {
+    /// A sink with the largest ring, and no zeros for losses.
+    pub const fn new(mode: Mode, window_ns: u64) -> Self {
+        Self {
+            mode,
+            window_ns,
+            compat_zero: false,
+            ring_records: RING_RECORDS_MAX,
+        }
+    }
+}
+
+/// What the process takes of its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostGauges {
+    /// Nanoseconds of CPU since the process began; published as those of each interval.
+    pub cpu_ns: u64,
+    /// Bytes of memory resident now.
+    pub resident_bytes: u64,
+}
+
+/// Sorts samples into series, windows and counts, and hands them to the flush threads.
+#[derive(Debug)]
+pub struct Recorder {
+    began: Now,
+    directory: Directory,
+    sinks: Vec<Sink>,
+    own_tags: Arc<Tags>,
+    lateness: Arc<Series>,
+}
+
+impl Recorder {
+    /// A recorder for the host of this name; all intervals are counted from `now`.
+    pub fn new(name: &str, now: Now) -> Self {
+        let own_tags = Arc::new(Tags::Host(name.into()));
+        let lateness = Arc::new(Series {
+            metric: "monitor.lateness",
+            tags: Arc::clone(&own_tags),
+        });
+        Self {
+            began: now,
+            directory: Directory::default(),
+            sinks: Vec::new(),
+            own_tags,
+            lateness,
+        }
+    }
+
+    /// Add a backend; its flush thread gets the feed.
+    pub fn add_sink(&mut self, config: SinkConfig) -> Feed {
+        let (sink, feed) = Sink::new(config, self.began);
+        self.sinks.push(sink);
+        feed
+    }
+
+    /// Take one output of the core. Samples of an origin that is not open are ignored.
+    pub fn handle_output(&mut self, output: &Output) {
+        match output {
+            Output::Opened { origin, labels } => self.directory.open(*origin, labels),
+            Output::Sample(sample) => self.handle_sample(sample),
+            Output::Lateness(lateness_ns) => {
+                for sink in &mut self.sinks {
+                    sink.record_lateness(&self.lateness, *lateness_ns);
+                }
+            }
+            Output::Closed { origin, last } => self.directory.close(*origin, last.as_ref()),
+        }
+    }
+
+    fn handle_sample(&mut self, sample: &Sample) {
+        let Some((index, group)) = self.directory.find(sample.origin) else {
+            return;
+        };
+        let series = group.series(sample.metric);
+        for sink in &mut self.sinks {
+            sink.record(index, series, sample);
+        }
+    }
+
+    /// When [`Recorder::handle_timeout`] is to be called next: at the end of an interval, and soon
+    /// again while one is being handed over.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.sinks.iter().filter_map(Sink::poll_timeout).min()
+    }
+
+    /// End the intervals that are over and hand over a bounded part of what has ended. `flows` are
+    /// the core's, `own` its other counters; both, and `host`, are read only if an interval ends.
+    /// Intervals that end late are longer.
+    pub fn handle_timeout<'a>(
+        &mut self,
+        now: Now,
+        flows: impl IntoIterator<Item = (Origin, FlowKind, &'a Counters)>,
+        own: &SelfCounters,
+        host: impl FnOnce() -> HostGauges,
+    ) {
+        if self.sinks.iter().any(|sink| sink.is_due(now)) {
+            for (origin, kind, counters) in flows {
+                self.directory.count(origin, kind, counters);
+            }
+            let host = host();
+            for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
+                sink.end_window(now, self.directory.groups(), own, host);
+            }
+        }
+        let mut any_complete = false;
+        for sink in &mut self.sinks {
+            any_complete |= sink.hand_over(now, self.directory.groups(), &self.own_tags);
+        }
+        if any_complete {
+            self.free_deserted();
+        }
+    }
+
+    fn free_deserted(&mut self) {
+        let sinks = &mut self.sinks;
+        self.directory.free_deserted(|index, group| {
+            let is_published = sinks.iter().all(|sink| sink.is_published(index, group));
+            if is_published {
+                for sink in sinks.iter_mut() {
+                    sink.forget(index);
+                }
+            }
+            is_published
+        });
+    }
+
+    /// End all intervals for good. Call it again, after the flush threads had time to make room,
+    /// until it says true: then everything is in the rings, or nobody reads them.
+    pub fn finish<'a>(
+        &mut self,
+        now: Now,
+        flows: impl IntoIterator<Item = (Origin, FlowKind, &'a Counters)>,
+        own: &SelfCounters,
+        host: impl FnOnce() -> HostGauges,
+    ) -> bool {
+        for sink in &mut self.sinks {
+            sink.finish();
+        }
+        self.handle_timeout(now, flows, own, host);
+        self.sinks.iter().all(Sink::is_finished)
+    }
+}

@@ -1,0 +1,43 @@
+//! The flush thread's end of a sink: records come out, emptied windows go back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rtrb::{Consumer, Producer};
+
+use crate::record::item::Record;
+use crate::record::window::Window;
+
+/// What one backend is fed from. It never blocks, and never holds up the poll thread.
+#[derive(Debug)]
+pub struct Feed {
+    pub(super) records: Consumer<Record>,
+    pub(super) returns: Producer<Box<Window>>,
+    pub(crate) dropped: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// The next record, if there is one.
+    pub fn poll(&mut self) -> Option<Record> {
+        self.records.pop().ok()
+    }
+
+    /// Give a published record back, so that its memory is used again.
+    pub fn recycle(&mut self, record: Record) {
+        if let Record::Window(mut window) = record {
+            window.clear();
+            // What finds no room is freed here, which costs the poll thread nothing.
+            drop(self.returns.push(window));
+        }
+    }
+
+    /// Count records that a backend gave up, in this backend's `monitor.samples_dropped`.
+    pub fn count_dropped(&self, records: u64) {
+        self.dropped.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// True once the recorder is gone; what it left can still be polled.
+    pub fn is_ended(&self) -> bool {
+        self.records.is_abandoned()
+    }
+}

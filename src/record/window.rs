@@ -1,0 +1,384 @@
+//! All delays of one series in one flush interval.
+//!
+//! Few values are kept as they are; once there are [`WINDOW_VALUES_MAX`] the next ones go to a
+//! histogram, and the flush thread puts both together ([`Distribution`]). Nothing is ever poured
+//! from one into the other on the poll thread: series of one interval would all do so at once.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+
+use crate::limits::WINDOW_VALUES_MAX;
+use crate::proto::{StampSource, Wall};
+use crate::record::item::Series;
+use crate::record::pool::{CHUNK_VALUES, Chunk, Pool};
+
+/// The largest magnitude that histograms hold: a minute, in nanoseconds.
+pub const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
+
+/// Significant decimal digits of the histograms.
+pub const HISTOGRAM_DIGITS: u8 = 3;
+
+/// An empty histogram with the bounds that all of them have, so that they merge.
+pub(super) fn histogram() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, HISTOGRAM_DIGITS)
+        .expect("the bounds are constants and allowed")
+}
+
+/// Exact figures over every value, whatever its sign and size.
+///
+/// Values are summed as distances from the first one, which keeps the squares small however far
+/// apart two hosts' clocks are.
+#[derive(Clone, Debug, Default)]
+struct Moments {
+    count: u64,
+    first: i64,
+    min: i64,
+    max: i64,
+    sum: i128,
+    squares: u128,
+    /// How often `squares` has wrapped, which takes clocks that are a century apart.
+    wraps: u32,
+}
+
+impl Moments {
+    fn add(&mut self, value: i64) {
+        if self.count == 0 {
+            (self.first, self.min, self.max) = (value, value, value);
+        }
+        self.count += 1;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.sum += i128::from(value) - i128::from(self.first);
+        let distance = u128::from(value.abs_diff(self.first));
+        let (squares, has_wrapped) = self.squares.overflowing_add(distance * distance);
+        self.squares = squares;
+        self.wraps += u32::from(has_wrapped);
+    }
+
+    fn mean(&self) -> i64 {
+        let count = i128::from(self.count.max(1));
+        // Rounded to the nearest, halves upwards.
+        let above_first = (2 * self.sum + count).div_euclid(2 * count);
+        i64::try_from(i128::from(self.first) + above_first)
+            .expect("a mean lies between two values of its type")
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a standard deviation of more than 53 bits has digits to spare"
+    )]
+    fn stddev(&self) -> u64 {
+        if self.count == 0 {
+            return 0;
+        }
+        let count = u128::from(self.count);
+        let sum = self.sum.unsigned_abs();
+        // In whole numbers nothing cancels; only values of many years take the other way.
+        let spread = match (self.squares.checked_mul(count), sum.checked_mul(sum)) {
+            (Some(squares), Some(square)) if self.wraps == 0 => {
+                squares.saturating_sub(square) as f64
+            }
+            _ => {
+                let squares = self.squares as f64 + f64::from(self.wraps) * 2.0_f64.powi(128);
+                (squares * count as f64 - (sum as f64).powi(2)).max(0.0)
+            }
+        };
+        (spread.sqrt() / count as f64).round() as u64
+    }
+}
+
+/// The memory of a window, to be used by others.
+pub(super) struct Parts {
+    pub(super) chain: Option<Box<Chunk>>,
+    pub(super) histograms: [Option<Box<Histogram<u32>>>; 2],
+}
+
+/// All delays of one series in one flush interval. Times are Unix nanoseconds, values nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Window {
+    series: Arc<Series>,
+    generation: u64,
+    start: Wall,
+    end: Wall,
+    stamp: StampSource,
+    moments: Moments,
+    kept: usize,
+    newest: Option<Box<Chunk>>,
+    positive: Option<Box<Histogram<u32>>>,
+    negative: Option<Box<Histogram<u32>>>,
+    below: u64,
+    above: u64,
+}
+
+impl Window {
+    pub(super) fn new(series: Arc<Series>, generation: u64, start: Wall) -> Self {
+        Self {
+            series,
+            generation,
+            start,
+            end: start,
+            stamp: StampSource::Hw,
+            moments: Moments::default(),
+            kept: 0,
+            newest: None,
+            positive: None,
+            negative: None,
+            below: 0,
+            above: 0,
+        }
+    }
+
+    /// Begin anew after [`Window::clear`] and [`Window::dismantle`].
+    pub(super) fn begin(&mut self, series: Arc<Series>, generation: u64, start: Wall) {
+        self.series = series;
+        self.generation = generation;
+        self.start = start;
+    }
+
+    /// Forget the values, in the flush thread's time; the memory stays.
+    pub(super) fn clear(&mut self) {
+        self.stamp = StampSource::Hw;
+        self.moments = Moments::default();
+        self.kept = 0;
+        (self.below, self.above) = (0, 0);
+        for histogram in [&mut self.positive, &mut self.negative]
+            .into_iter()
+            .flatten()
+        {
+            histogram.reset();
+        }
+    }
+
+    /// The memory of a cleared window.
+    pub(super) fn dismantle(&mut self) -> Parts {
+        Parts {
+            chain: self.newest.take(),
+            histograms: [self.positive.take(), self.negative.take()],
+        }
+    }
+
+    /// Which window of its sink this is.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn set_end(&mut self, end: Wall) {
+        self.end = end;
+    }
+
+    /// Take in one value, in nanoseconds.
+    pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
+        self.moments.add(value);
+        self.stamp = self.stamp.min(stamp);
+        if value.unsigned_abs() > HISTOGRAM_NS_MAX {
+            if value < 0 {
+                self.below += 1;
+            } else {
+                self.above += 1;
+            }
+            return;
+        }
+        if self.kept < WINDOW_VALUES_MAX {
+            self.keep(value, pool);
+            return;
+        }
+        let histogram = if value < 0 {
+            &mut self.negative
+        } else {
+            &mut self.positive
+        };
+        histogram
+            .get_or_insert_with(|| pool.histogram())
+            .saturating_record(value.unsigned_abs());
+    }
+
+    fn keep(&mut self, value: i64, pool: &mut Pool) {
+        let place = self.kept % CHUNK_VALUES;
+        if place == 0 {
+            self.newest = Some(pool.chunk(self.newest.take()));
+        }
+        if let Some(chunk) = &mut self.newest {
+            chunk.values[place] = value;
+            self.kept += 1;
+        }
+    }
+
+    /// The values kept as they are, the latest chunk of them first.
+    fn kept(&self) -> impl Iterator<Item = i64> {
+        let mut chunk = self.newest.as_deref();
+        let mut length = match self.kept % CHUNK_VALUES {
+            0 => CHUNK_VALUES,
+            part => part,
+        };
+        let chunks = std::iter::from_fn(move || {
+            let values = &chunk?.values[..length];
+            chunk = chunk?.older.as_deref();
+            length = CHUNK_VALUES;
+            Some(values)
+        });
+        chunks.flatten().copied().take(self.kept)
+    }
+
+    /// The metric and the tags.
+    pub fn series(&self) -> &Arc<Series> {
+        &self.series
+    }
+
+    /// When the interval began.
+    pub fn start(&self) -> Wall {
+        self.start
+    }
+
+    /// When the interval ended.
+    pub fn end(&self) -> Wall {
+        self.end
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.moments.count
+    }
+
+    /// The least value in nanoseconds, exactly.
+    pub fn min(&self) -> i64 {
+        self.moments.min
+    }
+
+    /// The greatest value in nanoseconds, exactly.
+    pub fn max(&self) -> i64 {
+        self.moments.max
+    }
+
+    /// The mean in nanoseconds, rounded.
+    pub fn mean(&self) -> i64 {
+        self.moments.mean()
+    }
+
+    /// The standard deviation of these values (not an estimate of others'), in nanoseconds, rounded.
+    pub fn stddev(&self) -> u64 {
+        self.moments.stddev()
+    }
+
+    /// The weakest of what made the values' stamps.
+    pub fn stamp(&self) -> StampSource {
+        self.stamp
+    }
+
+    /// Values whose magnitude passes [`HISTOGRAM_NS_MAX`]: in every figure, in no histogram.
+    pub fn out_of_range(&self) -> u64 {
+        self.below + self.above
+    }
+
+    /// Its histograms and quantiles. Costs a histogram; [`Distribution::load`] uses one again.
+    pub fn distribution(&self) -> Distribution {
+        let mut distribution = Distribution::new();
+        distribution.load(self);
+        distribution
+    }
+}
+
+/// The histograms of one window, one of each sign, and the quantiles over both.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    positive: Histogram<u32>,
+    negative: Histogram<u32>,
+    below: u64,
+    count: u64,
+    min: i64,
+    max: i64,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Distribution {
+    /// An empty one, for [`Distribution::load`].
+    pub fn new() -> Self {
+        Self {
+            positive: histogram(),
+            negative: histogram(),
+            below: 0,
+            count: 0,
+            min: 0,
+            max: 0,
+        }
+    }
+
+    /// Take on the values of a window instead of those before.
+    pub fn load(&mut self, window: &Window) {
+        for (mine, theirs) in [
+            (&mut self.positive, &window.positive),
+            (&mut self.negative, &window.negative),
+        ] {
+            if !mine.is_empty() {
+                mine.reset();
+            }
+            if let Some(theirs) = theirs {
+                mine.add(&**theirs).expect("all histograms have one range");
+            }
+        }
+        for value in window.kept() {
+            let histogram = if value < 0 {
+                &mut self.negative
+            } else {
+                &mut self.positive
+            };
+            histogram.saturating_record(value.unsigned_abs());
+        }
+        self.below = window.below;
+        self.count = window.count();
+        (self.min, self.max) = (window.min(), window.max());
+    }
+
+    /// The values from zero up.
+    pub fn positive(&self) -> &Histogram<u32> {
+        &self.positive
+    }
+
+    /// The magnitudes of the values below zero, if there are any.
+    pub fn negative(&self) -> Option<&Histogram<u32>> {
+        (!self.negative.is_empty()).then_some(&self.negative)
+    }
+
+    /// The value in nanoseconds that the share `quantile` (0 to 1) of all values does not exceed,
+    /// to three digits; where it falls among values out of range, the least or the greatest.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a window has far fewer than 2^53 values"
+    )]
+    pub fn quantile(&self, quantile: f64) -> i64 {
+        let rank = ((quantile * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
+        let Some(rank) = rank.checked_sub(self.below).filter(|&rank| rank > 0) else {
+            return self.min;
+        };
+        let negatives = self.negative.len();
+        let value = if rank <= negatives {
+            // The first of the negatives is the one of the greatest magnitude.
+            -value_at_rank(&self.negative, negatives + 1 - rank)
+        } else if rank - negatives <= self.positive.len() {
+            value_at_rank(&self.positive, rank - negatives)
+        } else {
+            self.max
+        };
+        value.clamp(self.min, self.max)
+    }
+}
+
+/// The value that is the `rank`th of a histogram, from 1.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a window has far fewer than 2^53 values"
+)]
+fn value_at_rank(histogram: &Histogram<u32>, rank: u64) -> i64 {
+    // Half a rank below: whichever way this rounds, the histogram rounds it up to the rank meant.
+    let quantile = (rank as f64 - 0.5) / histogram.len() as f64;
+    i64::try_from(histogram.value_at_quantile(quantile)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,409 @@
+//! The whole program but its command line: threads, commands, signals, and the library's entry.
+//!
+//! [`LatencyMonitor`] is what a program embeds; [`run`] is the daemon around it.
+
+mod commands;
+mod logging;
+mod poll;
+mod resolver;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::{Backend as BackendKind, Config, ConfigError, MetricsConfig, TargetOptions};
+use crate::engine::mio::MioEngine;
+use crate::engine::{Engine, EngineConfig, EngineError, Listening};
+use crate::limits::{CHANNEL_RECORDS_MAX, TARGETS_MAX};
+use crate::monitor::commands::{Command, Commands};
+use crate::monitor::poll::PollLoop;
+use crate::monitor::resolver::Resolver;
+use crate::proto::{Prober, ProberConfig, TargetSpec};
+use crate::publish::{self, Backend, Flusher};
+use crate::record::{Feed, Record, Recorder, SinkConfig};
+use crate::sys::process;
+
+/// A target that was added, to remove it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetHandle(u64);
+
+/// Why a monitor cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The engine cannot be made: a port is taken, a permission is missing.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A thread cannot be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The system gives no random numbers for identifiers.
+    #[error("cannot read the system's random source: {0}")]
+    Random(getrandom::Error),
+    /// It runs already.
+    #[error("this monitor is running already")]
+    Running,
+}
+
+/// Why the daemon ended with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its loop failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The log file cannot be opened.
+    #[error("cannot open the log file {}: {source}", path.display())]
+    LogFile {
+        /// The file asked for.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Signals cannot be watched.
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The poll thread panicked: a bug.
+    #[error("the poll thread has failed; this is a bug")]
+    Panicked,
+}
+
+/// Why a target cannot be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// One of its options is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There are [`TARGETS_MAX`] already.
+    #[error("there are {TARGETS_MAX} targets already, which is the maximum")]
+    TooMany,
+}
+
+/// Probes targets, answers the probes of others, and gives out what it measures.
+///
+/// ```
+/// use latency_monitor::{Config, LatencyMonitor, TargetOptions};
+///
+/// // Listen on free ports, and probe ourselves.
+/// let mut monitor = LatencyMonitor::new(Config::default().with_ports(0, 0));
+/// let metrics = monitor.start()?;
+/// let port = monitor.listening().udp[0].port();
+/// let target = TargetOptions::new("127.0.0.1").label("me").port(port).interval_ms(10.0);
+/// let handle = monitor.add_udp_target(target)?;
+///
+/// let rtt = metrics.iter().find(|metric| metric.metric() == "udp.wan.rtt").unwrap();
+/// assert!(rtt.value().unwrap() > 0);
+/// assert!(rtt.tags().any(|tag| tag.to_string() == "target:me"));
+///
+/// monitor.remove(handle);
+/// monitor.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LatencyMonitor {
+    config: Config,
+    handles: u64,
+    /// Targets that wait for the start, or run.
+    targets: BTreeMap<TargetHandle, Option<TargetSpec>>,
+    listening: Listening,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    commands: Arc<Commands>,
+    poll: JoinHandle<Result<(), EngineError>>,
+    flushers: Vec<Flusher>,
+}
+
+impl LatencyMonitor {
+    /// A monitor that is not running yet, with the configuration's targets.
+    pub fn new(config: Config) -> Self {
+        let mut monitor = Self {
+            handles: 0,
+            targets: BTreeMap::new(),
+            listening: Listening::default(),
+            running: None,
+            config,
+        };
+        for spec in monitor.config.targets.clone() {
+            let handle = monitor.next_handle();
+            monitor.targets.insert(handle, Some(spec));
+        }
+        monitor
+    }
+
+    /// Adds a target, with the flows that its options ask for; at once if the monitor runs.
+    pub fn add_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
+        let spec = self.config.target(target)?;
+        if self.targets.len() >= TARGETS_MAX {
+            return Err(TargetError::TooMany);
+        }
+        let handle = self.next_handle();
+        let waits = match &self.running {
+            Some(running) => {
+                if !running.commands.push(Command::Add(handle, spec)) {
+                    return Err(TargetError::TooMany);
+                }
+                None
+            }
+            None => Some(spec),
+        };
+        self.targets.insert(handle, waits);
+        Ok(handle)
+    }
+
+    /// Adds a target for a persistent TCP flow and connect probes.
+    pub fn add_tcp_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
+        self.add_target(target.tcp_only())
+    }
+
+    /// Adds a target for a UDP flow.
+    pub fn add_udp_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
+        self.add_target(target.udp_only())
+    }
+
+    /// Stops probing a target. False if it is not there.
+    pub fn remove(&mut self, target: TargetHandle) -> bool {
+        let was_there = self.targets.remove(&target).is_some();
+        if let Some(running) = self.running.as_ref().filter(|_| was_there) {
+            running.commands.push(Command::Remove(target));
+        }
+        was_there
+    }
+
+    /// Starts to listen and to probe. What is measured comes out of the receiver; one that is not
+    /// read fast enough loses records, which are counted (`monitor.samples_dropped`).
+    pub fn start(&mut self) -> Result<Receiver<Record>, StartError> {
+        let (backend, receiver) = publish::channel(CHANNEL_RECORDS_MAX);
+        let sink = sink_config(self.config.metrics.first().unwrap_or(&MetricsConfig::default()));
+        self.start_with(vec![(sink, Box::new(backend))], || ())?;
+        Ok(receiver)
+    }
+
+    /// Starts to listen and to probe, and publishes to these backends. `on_closed` is called, on
+    /// another thread, when the reader of one of them has gone.
+    pub fn start_with(
+        &mut self,
+        backends: Vec<(SinkConfig, Box<dyn Backend>)>,
+        on_closed: impl Fn() + Clone + Send + 'static,
+    ) -> Result<(), StartError> {
+        if self.running.is_some() {
+            return Err(StartError::Running);
+        }
+        let commands = Arc::new(Commands::default());
+        for (handle, spec) in &mut self.targets {
+            if let Some(spec) = spec.take() {
+                commands.push(Command::Add(*handle, spec));
+            }
+        }
+        self.check_descriptors();
+        let clock = Clock::new();
+        let mut recorder = Recorder::new(&self.config.name, clock.now());
+        let (feeds, backends): (Vec<Feed>, Vec<Box<dyn Backend>>) = backends
+            .into_iter()
+            .map(|(sink, backend)| (recorder.add_sink(sink), backend))
+            .unzip();
+        let poll = self.start_poll(clock, recorder, &commands)?;
+        let mut running = Running { commands, poll, flushers: Vec::new() };
+        for (feed, backend) in feeds.into_iter().zip(backends) {
+            match Flusher::spawn(feed, backend, on_closed.clone()) {
+                Ok(flusher) => running.flushers.push(flusher),
+                Err(error) => {
+                    // The poll thread's own end has nothing to add to this one.
+                    let _ = running.stop(Duration::ZERO);
+                    return Err(StartError::Thread(error));
+                }
+            }
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// What it listens on, while it runs: with port 0 the system has chosen.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Stops probing at once, publishes what is measured, and ends all threads, within the
+    /// configuration's `shutdown_timeout`.
+    pub fn stop(&mut self) -> Result<(), RunError> {
+        match self.running.take() {
+            Some(running) => running.stop(self.config.shutdown_timeout),
+            None => Ok(()),
+        }
+    }
+
+    fn next_handle(&mut self) -> TargetHandle {
+        self.handles += 1;
+        TargetHandle(self.handles)
+    }
+
+    /// Raises the limit of descriptors, and says so if it is too low for the targets.
+    fn check_descriptors(&self) {
+        let needed = self.targets.len() as u64 * 3 + 64;
+        match process::raise_descriptor_limit() {
+            Ok(limit) if limit < needed => tracing::warn!(
+                limit,
+                needed,
+                "the limit of open files (`ulimit -n`) is too low for all targets"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+        }
+    }
+
+    /// Starts the poll thread, and waits until it listens.
+    fn start_poll(
+        &mut self,
+        clock: Clock,
+        recorder: Recorder,
+        commands: &Arc<Commands>,
+    ) -> Result<JoinHandle<Result<(), EngineError>>, StartError> {
+        let config = EngineConfig {
+            addresses: self.config.addresses.clone(),
+            tcp_port: self.config.tcp.then_some(self.config.tcp_port),
+            udp_port: self.config.udp.then_some(self.config.udp_port),
+            spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
+        };
+        let seed = getrandom::u64().map_err(StartError::Random)?;
+        let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
+        let prober_config = ProberConfig {
+            name: self.config.name.as_str().into(),
+            udp_port: None,
+            resolve_interval_ns: nanos(self.config.resolve_interval),
+            seed,
+        };
+        let finish_within = self.config.shutdown_timeout;
+        let commands = commands.clone();
+        let (report, listens) = channel();
+        let body = move || {
+            // The engine is made on its own thread: parts of it cannot move between threads.
+            let mut engine = match MioEngine::new(&config) {
+                Ok(engine) => engine,
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                    return Ok(());
+                }
+            };
+            commands.set_waker(engine.waker());
+            let listening = engine.listening().clone();
+            let udp_port = listening.udp.first().map(std::net::SocketAddr::port);
+            let _ = report.send(Ok(listening));
+            let prober = Prober::new(ProberConfig { udp_port, ..prober_config });
+            let handles = BTreeMap::new();
+            PollLoop {
+                clock,
+                prober,
+                recorder,
+                resolver,
+                commands,
+                finish_within,
+                handles,
+                clock_steps: 0,
+            }
+            .run(&mut engine)
+        };
+        let thread = thread::Builder::new()
+            .name("lm-poll".into())
+            .spawn(body)
+            .map_err(StartError::Thread)?;
+        match listens.recv() {
+            Ok(Ok(listening)) => self.listening = listening,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => unreachable!("the poll thread reports before anything that can fail"),
+        }
+        Ok(thread)
+    }
+}
+
+impl Drop for LatencyMonitor {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "the monitor did not stop in order");
+        }
+    }
+}
+
+impl Running {
+    fn stop(self, timeout: Duration) -> Result<(), RunError> {
+        self.commands.stop();
+        let ended = self.poll.join().map_err(|_| RunError::Panicked);
+        for flusher in &self.flushers {
+            flusher.stop(timeout);
+        }
+        for flusher in self.flushers {
+            if !flusher.join(timeout) {
+                tracing::warn!("a backend did not take everything within the shutdown timeout");
+            }
+        }
+        ended?.map_err(RunError::Engine)
+    }
+}
+
+/// Runs the daemon until a signal ends it, or the reader of its output is gone.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let _log = logging::start(&config)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (ends, ended): (Sender<Option<i32>>, _) = channel();
+    let signal_ends = ends.clone();
+    signals::watch(move |signal| drop(signal_ends.send(Some(signal))))
+        .map_err(RunError::Signals)?;
+    let backends = config.metrics.iter().map(|metrics| (sink_config(metrics), backend(metrics)));
+    let backends = backends.collect();
+    let mut monitor = LatencyMonitor::new(config);
+    monitor.start_with(backends, move || drop(ends.send(None)))?;
+    let listening = monitor.listening();
+    tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
+    while !monitor.has_failed() {
+        match ended.recv_timeout(FAILURE_CHECK) {
+            Ok(Some(signal)) => {
+                tracing::info!(signal, "ending");
+                break;
+            }
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    monitor.stop()
+}
+
+/// How often the daemon looks whether its poll thread is still there.
+const FAILURE_CHECK: Duration = Duration::from_millis(500);
+
+impl LatencyMonitor {
+    /// Whether the loop has ended by itself; [`stop`](Self::stop) tells why.
+    pub fn has_failed(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.poll.is_finished())
+    }
+}
+
+fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
+    SinkConfig {
+        compat_zero: metrics.compat_zero,
+        ..SinkConfig::new(metrics.mode, nanos(metrics.send_interval))
+    }
+}
+
+/// The backends. A new one is a file in `publish` and a line here.
+fn backend(metrics: &MetricsConfig) -> Box<dyn Backend> {
+    match metrics.backend {
+        BackendKind::Cli => Box::new(publish::Cli::stdout()),
+        BackendKind::Log => Box::new(publish::Log::new(metrics.level)),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,56 @@
+//! The daemon's log: to stdout or stderr, and to a file, written by a thread of its own so that no
+//! other ever waits for a disk or a terminal.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+
+use crate::config::{Backend, Config};
+use crate::monitor::RunError;
+
+/// Writes what is left when it is dropped.
+#[derive(Debug)]
+#[must_use = "the log ends when this is dropped"]
+pub(super) struct LogGuard(#[expect(dead_code, reason = "held for its drop")] Vec<WorkerGuard>);
+
+/// Sends events of the configured level and above to where the configuration says.
+pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
+    // JSON for another program must not have log lines in between.
+    let stdout_taken = config.metrics.iter().any(|metrics| metrics.backend == Backend::Cli);
+    let (console, console_guard) = if stdout_taken {
+        NonBlocking::new(io::stderr())
+    } else {
+        NonBlocking::new(io::stdout())
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(LevelFilter::from_level(config.log_level.tracing()));
+    let mut guards = vec![console_guard];
+    // A library user's subscriber, if there is one already, stays.
+    let _ = match &config.log_file {
+        Some(path) => {
+            let file = open(path).map_err(|source| RunError::LogFile {
+                path: path.clone(),
+                source,
+            })?;
+            let (file, file_guard) = NonBlocking::new(file);
+            guards.push(file_guard);
+            builder.with_writer(console.and(file)).try_init()
+        }
+        None => builder.with_writer(console).try_init(),
+    };
+    Ok(LogGuard(guards))
+}
+
+/// Opens a log for appending, and makes the folders on the way to it.
+fn open(path: &Path) -> io::Result<fs::File> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}

@@ -1,0 +1,134 @@
+//! The poll thread: the one loop that everything from wheel to recorder runs in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::engine::{Engine, EngineError};
+use crate::monitor::TargetHandle;
+use crate::monitor::commands::{Command, Commands};
+use crate::monitor::resolver::Resolver;
+use crate::proto::{Now, Prober, TargetId};
+use crate::record::{HostGauges, Recorder};
+use crate::sys::process;
+
+/// Without anything to do the loop still turns this often, for the clock's anchor.
+const IDLE_TURN_NS: u64 = 250_000_000;
+
+/// How long the last windows wait at a time for the flush threads to make room.
+const FINISH_PAUSE: Duration = Duration::from_millis(5);
+
+/// What the loop owns besides its engine.
+#[derive(Debug)]
+pub(super) struct PollLoop {
+    pub(super) clock: Clock,
+    pub(super) prober: Prober,
+    pub(super) recorder: Recorder,
+    pub(super) resolver: Resolver,
+    pub(super) commands: Arc<Commands>,
+    pub(super) finish_within: Duration,
+    pub(super) handles: BTreeMap<TargetHandle, TargetId>,
+    pub(super) clock_steps: u64,
+}
+
+impl PollLoop {
+    /// Turns until it is stopped, then hands over the last windows.
+    pub(super) fn run(mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
+        let mut taken = Vec::new();
+        while !self.commands.is_stopped() {
+            self.run_commands(&mut taken);
+            self.turn(engine)?;
+        }
+        self.prober.stop_probing();
+        self.finish();
+        Ok(())
+    }
+
+    fn turn(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        self.prober.handle_timeout(now);
+        engine.transmit(&self.clock, &mut self.prober, &mut self.resolver);
+        self.drain();
+        self.recorder.handle_timeout(
+            now,
+            self.prober.flows(),
+            self.prober.self_counters(),
+            || host_gauges(self.clock_steps),
+        );
+        let deadline = [self.prober.poll_timeout(), self.recorder.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .fold(now.mono.plus(IDLE_TURN_NS), Ord::min);
+        engine.wait(&self.clock, &mut self.prober, &mut self.resolver, Some(deadline))?;
+        self.drain();
+        self.refresh_clock();
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.prober.poll_output() {
+            self.recorder.handle_output(&output);
+        }
+    }
+
+    fn refresh_clock(&mut self) {
+        if let Some(step_ns) = self.clock.refresh(self.clock.mono()) {
+            self.clock_steps += 1;
+            tracing::warn!(
+                step_ns,
+                "the system clock was set; one-way delays move by as much, round trips do not"
+            );
+        }
+    }
+
+    fn run_commands(&mut self, taken: &mut Vec<Command>) {
+        self.commands.take(taken);
+        for command in taken.drain(..) {
+            let now = self.clock.now();
+            match command {
+                Command::Add(handle, spec) => self.add(now, handle, spec),
+                Command::Remove(handle) => {
+                    if let Some(target) = self.handles.remove(&handle) {
+                        self.prober.remove_target(target);
+                    }
+                }
+                Command::Resolved(target, addresses) => {
+                    self.prober.handle_resolved(now, target, &addresses);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, now: Now, handle: TargetHandle, spec: crate::proto::TargetSpec) {
+        let host = spec.host.clone();
+        match self.prober.add_target(now, spec) {
+            Some(target) => drop(self.handles.insert(handle, target)),
+            None => tracing::error!(%host, "too many targets; this one is not probed"),
+        }
+    }
+
+    fn finish(&mut self) {
+        let limit_ns = u64::try_from(self.finish_within.as_nanos()).unwrap_or(u64::MAX);
+        let give_up = self.clock.mono().plus(limit_ns);
+        self.drain();
+        loop {
+            let (now, steps) = (self.clock.now(), self.clock_steps);
+            let (flows, own) = (self.prober.flows(), self.prober.self_counters());
+            let done = self.recorder.finish(now, flows, own, || host_gauges(steps));
+            if done || now.mono >= give_up {
+                return;
+            }
+            thread::park_timeout(FINISH_PAUSE);
+        }
+    }
+}
+
+fn host_gauges(clock_steps: u64) -> HostGauges {
+    HostGauges {
+        cpu_ns: process::cpu_ns(),
+        resident_bytes: process::resident_bytes().unwrap_or(0),
+        clock_steps,
+    }
+}

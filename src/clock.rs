@@ -4,7 +4,10 @@
 //! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of
 //! both clocks, taken anew several times a second, so that a delay between two hosts follows their
 //! system clocks to within a microsecond and one read serves for both.
-#![expect(clippy::disallowed_methods, reason = "this is the one place that reads clocks")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads clocks"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +38,11 @@ impl Clock {
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
         let start = counter.raw();
-        let mut clock = Self { counter, start, anchor: Now::default() };
+        let mut clock = Self {
+            counter,
+            start,
+            anchor: Now::default(),
+        };
         clock.anchor = clock.read_anchor();
         clock
     }
@@ -48,7 +55,10 @@ impl Clock {
     /// Both clocks, from one reading of the counter.
     pub fn now(&self) -> Now {
         let mono = self.mono();
-        Now { mono, wall: self.wall_at(mono) }
+        Now {
+            mono,
+            wall: self.wall_at(mono),
+        }
     }
 
     /// When [`refresh`](Self::refresh) is due.
@@ -80,7 +90,13 @@ impl Clock {
                 let before = self.mono();
                 let wall = SystemTime::now();
                 let around_ns = self.mono().since(before);
-                (around_ns, Now { mono: before.plus(around_ns / 2), wall: wall_of(wall) })
+                (
+                    around_ns,
+                    Now {
+                        mono: before.plus(around_ns / 2),
+                        wall: wall_of(wall),
+                    },
+                )
             })
             .min_by_key(|(around_ns, _)| *around_ns)
             .map(|(_, now)| now)

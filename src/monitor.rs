@@ -185,7 +185,12 @@ impl LatencyMonitor {
     /// read fast enough loses records, which are counted (`monitor.samples_dropped`).
     pub fn start(&mut self) -> Result<Receiver<Record>, StartError> {
         let (backend, receiver) = publish::channel(CHANNEL_RECORDS_MAX);
-        let sink = sink_config(self.config.metrics.first().unwrap_or(&MetricsConfig::default()));
+        let sink = sink_config(
+            self.config
+                .metrics
+                .first()
+                .unwrap_or(&MetricsConfig::default()),
+        );
         self.start_with(vec![(sink, Box::new(backend))], || ())?;
         Ok(receiver)
     }
@@ -214,7 +219,11 @@ impl LatencyMonitor {
             .map(|(sink, backend)| (recorder.add_sink(sink), backend))
             .unzip();
         let poll = self.start_poll(clock, recorder, &commands)?;
-        let mut running = Running { commands, poll, flushers: Vec::new() };
+        let mut running = Running {
+            commands,
+            poll,
+            flushers: Vec::new(),
+        };
         for (feed, backend) in feeds.into_iter().zip(backends) {
             match Flusher::spawn(feed, backend, on_closed.clone()) {
                 Ok(flusher) => running.flushers.push(flusher),
@@ -299,7 +308,10 @@ impl LatencyMonitor {
             let listening = engine.listening().clone();
             let udp_port = listening.udp.first().map(std::net::SocketAddr::port);
             let _ = report.send(Ok(listening));
-            let prober = Prober::new(ProberConfig { udp_port, ..prober_config });
+            let prober = Prober::new(ProberConfig {
+                udp_port,
+                ..prober_config
+            });
             let handles = BTreeMap::new();
             PollLoop {
                 clock,
@@ -358,12 +370,20 @@ pub fn run(config: Config) -> Result<(), RunError> {
     }
     let (ends, ended): (Sender<Option<i32>>, _) = channel();
     let signal_ends = ends.clone();
-    signals::watch(move |signal| drop(signal_ends.send(Some(signal))))
-        .map_err(RunError::Signals)?;
-    let backends = config.metrics.iter().map(|metrics| (sink_config(metrics), backend(metrics)));
+    signals::watch(move |signal| {
+        // The daemon may have ended already.
+        let _ = signal_ends.send(Some(signal));
+    })
+    .map_err(RunError::Signals)?;
+    let backends = config
+        .metrics
+        .iter()
+        .map(|metrics| (sink_config(metrics), backend(metrics)));
     let backends = backends.collect();
     let mut monitor = LatencyMonitor::new(config);
-    monitor.start_with(backends, move || drop(ends.send(None)))?;
+    monitor.start_with(backends, move || {
+        let _ = ends.send(None);
+    })?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
     while !monitor.has_failed() {
@@ -385,7 +405,9 @@ const FAILURE_CHECK: Duration = Duration::from_millis(500);
 impl LatencyMonitor {
     /// Whether the loop has ended by itself; [`stop`](Self::stop) tells why.
     pub fn has_failed(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.poll.is_finished())
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.poll.is_finished())
     }
 }
 
@@ -400,7 +422,7 @@ fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
 fn backend(metrics: &MetricsConfig) -> Box<dyn Backend> {
     match metrics.backend {
         BackendKind::Cli => Box::new(publish::Cli::stdout()),
-        BackendKind::Log => Box::new(publish::Log::new(metrics.level)),
+        BackendKind::Log => Box::new(publish::Log::new(metrics.level.tracing())),
     }
 }
 

@@ -79,6 +79,9 @@ pub struct HostGauges {
     pub cpu_ns: u64,
     /// Bytes of memory resident now.
     pub resident_bytes: u64,
+    /// Times that the wall clock was set since the process began; published as those of each
+    /// interval.
+    pub clock_steps: u64,
 }
 
 /// Sorts samples into series, windows and counts, and hands them to the flush threads.

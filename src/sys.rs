@@ -16,7 +16,9 @@ use crate::proto::CloseReason;
 
 /// What a failed socket call means to a flow.
 pub(crate) fn close_reason(error: &io::Error) -> CloseReason {
-    let Some(code) = error.raw_os_error() else { return CloseReason::Failed };
+    let Some(code) = error.raw_os_error() else {
+        return CloseReason::Failed;
+    };
     match Errno::from_raw(code) {
         Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => {
             CloseReason::Reset

@@ -105,28 +105,48 @@ impl MioEngine {
     fn listen(&mut self, config: &EngineConfig) -> Result<(), EngineError> {
         // Two sockets cannot both take IPv4 on one port.
         let only_v6 = config.addresses.iter().any(IpAddr::is_ipv4);
-        for address in config.addresses.iter().filter(|_| config.udp_port.is_some()) {
+        for address in config
+            .addresses
+            .iter()
+            .filter(|_| config.udp_port.is_some())
+        {
             let address = SocketAddr::new(*address, config.udp_port.unwrap_or(0));
-            let failed = |source| EngineError::Listen { protocol: "UDP", address, source };
+            let failed = |source| EngineError::Listen {
+                protocol: "UDP",
+                address,
+                source,
+            };
             let mut listener = UdpListener::bind(address, only_v6).map_err(failed)?;
             let token = Token(FIRST_LISTENER + self.udp.len());
             self.poll
                 .registry()
                 .register(&mut listener.socket, token, Interest::READABLE)
                 .map_err(failed)?;
-            self.listening.udp.push(listener.socket.local_addr().map_err(failed)?);
+            self.listening
+                .udp
+                .push(listener.socket.local_addr().map_err(failed)?);
             self.udp.push(listener);
         }
-        for address in config.addresses.iter().filter(|_| config.tcp_port.is_some()) {
+        for address in config
+            .addresses
+            .iter()
+            .filter(|_| config.tcp_port.is_some())
+        {
             let address = SocketAddr::new(*address, config.tcp_port.unwrap_or(0));
-            let failed = |source| EngineError::Listen { protocol: "TCP", address, source };
+            let failed = |source| EngineError::Listen {
+                protocol: "TCP",
+                address,
+                source,
+            };
             let mut listener = sys::tcp::listen(address, only_v6).map_err(failed)?;
             let token = Token(FIRST_LISTENER + self.udp.len() + self.tcp.len());
             self.poll
                 .registry()
                 .register(&mut listener, token, Interest::READABLE)
                 .map_err(failed)?;
-            self.listening.tcp.push(listener.local_addr().map_err(failed)?);
+            self.listening
+                .tcp
+                .push(listener.local_addr().map_err(failed)?);
             self.tcp.push(listener);
         }
         self.listener_queued = vec![false; self.udp.len() + self.tcp.len()];
@@ -173,9 +193,18 @@ impl MioEngine {
     }
 
     fn send_datagram(&mut self, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry { kind: Kind::Udp(udp), .. }) = self.sockets.get_mut(socket) else { return };
+        let Some(Entry {
+            kind: Kind::Udp(udp),
+            ..
+        }) = self.sockets.get_mut(socket)
+        else {
+            return;
+        };
         let mut sent = udp.send(&self.payload);
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        {
             // That was about an earlier datagram, whose port unreachable has come back by now.
             sent = udp.send(&self.payload);
         }
@@ -186,7 +215,11 @@ impl MioEngine {
     }
 
     fn write_stream(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry { kind: Kind::Stream(stream), .. }) = self.sockets.get_mut(socket) else {
+        let Some(Entry {
+            kind: Kind::Stream(stream),
+            ..
+        }) = self.sockets.get_mut(socket)
+        else {
             return;
         };
         let before = stream.unwritten();
@@ -211,7 +244,9 @@ impl MioEngine {
         to: SocketAddr,
         from: Option<IpAddr>,
     ) {
-        let Some(udp) = self.udp.get_mut(listener.0 as usize) else { return };
+        let Some(udp) = self.udp.get_mut(listener.0 as usize) else {
+            return;
+        };
         if let Err(error) = udp.send(to, from, &self.payload) {
             tracing::debug!(%error, %to, "the kernel did not take a reply");
             prober.handle_reply_unsent();
@@ -220,7 +255,11 @@ impl MioEngine {
 
     /// Closes a socket without a word to the core.
     fn drop_socket(&mut self, socket: SocketId) {
-        if let Some(Entry { kind: Kind::Stream(stream), .. }) = self.sockets.remove(socket) {
+        if let Some(Entry {
+            kind: Kind::Stream(stream),
+            ..
+        }) = self.sockets.remove(socket)
+        {
             self.unwritten -= stream.unwritten();
         }
     }
@@ -237,7 +276,10 @@ impl MioEngine {
 
     /// Says that the host has run out of something, but not for every probe that suffers from it.
     fn complain(&mut self, now: Mono, operation: &str, error: &io::Error) {
-        if self.complained.is_none_or(|last| now.since(last) >= COMPLAIN_EVERY_NS) {
+        if self
+            .complained
+            .is_none_or(|last| now.since(last) >= COMPLAIN_EVERY_NS)
+        {
             self.complained = Some(now);
             tracing::error!(
                 %error,
@@ -255,10 +297,15 @@ impl MioEngine {
         if !self.ready.is_empty() {
             return self.poll_events(at_once);
         }
-        let Some(deadline) = deadline else { return self.poll_events(None) };
+        let Some(deadline) = deadline else {
+            return self.poll_events(None);
+        };
         let left_ns = deadline.since(clock.mono());
         if left_ns > self.spin_ns {
-            self.arm(Mono::from_nanos(deadline.as_nanos() - self.spin_ns), left_ns - self.spin_ns)?;
+            self.arm(
+                Mono::from_nanos(deadline.as_nanos() - self.spin_ns),
+                left_ns - self.spin_ns,
+            )?;
             self.poll_events(None)?;
             if self.spin_ns == 0 || !self.woke_by_timer_alone() {
                 return Ok(());
@@ -324,7 +371,9 @@ impl MioEngine {
         index: usize,
         event: &Event,
     ) {
-        let Some(entry) = self.sockets.at(index) else { return };
+        let Some(entry) = self.sockets.at(index) else {
+            return;
+        };
         let id = entry.id;
         if let Kind::Stream(stream) = &mut entry.kind {
             stream.ending |= event.is_read_closed();
@@ -350,7 +399,11 @@ impl MioEngine {
     }
 
     fn flush(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry { kind: Kind::Stream(stream), .. }) = self.sockets.get_mut(socket) else {
+        let Some(Entry {
+            kind: Kind::Stream(stream),
+            ..
+        }) = self.sockets.get_mut(socket)
+        else {
             return;
         };
         let before = stream.unwritten();
@@ -396,7 +449,9 @@ impl MioEngine {
         index: usize,
         left: &mut usize,
     ) -> bool {
-        let Some(entry) = self.sockets.at(index) else { return true };
+        let Some(entry) = self.sockets.at(index) else {
+            return true;
+        };
         let id = entry.id;
         *left -= 1;
         let (read, is_udp) = match &mut entry.kind {
@@ -440,7 +495,10 @@ impl MioEngine {
     fn is_ending(&mut self, socket: SocketId) -> bool {
         matches!(
             self.sockets.get_mut(socket),
-            Some(Entry { kind: Kind::Stream(Stream { ending: true, .. }), .. })
+            Some(Entry {
+                kind: Kind::Stream(Stream { ending: true, .. }),
+                ..
+            })
         )
     }
 
@@ -491,14 +549,19 @@ impl MioEngine {
     }
 
     fn take_in(&mut self, clock: &Clock, prober: &mut Prober, mut stream: mio::net::TcpStream) {
-        let Some(socket) = prober.handle_accept(clock.now()) else { return };
+        let Some(socket) = prober.handle_accept(clock.now()) else {
+            return;
+        };
         let token = self.token(socket);
         let both = Interest::READABLE | Interest::WRITABLE;
         let watched = stream
             .set_nodelay(true)
             .and_then(|()| self.poll.registry().register(&mut stream, token, both));
         match watched {
-            Ok(()) => drop(self.sockets.insert(socket, Kind::Stream(Stream::new(stream, false)))),
+            Ok(()) => drop(
+                self.sockets
+                    .insert(socket, Kind::Stream(Stream::new(stream, false))),
+            ),
             Err(error) => self.fail(clock, prober, socket, &error),
         }
     }

@@ -20,7 +20,10 @@ pub(super) struct LogGuard(#[expect(dead_code, reason = "held for its drop")] Ve
 /// Sends events of the configured level and above to where the configuration says.
 pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
     // JSON for another program must not have log lines in between.
-    let stdout_taken = config.metrics.iter().any(|metrics| metrics.backend == Backend::Cli);
+    let stdout_taken = config
+        .metrics
+        .iter()
+        .any(|metrics| metrics.backend == Backend::Cli);
     let (console, console_guard) = if stdout_taken {
         NonBlocking::new(io::stderr())
     } else {
@@ -49,7 +52,10 @@ pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
 
 /// Opens a log for appending, and makes the folders on the way to it.
 fn open(path: &Path) -> io::Result<fs::File> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         fs::create_dir_all(folder)?;
     }
     OpenOptions::new().append(true).create(true).open(path)

@@ -61,7 +61,12 @@ impl PollLoop {
             .into_iter()
             .flatten()
             .fold(now.mono.plus(IDLE_TURN_NS), Ord::min);
-        engine.wait(&self.clock, &mut self.prober, &mut self.resolver, Some(deadline))?;
+        engine.wait(
+            &self.clock,
+            &mut self.prober,
+            &mut self.resolver,
+            Some(deadline),
+        )?;
         self.drain();
         self.refresh_clock();
         Ok(())

@@ -99,7 +99,7 @@ pub(super) struct Sink {
     slots: Vec<Slot>,
     lateness: Windows,
     monitor: Count,
-    cpu_ns: u64,
+    host: HostGauges,
 }
 
 impl Sink {
@@ -136,7 +136,7 @@ impl Sink {
             slots: Vec::new(),
             lateness: Windows::default(),
             monitor: Count::default(),
-            cpu_ns: 0,
+            host: HostGauges::default(),
         };
         (sink, feed)
     }
@@ -229,12 +229,16 @@ impl Sink {
         }
         let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
         self.monitor.end_window(&monitored(own, dropped));
-        let cpu_ns = host.cpu_ns.saturating_sub(self.cpu_ns);
-        self.cpu_ns = host.cpu_ns;
+        let since_last = HostGauges {
+            cpu_ns: host.cpu_ns.saturating_sub(self.host.cpu_ns),
+            clock_steps: host.clock_steps.saturating_sub(self.host.clock_steps),
+            ..host
+        };
+        self.host = host;
         self.handover = Some(Handover {
             end: now.wall,
             next_group: 0,
-            host: HostGauges { cpu_ns, ..host },
+            host: since_last,
             resume: now.mono,
         });
         self.outlet.generation += 1;
@@ -312,6 +316,7 @@ impl Sink {
         for (name, value) in [
             ("monitor.cpu", handover.host.cpu_ns),
             ("monitor.resident", handover.host.resident_bytes),
+            ("monitor.clock_steps", handover.host.clock_steps),
         ] {
             self.outlet.push(Record::Gauge {
                 name,

@@ -175,6 +175,7 @@ fn counts_are_differences_and_published_when_zero() {
     rig.host = HostGauges {
         cpu_ns: 70,
         resident_bytes: 9_000,
+        clock_steps: 1,
     };
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.sent"), [5]);
@@ -185,11 +186,13 @@ fn counts_are_differences_and_published_when_zero() {
     assert_eq!(counts(&records, "monitor.cpu"), [70]);
     rig.flows.insert(0, (FlowKind::Udp, sent(6)));
     rig.host.cpu_ns = 100;
+    rig.host.clock_steps = 3;
     let records = rig.end(2);
     assert_eq!(counts(&records, "udp.wan.sent"), [1]);
     assert_eq!(counts(&records, "udp.wan.lost"), [0]);
     assert_eq!(counts(&records, "monitor.slots_missed"), [0]);
     assert_eq!(counts(&records, "monitor.cpu"), [30]);
+    assert_eq!(counts(&records, "monitor.clock_steps"), [2]);
     assert_eq!(counts(&records, "monitor.resident"), [9_000]);
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{SysconfVar, gethostname, sysconf};
 
 /// Nanoseconds of processor time used so far, in user space and kernel, by all threads.
 pub(crate) fn cpu_ns() -> u64 {
@@ -12,7 +12,10 @@ pub(crate) fn cpu_ns() -> u64 {
         [usage.user_time(), usage.system_time()]
             .into_iter()
             .map(|time| {
-                let us = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+                let us = time
+                    .tv_sec()
+                    .saturating_mul(1_000_000)
+                    .saturating_add(time.tv_usec());
                 u64::try_from(us).unwrap_or(0).saturating_mul(1_000)
             })
             .sum()
@@ -35,4 +38,11 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// What this host calls itself; `localhost` if it has no readable name.
+pub(crate) fn host_name() -> String {
+    let name = gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
 }

@@ -40,7 +40,11 @@ pub(crate) fn connect_probe(remote: SocketAddr) -> io::Result<(TcpStream, bool)>
 }
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(family_of), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(family_of),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -22,7 +22,8 @@ impl WakeTimer {
     pub(crate) fn arm(&self, ns: u64) -> io::Result<()> {
         // Zero would disarm it.
         let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));
-        self.0.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
+        self.0
+            .set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
         Ok(())
     }
 

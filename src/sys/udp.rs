@@ -22,7 +22,11 @@ pub(crate) fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(family_of), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(family_of),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -78,7 +82,10 @@ impl UdpListener {
         let local = message.cmsgs()?.find_map(|control| local_address(&control));
         match from {
             Some(from) => Ok((message.bytes, from, local)),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "a sender without an address")),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a sender without an address",
+            )),
         }
     }
 
@@ -109,13 +116,19 @@ impl UdpListener {
             [control],
             MsgFlags::empty(),
         )?;
-        if sent.next().is_some() { Ok(()) } else { Err(Errno::EAGAIN.into()) }
+        if sent.next().is_some() {
+            Ok(())
+        } else {
+            Err(Errno::EAGAIN.into())
+        }
     }
 }
 
 impl fmt::Debug for UdpListener {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("UdpListener").field("socket", &self.socket).finish_non_exhaustive()
+        out.debug_struct("UdpListener")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +136,9 @@ fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::V4(SocketAddrV4::from(*v4)));
     }
-    storage.as_sockaddr_in6().map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6)))
+    storage
+        .as_sockaddr_in6()
+        .map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6)))
 }
 
 /// The address to answer from. Of a packet to a broadcast or multicast address the system decides.
@@ -146,7 +161,9 @@ fn pktinfo_v4(from: IpAddr) -> libc::in_pktinfo {
     };
     libc::in_pktinfo {
         ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: u32::from(from).to_be() },
+        ipi_spec_dst: libc::in_addr {
+            s_addr: u32::from(from).to_be(),
+        },
         ipi_addr: libc::in_addr { s_addr: 0 },
     }
 }
@@ -157,7 +174,9 @@ fn pktinfo_v6(from: IpAddr) -> libc::in6_pktinfo {
         IpAddr::V6(from) => from,
     };
     libc::in6_pktinfo {
-        ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+        ipi6_addr: libc::in6_addr {
+            s6_addr: from.octets(),
+        },
         ipi6_ifindex: 0,
     }
 }

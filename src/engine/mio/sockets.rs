@@ -32,7 +32,12 @@ pub(super) enum Written {
 
 impl Stream {
     pub(super) fn new(socket: TcpStream, connecting: bool) -> Self {
-        Self { socket, connecting, ending: false, unwritten: Vec::new() }
+        Self {
+            socket,
+            connecting,
+            ending: false,
+            unwritten: Vec::new(),
+        }
     }
 
     /// Writes all of `bytes`, keeping what the kernel does not take.
@@ -99,7 +104,11 @@ impl Sockets {
         if index >= self.0.len() {
             self.0.resize_with(index + 1, || None);
         }
-        self.0[index].replace(Entry { id, kind, queued: false })
+        self.0[index].replace(Entry {
+            id,
+            kind,
+            queued: false,
+        })
     }
 
     /// The socket, if the core still means this one.
@@ -113,6 +122,8 @@ impl Sockets {
     }
 
     pub(super) fn remove(&mut self, id: SocketId) -> Option<Entry> {
-        self.0.get_mut(id.index as usize)?.take_if(|entry| entry.id == id)
+        self.0
+            .get_mut(id.index as usize)?
+            .take_if(|entry| entry.id == id)
     }
 }

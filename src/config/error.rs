@@ -1,0 +1,124 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It says something that cannot be done.
+    #[error("{}", listing(path.as_deref(), problems))]
+    Invalid {
+        /// The file, if there is one.
+        path: Option<PathBuf>,
+        /// Everything that is wrong, in the order found; at least one.
+        problems: Vec<Problem>,
+    },
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is, beginning with the key, and what would be right.
+    pub text: String,
+}
+
+/// Where a setting was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere that could be pointed at: a default, or a program that uses the library.
+    #[default]
+    Program,
+    /// On a line of the file, counted from 1.
+    Line(usize),
+    /// By this flag.
+    Flag(&'static str),
+}
+
+/// A setting, and where it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Given<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T> Given<T> {
+    pub(super) const fn by_program(value: T) -> Self {
+        Self {
+            value,
+            place: Place::Program,
+        }
+    }
+
+    pub(super) fn by_flag(value: Option<T>, flag: &'static str) -> Option<Self> {
+        value.map(|value| Self {
+            value,
+            place: Place::Flag(flag),
+        })
+    }
+}
+
+/// Collects mistakes, so that all of them are told at once.
+#[derive(Debug, Default)]
+pub(super) struct Problems(pub(super) Vec<Problem>);
+
+impl Problems {
+    /// Adds a mistake; the text goes on from the name of the key, or of the flag that set it.
+    pub(super) fn add(&mut self, place: Place, key: &str, text: impl fmt::Display) {
+        let name = if let Place::Flag(flag) = place {
+            flag
+        } else {
+            key
+        };
+        self.0.push(Problem {
+            place,
+            text: format!("`{name}` {text}"),
+        });
+    }
+
+    /// Adds a mistake that is about no single key.
+    pub(super) fn add_text(&mut self, place: Place, text: impl Into<String>) {
+        self.0.push(Problem {
+            place,
+            text: text.into(),
+        });
+    }
+
+    /// The value, or the mistakes if there are any.
+    pub(super) fn or<T>(self, path: Option<&Path>, value: T) -> Result<T, ConfigError> {
+        if self.0.is_empty() {
+            return Ok(value);
+        }
+        Err(self.into_error(path))
+    }
+
+    pub(super) fn into_error(self, path: Option<&Path>) -> ConfigError {
+        ConfigError::Invalid {
+            path: path.map(Path::to_owned),
+            problems: self.0,
+        }
+    }
+}
+
+fn listing(path: Option<&Path>, problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|problem| match (path, problem.place) {
+        (Some(path), Place::Line(line)) => {
+            format!("{}, line {line}: {}", path.display(), problem.text)
+        }
+        (None, Place::Line(line)) => format!("line {line}: {}", problem.text),
+        _ => problem.text.clone(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -194,7 +194,10 @@ fn the_flush_thread_publishes_everything_before_it_ends() {
     assert!(flusher.join(PATIENCE));
     let rest: Vec<String> = told.iter().collect();
     assert_eq!(rest[..2], ["udp.wan.rtt", "udp.wan.rtt"]);
-    assert_eq!(rest[rest.len() - 2..], ["monitor.resident", "finish in 3s"]);
+    assert_eq!(
+        rest[rest.len() - 2..],
+        ["monitor.clock_steps", "finish in 3s"]
+    );
 }
 
 #[test]

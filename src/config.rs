@@ -37,7 +37,7 @@ pub use options::TargetOptions;
 pub const DEFAULT_FILE: &str = "latency.toml";
 
 /// Bytes of a message if nothing else is said, as in the Python program.
-const MAX_SIZE: i64 = 1470;
+const MAX_SIZE: usize = 1470;
 
 /// Seconds between looking names up again.
 const RESOLVE_INTERVAL_S: RangeInclusive<f64> = 1.0..=86_400.0;
@@ -177,12 +177,12 @@ impl Default for Config {
             udp: true,
             tcp_port: 8000,
             udp_port: 8001,
-            max_size: MAX_SIZE.unsigned_abs() as usize,
+            max_size: MAX_SIZE,
             targets: Vec::new(),
             metrics: vec![MetricsConfig::default()],
             log_level: LogLevel::Info,
             log_file: None,
-            resolve_interval: Duration::from_secs(60),
+            resolve_interval: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
             engine: EngineOptions::default(),
             warnings: Vec::new(),
@@ -195,7 +195,7 @@ impl Config {
     /// Reads a file and puts flags over it. Without a path it is [`DEFAULT_FILE`], which may be
     /// absent; a file that is named must be there.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let file = path.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {

@@ -185,12 +185,7 @@ impl LatencyMonitor {
     /// read fast enough loses records, which are counted (`monitor.samples_dropped`).
     pub fn start(&mut self) -> Result<Receiver<Record>, StartError> {
         let (backend, receiver) = publish::channel(CHANNEL_RECORDS_MAX);
-        let sink = sink_config(
-            self.config
-                .metrics
-                .first()
-                .unwrap_or(&MetricsConfig::default()),
-        );
+        let sink = sink_config(&self.config.metrics.first().cloned().unwrap_or_default());
         self.start_with(vec![(sink, Box::new(backend))], || ())?;
         Ok(receiver)
     }

@@ -126,7 +126,7 @@ impl MetricsLayer {
         MetricsConfig {
             backend: self.backend(),
             mode: mode
-                .or(self.mode.as_ref().map(|mode| mode.value))
+                .or_else(|| self.mode.as_ref().map(|mode| mode.value))
                 .unwrap_or(default.mode),
             send_interval: seconds.map_or(default.send_interval, Duration::from_secs_f64),
             level: self

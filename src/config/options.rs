@@ -297,8 +297,10 @@ impl TargetOptions {
             let text = "leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)";
             problems.add(place, "type", text);
         }
-        let tcp_port = tcp.then(|| probed_port(merged.tcp_port, "tcp_port", place, &mut problems));
-        let udp_port = udp.then(|| probed_port(merged.udp_port, "udp_port", place, &mut problems));
+        let tcp_port =
+            tcp.then(|| probed_port(merged.tcp_port.as_ref(), "tcp_port", place, &mut problems));
+        let udp_port =
+            udp.then(|| probed_port(merged.udp_port.as_ref(), "udp_port", place, &mut problems));
         if let Some(size) = merged
             .size
             .as_ref()
@@ -443,9 +445,8 @@ fn parse_host(host: &str) -> Result<Host, String> {
     Ok(Host::Name(host.into()))
 }
 
-fn probed_port(port: Option<Given<i64>>, key: &str, place: Place, problems: &mut Problems) -> u16 {
+fn probed_port(port: Option<&Given<i64>>, key: &str, place: Place, problems: &mut Problems) -> u16 {
     let found = port
-        .as_ref()
         .and_then(|port| u16::try_from(port.value).ok())
         .unwrap_or(0);
     if found == 0 {

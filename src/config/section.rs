@@ -79,6 +79,10 @@ impl<'a> Section<'a> {
         })
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method alone is for one lifetime only"
+    )]
     pub(super) fn boolean(
         &mut self,
         key: &'static str,
@@ -159,7 +163,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         name: &'static str,
         problems: &mut Problems,
-    ) -> Option<Section<'a>> {
+    ) -> Option<Self> {
         let (value, place) = self.take(key)?;
         let table = value
             .as_table()
@@ -179,7 +183,7 @@ impl<'a> Section<'a> {
         name: &'static str,
         one: Option<&'static str>,
         problems: &mut Problems,
-    ) -> Vec<(Section<'a>, Place)> {
+    ) -> Vec<(Self, Place)> {
         let Some((value, place)) = self.take(key) else {
             return Vec::new();
         };

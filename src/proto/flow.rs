@@ -62,7 +62,7 @@ pub(crate) struct Flow {
     next: u64,
     /// No probe before this one is in flight.
     oldest: u64,
-    /// One more than the highest number answered: RFC 4737's NextExp, at the sender.
+    /// One more than the highest number answered: RFC 4737's `NextExp`, at the sender.
     next_expected: u64,
     pub(crate) consecutive_lost: u32,
     pub(crate) counters: Counters,

@@ -47,11 +47,10 @@ struct ReceiveWindow {
 
 impl ReceiveWindow {
     fn starting_at(message: &Message<'_>) -> Self {
-        let highest = message
-            .identifier
-            .map_or(u64::from(message.header.seq), |identifier| {
-                u64::from(identifier.number)
-            });
+        let highest = message.identifier.map_or_else(
+            || u64::from(message.header.seq),
+            |identifier| u64::from(identifier.number),
+        );
         let mut window = Self {
             highest,
             seen: [0; WINDOW_WORDS],

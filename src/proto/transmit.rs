@@ -40,7 +40,7 @@ pub enum Transmit {
         /// The peer.
         remote: SocketAddr,
     },
-    /// Begin a TCP connection that is only timed: whenever it closes, it leaves no TIME_WAIT
+    /// Begin a TCP connection that is only timed: whenever it closes, it leaves no `TIME_WAIT`
     /// behind. Answer with `handle_connected` or `handle_closed`.
     OpenProbe {
         /// Its name from now on.

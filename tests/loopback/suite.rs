@@ -203,7 +203,7 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
         spin_ns: 0,
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
-        spec.timeout_ns = 200_000_000
+        spec.timeout_ns = 200_000_000;
     });
     let metrics = [Metric::UdpRtt, Metric::TcpRtt, Metric::TcpLatency];
     for _ in 0..5 {

@@ -113,7 +113,7 @@ impl StreamDecoder {
                     self.report_if_complete(&chunk[start..], on_message)?;
                 }
                 Phase::Body(body) => {
-                    next = self.run_body(body, chunk, (start, next), on_message)?
+                    next = self.run_body(body, chunk, (start, next), on_message)?;
                 }
                 Phase::Straggler(body, seen) => next += self.skip(body, seen, &chunk[next..])?,
             }

@@ -1,5 +1,7 @@
 //! Tags, as Python prints a list of strings.
 
+use std::fmt::Write as _;
+
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 
 /// Why text is no list of tags.
@@ -69,11 +71,12 @@ fn is_printable(character: char) -> bool {
 
 fn push_escape(out: &mut String, character: char) {
     let code = u32::from(character);
-    out.push_str(&match code {
-        0..=0xff => format!("\\x{code:02x}"),
-        0x100..=0xffff => format!("\\u{code:04x}"),
-        _ => format!("\\U{code:08x}"),
-    });
+    // Writing to a string cannot fail.
+    let _ = match code {
+        0..=0xff => write!(out, "\\x{code:02x}"),
+        0x100..=0xffff => write!(out, "\\u{code:04x}"),
+        _ => write!(out, "\\U{code:08x}"),
+    };
 }
 
 /// Reads a Python list of strings; nothing at all is an empty list.

@@ -1,0 +1,455 @@
+//! An account of what a prober does, kept beside it, to check its own against after every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use latency_monitor::proto::{
+    Counters, FlowKind, Labels, Metric, Origin, Outcome, Output, Prober, Sample, TargetSpec,
+};
+
+/// Datagrams that are remembered by their identity, to know a copy by.
+const REMEMBERED: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread {
+    count: u64,
+    min: i64,
+    max: i64,
+    sum: i128,
+}
+
+impl Spread {
+    fn add(&mut self, value: i64) {
+        self.min = if self.count == 0 {
+            value
+        } else {
+            self.min.min(value)
+        };
+        self.max = if self.count == 0 {
+            value
+        } else {
+            self.max.max(value)
+        };
+        self.count += 1;
+        self.sum += i128::from(value);
+    }
+
+    fn show(&self) -> String {
+        if self.count == 0 {
+            return "none".to_owned();
+        }
+        let mean = self.sum / i128::from(self.count);
+        format!(
+            "{} samples, min {} mean {mean} max {} ns",
+            self.count, self.min, self.max
+        )
+    }
+}
+
+/// One flow, as seen from outside.
+#[derive(Debug)]
+struct FlowAccount {
+    label: String,
+    kind: FlowKind,
+    interval_ns: u64,
+    timeout_ns: u64,
+    /// Whether its samples are published at all.
+    published: bool,
+    added_ns: u64,
+    first_due_ns: Option<u64>,
+    /// Number of the next probe.
+    next: u64,
+    /// When each probe without an outcome was sent.
+    in_flight: BTreeMap<u64, u64>,
+    received: u64,
+    lost: u64,
+    delays: Spread,
+    counters: Counters,
+    /// The counters when the network had settled.
+    settled: Option<Counters>,
+}
+
+/// What one prober has done since it began.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    flows: BTreeMap<Origin, FlowAccount>,
+    senders: BTreeMap<Origin, (Arc<Labels>, Spread)>,
+    senders_opened: u64,
+    /// Targets that were added, until their flows show up.
+    adding: Vec<(TargetSpec, u64)>,
+    /// Slots and sends of flows that have been removed.
+    closed_slots: u64,
+    closed_sends: u64,
+    lateness: u64,
+    /// The host has been stalled: sends are late and slots are missed, which is counted.
+    pub(crate) was_frozen: bool,
+    /// Something of ours was closed or moved in this step: what was in flight there is lost.
+    pub(crate) closed_something: bool,
+    /// The request that is being delivered: its identity, and its true one-way delay.
+    pub(crate) request: Option<(u64, i64)>,
+    requests_seen: BTreeSet<u64>,
+    delays_of_request: Vec<i64>,
+}
+
+impl Account {
+    pub(crate) fn add(&mut self, spec: TargetSpec, now_ns: u64) {
+        self.adding.push((spec, now_ns));
+    }
+
+    /// A probe was handed to the engine: whose is it?
+    pub(crate) fn handle_send(&mut self, now_ns: u64, prober: &Prober, lateness_ns: u64) {
+        let mut sender = None;
+        for (origin, _, counters) in prober.flows() {
+            let flow = self
+                .flows
+                .get(&origin)
+                .expect("a flow is opened before it sends");
+            let sent = flow.counters.sent;
+            assert!(
+                counters.sent == sent || counters.sent == sent + 1,
+                "two probes in one"
+            );
+            if counters.sent > sent {
+                assert!(
+                    sender.replace(origin).is_none(),
+                    "one probe counted on two flows"
+                );
+            }
+        }
+        let origin = sender.expect("a probe that left is counted");
+        let flow = self.flows.get_mut(&origin).expect("known from above");
+        flow.counters.sent += 1;
+        if flow.published {
+            flow.in_flight.insert(flow.next, now_ns);
+        }
+        flow.next += 1;
+        let due_ns = now_ns - lateness_ns;
+        if !self.was_frozen {
+            assert_eq!(lateness_ns, 0, "{}: late in virtual time", flow.label);
+        }
+        let since_added = (due_ns - flow.added_ns) % flow.interval_ns;
+        let first_due_ns = *flow.first_due_ns.get_or_insert(flow.added_ns + since_added);
+        assert_eq!(
+            (due_ns - first_due_ns) % flow.interval_ns,
+            0,
+            "{}: off schedule",
+            flow.label
+        );
+        self.lateness = self.lateness.max(lateness_ns);
+    }
+
+    /// The kernel refused the last probe of the flow that has one `unsent` more now.
+    pub(crate) fn handle_unsent(&mut self, prober: &Prober) {
+        for (origin, _, counters) in prober.flows() {
+            let flow = self.flows.get_mut(&origin).expect("opened");
+            if counters.sent < flow.counters.sent {
+                flow.counters.sent -= 1;
+                flow.in_flight.remove(&(flow.next - 1));
+            }
+        }
+    }
+
+    pub(crate) fn handle_output(&mut self, now_ns: u64, prober: &Prober, output: Output) {
+        match output {
+            Output::Opened { origin, labels } => self.open(origin, labels, prober),
+            Output::Sample(sample) => self.handle_sample(now_ns, &sample),
+            Output::Lateness(_) => panic!("lateness without a probe"),
+            Output::Closed { origin, last } => self.close(now_ns, origin, last),
+        }
+    }
+
+    fn open(&mut self, origin: Origin, labels: Arc<Labels>, prober: &Prober) {
+        let kind = prober
+            .flows()
+            .find(|flow| flow.0 == origin)
+            .map(|flow| flow.1);
+        let Some(kind) = kind else {
+            self.senders_opened += 1;
+            let replaced = self.senders.insert(origin, (labels, Spread::default()));
+            assert!(replaced.is_none(), "an origin is opened twice");
+            return;
+        };
+        let of_label = |(spec, _): &&(TargetSpec, u64)| spec.label == labels.target;
+        let (spec, added_ns) = self
+            .adding
+            .iter()
+            .rev()
+            .find(of_label)
+            .expect("it was added");
+        let flow = FlowAccount {
+            label: format!("{} -> {} {kind:?}", labels.source, labels.target).to_lowercase(),
+            kind,
+            interval_ns: spec.interval_ns,
+            timeout_ns: spec.timeout_ns,
+            published: spec.rtt || kind == FlowKind::Connect,
+            added_ns: *added_ns,
+            first_due_ns: None,
+            next: 0,
+            in_flight: BTreeMap::new(),
+            received: 0,
+            lost: 0,
+            delays: Spread::default(),
+            counters: Counters::default(),
+            settled: None,
+        };
+        assert!(
+            self.flows.insert(origin, flow).is_none(),
+            "an origin is opened twice"
+        );
+    }
+
+    fn close(&mut self, now_ns: u64, origin: Origin, last: Option<(FlowKind, Counters)>) {
+        let Some((_, counters)) = last else {
+            self.senders
+                .remove(&origin)
+                .expect("closed once, after it was opened");
+            return;
+        };
+        let flow = self
+            .flows
+            .remove(&origin)
+            .expect("closed once, after it was opened");
+        assert_eq!(
+            counters.sent, flow.counters.sent,
+            "{}: its last counters",
+            flow.label
+        );
+        self.closed_slots += flow.slots(now_ns);
+        self.closed_sends += counters.sent + counters.unsent;
+    }
+
+    fn handle_sample(&mut self, now_ns: u64, sample: &Sample) {
+        let Some(flow) = self.flows.get_mut(&sample.origin) else {
+            return self.handle_one_way(sample);
+        };
+        let label = &flow.label;
+        let sent_ns = flow.in_flight.remove(&sample.seq);
+        let sent_ns = sent_ns.unwrap_or_else(|| panic!("{label}: a second outcome: {sample:?}"));
+        let took_ns = now_ns - sent_ns;
+        match sample.outcome {
+            Outcome::Received => {
+                flow.received += 1;
+                assert!(
+                    took_ns < flow.timeout_ns,
+                    "{label}: received after its timeout"
+                );
+                assert_eq!(
+                    sample.value_ns,
+                    signed(took_ns),
+                    "{label}: not what the clock says"
+                );
+                flow.delays.add(sample.value_ns);
+            }
+            Outcome::Lost => {
+                flow.lost += 1;
+                assert!(
+                    took_ns >= flow.timeout_ns
+                        || self.closed_something
+                        || flow.kind == FlowKind::Connect,
+                    "{label}: given up after {took_ns} ns"
+                );
+            }
+        }
+    }
+
+    /// A one-way delay of a request that has just come in.
+    fn handle_one_way(&mut self, sample: &Sample) {
+        let (labels, delays) = self
+            .senders
+            .get_mut(&sample.origin)
+            .expect("an open origin");
+        assert_eq!(sample.outcome, Outcome::Received);
+        delays.add(sample.value_ns);
+        if sample.metric == Metric::UdpOwd {
+            let (id, _) = self
+                .request
+                .unwrap_or_else(|| panic!("{labels:?}: without a request"));
+            assert!(
+                !self.requests_seen.contains(&id),
+                "{labels:?}: a copy is measured"
+            );
+            self.delays_of_request.push(sample.value_ns);
+        }
+    }
+
+    /// Everything that holds after every step.
+    pub(crate) fn check(&mut self, now_ns: u64, prober: &Prober) {
+        if let Some((id, true_ns)) = self.request.take() {
+            // The first delay of a sender is published with its second, before it.
+            let delays = &self.delays_of_request;
+            assert!(delays.len() <= 2, "more samples than requests");
+            assert!(
+                delays.last().is_none_or(|ns| *ns == true_ns),
+                "{delays:?}, truly {true_ns}"
+            );
+            self.requests_seen.insert(id);
+            if self.requests_seen.len() > REMEMBERED {
+                self.requests_seen.pop_first();
+            }
+        }
+        self.delays_of_request.clear();
+        self.closed_something = false;
+        let own = prober.self_counters();
+        let (mut slots, mut sends) = (self.closed_slots, self.closed_sends);
+        let mut open = 0;
+        for (origin, _, counters) in prober.flows() {
+            let flow = self.flows.get_mut(&origin).expect("opened");
+            open += 1;
+            flow.check(now_ns, counters, self.was_frozen);
+            flow.counters = *counters;
+            slots += flow.slots(now_ns);
+            sends += counters.sent + counters.unsent;
+        }
+        assert_eq!(open, self.flows.len(), "flows end with a last word");
+        if self.flows.values().all(|flow| flow.first_due_ns.is_some()) {
+            assert_eq!(
+                slots,
+                sends + own.slots_missed,
+                "every slot is sent, unsent or missed"
+            );
+        }
+        assert!(
+            self.was_frozen || own.slots_missed == 0,
+            "slots missed in virtual time"
+        );
+    }
+
+    /// From now on nothing should be lost any more.
+    pub(crate) fn settle(&mut self) {
+        for flow in self.flows.values_mut() {
+            flow.settled = Some(flow.counters);
+        }
+    }
+
+    /// After the network has settled every flow must have found its way back.
+    pub(crate) fn check_settled(&self) {
+        for flow in self.flows.values() {
+            let Some(before) = flow.settled else { continue };
+            let (label, now) = (&flow.label, flow.counters);
+            let (sent, received) = (now.sent - before.sent, now.received - before.received);
+            assert!(
+                sent > 0,
+                "{label}: does not probe although the network is well"
+            );
+            assert_eq!(
+                now.lost, before.lost,
+                "{label}: loses although the network is well"
+            );
+            assert_eq!(
+                now.unsent, before.unsent,
+                "{label}: skips although the network is well"
+            );
+            assert!(
+                received + before.in_flight() + now.in_flight() >= sent,
+                "{label}: {now:?}"
+            );
+        }
+    }
+
+    /// What happened, for people and snapshots.
+    pub(crate) fn report(&self, out: &mut String, prober: &Prober) {
+        let mut flows: Vec<&FlowAccount> = self.flows.values().collect();
+        flows.sort_by_key(|flow| (&flow.label, flow.kind));
+        for flow in flows {
+            let c = flow.counters;
+            let _ = writeln!(
+                out,
+                "{}: sent {} received {} lost {} in flight {} late {} duplicate {} reordered {} \
+                 corrupt {} unsent {}; {}",
+                flow.label,
+                c.sent,
+                c.received,
+                c.lost,
+                c.in_flight(),
+                c.late,
+                c.duplicate,
+                c.reordered,
+                c.corrupt,
+                c.unsent,
+                flow.delays.show(),
+            );
+        }
+        if self.senders.len() <= 16 {
+            let mut lines: Vec<String> = self
+                .senders
+                .values()
+                .map(|(labels, delays)| {
+                    let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
+                    format!("from {}: {}", tags.join(","), delays.show())
+                })
+                .collect();
+            lines.sort();
+            for line in lines {
+                let _ = writeln!(out, "{line}");
+            }
+        }
+        let _ = writeln!(
+            out,
+            "senders published {}, at once {}; latest send {} ns; {:?}",
+            self.senders_opened,
+            self.senders.len(),
+            self.lateness,
+            prober.self_counters(),
+        );
+    }
+
+    /// Remote senders that are published now.
+    pub(crate) fn senders(&self) -> usize {
+        self.senders.len()
+    }
+}
+
+impl FlowAccount {
+    /// Slots that have come due by now.
+    fn slots(&self, now_ns: u64) -> u64 {
+        match self.first_due_ns {
+            Some(first) if first <= now_ns => (now_ns - first) / self.interval_ns + 1,
+            _ => 0,
+        }
+    }
+
+    fn check(&self, now_ns: u64, counters: &Counters, was_frozen: bool) {
+        let label = &self.label;
+        assert_eq!(
+            counters.sent, self.counters.sent,
+            "{label}: counted as sent"
+        );
+        if self.published {
+            assert_eq!(
+                counters.received, self.received,
+                "{label}: received and published"
+            );
+            assert_eq!(counters.lost, self.lost, "{label}: lost and published");
+            let in_flight = self.in_flight.len() as u64;
+            assert_eq!(
+                counters.sent,
+                counters.received + counters.lost + in_flight,
+                "{label}"
+            );
+        }
+        assert!(
+            counters.received + counters.lost <= counters.sent,
+            "{label}: {counters:?}"
+        );
+        assert!(counters.late <= counters.lost, "{label}: {counters:?}");
+        assert!(
+            counters.in_flight() <= self.timeout_ns / self.interval_ns + 2,
+            "{label}: more in flight than fit into the timeout"
+        );
+        if let Some((number, sent_ns)) = self.in_flight.first_key_value()
+            && self.published
+            && !was_frozen
+        {
+            let waits_ns = now_ns - sent_ns;
+            assert!(
+                waits_ns <= self.timeout_ns,
+                "{label}: probe {number} waits {waits_ns} ns"
+            );
+        }
+    }
+}
+
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).expect("virtual delays fit")
+}

@@ -1,0 +1,311 @@
+//! The third engine: a prober on simulated sockets.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use latency_monitor::proto::{
+    CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, TargetId,
+    TargetSpec, Transmit,
+};
+
+use crate::account::Account;
+use crate::clock::HostClock;
+use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
+
+/// The ports that every simulated program listens on.
+pub(crate) const TCP_PORT: u16 = 8000;
+pub(crate) const UDP_PORT: u16 = 8001;
+
+/// How long the system's resolver takes.
+const LOOK_UP_NS: u64 = 5_000_000;
+
+/// What a program learns.
+#[derive(Debug)]
+pub(crate) enum Input<'a> {
+    /// Time has come.
+    Tick,
+    Datagram(&'a Datagram),
+    Accept(ConnectionId),
+    Connected(ConnectionId),
+    Refused(ConnectionId),
+    Data(ConnectionId, Side, &'a [u8]),
+    Closed(ConnectionId, Side, Ending),
+    Writable(ConnectionId, Side),
+    Resolved(TargetId, &'a [IpAddr]),
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) host: HostId,
+    pub(crate) address: IpAddr,
+    /// How often it has been started.
+    pub(crate) life: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Socket {
+    Udp {
+        port: u16,
+        remote: SocketAddr,
+    },
+    /// A stream, and which side of it is ours; `None` leads nowhere.
+    Stream(Option<(ConnectionId, Side)>),
+}
+
+#[derive(Debug)]
+pub(crate) struct ProberHost {
+    prober: Prober,
+    sockets: BTreeMap<SocketId, Socket>,
+    by_port: BTreeMap<u16, SocketId>,
+    by_stream: BTreeMap<(ConnectionId, Side), SocketId>,
+    labels: BTreeMap<String, TargetId>,
+    payload: Vec<u8>,
+    /// Chance that the kernel refuses a datagram.
+    pub(crate) send_fails: f64,
+    pub(crate) account: Account,
+}
+
+impl ProberHost {
+    pub(crate) fn new(name: &str, seed: u64) -> Self {
+        let prober = Prober::new(ProberConfig {
+            name: name.into(),
+            udp_port: Some(UDP_PORT),
+            resolve_interval_ns: 60_000_000_000,
+            seed,
+        });
+        Self {
+            prober,
+            sockets: BTreeMap::new(),
+            by_port: BTreeMap::new(),
+            by_stream: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            payload: Vec::new(),
+            send_fails: 0.0,
+            account: Account::default(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, now_ns: u64, now: Now, spec: TargetSpec) {
+        self.account.add(spec.clone(), now_ns);
+        let label = spec.label.to_string();
+        let target = self
+            .prober
+            .add_target(now, spec)
+            .expect("room for a target");
+        self.labels.insert(label, target);
+    }
+
+    pub(crate) fn remove(&mut self, label: &str) {
+        let target = self.labels.remove(label).expect("a target that was added");
+        self.account.closed_something = true;
+        assert!(self.prober.remove_target(target));
+    }
+
+    /// When it wants to run again, in true time.
+    pub(crate) fn timeout_ns(&mut self, clock: &HostClock) -> Option<u64> {
+        self.prober.poll_timeout().map(|at| clock.true_ns(at))
+    }
+
+    /// One turn of the loop: what is due, then what happened.
+    pub(crate) fn step(
+        &mut self,
+        at: Place,
+        clock: &HostClock,
+        net: &mut Network,
+        input: &Input<'_>,
+    ) {
+        let now = clock.now(net.now_ns);
+        self.prober.handle_timeout(now);
+        self.transmit(at, now, net);
+        self.deliver(now, input);
+        self.transmit(at, now, net);
+        self.account.check(net.now_ns, &self.prober);
+    }
+
+    fn deliver(&mut self, now: Now, input: &Input<'_>) {
+        let prober = &mut self.prober;
+        match *input {
+            Input::Tick => {}
+            Input::Datagram(datagram) if datagram.to.port() == UDP_PORT => {
+                let owd_ns = now.wall.as_unix_nanos() - datagram.left_wall_ns;
+                self.account.request = Some((datagram.id, owd_ns));
+                let (from, local) = (datagram.from, Some(datagram.to.ip()));
+                prober.handle_request(now, ListenerId(0), from, local, &datagram.payload);
+            }
+            Input::Datagram(datagram) => {
+                let Some(id) = self.by_port.get(&datagram.to.port()) else {
+                    return;
+                };
+                if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
+                    && *remote == datagram.from
+                {
+                    prober.handle_datagram(now, *id, &datagram.payload);
+                }
+            }
+            Input::Accept(connection) => {
+                if let Some(id) = prober.handle_accept(now) {
+                    self.sockets
+                        .insert(id, Socket::Stream(Some((connection, Side::Server))));
+                    self.by_stream.insert((connection, Side::Server), id);
+                }
+            }
+            Input::Connected(connection) => {
+                if let Some(id) = self.by_stream.get(&(connection, Side::Client)) {
+                    prober.handle_connected(now, *id);
+                }
+            }
+            Input::Refused(connection) => {
+                self.end(now, (connection, Side::Client), CloseReason::Reset);
+            }
+            Input::Data(connection, side, bytes) => {
+                if let Some(id) = self.by_stream.get(&(connection, side)) {
+                    prober.handle_stream(now, *id, bytes);
+                    // A stream that cannot be read may be given up.
+                    self.account.closed_something = true;
+                }
+            }
+            Input::Closed(connection, side, ending) => {
+                let reason = match ending {
+                    Ending::Finished => CloseReason::Finished,
+                    Ending::Reset => CloseReason::Reset,
+                };
+                self.end(now, (connection, side), reason);
+            }
+            Input::Writable(connection, side) => {
+                if let Some(id) = self.by_stream.get(&(connection, side)) {
+                    prober.handle_blocked(*id, false);
+                }
+            }
+            Input::Resolved(target, addresses) => {
+                self.account.closed_something = true;
+                prober.handle_resolved(now, target, addresses);
+            }
+        }
+    }
+
+    fn end(&mut self, now: Now, stream: (ConnectionId, Side), reason: CloseReason) {
+        if let Some(id) = self.by_stream.remove(&stream) {
+            self.sockets.remove(&id);
+            self.account.closed_something = true;
+            self.prober.handle_closed(now, id, reason);
+        }
+    }
+
+    fn transmit(&mut self, at: Place, now: Now, net: &mut Network) {
+        let mut payload = std::mem::take(&mut self.payload);
+        self.drain(net.now_ns, None);
+        while let Some(transmit) = self.prober.poll_transmit(now, &mut payload) {
+            self.carry_out(at, now, net, &transmit, &payload);
+        }
+        self.drain(net.now_ns, None);
+        self.payload = payload;
+    }
+
+    fn carry_out(
+        &mut self,
+        at: Place,
+        now: Now,
+        net: &mut Network,
+        transmit: &Transmit,
+        payload: &[u8],
+    ) {
+        let wall_ns = now.wall.as_unix_nanos();
+        match *transmit {
+            Transmit::OpenUdp { socket, remote } => {
+                let port = net.open_port();
+                self.sockets.insert(socket, Socket::Udp { port, remote });
+                self.by_port.insert(port, socket);
+            }
+            Transmit::OpenTcp { socket, remote } => self.connect(at, net, socket, remote),
+            Transmit::OpenProbe { socket, remote } => {
+                self.connect(at, net, socket, remote);
+                self.drain(net.now_ns, Some(()));
+            }
+            Transmit::Datagram { socket } => {
+                self.drain(net.now_ns, Some(()));
+                let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
+                    panic!("a probe for a socket that is not open");
+                };
+                if net.rng.chance(self.send_fails) {
+                    self.prober.handle_unsent(socket);
+                    self.account.handle_unsent(&self.prober);
+                } else {
+                    let from = SocketAddr::new(at.address, port);
+                    net.send_datagram((at.host, from), remote, payload, wall_ns);
+                }
+            }
+            Transmit::Reply { listener, to, from } => {
+                assert_eq!(listener, ListenerId(0));
+                let from = SocketAddr::new(from.expect("as it was given"), UDP_PORT);
+                net.send_datagram((at.host, from), to, payload, wall_ns);
+            }
+            Transmit::Stream { socket } => {
+                let Some(Socket::Stream(stream)) = self.sockets.get(&socket).copied() else {
+                    panic!("bytes for a stream that is not open");
+                };
+                let (connection, side) = stream.expect("a stream that is established");
+                if side == Side::Client {
+                    self.drain(net.now_ns, Some(()));
+                }
+                if net.write(connection, side, payload) {
+                    self.prober.handle_blocked(socket, true);
+                }
+            }
+            Transmit::Close { socket } => self.close(net, socket),
+            Transmit::Resolve { target, ref host } => {
+                let Host::Name(name) = host else {
+                    panic!("{host} needs no resolution")
+                };
+                let addresses = net.names.get(&**name).cloned().unwrap_or_default();
+                let answer = Event::Resolved(at.host, at.life, target, addresses);
+                net.schedule(net.now_ns + LOOK_UP_NS, answer);
+            }
+        }
+    }
+
+    fn connect(&mut self, at: Place, net: &mut Network, socket: SocketId, remote: SocketAddr) {
+        let stream = net
+            .connect(at.host, remote)
+            .map(|connection| (connection, Side::Client));
+        self.sockets.insert(socket, Socket::Stream(stream));
+        if let Some(stream) = stream {
+            self.by_stream.insert(stream, socket);
+        }
+    }
+
+    fn close(&mut self, net: &mut Network, socket: SocketId) {
+        self.account.closed_something = true;
+        match self.sockets.remove(&socket) {
+            Some(Socket::Udp { port, .. }) => drop(self.by_port.remove(&port)),
+            Some(Socket::Stream(Some((connection, side)))) => {
+                self.by_stream.remove(&(connection, side));
+                net.close(connection, side, Ending::Finished);
+            }
+            Some(Socket::Stream(None)) | None => {}
+        }
+    }
+
+    /// Takes what the prober has to say. After a send the last word is its lateness.
+    fn drain(&mut self, now_ns: u64, sent: Option<()>) {
+        let mut lateness = None;
+        while let Some(output) = self.prober.poll_output() {
+            match output {
+                Output::Lateness(ns) if sent.is_some() => lateness = Some(ns),
+                output => self.account.handle_output(now_ns, &self.prober, output),
+            }
+        }
+        if let Some(ns) = lateness {
+            self.account.handle_send(now_ns, &self.prober, ns);
+        }
+        assert_eq!(
+            sent.is_some(),
+            lateness.is_some(),
+            "a probe has one lateness"
+        );
+    }
+
+    pub(crate) fn report(&self, out: &mut String) {
+        self.account.report(out, &self.prober);
+    }
+}

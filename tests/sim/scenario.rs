@@ -1,0 +1,192 @@
+//! Scenario files: hosts, links, and what happens when.
+
+use std::net::IpAddr;
+
+use latency_monitor::proto::{Host, TargetSpec};
+use serde::Deserialize;
+
+use crate::host::{TCP_PORT, UDP_PORT};
+use crate::network::Link;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    pub(crate) seconds: f64,
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// From here on every flow must work without a loss.
+    #[serde(default)]
+    pub(crate) settled_at: Option<f64>,
+    /// How every link behaves that is not listed.
+    #[serde(default)]
+    pub(crate) link: Link,
+    pub(crate) hosts: Vec<HostConfig>,
+    #[serde(default)]
+    pub(crate) links: Vec<LinkConfig>,
+    #[serde(default)]
+    pub(crate) acts: Vec<Act>,
+    /// What names resolve to at first.
+    #[serde(default)]
+    pub(crate) names: std::collections::BTreeMap<String, Vec<IpAddr>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostConfig {
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+    /// The program: ours unless it is the Python one.
+    #[serde(default)]
+    pub(crate) python: bool,
+    #[serde(default)]
+    pub(crate) clock_offset_ns: i64,
+    #[serde(default)]
+    pub(crate) clock_drift_ppb: i64,
+    /// Chance that its kernel refuses a datagram.
+    #[serde(default)]
+    pub(crate) send_fails: f64,
+    #[serde(default)]
+    pub(crate) targets: Vec<TargetConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinkConfig {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) is: Link,
+}
+
+/// The defaults are those of the daemon.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TargetConfig {
+    /// An address or a name.
+    pub(crate) host: String,
+    pub(crate) label: Option<String>,
+    pub(crate) interval_ms: f64,
+    pub(crate) timeout_ms: f64,
+    pub(crate) size: Option<usize>,
+    pub(crate) max_lost: u32,
+    pub(crate) rtt: bool,
+    pub(crate) udp: bool,
+    pub(crate) tcp: bool,
+    pub(crate) connect: bool,
+    pub(crate) tags: Vec<String>,
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            label: None,
+            interval_ms: 1000.0,
+            timeout_ms: 1000.0,
+            size: None,
+            max_lost: 10,
+            rtt: true,
+            udp: true,
+            tcp: true,
+            connect: true,
+            tags: Vec::new(),
+        }
+    }
+}
+
+impl TargetConfig {
+    pub(crate) fn spec(&self) -> TargetSpec {
+        let host = match self.host.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) => Host::Name(self.host.as_str().into()),
+        };
+        TargetSpec {
+            host,
+            label: self.label.as_ref().unwrap_or(&self.host).as_str().into(),
+            tags: self.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            udp_port: self.udp.then_some(UDP_PORT),
+            tcp_port: self.tcp.then_some(TCP_PORT),
+            connect_port: self.connect.then_some(TCP_PORT),
+            interval_ns: nanos(self.interval_ms / 1e3),
+            timeout_ns: nanos(self.timeout_ms / 1e3),
+            size: self.size,
+            max_lost: self.max_lost,
+            rtt: self.rtt,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Act {
+    /// Seconds from the start.
+    pub(crate) at: f64,
+    #[serde(flatten)]
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub(crate) enum What {
+    /// The program ends; its kernel closes what it had open.
+    Crash {
+        host: String,
+    },
+    /// The host loses power; nobody is told.
+    PowerOff {
+        host: String,
+    },
+    /// It is started (again), with the targets that it had at first.
+    Start {
+        host: String,
+    },
+    /// The program gets no processor time.
+    Freeze {
+        host: String,
+        seconds: f64,
+    },
+    /// Its wall clock is set.
+    Step {
+        host: String,
+        ns: i64,
+    },
+    /// A link changes.
+    Link {
+        from: String,
+        to: String,
+        is: Link,
+    },
+    /// Every link works again, and every host is on.
+    Heal,
+    Add {
+        host: String,
+        target: TargetConfig,
+    },
+    Remove {
+        host: String,
+        label: String,
+    },
+    /// A name points somewhere else.
+    Name {
+        name: String,
+        addresses: Vec<IpAddr>,
+    },
+    /// A host has another address.
+    Move {
+        host: String,
+        address: IpAddr,
+    },
+    /// So many hosts that nobody knows send a datagram each, and so many another one.
+    Strangers {
+        host: String,
+        count: u32,
+        again: u32,
+    },
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "scenarios are days at most"
+)]
+pub(crate) fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}

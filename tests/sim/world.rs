@@ -1,0 +1,405 @@
+//! One virtual clock over hosts and network: what is next happens next.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use latency_monitor::proto::Wall;
+use latency_monitor::proto::wire::text;
+
+use crate::clock::HostClock;
+use crate::host::{Input, Place, ProberHost, UDP_PORT};
+use crate::network::{Datagram, Event, HostId, Network, Side};
+use crate::python::PythonHost;
+use crate::rng::Rng;
+use crate::scenario::{HostConfig, Scenario, What, nanos};
+
+/// How far apart the datagrams of strangers arrive.
+const STRANGERS_EVERY_NS: u64 = 10_000;
+
+#[derive(Debug)]
+enum Program {
+    Prober(Box<ProberHost>),
+    Python(PythonHost),
+    Off,
+}
+
+#[derive(Debug)]
+struct Host {
+    config: HostConfig,
+    address: IpAddr,
+    clock: HostClock,
+    program: Program,
+    life: u32,
+    frozen_until_ns: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    scenario: Scenario,
+    net: Network,
+    hosts: Vec<Host>,
+    seeds: Rng,
+    report: String,
+}
+
+impl World {
+    /// Runs a scenario to its end. Gives what happened; panics if anything does not add up.
+    pub(crate) fn run(scenario: Scenario) -> String {
+        let mut world = Self::new(scenario);
+        let end_ns = nanos(world.scenario.seconds);
+        if let Some(settled_ns) = world.scenario.settled_at.map(nanos) {
+            world.run_until(settled_ns);
+            for host in &mut world.hosts {
+                if let Program::Prober(prober) = &mut host.program {
+                    prober.account.settle();
+                }
+            }
+        }
+        world.run_until(end_ns);
+        for id in 0..world.hosts.len() {
+            if let Program::Prober(prober) = &world.hosts[id].program {
+                prober.account.check_settled();
+            }
+            world.tell(id);
+        }
+        world.report
+    }
+
+    fn new(scenario: Scenario) -> Self {
+        let mut net = Network::new(scenario.seed);
+        net.names.clone_from(&scenario.names);
+        let mut hosts = Vec::new();
+        for (id, config) in scenario.hosts.iter().enumerate() {
+            net.place(config.address, id);
+            // Monotonic clocks that have nothing in common.
+            let boot_ns = (id as u64 + 1) * 7_000_000_000_011;
+            hosts.push(Host {
+                address: config.address,
+                clock: HostClock::new(boot_ns, config.clock_offset_ns, config.clock_drift_ppb),
+                program: Program::Off,
+                life: 0,
+                frozen_until_ns: 0,
+                config: config.clone(),
+            });
+        }
+        for from in 0..hosts.len() {
+            for to in 0..hosts.len() {
+                net.set_link(from, to, scenario.link);
+            }
+        }
+        for (index, act) in scenario.acts.iter().enumerate() {
+            net.schedule(nanos(act.at), Event::Act(index));
+        }
+        let seeds = Rng::new(scenario.seed ^ 0x5eed);
+        let mut world = Self {
+            scenario,
+            net,
+            hosts,
+            seeds,
+            report: String::new(),
+        };
+        for link in world.scenario.links.clone() {
+            let (from, to) = (world.host(&link.from), world.host(&link.to));
+            world.net.set_link(from, to, link.is);
+        }
+        for id in 0..world.hosts.len() {
+            world.start(id);
+        }
+        world
+    }
+
+    fn host(&self, name: &str) -> HostId {
+        let found = self.hosts.iter().position(|host| host.config.name == name);
+        found.unwrap_or_else(|| panic!("the scenario has no host {name}"))
+    }
+
+    fn run_until(&mut self, end_ns: u64) {
+        loop {
+            let timer = (0..self.hosts.len())
+                .filter_map(|id| Some((self.wakes_ns(id)?, id)))
+                .min();
+            let event_ns = self.net.next_at().filter(|at| *at <= end_ns);
+            match (timer.filter(|(at, _)| *at <= end_ns), event_ns) {
+                (Some((timer_ns, id)), event) if event.is_none_or(|event| timer_ns < event) => {
+                    self.net.now_ns = self.net.now_ns.max(timer_ns);
+                    self.step(id, &Input::Tick);
+                }
+                (_, Some(event_ns)) => {
+                    self.net.now_ns = event_ns;
+                    if let Some(event) = self.net.pop(event_ns) {
+                        self.handle(event);
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.net.now_ns = end_ns;
+    }
+
+    /// When a host's program wants to run.
+    fn wakes_ns(&mut self, id: HostId) -> Option<u64> {
+        let host = &mut self.hosts[id];
+        let wakes_ns = match &mut host.program {
+            Program::Prober(prober) => prober.timeout_ns(&host.clock),
+            Program::Python(python) => python.timeout_ns(),
+            Program::Off => None,
+        };
+        wakes_ns.map(|at| at.max(host.frozen_until_ns))
+    }
+
+    fn step(&mut self, id: HostId, input: &Input<'_>) {
+        let host = &mut self.hosts[id];
+        let at = Place {
+            host: id,
+            address: host.address,
+            life: host.life,
+        };
+        match &mut host.program {
+            Program::Prober(prober) => prober.step(at, &host.clock, &mut self.net, input),
+            Program::Python(python) => python.step(at, &host.clock, &mut self.net, input),
+            Program::Off => {}
+        }
+    }
+
+    /// Whether a host's program runs now; what comes while it is stalled waits in its kernel.
+    fn is_frozen(&self, id: HostId) -> bool {
+        self.hosts[id].frozen_until_ns > self.net.now_ns
+    }
+
+    fn is_off(&self, id: HostId) -> bool {
+        matches!(self.hosts[id].program, Program::Off)
+    }
+
+    fn handle(&mut self, event: Event) {
+        let receiver = self.receiver(&event);
+        if let Some(id) = receiver.filter(|id| self.is_frozen(*id)) {
+            let thaw_ns = self.hosts[id].frozen_until_ns;
+            return self.net.schedule(thaw_ns, event);
+        }
+        match event {
+            Event::Datagram(datagram) => {
+                if let Some(id) = receiver {
+                    self.step(id, &Input::Datagram(&datagram));
+                }
+                self.net.recycle(datagram.payload);
+            }
+            Event::Data(connection, side, bytes) => {
+                let Some(id) = receiver else { return };
+                let is_open = self
+                    .net
+                    .connection(connection)
+                    .is_some_and(|c| c.is_open(side));
+                if is_open {
+                    self.step(id, &Input::Data(connection, side, &bytes));
+                    self.net.recycle(bytes);
+                } else if self.is_off(id) {
+                    self.net.undeliverable(connection, side, bytes);
+                } else {
+                    self.net.reset(connection, side);
+                }
+            }
+            Event::Syn(connection) => match receiver {
+                Some(id) if self.is_off(id) => self.net.retry_syn(connection, 0),
+                Some(id) => {
+                    let port = self.net.connection(connection).map(|c| c.server.port());
+                    let listens = port == Some(crate::host::TCP_PORT);
+                    self.net.answer(connection, listens);
+                    if listens {
+                        self.step(id, &Input::Accept(connection));
+                    }
+                }
+                None => {}
+            },
+            Event::Answer(connection, accepted) => {
+                let input = if accepted {
+                    Input::Connected(connection)
+                } else {
+                    Input::Refused(connection)
+                };
+                if let Some(id) = receiver {
+                    self.step(id, &input);
+                }
+            }
+            Event::Closed(connection, side, ending) => {
+                if let Some(id) = receiver {
+                    self.step(id, &Input::Closed(connection, side, ending));
+                    self.net.close(connection, side, ending);
+                }
+            }
+            Event::Writable(connection, side) => {
+                if let Some(id) = receiver {
+                    self.step(id, &Input::Writable(connection, side));
+                }
+            }
+            Event::Retransmit(connection, side) => self.net.retransmit(connection, side),
+            Event::SynAgain(connection, attempt) => self.net.send_syn(connection, attempt),
+            Event::Resolved(id, life, target, addresses) => {
+                if self.hosts[id].life == life {
+                    self.step(id, &Input::Resolved(target, &addresses));
+                }
+            }
+            Event::Act(index) => self.act(index),
+        }
+    }
+
+    /// Whose program learns of an event.
+    fn receiver(&self, event: &Event) -> Option<HostId> {
+        let end =
+            |connection: &u64, side: Side| self.net.connection(*connection).map(|c| c.host(side));
+        match event {
+            Event::Datagram(datagram) => self.net.host_at(datagram.to.ip()),
+            Event::Syn(connection) => end(connection, Side::Server),
+            Event::Answer(connection, _) => end(connection, Side::Client),
+            Event::Data(connection, side, _)
+            | Event::Closed(connection, side, _)
+            | Event::Writable(connection, side) => end(connection, *side),
+            Event::Resolved(id, ..) => Some(*id),
+            Event::Retransmit(..) | Event::SynAgain(..) | Event::Act(_) => None,
+        }
+    }
+
+    // --- what a scenario does ---
+
+    fn act(&mut self, index: usize) {
+        match self.scenario.acts[index].what.clone() {
+            What::Crash { host } => {
+                let id = self.host(&host);
+                self.end(id);
+                self.net.close_host(id);
+            }
+            What::PowerOff { host } => {
+                let id = self.host(&host);
+                self.end(id);
+                self.net.forget_host(id);
+            }
+            What::Start { host } => self.start(self.host(&host)),
+            What::Freeze { host, seconds } => {
+                let id = self.host(&host);
+                self.hosts[id].frozen_until_ns = self.net.now_ns + nanos(seconds);
+                if let Program::Prober(prober) = &mut self.hosts[id].program {
+                    prober.account.was_frozen = true;
+                }
+            }
+            What::Step { host, ns } => {
+                let id = self.host(&host);
+                self.hosts[id].clock.step(ns);
+            }
+            What::Link { from, to, is } => {
+                let (from, to) = (self.host(&from), self.host(&to));
+                self.net.set_link(from, to, is);
+            }
+            What::Heal => {
+                for link in self.net.links_mut() {
+                    *link = self.scenario.link;
+                }
+                for id in 0..self.hosts.len() {
+                    self.start(id);
+                }
+            }
+            What::Add { host, target } => {
+                let id = self.host(&host);
+                let now_ns = self.net.now_ns;
+                let host = &mut self.hosts[id];
+                if let Program::Prober(prober) = &mut host.program {
+                    prober.add(now_ns, host.clock.now(now_ns), target.spec());
+                }
+                self.step(id, &Input::Tick);
+            }
+            What::Remove { host, label } => {
+                let id = self.host(&host);
+                if let Program::Prober(prober) = &mut self.hosts[id].program {
+                    prober.remove(&label);
+                }
+                self.step(id, &Input::Tick);
+            }
+            What::Name { name, addresses } => drop(self.net.names.insert(name, addresses)),
+            What::Move { host, address } => {
+                let id = self.host(&host);
+                self.net.unplace(self.hosts[id].address);
+                self.net.place(address, id);
+                self.hosts[id].address = address;
+            }
+            What::Strangers { host, count, again } => {
+                let id = self.host(&host);
+                self.send_strangers(id, count, again);
+            }
+        }
+    }
+
+    fn start(&mut self, id: HostId) {
+        if !self.is_off(id) {
+            return;
+        }
+        let now_ns = self.net.now_ns;
+        let host = &mut self.hosts[id];
+        let config = &host.config;
+        host.life += 1;
+        host.frozen_until_ns = 0;
+        host.program = if config.python {
+            Program::Python(PythonHost::new(&config.name))
+        } else {
+            let mut prober = Box::new(ProberHost::new(&config.name, self.seeds.next()));
+            prober.send_fails = config.send_fails;
+            for target in &config.targets {
+                prober.add(now_ns, host.clock.now(now_ns), target.spec());
+            }
+            Program::Prober(prober)
+        };
+        self.step(id, &Input::Tick);
+    }
+
+    fn end(&mut self, id: HostId) {
+        self.tell(id);
+        self.hosts[id].program = Program::Off;
+    }
+
+    fn tell(&mut self, id: HostId) {
+        let host = &self.hosts[id];
+        let mut lines = String::new();
+        match &host.program {
+            Program::Prober(prober) => prober.report(&mut lines),
+            Program::Python(python) => python.report(&mut lines),
+            Program::Off => return,
+        }
+        let (name, life) = (&host.config.name, host.life);
+        let _ = writeln!(
+            self.report,
+            "{name}, start {life}, until {} ms",
+            self.net.now_ns / 1_000_000
+        );
+        for line in lines.lines() {
+            let _ = writeln!(self.report, "  {line}");
+        }
+    }
+
+    fn send_strangers(&mut self, id: HostId, count: u32, again: u32) {
+        let to = SocketAddr::new(self.hosts[id].address, UDP_PORT);
+        let left_wall_ns = self.hosts[id]
+            .clock
+            .now(self.net.now_ns)
+            .wall
+            .as_unix_nanos();
+        let mut at_ns = self.net.now_ns;
+        for (seq, senders) in [(0, count), (1, again)] {
+            for stranger in 0..senders {
+                let name = format!("stranger-{stranger}");
+                let mut payload = Vec::new();
+                let wall = Wall::from_unix_nanos(left_wall_ns);
+                text::encode_request(&mut payload, seq, &name, wall, "[]", None, None);
+                let address = Ipv4Addr::from_bits(0x0a63_0000 + stranger);
+                let from = SocketAddr::new(address.into(), 4000);
+                at_ns += STRANGERS_EVERY_NS;
+                let copy = u64::from(stranger) + (u64::from(seq) << 32) + (1 << 63);
+                // Sent so long before that the true delay is that of the clock.
+                let datagram = Datagram {
+                    from,
+                    to,
+                    payload,
+                    id: copy,
+                    left_wall_ns,
+                };
+                self.net.schedule(at_ns, Event::Datagram(datagram));
+            }
+        }
+    }
+}

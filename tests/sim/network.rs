@@ -308,6 +308,12 @@ impl Network {
 
     // --- UDP ---
 
+    /// The identity of one more datagram.
+    pub(crate) fn new_id(&mut self) -> u64 {
+        self.datagrams += 1;
+        self.datagrams
+    }
+
     pub(crate) fn send_datagram(
         &mut self,
         (host, from): (HostId, SocketAddr),
@@ -315,7 +321,7 @@ impl Network {
         payload: &[u8],
         left_wall_ns: i64,
     ) {
-        self.datagrams += 1;
+        let id = self.new_id();
         let Some(receiver) = self.host_at(to.ip()) else {
             return;
         };
@@ -334,7 +340,7 @@ impl Network {
                 from,
                 to,
                 payload,
-                id: self.datagrams,
+                id,
                 left_wall_ns,
             };
             self.schedule(self.now_ns + travel_ns, Event::Datagram(datagram));

@@ -389,13 +389,11 @@ impl World {
                 let address = Ipv4Addr::from_bits(0x0a63_0000 + stranger);
                 let from = SocketAddr::new(address.into(), 4000);
                 at_ns += STRANGERS_EVERY_NS;
-                let copy = u64::from(stranger) + (u64::from(seq) << 32) + (1 << 63);
-                // Sent so long before that the true delay is that of the clock.
                 let datagram = Datagram {
                     from,
                     to,
                     payload,
-                    id: copy,
+                    id: self.net.new_id(),
                     left_wall_ns,
                 };
                 self.net.schedule(at_ns, Event::Datagram(datagram));

@@ -31,6 +31,8 @@ struct Host {
     program: Program,
     life: u32,
     frozen_until_ns: u64,
+    /// Whether its kernel runs, with the program or without.
+    powered: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl World {
                 program: Program::Off,
                 life: 0,
                 frozen_until_ns: 0,
+                powered: true,
                 config: config.clone(),
             });
         }
@@ -192,17 +195,17 @@ impl World {
                 if is_open {
                     self.step(id, &Input::Data(connection, side, &bytes));
                     self.net.recycle(bytes);
-                } else if self.is_off(id) {
+                } else if !self.hosts[id].powered {
                     self.net.undeliverable(connection, side, bytes);
                 } else {
                     self.net.reset(connection, side);
                 }
             }
             Event::Syn(connection) => match receiver {
-                Some(id) if self.is_off(id) => self.net.retry_syn(connection, 0),
+                Some(id) if !self.hosts[id].powered => self.net.retry_syn(connection, 0),
                 Some(id) => {
                     let port = self.net.connection(connection).map(|c| c.server.port());
-                    let listens = port == Some(crate::host::TCP_PORT);
+                    let listens = port == Some(crate::host::TCP_PORT) && !self.is_off(id);
                     self.net.answer(connection, listens);
                     if listens {
                         self.step(id, &Input::Accept(connection));
@@ -270,6 +273,7 @@ impl World {
             What::PowerOff { host } => {
                 let id = self.host(&host);
                 self.end(id);
+                self.hosts[id].powered = false;
                 self.net.forget_host(id);
             }
             What::Start { host } => self.start(self.host(&host)),
@@ -334,6 +338,7 @@ impl World {
         let host = &mut self.hosts[id];
         let config = &host.config;
         host.life += 1;
+        host.powered = true;
         host.frozen_until_ns = 0;
         host.program = if config.python {
             Program::Python(PythonHost::new(&config.name))

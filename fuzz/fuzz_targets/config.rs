@@ -1,0 +1,53 @@
+//! A configuration file: never a panic, and what is accepted prints as a file that says the same.
+
+#![no_main]
+
+use latency_monitor::Config;
+use latency_monitor::config::{ConfigError, Overrides, effective};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let config = match Config::parse(text, &Overrides::default()) {
+        Ok(config) => config,
+        Err(error) => {
+            check_error(&error);
+            return;
+        }
+    };
+    let printed = effective(&config);
+    let again = match Config::parse(&printed, &Overrides::default()) {
+        Ok(again) => again,
+        Err(error) => panic!("what was accepted is refused: {error}\n{printed}"),
+    };
+    check_equal(&config, &again);
+    assert_eq!(effective(&again), printed);
+});
+
+fn check_error(error: &ConfigError) {
+    match error {
+        ConfigError::Invalid { problems, .. } => {
+            assert!(!problems.is_empty());
+            assert!(problems.iter().all(|problem| !problem.text.is_empty()));
+        }
+        other => panic!("no file was read: {other}"),
+    }
+    assert!(!error.to_string().is_empty());
+}
+
+/// All but what targets that are yet to come inherit: that has been given to those there are.
+fn check_equal(config: &Config, again: &Config) {
+    assert_eq!(again.name, config.name);
+    assert_eq!(again.addresses, config.addresses);
+    assert_eq!((again.tcp, again.udp), (config.tcp, config.udp));
+    assert_eq!(again.tcp_port, config.tcp_port);
+    assert_eq!(again.udp_port, config.udp_port);
+    assert_eq!(again.max_size, config.max_size);
+    assert_eq!(again.targets, config.targets);
+    assert_eq!(again.metrics, config.metrics);
+    assert_eq!(again.log_level, config.log_level);
+    assert_eq!(again.log_file, config.log_file);
+    assert_eq!(again.resolve_interval, config.resolve_interval);
+    assert_eq!(again.shutdown_timeout, config.shutdown_timeout);
+    assert_eq!(again.engine, config.engine);
+    assert_eq!(again.warnings, config.warnings);
+}

@@ -60,6 +60,7 @@ pub(crate) struct LinkConfig {
 /// The defaults are those of the daemon.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "as in the file")]
 pub(crate) struct TargetConfig {
     /// An address or a name.
     pub(crate) host: String,

@@ -293,7 +293,7 @@ impl Config {
                 spin_us: whole(file.spin_us).unwrap_or(0),
             },
             warnings: Vec::new(),
-            defaults: layer,
+            defaults: layer.over(&TargetOptions::defaults()),
         };
         if !config.tcp && !config.udp {
             let place = file

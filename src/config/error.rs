@@ -104,7 +104,12 @@ impl Problems {
         Err(self.into_error(path))
     }
 
-    pub(super) fn into_error(self, path: Option<&Path>) -> ConfigError {
+    /// The mistakes as one error, those of the file in the order of its lines.
+    pub(super) fn into_error(mut self, path: Option<&Path>) -> ConfigError {
+        self.0.sort_by_key(|problem| match problem.place {
+            Place::Line(line) => line,
+            Place::Program | Place::Flag(_) => 0,
+        });
         ConfigError::Invalid {
             path: path.map(Path::to_owned),
             problems: self.0,

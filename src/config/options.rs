@@ -282,7 +282,7 @@ impl TargetOptions {
         place: Place,
     ) -> Result<TargetSpec, Problems> {
         let mut problems = Problems::default();
-        let merged = self.over(defaults).over(&Self::defaults());
+        let merged = self.over(defaults);
         let host = value(merged.host, String::new());
         if host.is_empty() {
             problems.add_text(place, "a target has no `host`: give its IP address or name");

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::error::{Given, Place, Problems};
 
 /// Names further from what was written than this are no suggestion.
-const SIMILARITY_MIN: f64 = 0.7;
+const SIMILARITY_MIN: f64 = 0.8;
 
 /// Turns byte positions into lines.
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +206,11 @@ impl<'a> Section<'a> {
         found
     }
 
+    fn keys(&self) -> String {
+        let keys: Vec<String> = self.asked.iter().map(|key| format!("`{key}`")).collect();
+        keys.join(", ")
+    }
+
     /// Reports every key that was not asked for.
     pub(super) fn finish(self, problems: &mut Problems) {
         for key in self.table.keys() {
@@ -213,7 +218,11 @@ impl<'a> Section<'a> {
                 continue;
             }
             let near = nearest(key.get_ref(), self.asked.iter().copied());
-            let text = format!("is not a key of {}", self.name) + &suggestion(near);
+            let hint = match near {
+                Some(_) => suggestion(near),
+                None => format!("; it has {}", self.keys()),
+            };
+            let text = format!("is not a key of {}", self.name) + &hint;
             problems.add(self.source.place(&key.span()), key.get_ref(), text);
         }
     }

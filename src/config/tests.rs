@@ -1,1 +1,490 @@
+//! What files and flags come to, and what is said about wrong ones.
 
+use std::time::Duration;
+
+use crate::config::{Backend, Config, LogLevel, Overrides, TargetOptions, effective};
+use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
+use crate::proto::{Host, TargetSpec};
+use crate::record::Mode;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Everything that is said about a file, a line each.
+fn faults(text: &str) -> Vec<String> {
+    faults_with(text, &Overrides::default())
+}
+
+fn faults_with(text: &str, overrides: &Overrides) -> Vec<String> {
+    let error = Config::parse(text, overrides).expect_err("it is wrong");
+    error.to_string().lines().map(str::to_owned).collect()
+}
+
+fn target(text: &str) -> TargetSpec {
+    parse(text).targets.remove(0)
+}
+
+#[test]
+fn nothing_said_is_server_mode() {
+    let config = parse("");
+    assert_eq!(config, Config::default());
+    assert_eq!((config.tcp_port, config.udp_port), (8000, 8001));
+    assert_eq!(config.addresses[0].to_string(), "0.0.0.0");
+    assert!(config.targets.is_empty());
+    assert_eq!(config.metrics[0].backend, Backend::Cli);
+    assert_eq!(config.metrics[0].mode, Mode::Samples);
+    assert_eq!(config.metrics[0].send_interval, Duration::from_secs(30));
+    assert_eq!(config.log_level, LogLevel::Info);
+}
+
+#[test]
+fn a_target_has_the_defaults_of_the_python_program() {
+    let target = target("targets = [{ host = '192.0.2.1' }]");
+    assert_eq!(
+        target,
+        TargetSpec {
+            host: Host::Address("192.0.2.1".parse().unwrap()),
+            label: "192.0.2.1".into(),
+            tags: Box::new([]),
+            udp_port: Some(8001),
+            tcp_port: Some(8000),
+            connect_port: Some(8000),
+            interval_ns: 1_000_000_000,
+            timeout_ns: 1_000_000_000,
+            size: None,
+            max_lost: 10,
+            rtt: true,
+        }
+    );
+}
+
+/// The shape of the predecessor's documented example.
+#[test]
+fn a_file_of_the_python_program_is_taken() {
+    let config = parse(
+        r#"
+        name = "here"
+        max_size = 65535
+        tcp_port = 17171
+        udp_port = 17172
+
+        [[targets]]
+        host = "127.0.0.1"
+        label = "foo"
+        tags = ["isp:local", "location:laptop"]
+
+        [[targets]]
+        host = "192.0.2.2"
+        tcp_port = 1717
+        udp_port = 1718
+        size = 65535
+
+        [[targets]]
+        host = "192.0.2.3"
+        type = "UDP"
+        interval = 200
+
+        [[targets]]
+        host = "lm.example.com"
+        timeout = 2
+
+        [metrics]
+        backend = "log"
+        "#,
+    );
+    let [foo, sized, udp, named] = &config.targets[..] else {
+        panic!("four targets")
+    };
+    assert_eq!(
+        (foo.tcp_port, foo.udp_port),
+        (Some(17171), Some(17172)),
+        "inherited"
+    );
+    assert_eq!(foo.tags[1].as_ref(), "location:laptop");
+    assert_eq!(
+        (sized.tcp_port, sized.connect_port),
+        (Some(1717), Some(1717))
+    );
+    assert_eq!(sized.size, Some(65535));
+    assert_eq!((udp.tcp_port, udp.connect_port), (None, None));
+    assert_eq!(udp.interval_ns, 200_000_000);
+    assert_eq!(named.host, Host::Name("lm.example.com".into()));
+    assert_eq!(named.timeout_ns, 2_000_000_000);
+    assert_eq!(config.metrics[0].backend, Backend::Log);
+}
+
+#[test]
+fn a_target_goes_over_a_flag_and_a_flag_over_the_file() {
+    let file = "
+        interval = 100
+        timeout = 3
+        tags = ['all']
+        targets = [{ host = '192.0.2.1' }, { host = '192.0.2.2', interval = 0.25, tags = [] }]";
+    let flags = Overrides {
+        interval: Some(50.0),
+        rtt: Some(false),
+        udp_port: Some(9),
+        ..Overrides::default()
+    };
+    let config = Config::parse(file, &flags).unwrap();
+    let [one, two] = &config.targets[..] else {
+        panic!("two targets")
+    };
+    assert_eq!((one.interval_ns, two.interval_ns), (50_000_000, 250_000));
+    assert_eq!(
+        (one.timeout_ns, two.timeout_ns),
+        (3_000_000_000, 3_000_000_000)
+    );
+    assert_eq!((one.tags.len(), two.tags.len()), (1, 0));
+    assert!(!one.rtt && !two.rtt);
+    assert_eq!((config.udp_port, one.udp_port), (9, Some(9)));
+}
+
+#[test]
+fn what_is_disabled_as_a_whole_is_not_probed() {
+    let flags = Overrides {
+        tcp: Some(false),
+        ..Overrides::default()
+    };
+    let config = Config::parse("targets = [{ host = '192.0.2.1' }]", &flags).unwrap();
+    assert!(!config.tcp && config.udp);
+    assert_eq!(
+        (config.targets[0].tcp_port, config.targets[0].connect_port),
+        (None, None)
+    );
+    let nothing = faults_with("targets = [{ host = '192.0.2.1', type = 'tcp' }]", &flags);
+    assert_eq!(
+        nothing,
+        [
+            "line 1: `type` leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)"
+        ]
+    );
+    assert_eq!(
+        faults("tcp = false\nudp = false"),
+        ["line 2: `tcp` and `udp` are both false: there is nothing to do"]
+    );
+}
+
+#[test]
+fn backends_are_chosen_by_the_flag() {
+    let file = "
+        [[metrics]]
+        backend = 'cli'
+        mode = 'windows'
+        [[metrics]]
+        backend = 'log'
+        level = 'error'
+        send_interval = 1.5";
+    let both = parse(file);
+    assert_eq!(both.metrics.len(), 2);
+    assert_eq!(both.metrics[0].mode, Mode::Windows);
+    assert_eq!(both.metrics[1].level, LogLevel::Error);
+    assert_eq!(both.metrics[1].send_interval, Duration::from_millis(1500));
+    let flags = Overrides {
+        metrics: Some(Backend::Log),
+        mode: Some(Mode::Both),
+        ..Overrides::default()
+    };
+    let log = Config::parse(file, &flags).unwrap();
+    assert_eq!(log.metrics.len(), 1);
+    assert_eq!(
+        (log.metrics[0].level, log.metrics[0].mode),
+        (LogLevel::Error, Mode::Both)
+    );
+    let unlisted = Config::parse("[metrics]\nbackend = 'cli'\nmode = 'windows'", &flags).unwrap();
+    assert_eq!(
+        (unlisted.metrics[0].backend, unlisted.metrics[0].mode),
+        (Backend::Log, Mode::Both)
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_with_its_line_and_what_would_be_right() {
+    let cases: &[(&str, &str)] = &[
+        (
+            "intervall = 1",
+            "line 1: `intervall` is not a key of the top level; did you mean `interval`?",
+        ),
+        (
+            "[[targets]]\nhost = '192.0.2.1'\nlabbel = 'x'",
+            "line 3: `labbel` is not a key of [[targets]]; did you mean `label`?",
+        ),
+        (
+            "[metrics]\nbackend = 'cli'\n[engine]\nspin = 3",
+            "line 4: `spin` is not a key of [engine]; did you mean `spin_us`?",
+        ),
+        (
+            "\n\ninterval = 'fast'",
+            "line 3: `interval` must be a number, not the string \"fast\"",
+        ),
+        (
+            "interval = 0",
+            "line 1: `interval` must be 0.001 to 86400000 milliseconds, not 0",
+        ),
+        (
+            "interval = nan",
+            "line 1: `interval` must be 0.001 to 86400000 milliseconds, not NaN",
+        ),
+        (
+            "timeout = 61",
+            "line 1: `timeout` must be 0.001 to 60 seconds, not 61",
+        ),
+        (
+            "timeout = -1.5",
+            "line 1: `timeout` must be 0.001 to 60 seconds, not -1.5",
+        ),
+        (
+            "tcp_port = 70000",
+            "line 1: `tcp_port` must be 0 to 65535, not 70000",
+        ),
+        (
+            "udp_port = '8001'",
+            "line 1: `udp_port` must be a whole number, not the string \"8001\"",
+        ),
+        ("size = 0", "line 1: `size` must be 1 to 65535 bytes, not 0"),
+        (
+            "max_size = 1e3",
+            "line 1: `max_size` must be a whole number, not 1e3",
+        ),
+        (
+            "max_lost = 0",
+            "line 1: `max_lost` must be 1 to 1000000, not 0",
+        ),
+        ("rtt = 1", "line 1: `rtt` must be true or false, not 1"),
+        (
+            "tags = 'isp:a'",
+            "line 1: `tags` must be a list of strings, not the string \"isp:a\"",
+        ),
+        (
+            "tags = [1]",
+            "line 1: `tags` must be a list of strings, not a list of something else",
+        ),
+        (
+            "tags = ['a|b']",
+            "line 1: `tags` must have no `|`, which ends them on the wire: \"a|b\"",
+        ),
+        ("name = ''", "line 1: `name` must not be empty"),
+        (
+            "name = 'a|b'",
+            "line 1: `name` must have no `|`, which ends it on the wire, and no control character: \"a|b\"",
+        ),
+        (
+            "address = 'localhost'",
+            "line 1: `address` must be an IP address such as 0.0.0.0 or ::, not \"localhost\"",
+        ),
+        ("address = ['::', '::']", "line 1: `address` has :: twice"),
+        (
+            "address = []",
+            "line 1: `address` must be 1 to 64 addresses, not 0",
+        ),
+        (
+            "address = '224.0.0.1'",
+            "line 1: `address` must be an address of this host, not 224.0.0.1",
+        ),
+        (
+            "log_level = 'INFOO'",
+            "line 1: `log_level` must be \"DEBUG\" or \"INFO\" or \"WARNING\" or \"ERROR\" or \"CRITICAL\", not the string \"INFOO\"; did you mean `INFO`?",
+        ),
+        (
+            "type = 'icmp'",
+            "line 1: `type` must be \"tcp\" or \"udp\" or \"both\", not the string \"icmp\"",
+        ),
+        (
+            "resolve_interval = 0.5",
+            "line 1: `resolve_interval` must be 1 to 86400 seconds, not 0.5",
+        ),
+        (
+            "[engine]\nkind = 'uring'",
+            "line 2: `kind` must be \"mio\", not the string \"uring\"",
+        ),
+        (
+            "[engine]\nspin_us = 20000",
+            "line 2: `spin_us` must be 0 to 10000 microseconds, not 20000",
+        ),
+        (
+            "engine = 3",
+            "line 1: `engine` must be a table, [engine], not 3",
+        ),
+        (
+            "targets = 3",
+            "line 1: `targets` must be tables, each under [[targets]], not 3",
+        ),
+        (
+            "[targets]\nhost = '192.0.2.1'",
+            "line 1: `targets` must be tables, each under [[targets]], not a table",
+        ),
+        (
+            "metrics = ['cli']",
+            "line 1: `metrics` must be tables, each under [[metrics]], not a list of something else",
+        ),
+        (
+            "[metrics]\nbackend = 'clii'",
+            "line 2: `backend` must be \"cli\" or \"log\", not the string \"clii\"; did you mean `cli`?",
+        ),
+        (
+            "[metrics]\nsend_interval = 0",
+            "line 2: `send_interval` must be 0.1 to 86400 seconds, not 0",
+        ),
+        (
+            "[metrics]\nlevel = 'INFO'",
+            "line 2: `level` is for `backend = \"log\"` only",
+        ),
+        (
+            "[[metrics]]\n[[metrics]]\nbackend = 'cli'",
+            "line 3: `backend` is \"cli\" a second time",
+        ),
+        (
+            "[[targets]]\nlabel = 'x'",
+            "line 1: a target has no `host`: give its IP address or name",
+        ),
+        (
+            "[[targets]]\nhost = '192.0.2.300'",
+            "line 2: `host` must be an IP address or a host name, without a port, not \"192.0.2.300\"",
+        ),
+        (
+            "[[targets]]\nhost = 'a.example:80'",
+            "line 2: `host` must be an IP address or a host name, without a port, not \"a.example:80\"",
+        ),
+        (
+            "[[targets]]\nhost = '0.0.0.0'",
+            "line 2: `host` must be the address of one host, not 0.0.0.0",
+        ),
+        (
+            "[[targets]]\nhost = '192.0.2.1'\nsize = 1471",
+            "line 3: `size` is 1471 bytes, more than `max_size`, 1470: raise that",
+        ),
+        (
+            "tcp_port = 0\n[[targets]]\nhost = '192.0.2.1'",
+            "line 2: `tcp_port` is 0, which can be listened on and not probed: give the target its own",
+        ),
+        (
+            "[[targets]]\nhost = '192.0.2.1'\ntimeout = 60\ninterval = 0.5",
+            "line 3: `timeout` of 60 s at an `interval` of 0.5 ms keeps 120000 probes in flight, and 65536 is the maximum: lower the one or raise the other",
+        ),
+        ("name = 'a'\nname = 'b'", "line 2: not TOML: duplicate key"),
+        (
+            "name = ",
+            "line 1: not TOML: string values must be quoted, expected literal string",
+        ),
+    ];
+    for (file, wanted) in cases {
+        assert_eq!(faults(file), [*wanted], "{file}");
+    }
+}
+
+#[test]
+fn a_key_like_no_other_gets_the_list_of_them() {
+    let told = faults("[engine]\nzzz = 1");
+    assert_eq!(
+        told,
+        ["line 2: `zzz` is not a key of [engine]; it has `kind`, `spin_us`"]
+    );
+}
+
+#[test]
+fn everything_is_told_at_once() {
+    let told = faults("interval = 0\nintervall = 1\n[[targets]]\nhots = 'x'");
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[test]
+fn a_flag_that_is_wrong_is_named_itself() {
+    let flags = Overrides {
+        interval: Some(-1.0),
+        tcp_port: Some(65_536),
+        name: Some(String::new()),
+        ..Overrides::default()
+    };
+    let told = faults_with("", &flags);
+    let all = told.join("\n");
+    assert!(
+        all.contains("`--interval` must be 0.001 to 86400000 milliseconds, not -1"),
+        "{all}"
+    );
+    assert!(
+        all.contains("`--tcp-port` must be 0 to 65535, not 65536"),
+        "{all}"
+    );
+    assert!(all.contains("`--name` must not be empty"), "{all}");
+}
+
+#[test]
+fn too_many_and_too_long_tags_are_refused() {
+    let many = format!("tags = [{}]", "'t', ".repeat(TAGS_MAX + 1));
+    assert_eq!(
+        faults(&many),
+        [format!("line 1: `tags` must be at most {TAGS_MAX}, not 65")]
+    );
+    let long = format!("tags = ['{}']", "t".repeat(TAGS_BYTES_MAX));
+    let wanted = format!(
+        "line 1: `tags` must be at most {TAGS_BYTES_MAX} bytes written as a list, not {}",
+        TAGS_BYTES_MAX + 4
+    );
+    assert_eq!(faults(&long), [wanted]);
+}
+
+#[test]
+fn two_targets_that_cannot_be_told_apart_are_worth_a_warning() {
+    let config = parse("targets = [{ host = '192.0.2.1' }, { host = '192.0.2.1', udp_port = 9 }]");
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    let told = parse("targets = [{ host = '192.0.2.1' }, { host = '192.0.2.1', label = 'b' }]");
+    assert!(told.warnings.is_empty());
+}
+
+#[test]
+fn the_effective_configuration_says_the_same_again() {
+    let file = r#"
+        name = "it's \"me\""
+        address = ["::", "192.0.2.9"]
+        max_size = 9000
+        interval = 0.1
+        log_file = "/tmp/a b"
+        [engine]
+        spin_us = 20
+        [[metrics]]
+        backend = "log"
+        level = "debug"
+        compat_zero = true
+        [[metrics]]
+        mode = "both"
+        [[targets]]
+        host = "2001:db8::1"
+        tags = ["a'b", "\u00e9"]
+        size = 9000
+        [[targets]]
+        host = "b.example"
+        type = "tcp"
+        tcp_latency = false
+        rtt = false
+        timeout = 0.25"#;
+    let config = parse(file);
+    let printed = effective(&config);
+    let again = parse(&printed);
+    assert_eq!(effective(&again), printed);
+    assert_eq!(
+        (&again.targets, &again.metrics),
+        (&config.targets, &config.metrics)
+    );
+    assert_eq!(
+        (&again.name, &again.addresses),
+        (&config.name, &config.addresses)
+    );
+}
+
+#[test]
+fn options_of_a_program_are_checked_too() {
+    let error = Config::default().target(TargetOptions::new("192.0.2.1").interval_ms(0.0));
+    let text = error.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "`interval` must be 0.001 to 86400000 milliseconds, not 0"
+    );
+    let error = Config::default().target(TargetOptions::new("192.0.2.1").port(0).udp_only());
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("`udp_port` is 0")
+    );
+}

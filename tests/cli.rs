@@ -1,0 +1,329 @@
+//! The program as a user meets it: help, exit codes, messages, output, and how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_latency-monitor");
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(folder)
+        .output();
+    output.expect("the program can be started")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A daemon that is ended with the test.
+struct Daemon {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    udp_port: u16,
+    tcp_port: u16,
+}
+
+impl Daemon {
+    /// Starts it on free ports and waits until it listens.
+    fn start(file: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lm.toml");
+        std::fs::write(&path, file).expect("a file");
+        let mut child = Command::new(PROGRAM)
+            .arg("-c")
+            .arg(&path)
+            .args(["--tcp-port", "0", "--udp-port", "0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut log = BufReader::new(child.stderr.take().expect("stderr"));
+        let mut line = String::new();
+        while !line.contains("answering probes") {
+            line.clear();
+            assert!(
+                log.read_line(&mut line).expect("a log") > 0,
+                "it ended before it listened"
+            );
+        }
+        let port = |protocol: &str| {
+            let (_, rest) = line
+                .split_once(protocol)
+                .expect("the log names the protocol");
+            let digits = rest.split_once("0.0.0.0:").expect("and the address").1;
+            let end = digits
+                .find(|c: char| !c.is_ascii_digit())
+                .expect("and more");
+            digits[..end].parse().expect("and the port")
+        };
+        let (udp_port, tcp_port) = (port("udp="), port("tcp="));
+        Self {
+            child,
+            log,
+            udp_port,
+            tcp_port,
+        }
+    }
+
+    /// Starts one that probes `peer`.
+    fn probing(peer: &Self, top: &str, arguments: &[&str]) -> Self {
+        let (udp_port, tcp_port) = (peer.udp_port, peer.tcp_port);
+        let file = format!(
+            "name = \"near\"\ninterval = 5\n{top}\n[[targets]]\nhost = \"127.0.0.1\"\n\
+             label = \"far\"\ntags = [\"isp:local\"]\nudp_port = {udp_port}\ntcp_port = {tcp_port}\n"
+        );
+        Self::start(&file, arguments)
+    }
+
+    fn output(&mut self) -> BufReader<std::process::ChildStdout> {
+        BufReader::new(self.child.stdout.take().expect("stdout, once"))
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .arg(name)
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(sent.expect("kill can be started").success());
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        self.child.wait().expect("a child that can be waited for")
+    }
+
+    fn rest_of_log(&mut self) -> String {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).expect("a log");
+        rest
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn help_has_the_groups_and_examples_of_the_predecessor() {
+    let output = run(Path::new("."), &["--help"]);
+    assert!(output.status.success());
+    insta::assert_snapshot!("help", text(&output.stdout));
+}
+
+#[test]
+fn check_prints_what_the_repository_s_file_comes_to() {
+    let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["check"]);
+    assert!(output.status.success(), "{output:?}");
+    insta::assert_snapshot!("check", text(&output.stdout));
+}
+
+#[test]
+fn a_wrong_file_ends_with_2_and_names_key_line_and_what_would_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        folder.path().join("lm.toml"),
+        "name = 'a'\nintervall = 5\nudp_port = 'x'\n",
+    )
+    .expect("a file");
+    for arguments in [&["-c", "lm.toml"][..], &["check", "-c", "lm.toml"]] {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(
+            text(&output.stderr),
+            "latency-monitor: lm.toml, line 2: `intervall` is not a key of the top level; did you mean `interval`?\n\
+             lm.toml, line 3: `udp_port` must be a whole number, not the string \"x\"\n"
+        );
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_flags_are_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = run(folder.path(), &["-c", "none.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    let said = text(&missing.stderr);
+    assert!(
+        said.starts_with("latency-monitor: cannot read the configuration file none.toml"),
+        "{said}"
+    );
+    let flag = run(folder.path(), &["-i", "-3"]);
+    assert_eq!(flag.status.code(), Some(2));
+    let said = text(&flag.stderr);
+    assert_eq!(
+        said,
+        "latency-monitor: `--interval` must be 0.001 to 86400000 milliseconds, not -3\n"
+    );
+    let unknown = run(folder.path(), &["--intervall", "3"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("--interval"), "{unknown:?}");
+    // The default file may be absent: server mode.
+    let server = run(folder.path(), &["check", "--no-udp"]);
+    assert!(server.status.success());
+    assert!(text(&server.stdout).contains("udp = false"));
+}
+
+#[test]
+fn samples_come_as_the_predecessor_prints_them_and_a_signal_ends_it_in_order() {
+    let far = Daemon::start("name = \"far\"", &[]);
+    for signal in ["-TERM", "-INT"] {
+        let mut near = Daemon::probing(&far, "", &[]);
+        let mut lines = near.output().lines().map(|line| line.expect("a line"));
+        let mut missing = vec!["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"];
+        while !missing.is_empty() {
+            let line = lines.next().expect("more samples");
+            let sample = json(&line);
+            assert!(line.starts_with("{\"metric\": \""), "{line}");
+            let order = [
+                "\"metric\"",
+                "\"points\"",
+                "\"tags\"",
+                "\"stamp\"",
+                "\"seq\"",
+            ];
+            let places: Vec<_> = order
+                .iter()
+                .map(|key| line.find(key).expect("each key"))
+                .collect();
+            assert!(places.is_sorted(), "{line}");
+            assert_eq!(
+                sample["tags"],
+                serde_json::json!(["source:near", "target:far", "isp:local"]),
+                "{line}"
+            );
+            assert!(
+                sample["points"][0][1].as_i64().is_some_and(|ns| ns > 0),
+                "{line}"
+            );
+            missing.retain(|metric| sample["metric"] != *metric);
+        }
+        near.signal(signal);
+        // What was counted comes out before the end.
+        let last: Vec<Value> = lines.map(|line| json(&line)).collect();
+        assert!(
+            last.iter().any(|record| record["metric"] == "udp.wan.sent"),
+            "{signal}"
+        );
+        assert_eq!(near.end().code(), Some(0), "{signal}");
+        let log = near.rest_of_log();
+        assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+    }
+}
+
+#[test]
+fn windows_carry_a_histogram_that_can_be_read() {
+    use base64::Engine as _;
+    let far = Daemon::start("name = \"far\"", &[]);
+    let near_file = "metrics = { send_interval = 0.2, mode = \"windows\" }";
+    let mut near = Daemon::probing(&far, near_file, &[]);
+    let mut lines = near.output().lines().map(|line| line.expect("a line"));
+    let window = lines
+        .by_ref()
+        .map(|line| json(&line))
+        .inspect(|record| {
+            assert!(
+                record.get("seq").is_none(),
+                "a sample among windows: {record}"
+            )
+        })
+        .find(|record| record["metric"] == "udp.wan.rtt" && record["count"].as_u64() > Some(5));
+    let window = window.expect("a window");
+    let encoded = window["hdr"].as_str().expect("a histogram");
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .expect("base64");
+    let mut deserializer = hdrhistogram::serialization::Deserializer::new();
+    let histogram: hdrhistogram::Histogram<u64> = deserializer
+        .deserialize(&mut &bytes[..])
+        .expect("a V2 deflate histogram");
+    assert_eq!(Some(histogram.len()), window["count"].as_u64());
+    let p50 = window["p50"].as_u64().expect("a percentile");
+    assert!(histogram.equivalent(histogram.value_at_quantile(0.5), p50));
+    near.signal("-TERM");
+    assert!(lines.count() > 0);
+    assert_eq!(near.end().code(), Some(0));
+}
+
+#[test]
+fn the_log_backend_writes_at_its_level() {
+    let far = Daemon::start("name = \"far\"", &[]);
+    let file = "metrics = { backend = \"log\", level = \"ERROR\" }";
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("deep/er/lm.log");
+    let path = log.to_str().expect("UTF-8");
+    // With stdout free the log goes there, and to the file: the start is seen in the file.
+    let (udp_port, tcp_port) = (far.udp_port, far.tcp_port);
+    std::fs::write(
+        folder.path().join("lm.toml"),
+        format!(
+            "{file}\ninterval = 5\ntcp_port = 0\nudp_port = 0\n[[targets]]\nhost = \"127.0.0.1\"\n\
+             udp_port = {udp_port}\ntcp_port = {tcp_port}\n"
+        ),
+    )
+    .expect("a file");
+    let mut near = Command::new(PROGRAM)
+        .args(["-c", "lm.toml", "-f", path])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let mut lines = BufReader::new(near.stdout.take().expect("stdout")).lines();
+    let sample = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("udp.wan.rtt")));
+    let sample = sample.expect("a sample").expect("a line");
+    let (before, object) = sample.split_once('{').expect("an object");
+    assert!(before.contains("ERROR"), "{sample}");
+    json(&format!("{{{object}"));
+    let sent = Command::new("kill").arg(near.id().to_string()).status();
+    assert!(sent.expect("kill can be started").success());
+    assert!(lines.count() > 0);
+    assert!(near.wait().expect("it ends").success());
+    let filed = std::fs::read_to_string(log).expect("the log file");
+    assert!(filed.contains("answering probes") && filed.contains("udp.wan.rtt"));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_without_a_word_of_panic() {
+    let far = Daemon::start("name = \"far\"", &[]);
+    let mut near = Daemon::probing(&far, "", &[]);
+    let mut line = String::new();
+    near.output().read_line(&mut line).expect("a line");
+    assert_eq!(near.end().code(), Some(0));
+    let log = near.rest_of_log();
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_and_ends_with_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let ports = [
+        ("UDP", udp.local_addr().expect("bound").port(), 0),
+        ("TCP", 0, tcp.local_addr().expect("bound").port()),
+    ];
+    for (protocol, udp_port, tcp_port) in ports {
+        let file = format!("address = '127.0.0.1'\nudp_port = {udp_port}\ntcp_port = {tcp_port}");
+        std::fs::write(folder.path().join("latency.toml"), file).expect("a file");
+        let output = run(folder.path(), &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = text(&output.stderr);
+        let port = udp_port.max(tcp_port);
+        let wanted = format!("latency-monitor: cannot listen on {protocol} 127.0.0.1:{port}: ");
+        assert!(said.contains(&wanted), "{said}");
+    }
+}

@@ -164,14 +164,14 @@ impl Timers for Map {
     }
 }
 
-/// Timers spread evenly over one interval, as flows are, but set in no order.
-fn filled<T: Timers>(count: u32, interval_ns: u64) -> (T, Vec<T::Key>) {
+/// Timers spread evenly over a time from `first_ns` on, as flows are, but set in no order.
+fn filled<T: Timers>(count: u32, first_ns: u64, spread_ns: u64) -> (T, Vec<T::Key>) {
     let mut timers = T::new();
     // Coprime to every count, so that each phase is taken once.
     let phase = |number: u32| u64::from(number) * 7_919 % u64::from(count);
     let keys = (0..count)
         .map(|number| {
-            let deadline = interval_ns + phase(number) * interval_ns / u64::from(count);
+            let deadline = first_ns + phase(number) * spread_ns / u64::from(count);
             timers.insert(Mono::from_nanos(deadline), number)
         })
         .collect();
@@ -184,7 +184,7 @@ fn fire<T: Timers>(
     count: u32,
     (period, interval_ns): (&str, u64),
 ) {
-    let (mut timers, _) = filled::<T>(count, interval_ns);
+    let (mut timers, _) = filled::<T>(count, interval_ns, interval_ns);
     let id = BenchmarkId::new(T::NAME, format!("{count}_timers_{period}"));
     group.bench_function(id, |bencher| {
         bencher.iter(|| {
@@ -198,7 +198,7 @@ fn fire<T: Timers>(
 
 /// Every timer is pushed back long before it is due, as a timeout is by an answer.
 fn push_back<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
-    let (mut timers, mut keys) = filled::<T>(count, SECOND_NS);
+    let (mut timers, mut keys) = filled::<T>(count, SECOND_NS, MILLISECOND_NS);
     let step_ns = MILLISECOND_NS / u64::from(count);
     let mut now = Mono::ZERO;
     let mut number = 0;
@@ -217,17 +217,17 @@ fn push_back<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
 
 /// Nothing has changed since the last time.
 fn ask_again<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
-    let (mut timers, _) = filled::<T>(count, MILLISECOND_NS);
+    let (mut timers, _) = filled::<T>(count, MILLISECOND_NS, MILLISECOND_NS);
     group.bench_function(BenchmarkId::new(T::NAME, count), |bencher| {
         bencher.iter(|| black_box(&mut timers).next_deadline());
     });
 }
 
-/// The first timer is cancelled, and all others are far ahead: the wheel has not sorted those yet,
-/// and has to look at each one in the first slot that is not empty. Its worst case.
+/// The first timer is cancelled, and all others are seconds ahead, within one slot that the wheel
+/// has not sorted yet: it has to look at each of them. Its worst case.
 fn ask_unsorted<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
-    let (mut timers, _) = filled::<T>(count, SECOND_NS);
-    let first = Mono::from_nanos(SECOND_NS - 1);
+    let (mut timers, _) = filled::<T>(count, 5 * SECOND_NS, 3 * SECOND_NS);
+    let first = Mono::from_nanos(5 * SECOND_NS - 1);
     group.bench_function(BenchmarkId::new(T::NAME, count), |bencher| {
         bencher.iter(|| {
             let key = timers.insert(first, count);

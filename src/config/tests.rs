@@ -199,176 +199,178 @@ fn backends_are_chosen_by_the_flag() {
     );
 }
 
+/// Files, and what is said about them.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "intervall = 1",
+        "line 1: `intervall` is not a key of the top level; did you mean `interval`?",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.1'\nlabbel = 'x'",
+        "line 3: `labbel` is not a key of [[targets]]; did you mean `label`?",
+    ),
+    (
+        "[metrics]\nbackend = 'cli'\n[engine]\nspin = 3",
+        "line 4: `spin` is not a key of [engine]; did you mean `spin_us`?",
+    ),
+    (
+        "\n\ninterval = 'fast'",
+        "line 3: `interval` must be a number, not the string \"fast\"",
+    ),
+    (
+        "interval = 0",
+        "line 1: `interval` must be 0.001 to 86400000 milliseconds, not 0",
+    ),
+    (
+        "interval = nan",
+        "line 1: `interval` must be 0.001 to 86400000 milliseconds, not NaN",
+    ),
+    (
+        "timeout = 61",
+        "line 1: `timeout` must be 0.001 to 60 seconds, not 61",
+    ),
+    (
+        "timeout = -1.5",
+        "line 1: `timeout` must be 0.001 to 60 seconds, not -1.5",
+    ),
+    (
+        "tcp_port = 70000",
+        "line 1: `tcp_port` must be 0 to 65535, not 70000",
+    ),
+    (
+        "udp_port = '8001'",
+        "line 1: `udp_port` must be a whole number, not the string \"8001\"",
+    ),
+    ("size = 0", "line 1: `size` must be 1 to 65535 bytes, not 0"),
+    (
+        "max_size = 1e3",
+        "line 1: `max_size` must be a whole number, not 1e3",
+    ),
+    (
+        "max_lost = 0",
+        "line 1: `max_lost` must be 1 to 1000000, not 0",
+    ),
+    ("rtt = 1", "line 1: `rtt` must be true or false, not 1"),
+    (
+        "tags = 'isp:a'",
+        "line 1: `tags` must be a list of strings, not the string \"isp:a\"",
+    ),
+    (
+        "tags = [1]",
+        "line 1: `tags` must be a list of strings, not a list of something else",
+    ),
+    (
+        "tags = ['a|b']",
+        "line 1: `tags` must have no `|`, which ends them on the wire: \"a|b\"",
+    ),
+    ("name = ''", "line 1: `name` must not be empty"),
+    (
+        "name = 'a|b'",
+        "line 1: `name` must have no `|`, which ends it on the wire, and no control character: \"a|b\"",
+    ),
+    (
+        "address = 'localhost'",
+        "line 1: `address` must be an IP address such as 0.0.0.0 or ::, not \"localhost\"",
+    ),
+    ("address = ['::', '::']", "line 1: `address` has :: twice"),
+    (
+        "address = []",
+        "line 1: `address` must be 1 to 64 addresses, not 0",
+    ),
+    (
+        "address = '224.0.0.1'",
+        "line 1: `address` must be an address of this host, not 224.0.0.1",
+    ),
+    (
+        "log_level = 'INFOO'",
+        "line 1: `log_level` must be \"DEBUG\" or \"INFO\" or \"WARNING\" or \"ERROR\" or \"CRITICAL\", not the string \"INFOO\"; did you mean `INFO`?",
+    ),
+    (
+        "type = 'icmp'",
+        "line 1: `type` must be \"tcp\" or \"udp\" or \"both\", not the string \"icmp\"",
+    ),
+    (
+        "resolve_interval = 0.5",
+        "line 1: `resolve_interval` must be 1 to 86400 seconds, not 0.5",
+    ),
+    (
+        "[engine]\nkind = 'uring'",
+        "line 2: `kind` must be \"mio\", not the string \"uring\"",
+    ),
+    (
+        "[engine]\nspin_us = 20000",
+        "line 2: `spin_us` must be 0 to 10000 microseconds, not 20000",
+    ),
+    (
+        "engine = 3",
+        "line 1: `engine` must be a table, [engine], not 3",
+    ),
+    (
+        "targets = 3",
+        "line 1: `targets` must be tables, each under [[targets]], not 3",
+    ),
+    (
+        "[targets]\nhost = '192.0.2.1'",
+        "line 1: `targets` must be tables, each under [[targets]], not a table",
+    ),
+    (
+        "metrics = ['cli']",
+        "line 1: `metrics` must be tables, each under [[metrics]], not a list of something else",
+    ),
+    (
+        "[metrics]\nbackend = 'clii'",
+        "line 2: `backend` must be \"cli\" or \"log\", not the string \"clii\"; did you mean `cli`?",
+    ),
+    (
+        "[metrics]\nsend_interval = 0",
+        "line 2: `send_interval` must be 0.1 to 86400 seconds, not 0",
+    ),
+    (
+        "[metrics]\nlevel = 'INFO'",
+        "line 2: `level` is for `backend = \"log\"` only",
+    ),
+    (
+        "[[metrics]]\n[[metrics]]\nbackend = 'cli'",
+        "line 3: `backend` is \"cli\" a second time",
+    ),
+    (
+        "[[targets]]\nlabel = 'x'",
+        "line 1: a target has no `host`: give its IP address or name",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.300'",
+        "line 2: `host` must be an IP address or a host name, without a port, not \"192.0.2.300\"",
+    ),
+    (
+        "[[targets]]\nhost = 'a.example:80'",
+        "line 2: `host` must be an IP address or a host name, without a port, not \"a.example:80\"",
+    ),
+    (
+        "[[targets]]\nhost = '0.0.0.0'",
+        "line 2: `host` must be the address of one host, not 0.0.0.0",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.1'\nsize = 1471",
+        "line 3: `size` is 1471 bytes, more than `max_size`, 1470: raise that",
+    ),
+    (
+        "tcp_port = 0\n[[targets]]\nhost = '192.0.2.1'",
+        "line 2: `tcp_port` is 0, which can be listened on and not probed: give the target its own",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.1'\ntimeout = 60\ninterval = 0.5",
+        "line 3: `timeout` of 60 s at an `interval` of 0.5 ms keeps 120000 probes in flight, and 65536 is the maximum: lower the one or raise the other",
+    ),
+    ("name = 'a'\nname = 'b'", "line 2: not TOML: duplicate key"),
+    (
+        "name = ",
+        "line 1: not TOML: string values must be quoted, expected literal string",
+    ),
+];
+
 #[test]
 fn everything_that_is_wrong_is_told_with_its_line_and_what_would_be_right() {
-    let cases: &[(&str, &str)] = &[
-        (
-            "intervall = 1",
-            "line 1: `intervall` is not a key of the top level; did you mean `interval`?",
-        ),
-        (
-            "[[targets]]\nhost = '192.0.2.1'\nlabbel = 'x'",
-            "line 3: `labbel` is not a key of [[targets]]; did you mean `label`?",
-        ),
-        (
-            "[metrics]\nbackend = 'cli'\n[engine]\nspin = 3",
-            "line 4: `spin` is not a key of [engine]; did you mean `spin_us`?",
-        ),
-        (
-            "\n\ninterval = 'fast'",
-            "line 3: `interval` must be a number, not the string \"fast\"",
-        ),
-        (
-            "interval = 0",
-            "line 1: `interval` must be 0.001 to 86400000 milliseconds, not 0",
-        ),
-        (
-            "interval = nan",
-            "line 1: `interval` must be 0.001 to 86400000 milliseconds, not NaN",
-        ),
-        (
-            "timeout = 61",
-            "line 1: `timeout` must be 0.001 to 60 seconds, not 61",
-        ),
-        (
-            "timeout = -1.5",
-            "line 1: `timeout` must be 0.001 to 60 seconds, not -1.5",
-        ),
-        (
-            "tcp_port = 70000",
-            "line 1: `tcp_port` must be 0 to 65535, not 70000",
-        ),
-        (
-            "udp_port = '8001'",
-            "line 1: `udp_port` must be a whole number, not the string \"8001\"",
-        ),
-        ("size = 0", "line 1: `size` must be 1 to 65535 bytes, not 0"),
-        (
-            "max_size = 1e3",
-            "line 1: `max_size` must be a whole number, not 1e3",
-        ),
-        (
-            "max_lost = 0",
-            "line 1: `max_lost` must be 1 to 1000000, not 0",
-        ),
-        ("rtt = 1", "line 1: `rtt` must be true or false, not 1"),
-        (
-            "tags = 'isp:a'",
-            "line 1: `tags` must be a list of strings, not the string \"isp:a\"",
-        ),
-        (
-            "tags = [1]",
-            "line 1: `tags` must be a list of strings, not a list of something else",
-        ),
-        (
-            "tags = ['a|b']",
-            "line 1: `tags` must have no `|`, which ends them on the wire: \"a|b\"",
-        ),
-        ("name = ''", "line 1: `name` must not be empty"),
-        (
-            "name = 'a|b'",
-            "line 1: `name` must have no `|`, which ends it on the wire, and no control character: \"a|b\"",
-        ),
-        (
-            "address = 'localhost'",
-            "line 1: `address` must be an IP address such as 0.0.0.0 or ::, not \"localhost\"",
-        ),
-        ("address = ['::', '::']", "line 1: `address` has :: twice"),
-        (
-            "address = []",
-            "line 1: `address` must be 1 to 64 addresses, not 0",
-        ),
-        (
-            "address = '224.0.0.1'",
-            "line 1: `address` must be an address of this host, not 224.0.0.1",
-        ),
-        (
-            "log_level = 'INFOO'",
-            "line 1: `log_level` must be \"DEBUG\" or \"INFO\" or \"WARNING\" or \"ERROR\" or \"CRITICAL\", not the string \"INFOO\"; did you mean `INFO`?",
-        ),
-        (
-            "type = 'icmp'",
-            "line 1: `type` must be \"tcp\" or \"udp\" or \"both\", not the string \"icmp\"",
-        ),
-        (
-            "resolve_interval = 0.5",
-            "line 1: `resolve_interval` must be 1 to 86400 seconds, not 0.5",
-        ),
-        (
-            "[engine]\nkind = 'uring'",
-            "line 2: `kind` must be \"mio\", not the string \"uring\"",
-        ),
-        (
-            "[engine]\nspin_us = 20000",
-            "line 2: `spin_us` must be 0 to 10000 microseconds, not 20000",
-        ),
-        (
-            "engine = 3",
-            "line 1: `engine` must be a table, [engine], not 3",
-        ),
-        (
-            "targets = 3",
-            "line 1: `targets` must be tables, each under [[targets]], not 3",
-        ),
-        (
-            "[targets]\nhost = '192.0.2.1'",
-            "line 1: `targets` must be tables, each under [[targets]], not a table",
-        ),
-        (
-            "metrics = ['cli']",
-            "line 1: `metrics` must be tables, each under [[metrics]], not a list of something else",
-        ),
-        (
-            "[metrics]\nbackend = 'clii'",
-            "line 2: `backend` must be \"cli\" or \"log\", not the string \"clii\"; did you mean `cli`?",
-        ),
-        (
-            "[metrics]\nsend_interval = 0",
-            "line 2: `send_interval` must be 0.1 to 86400 seconds, not 0",
-        ),
-        (
-            "[metrics]\nlevel = 'INFO'",
-            "line 2: `level` is for `backend = \"log\"` only",
-        ),
-        (
-            "[[metrics]]\n[[metrics]]\nbackend = 'cli'",
-            "line 3: `backend` is \"cli\" a second time",
-        ),
-        (
-            "[[targets]]\nlabel = 'x'",
-            "line 1: a target has no `host`: give its IP address or name",
-        ),
-        (
-            "[[targets]]\nhost = '192.0.2.300'",
-            "line 2: `host` must be an IP address or a host name, without a port, not \"192.0.2.300\"",
-        ),
-        (
-            "[[targets]]\nhost = 'a.example:80'",
-            "line 2: `host` must be an IP address or a host name, without a port, not \"a.example:80\"",
-        ),
-        (
-            "[[targets]]\nhost = '0.0.0.0'",
-            "line 2: `host` must be the address of one host, not 0.0.0.0",
-        ),
-        (
-            "[[targets]]\nhost = '192.0.2.1'\nsize = 1471",
-            "line 3: `size` is 1471 bytes, more than `max_size`, 1470: raise that",
-        ),
-        (
-            "tcp_port = 0\n[[targets]]\nhost = '192.0.2.1'",
-            "line 2: `tcp_port` is 0, which can be listened on and not probed: give the target its own",
-        ),
-        (
-            "[[targets]]\nhost = '192.0.2.1'\ntimeout = 60\ninterval = 0.5",
-            "line 3: `timeout` of 60 s at an `interval` of 0.5 ms keeps 120000 probes in flight, and 65536 is the maximum: lower the one or raise the other",
-        ),
-        ("name = 'a'\nname = 'b'", "line 2: not TOML: duplicate key"),
-        (
-            "name = ",
-            "line 1: not TOML: string values must be quoted, expected literal string",
-        ),
-    ];
-    for (file, wanted) in cases {
+    for (file, wanted) in MISTAKES {
         assert_eq!(faults(file), [*wanted], "{file}");
     }
 }

@@ -1,0 +1,54 @@
+# Everything a contributor does. `make` alone lists it.
+
+CARGO ?= cargo
+# Random worlds that `make sim` runs.
+SIM_RUNS ?= 200
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 15
+# Seconds of measurement in the labs that take a while.
+LM_SECONDS ?= 30
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
+
+run: ## Build the daemon and let it probe itself over loopback, with latency.toml
+	$(CARGO) build --locked --release
+	./target/release/latency-monitor -c latency.toml
+
+build: ## Build the daemon
+	$(CARGO) build --locked --release
+
+test: ## Run every test that needs no root, network or packages
+	$(CARGO) test --locked
+
+check: ## Formatting, lints and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+sim: ## Run the simulation with many random worlds: SIM_RUNS, SIM_SEED
+	SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --release --test sim
+
+bench: ## Run the benches
+	$(CARGO) bench --locked
+
+bench-smoke: ## Run every bench once, to see that it works
+	$(CARGO) bench --locked -- --test
+
+fuzz-smoke: ## Run each fuzz target for FUZZ_SECONDS; installs cargo-fuzz if it is missing
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/smoke
+
+test-net: build ## Run the labs: namespaces, the Python program, hostile peers. Needs root; installs what it needs
+	LM_SECONDS=$(LM_SECONDS) tests/net/run
+
+bench-compare: build ## Compare processor time and memory with the Python program's. Needs root
+	tests/net/run --install-only
+	tests/net/compare.py
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target

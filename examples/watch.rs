@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let end = Instant::now() + Duration::from_mins(1);
     while let Ok(record) = metrics.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        if let (true, Some(ns)) = (record.metric().ends_with(".rtt"), record.value()) {
+        if let (true, Some(ns)) = (record.metric().contains("rtt"), record.value()) {
             let tags: Vec<String> = record.tags().map(|tag| tag.to_string()).collect();
             println!("{:>12} ns  {}  {}", ns, record.metric(), tags.join(" "));
         }

@@ -1,0 +1,74 @@
+"""Ours and the Python program as each other's targets: all five metrics on both sides, tags intact,
+nothing zero, nothing negative."""
+
+from lab import ALL_METRICS, at_least, collect, expect, values
+
+SAMPLES = 60
+TAGS = ["isp:o'neil", 'say:"hi"', "both:'\"", "path:a\\b", "city:Zürich", "plain"]
+
+# Each with what our target is given, and the Python program's settings.
+VARIANTS = {
+    "plain": ({}, {}),
+    "padded": ({"size": 1470}, {}),
+    "large": ({"size": 9000}, {"max_size": 9000}),
+    "fast": ({"size": 1470, "interval": 10}, {}),
+}
+
+
+def run(lab):
+    for number, (variant, (ours_extra, python_extra)) in enumerate(VARIANTS.items()):
+        exchange(lab, variant, 17100 + 10 * number, ours_extra, python_extra)
+    lab.note(f"{len(VARIANTS)} variants, {SAMPLES} samples of each of {len(ALL_METRICS)} metrics a side")
+
+
+def exchange(lab, variant, port, ours_extra, python_extra):
+    ours = lab.ours(
+        f"{variant}-ours",
+        {
+            "name": "new",
+            "tcp_port": port,
+            "udp_port": port + 1,
+            "interval": 50,
+            "max_size": 65535,
+            "targets": [
+                {
+                    "host": "127.0.0.1",
+                    "label": "python",
+                    "tags": TAGS,
+                    "tcp_port": port + 2,
+                    "udp_port": port + 3,
+                    **ours_extra,
+                }
+            ],
+        },
+    )
+    python = lab.python(
+        f"{variant}-python",
+        {
+            "name": "old",
+            "tcp_port": port + 2,
+            "udp_port": port + 3,
+            "interval": 50,
+            **python_extra,
+            "targets": [
+                {"host": "127.0.0.1", "label": "rust", "tags": TAGS, "tcp_port": port, "udp_port": port + 1}
+            ],
+        },
+    )
+    # Who receives a packet publishes its one-way delay, under the sender's name and tags.
+    by_ours = {"rtt": ["source:new", "target:python"], "owd": ["source:old", "target:new"]}
+    by_python = {"rtt": ["source:old", "target:rust"], "owd": ["source:new", "target:old"]}
+    for daemon, names in ((ours, by_ours), (python, by_python)):
+        records = collect(daemon, at_least(SAMPLES, ALL_METRICS), f"{SAMPLES} of each metric")
+        for metric in ALL_METRICS:
+            found = values(records, metric)
+            wrong = [value for value in found if value <= 0]
+            expect(not wrong, f"{variant}, {daemon.label}: {metric} has values {wrong[:5]} of {len(found)}")
+            wanted = names["owd" if metric.endswith("owd") else "rtt"] + TAGS
+            tags = {tuple(record["tags"]) for record in records if record["metric"] == metric}
+            # Ours also counts; the Python program has nothing else under these names.
+            expect(tags == {tuple(wanted)}, f"{variant}, {daemon.label}: {metric} under {tags}, not {wanted}")
+    code, _ = ours.end()
+    expect(code == 0, f"ours ended with {code}")
+    expect("panicked" not in ours.log(), ours.log()[-500:])
+    python.kill()

@@ -1,0 +1,244 @@
+"""What every lab uses: daemons, namespaces, and the metrics that daemons print.
+
+Whatever a lab starts or makes is ended and removed with it, also when it fails.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+VENV = ROOT / "target" / "net-venv"
+PYTHON_DAEMON = VENV / "bin" / "latency-monitor"
+
+# A condition that does not come true within this will not.
+GIVE_UP_S = 90
+
+ALL_METRICS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
+
+
+class Failed(Exception):
+    """A lab's expectation that did not hold."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def toml(value):
+    """A value as TOML has it; the strings of JSON are strings of TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
+
+
+def toml_file(settings):
+    """A configuration file from a dictionary, with its targets as tables."""
+    settings = dict(settings)
+    targets = settings.pop("targets", [])
+    lines = [f"{key} = {toml(value)}" for key, value in settings.items()]
+    for target in targets:
+        lines.append("[[targets]]")
+        lines.extend(f"{key} = {toml(value)}" for key, value in target.items())
+    return "\n".join(lines) + "\n"
+
+
+class Daemon:
+    """A daemon under test, ours or the Python one, with what it prints in files."""
+
+    def __init__(self, lab, label, command, namespace=None, **options):
+        self.label = label
+        self.out_path = lab.folder / f"{label}.out"
+        self.err_path = lab.folder / f"{label}.err"
+        if namespace:
+            command = ["ip", "netns", "exec", namespace, *command]
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=options.pop("stdout", out),
+                stderr=err,
+                # A group of its own: the Python program is several processes.
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                **options,
+            )
+        self.pid = self.process.pid
+        self.read_to = 0
+        self.partial = b""
+
+    def records(self):
+        """What it has printed since the last call, as objects."""
+        with open(self.out_path, "rb") as out:
+            out.seek(self.read_to)
+            data = out.read()
+        self.read_to += len(data)
+        *lines, self.partial = (self.partial + data).split(b"\n")
+        # The Python program's log goes to stderr, but other libraries may print.
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
+
+    def log(self):
+        return self.err_path.read_text(errors="replace")
+
+    def wait_for_log(self, text):
+        wait_until(lambda: text in self.log() or self.process.poll() is not None, f"{self.label} to say {text!r}")
+        expect(text in self.log(), f"{self.label} ended: {self.log()[-500:]}")
+
+    def expect_alive(self):
+        code = self.process.poll()
+        expect(code is None, f"{self.label} has ended with {code}: {self.log()[-500:]}")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        """Ends it and its children without a chance to say anything."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self, number=signal.SIGTERM):
+        """Ends it in order; gives its exit code and how long that took."""
+        began = time.monotonic()
+        self.signal(number)
+        code = self.process.wait(GIVE_UP_S)
+        return code, time.monotonic() - began
+
+    def status(self, key):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1])
+        raise Failed(f"/proc/{self.pid}/status has no {key}")
+
+    def resident_kib(self):
+        return self.status("VmRSS")
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class Lab:
+    """One lab's folder, binary, and everything to be cleaned up after it."""
+
+    def __init__(self, name, binary):
+        self.name = name
+        self.binary = binary
+        self.folder = ROOT / "target" / "net" / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cleanup = contextlib.ExitStack()
+        self.notes = []
+
+    def note(self, text):
+        """A figure for the lab's line."""
+        self.notes.append(text)
+
+    def write(self, label, settings):
+        path = self.folder / f"{label}.toml"
+        path.write_text(toml_file(settings))
+        return path
+
+    def start(self, label, command, **options):
+        daemon = Daemon(self, label, command, **options)
+        self.cleanup.callback(daemon.kill)
+        return daemon
+
+    def ours(self, label, settings, *flags, wait=True, **options):
+        """Our daemon; answers probes when this returns."""
+        path = self.write(label, settings)
+        daemon = self.start(label, [self.binary, "-c", path, *flags], **options)
+        if wait:
+            daemon.wait_for_log("answering probes")
+        return daemon
+
+    def python(self, label, settings, **options):
+        """The Python daemon; listens when this returns."""
+        path = self.write(label, settings)
+        daemon = self.start(label, [PYTHON_DAEMON, "-c", path], **options)
+        namespace = options.get("namespace")
+        for protocol, port in (("-u", settings["udp_port"]), ("-t", settings["tcp_port"])):
+            listens = lambda p=protocol, n=port: f":{n} " in sockets(f"-Hln{p[1]}", namespace)
+            wait_until(listens, f"{label} to listen on {port}")
+        return daemon
+
+    def namespace(self, name):
+        """A network namespace of our own, with its loopback up."""
+        name = f"lmtest-{name}"
+        run("ip", "netns", "add", name)
+        self.cleanup.callback(run, "ip", "netns", "del", name)
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        return name
+
+    def link(self, one, two, one_addresses, two_addresses):
+        """Joins two namespaces by a veth pair; addresses as `192.0.2.1/24`."""
+        run("ip", "link", "add", "lm0", "netns", one, "type", "veth", "peer", "name", "lm0", "netns", two)
+        for namespace, addresses in ((one, one_addresses), (two, two_addresses)):
+            for address in addresses:
+                extra = ["nodad"] if ":" in address else []
+                run("ip", "-n", namespace, "addr", "add", address, "dev", "lm0", *extra)
+            run("ip", "-n", namespace, "link", "set", "lm0", "up")
+
+
+def run(*command):
+    """Runs a command; gives its output, or fails with its error."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    expect(done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def sockets(flags, namespace=None, *filters):
+    prefix = ["ip", "netns", "exec", namespace] if namespace else []
+    return run(*prefix, "ss", flags, *filters)
+
+
+def wait_until(condition, what, give_up_s=GIVE_UP_S):
+    """Waits until a condition holds. It is looked at often, and fails only when it never will."""
+    end = time.monotonic() + give_up_s
+    while not condition():
+        expect(time.monotonic() < end, f"gave up waiting for {what}")
+        pause(0.02)
+
+
+def pause(seconds):
+    select.select([], [], [], seconds)
+
+
+def collect(daemon, enough, what, give_up_s=GIVE_UP_S):
+    """Takes records until `enough` says so of all of them; gives them all."""
+    found = []
+
+    def look():
+        daemon.expect_alive()
+        found.extend(daemon.records())
+        return enough(found)
+
+    wait_until(look, f"{daemon.label}: {what}", give_up_s)
+    return found
+
+
+def values(records, metric, **tags):
+    """The values of a metric whose tags have these keys."""
+    wanted = [f"{key}:{value}" for key, value in tags.items()]
+    return [
+        record["points"][0][1]
+        for record in records
+        if record["metric"] == metric and "points" in record and all(tag in record["tags"] for tag in wanted)
+    ]
+
+
+def at_least(count, metrics):
+    """Whether records have so many of each of the metrics, for `collect`."""
+
+    def enough(records):
+        return all(len(values(records, metric)) >= count for metric in metrics)
+
+    return enough

@@ -98,7 +98,7 @@ class Daemon:
         code = self.process.poll()
         expect(code is None, f"{self.label} has ended with {code}: {self.log()[-500:]}")
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def kill(self):
@@ -110,7 +110,7 @@ class Daemon:
     def end(self, number=signal.SIGTERM):
         """Ends it in order; gives its exit code and how long that took."""
         began = time.monotonic()
-        self.signal(number)
+        self.send(number)
         code = self.process.wait(GIVE_UP_S)
         return code, time.monotonic() - began
 

@@ -52,10 +52,10 @@ def second_signal(lab):
         writer = None
         # The pipe is full when the thread that writes to it waits in a write.
         wait_until(lambda: writes_wait(daemon.pid), "the pipe to be full")
-        daemon.signal(signal.SIGTERM)
+        daemon.send(signal.SIGTERM)
         daemon.wait_for_log("ending")
         expect(daemon.process.poll() is None, "it ended although it could not flush")
-        daemon.signal(signal.SIGTERM)
+        daemon.send(signal.SIGTERM)
         code = daemon.process.wait(GIVE_UP_S)
         expect(code == 128 + signal.SIGTERM, f"the second signal: exit code {code}")
     finally:

@@ -25,7 +25,7 @@ pub const TAGS_MAX: usize = 64;
 pub const TAGS_BYTES_MAX: usize = 4_096;
 
 /// Bytes of a text message before its padding: sequence, name, time, tags and separators.
-/// A stream keeps no more than this of an unfinished message.
+/// A stream keeps no more than this and an identifier of an unfinished message.
 pub const HEADER_BYTES_MAX: usize = NAME_BYTES_MAX + TAGS_BYTES_MAX + 64;
 
 /// Probes of one flow that may be in flight, which bounds `timeout / interval`.
@@ -40,8 +40,13 @@ pub const SESSIONS_MAX: usize = 32_768;
 /// TCP connections a responder accepts at once: each is a descriptor.
 pub const ACCEPTED_MAX: usize = 16_384;
 
-/// Distinct (source, tags) pairs that strangers may make us publish under at one time.
+/// Distinct (source, tags) pairs that strangers may make us publish under at one time, and new ones
+/// in an hour: a store keeps every series that it has ever seen.
 pub const REMOTE_LABELS_MAX: usize = 4_096;
+
+/// Such pairs that are remembered when they end, so that a fleet whose network was away comes back
+/// at once. 8 bytes each, and their place in a set.
+pub const REMOTE_LABELS_KNOWN_MAX: usize = 16_384;
 
 /// Replies waiting for the engine within one batch of events.
 pub const REPLIES_QUEUED_MAX: usize = 4_096;
@@ -105,3 +110,8 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 
 /// Threads that wait for the system's resolver, so that one name that hangs does not hold up all.
 pub const RESOLVER_THREADS: usize = 4;
+
+/// Bytes of requests that a UDP listener's kernel buffer holds while the process has no processor:
+/// some thousands of small ones, which at 1 ms a probe is a stall of tens of milliseconds for a
+/// hundred peers.
+pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("proto", &["limits"]),
     ("clock", &["proto"]),
-    ("sys", &["proto"]),
+    ("sys", &["limits", "proto"]),
     ("engine", &["clock", "limits", "proto", "sys"]),
     ("record", &["limits", "proto"]),
     ("publish", &["limits", "proto", "record"]),

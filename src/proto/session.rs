@@ -2,12 +2,13 @@
 //!
 //! Tags come from the network, so a stranger must earn a series: a sender is published from its
 //! second message on (the first one's delay is held back until then, not dropped), and no more
-//! than [`REMOTE_LABELS_MAX`] distinct names are published at one time.
+//! than [`REMOTE_LABELS_MAX`] distinct names are published at one time, nor as new ones in an hour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use crate::limits::REMOTE_LABELS_MAX;
+use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
 use crate::proto::sample::{Labels, Metric, Origin, Outcome, Output, Sample, StampSource};
 use crate::proto::shared::Shared;
 use crate::proto::time::{Mono, Now, Wall};
@@ -192,11 +193,8 @@ impl Sender {
         self.last_heard = now.mono;
         if !self.window.continues(message) {
             self.window = ReceiveWindow::starting_at(message);
-            self.measure(
-                sample(now, self.metric, message, self.window.highest),
-                labels,
-                shared,
-            );
+            let sample = sample(now, self.metric, message, self.window.highest);
+            self.measure(now.mono, sample, labels, shared);
             return true;
         }
         let (number, arrival) = self.window.arrive(message);
@@ -205,20 +203,27 @@ impl Sender {
             Arrival::Stale => shared.counters.reordered += 1,
             Arrival::Next | Arrival::Reordered => {
                 shared.counters.reordered += u64::from(arrival == Arrival::Reordered);
-                self.measure(sample(now, self.metric, message, number), labels, shared);
+                let sample = sample(now, self.metric, message, number);
+                self.measure(now.mono, sample, labels, shared);
             }
         }
         true
     }
 
     /// Publishes a sample, or finds out that it cannot be.
-    fn measure(&mut self, mut sample: Sample, labels: &mut RemoteLabels, shared: &mut Shared) {
+    fn measure(
+        &mut self,
+        now: Mono,
+        mut sample: Sample,
+        labels: &mut RemoteLabels,
+        shared: &mut Shared,
+    ) {
         if let Standing::Published(origin) = self.standing {
             sample.origin = origin;
             shared.outputs.push_back(Output::Sample(sample));
             return;
         }
-        match labels.acquire(&self.source, &self.tags, shared) {
+        match labels.acquire(now, &self.source, &self.tags, shared) {
             Some(origin) => {
                 let held = match self.standing {
                     Standing::Once(held) => Some(held),
@@ -280,7 +285,16 @@ pub(crate) struct RemoteLabels {
     own_name: Arc<str>,
     origins: BTreeMap<Arc<Labels>, (Origin, u32)>,
     labels: BTreeMap<Origin, Arc<Labels>>,
+    /// Hashes of labels that have been published.
+    known: BTreeSet<u64>,
+    /// When the last allowance for a new label that has been used began: at most an hour from now,
+    /// which is when all of them have been.
+    spent_until: Mono,
 }
+
+/// Allowance for one new label.
+const NEW_LABEL_NS: u64 = HOUR_NS / REMOTE_LABELS_MAX as u64;
+const HOUR_NS: u64 = 3_600_000_000_000;
 
 impl RemoteLabels {
     pub(crate) fn new(own_name: Arc<str>) -> Self {
@@ -288,18 +302,26 @@ impl RemoteLabels {
             own_name,
             origins: BTreeMap::new(),
             labels: BTreeMap::new(),
+            known: BTreeSet::new(),
+            spent_until: Mono::ZERO,
         }
     }
 
     /// The origin for a sender of this name with these raw tags; `None` when there are too many.
-    fn acquire(&mut self, source: &str, tags: &str, shared: &mut Shared) -> Option<Origin> {
+    fn acquire(
+        &mut self,
+        now: Mono,
+        source: &str,
+        tags: &str,
+        shared: &mut Shared,
+    ) -> Option<Origin> {
         let tags = text::decode_tags(tags).ok()?;
         let labels = Labels::new(source, &self.own_name, &tags);
         if let Some((origin, users)) = self.origins.get_mut(&labels) {
             *users += 1;
             return Some(*origin);
         }
-        if self.origins.len() >= REMOTE_LABELS_MAX {
+        if self.origins.len() >= REMOTE_LABELS_MAX || !self.may_open(now, &labels) {
             return None;
         }
         let labels = Arc::new(labels);
@@ -307,6 +329,25 @@ impl RemoteLabels {
         self.origins.insert(labels.clone(), (origin, 1));
         self.labels.insert(origin, labels);
         Some(origin)
+    }
+
+    /// Whether labels have been published before, or there is an allowance left for new ones.
+    fn may_open(&mut self, now: Mono, labels: &Labels) -> bool {
+        let mut hasher = DefaultHasher::new();
+        labels.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.known.contains(&hash) {
+            return true;
+        }
+        let spent_until = self.spent_until.max(now).plus(NEW_LABEL_NS);
+        if spent_until > now.plus(HOUR_NS) {
+            return false;
+        }
+        self.spent_until = spent_until;
+        if self.known.len() < REMOTE_LABELS_KNOWN_MAX {
+            self.known.insert(hash);
+        }
+        true
     }
 
     fn release(&mut self, origin: Origin, shared: &mut Shared) {

@@ -14,6 +14,8 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::UDP_RECEIVE_BUFFER_BYTES;
+
 /// A non-blocking socket that sends to `remote` and hears only from it.
 pub(crate) fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new_socket(remote)?;
@@ -29,6 +31,15 @@ fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     )?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Asks for room for requests that come while this process has no processor. Without the right to
+/// go over the system's limit (`net.core.rmem_max`) it gets as much as that allows.
+fn widen_receive_buffer(socket: &Socket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &UDP_RECEIVE_BUFFER_BYTES).is_err() {
+        // The default is what is left, and works.
+        let _ = setsockopt(socket, sockopt::RcvBuf, &UDP_RECEIVE_BUFFER_BYTES);
+    }
 }
 
 /// A bound UDP socket. One on a wildcard address learns from the system which of our addresses a
@@ -50,6 +61,7 @@ impl UdpListener {
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
+        widen_receive_buffer(&socket);
         socket.bind(&address.into())?;
         // Replies carry one control message, of the listener's family; the buffer is of its exact
         // length because the kernel refuses room left over.

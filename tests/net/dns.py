@@ -30,8 +30,8 @@ def run(lab):
 
     point_to(etc, "192.0.2.2")
     fresh(client, 0, "samples when the name resolves")
-    command("ip", "-n", far, "addr", "add", "192.0.2.22/24", "dev", "lm0")
     command("ip", "-n", far, "addr", "del", "192.0.2.2/24", "dev", "lm0")
+    command("ip", "-n", far, "addr", "add", "192.0.2.22/24", "dev", "lm0")
     point_to(etc, "192.0.2.22")
     moved_ns = time.time_ns()
     # What was under way when the address went may still be measured: look at what came well after.

@@ -22,7 +22,7 @@ def run(lab):
     metrics = {"mode": "windows", "send_interval": 1}
     server = lab.ours("server", {"name": "far", "metrics": metrics}, namespace=far)
     target = {"host": "192.0.2.2", "label": "far", "interval": 1}
-    client = lab.ours("client", {"name": "near", "metrics": metrics, "targets": [target]}, namespace=near)
+    client = lab.ours("client", {"name": "near", "metrics": metrics, "engine": {"spin_us": int(os.environ.get("LM_SPIN_US", "500"))}, "targets": [target]}, namespace=near)
     windows = lambda count: lambda records: len(values(records, "udp.wan.sent")) >= count
     collect(client, windows(WARM_UP_S), "windows of the warm-up")
     ends = (client, server)
@@ -40,7 +40,9 @@ def run(lab):
         rate = sum(done[1:]) / span_s
         lab.note(f"{kind} {rate:.1f}/s")
         expect(gone == 0, f"{kind}: {gone} lost")
-        expect(rate >= 999, f"{kind}: {rate:.1f} completed a second ({missed} slots missed by the host)")
+        # A slot that this host had no processor for is counted by the daemon and says nothing of it.
+        given = 999 - missed / span_s
+        expect(rate >= given, f"{kind}: {rate:.1f} completed a second ({missed} slots missed by the host)")
     lab.note(f"slots missed {missed} in {span_s:.0f} s")
     for end, (kib, files), (kib_after, files_after) in zip(ends, before, after):
         lab.note(f"{end.label} {kib_after} KiB ({kib_after - kib:+}), {files_after} descriptors ({files_after - files:+})")

@@ -71,6 +71,7 @@ scenarios! {
     python_peer
     refused_sends
     strangers
+    aliases
     one_way_only
     hour
 }

@@ -175,6 +175,11 @@ pub(crate) enum What {
         host: String,
         address: IpAddr,
     },
+    /// One host that nobody knows calls itself by so many names, twice by each.
+    Aliases {
+        host: String,
+        count: u32,
+    },
     /// So many hosts that nobody knows send a datagram each, and so many another one.
     Strangers {
         host: String,

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use latency_monitor::proto::Wall;
 use latency_monitor::proto::wire::text;
 
 use crate::clock::HostClock;
@@ -41,6 +40,8 @@ pub(crate) struct World {
     net: Network,
     hosts: Vec<Host>,
     seeds: Rng,
+    /// When the last datagram of a stranger arrives.
+    strangers_at_ns: u64,
     report: String,
 }
 
@@ -99,6 +100,7 @@ impl World {
             net,
             hosts,
             seeds,
+            strangers_at_ns: 0,
             report: String::new(),
         };
         for link in world.scenario.links.clone() {
@@ -323,6 +325,10 @@ impl World {
                 self.net.place(address, id);
                 self.hosts[id].address = address;
             }
+            What::Aliases { host, count } => {
+                let id = self.host(&host);
+                self.send_aliases(id, count);
+            }
             What::Strangers { host, count, again } => {
                 let id = self.host(&host);
                 self.send_strangers(id, count, again);
@@ -378,31 +384,37 @@ impl World {
     }
 
     fn send_strangers(&mut self, id: HostId, count: u32, again: u32) {
-        let to = SocketAddr::new(self.hosts[id].address, UDP_PORT);
-        let left_wall_ns = self.hosts[id]
-            .clock
-            .now(self.net.now_ns)
-            .wall
-            .as_unix_nanos();
-        let mut at_ns = self.net.now_ns;
         for (seq, senders) in [(0, count), (1, again)] {
             for stranger in 0..senders {
-                let name = format!("stranger-{stranger}");
-                let mut payload = Vec::new();
-                let wall = Wall::from_unix_nanos(left_wall_ns);
-                text::encode_request(&mut payload, seq, &name, wall, "[]", None, None);
-                let address = Ipv4Addr::from_bits(0x0a63_0000 + stranger);
-                let from = SocketAddr::new(address.into(), 4000);
-                at_ns += STRANGERS_EVERY_NS;
-                let datagram = Datagram {
-                    from,
-                    to,
-                    payload,
-                    id: self.net.new_id(),
-                    left_wall_ns,
-                };
-                self.net.schedule(at_ns, Event::Datagram(datagram));
+                self.send_stranger(id, seq, stranger, &format!("stranger-{stranger}"));
             }
         }
+    }
+
+    fn send_aliases(&mut self, id: HostId, count: u32) {
+        for alias in 0..count {
+            for seq in 0..2 {
+                self.send_stranger(id, seq, 0, &format!("alias-{alias}"));
+            }
+        }
+    }
+
+    /// One datagram from a host that is on no list, behind those before it.
+    fn send_stranger(&mut self, id: HostId, seq: u8, stranger: u32, name: &str) {
+        let to = SocketAddr::new(self.hosts[id].address, UDP_PORT);
+        let wall = self.hosts[id].clock.now(self.net.now_ns).wall;
+        let mut payload = Vec::new();
+        text::encode_request(&mut payload, seq, name, wall, "[]", None, None);
+        let address = Ipv4Addr::from_bits(0x0a63_0000 + stranger);
+        self.strangers_at_ns = self.strangers_at_ns.max(self.net.now_ns) + STRANGERS_EVERY_NS;
+        let datagram = Datagram {
+            from: SocketAddr::new(address.into(), 4000),
+            to,
+            payload,
+            id: self.net.new_id(),
+            left_wall_ns: wall.as_unix_nanos(),
+        };
+        self.net
+            .schedule(self.strangers_at_ns, Event::Datagram(datagram));
     }
 }

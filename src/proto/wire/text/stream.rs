@@ -5,7 +5,9 @@
 //! and then the number without leading zeros, or, if it is all zeros, padding and the number 0.
 
 use crate::limits::HEADER_BYTES_MAX;
-use crate::proto::wire::text::{DecodeError, Head, IDENTIFIER_BYTES_MAX, Message, Scan};
+use crate::proto::wire::text::{
+    DecodeError, Head, IDENTIFIER_BYTES_MAX, Message, Scan, is_identifier_byte, leading_zeros,
+};
 
 /// Bytes of a head at most.
 const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + IDENTIFIER_BYTES_MAX;
@@ -170,10 +172,7 @@ impl StreamDecoder {
         on_message: &mut impl FnMut(Message<'_>),
     ) -> Result<usize, DecodeError> {
         let rest = &chunk[next..];
-        let zeros = rest
-            .iter()
-            .position(|byte| *byte != b'0')
-            .unwrap_or(rest.len());
+        let zeros = leading_zeros(rest);
         body.length += zeros;
         self.phase = Phase::Body(body);
         self.report_if_complete(&chunk[start..], on_message)?;
@@ -192,7 +191,7 @@ impl StreamDecoder {
                 }
                 Ok(next + zeros - 1)
             }
-            Some(b'~') if body.length == body.head.length && body.head.identifier.is_none() => {
+            Some(b'~') if body.length == body.head.length && !self.identified => {
                 self.report(body.length, &chunk[start..], on_message)?;
                 if let Phase::Body(body) = self.phase {
                     self.phase = Phase::Straggler(body, 0);
@@ -214,9 +213,18 @@ impl StreamDecoder {
         if seen + taken > IDENTIFIER_BYTES_MAX {
             return Err(DecodeError::Padding);
         }
+        let inside = rest[..taken].iter().filter(|byte| **byte != b'~');
+        if !inside.copied().all(is_identifier_byte) {
+            return Err(DecodeError::Padding);
+        }
         body.length += taken;
         self.phase = match closing {
-            Some(_) => Phase::Body(body),
+            Some(_) => {
+                // From here on it is as if it had come with its message.
+                body.head.length = body.length;
+                self.identified = true;
+                Phase::Body(body)
+            }
             None => Phase::Straggler(body, seen + taken),
         };
         Ok(taken)
@@ -231,7 +239,7 @@ impl StreamDecoder {
     ) -> Result<(), DecodeError> {
         self.report(length, from_start, on_message)?;
         if let Phase::Body(body) = self.phase {
-            let padded = body.head.identifier.is_none() && length > body.head.length;
+            let padded = !self.identified && length > body.head.length;
             self.learned = padded.then_some(length);
         }
         self.phase = Phase::Head;
@@ -370,6 +378,24 @@ mod tests {
                 assert_eq!(read(Role::Requests, &[first, rest]), wanted);
             }
         }
+    }
+
+    #[test]
+    fn an_identifier_that_comes_late_is_no_padding() {
+        let request = &probes(1, true, None)[0];
+        let (head, identifier) = request.split_at(30);
+        // No zero has been seen, so there is no sequence number before this separator.
+        let mut decoder = StreamDecoder::new(Role::Requests);
+        let fed = feed_all(&mut decoder, &[head, identifier, b"|src|2||"]);
+        assert_eq!(fed, Err(DecodeError::Padding));
+        // What is in it must be of an identifier.
+        let mut decoder = StreamDecoder::new(Role::Requests);
+        let fed = feed_all(&mut decoder, &[head, b"~not one~"]);
+        assert_eq!(fed, Err(DecodeError::Padding));
+        // It is not part of a length that later messages without one could have.
+        let plain = &probes(2, false, Some(60))[1];
+        let seen = read(Role::Requests, &[head, identifier, b"00", plain]);
+        assert_eq!(seen.len(), 2, "{seen:?}");
     }
 
     #[test]

@@ -73,8 +73,9 @@ pub const LISTEN_ADDRESSES_MAX: usize = 64;
 pub const RESOLVED_ADDRESSES_MAX: usize = 16;
 
 /// Samples and windows between the poll thread and the flush thread; past it they are dropped and
-/// counted. At 200,000 samples a second this is a third of a second.
-pub const RING_RECORDS_MAX: usize = 65_536;
+/// counted. A hundred targets at 1 ms, both ways, fill it when the flush thread has had no processor
+/// for 60 ms, one target in 6 s. A ring is walked through from end to end, so this is resident: 2 MiB.
+pub const RING_RECORDS_MAX: usize = 32_768;
 
 /// Records a library user's channel holds before samples are dropped and counted.
 pub const CHANNEL_RECORDS_MAX: usize = 65_536;
@@ -115,3 +116,7 @@ pub const RESOLVER_THREADS: usize = 4;
 /// some thousands of small ones, which at 1 ms a probe is a stall of tens of milliseconds for a
 /// hundred peers.
 pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Log lines that wait for a slow console or disk; past it they are dropped. The log backend's
+/// records are among them. 32 bytes each, whether there is a line or not.
+pub const LOG_LINES_MAX: usize = 16_384;

@@ -5,11 +5,12 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 
 use crate::config::{Backend, Config};
+use crate::limits::LOG_LINES_MAX;
 use crate::monitor::RunError;
 
 /// Writes what is left when it is dropped.
@@ -25,9 +26,9 @@ pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
         .iter()
         .any(|metrics| metrics.backend == Backend::Cli);
     let (console, console_guard) = if stdout_taken {
-        NonBlocking::new(io::stderr())
+        buffered(io::stderr())
     } else {
-        NonBlocking::new(io::stdout())
+        buffered(io::stdout())
     };
     let builder = tracing_subscriber::fmt()
         .with_ansi(false)
@@ -41,13 +42,20 @@ pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
                 path: path.clone(),
                 source,
             })?;
-            let (file, file_guard) = NonBlocking::new(file);
+            let (file, file_guard) = buffered(file);
             guards.push(file_guard);
             builder.with_writer(console.and(file)).try_init()
         }
         None => builder.with_writer(console).try_init(),
     };
     Ok(LogGuard(guards))
+}
+
+/// A writer on a thread of its own. Its queue is allocated as a whole.
+fn buffered(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_MAX)
+        .finish(writer)
 }
 
 /// Opens a log for appending, and makes the folders on the way to it.

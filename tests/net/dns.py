@@ -1,6 +1,7 @@
 """A target under a name: the name does not resolve at first, then does, then points elsewhere when its
 host has moved."""
 
+import contextlib
 import pathlib
 import shutil
 import time
@@ -9,18 +10,14 @@ from lab import collect, expect, run as command, values
 
 NAME = "moving.example"
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
+SAMPLES = 20
+MOVES = ["192.0.2.22", "192.0.2.23", "192.0.2.2"]
 
 
 def run(lab):
     near, far = lab.namespace("near"), lab.namespace("far")
     lab.link(near, far, ["192.0.2.1/24"], ["192.0.2.2/24"])
-    # `ip netns exec` shows these to what it runs in place of the host's.
-    etc = pathlib.Path("/etc/netns") / near
-    etc.mkdir(parents=True)
-    lab.cleanup.callback(shutil.rmtree, etc)
-    (etc / "hosts").write_text("127.0.0.1 localhost\n")
-    (etc / "resolv.conf").write_text("")
-    (etc / "nsswitch.conf").write_text("hosts: files\n")
+    etc = own_etc(lab, near)
     server = lab.ours("server", {"name": "far"}, namespace=far)
     target = {"host": NAME, "interval": 20, "timeout": 0.5}
     settings = {"name": "near", "resolve_interval": 2, "metrics": {"send_interval": 1}, "targets": [target]}
@@ -28,18 +25,41 @@ def run(lab):
     collect(client, lambda found: sum(values(found, "udp.wan.unsent")) > 0, "slots without an address")
     client.wait_for_log("cannot resolve")
 
-    point_to(etc, "192.0.2.2")
-    fresh(client, 0, "samples when the name resolves")
-    command("ip", "-n", far, "addr", "del", "192.0.2.2/24", "dev", "lm0")
-    command("ip", "-n", far, "addr", "add", "192.0.2.22/24", "dev", "lm0")
-    point_to(etc, "192.0.2.22")
-    moved_ns = time.time_ns()
-    # What was under way when the address went may still be measured: look at what came well after.
-    fresh(client, moved_ns + 1_000_000_000, "samples from the new address")
-    lab.note(f"followed the name within {(time.time_ns() - moved_ns) / 1e9:.1f} s")
+    at, took = "192.0.2.2", []
+    point_to(etc, at)
+    took.append(fresh(client, time.time_ns(), "samples when the name resolves"))
+    for to in MOVES:
+        command("ip", "-n", far, "addr", "del", f"{at}/24", "dev", "lm0")
+        command("ip", "-n", far, "addr", "add", f"{to}/24", "dev", "lm0")
+        # Nothing answers at the old address from here on.
+        moved_ns = time.time_ns()
+        point_to(etc, to)
+        took.append(fresh(client, moved_ns, f"samples after the move to {to}"))
+        at = to
+    lab.note(f"resolved after {took[0]:.1f} s, moves followed within {shown(took[1:])}")
     for daemon in (client, server):
         code, _ = daemon.end()
         expect(code == 0, f"{daemon.label} ended with {code}")
+
+
+def own_etc(lab, namespace):
+    """Files that `ip netns exec` shows to what it runs in place of the host's: no name server, no names."""
+    all_etc = pathlib.Path("/etc/netns")
+    if not all_etc.exists():
+        all_etc.mkdir()
+        lab.cleanup.callback(remove_if_empty, all_etc)
+    etc = all_etc / namespace
+    etc.mkdir()
+    lab.cleanup.callback(shutil.rmtree, etc)
+    (etc / "hosts").write_text("127.0.0.1 localhost\n")
+    (etc / "resolv.conf").write_text("")
+    (etc / "nsswitch.conf").write_text("hosts: files\n")
+    return etc
+
+
+def remove_if_empty(folder):
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def point_to(etc, address):
@@ -49,10 +69,19 @@ def point_to(etc, address):
 
 
 def fresh(client, since_ns, what):
-    def enough(records):
-        return all(
-            sum(1 for record in records if record["metric"] == kind and record["points"][0][0] > since_ns) >= 20
-            for kind in KINDS
-        )
+    """Waits for measurements made after an instant; gives the seconds until the first of each was made."""
+    found = collect(
+        client,
+        lambda records: all(len(made_after(records, kind, since_ns)) >= SAMPLES for kind in KINDS),
+        what,
+    )
+    return (max(made_after(found, kind, since_ns)[0] for kind in KINDS) - since_ns) / 1e9
 
-    collect(client, enough, what)
+
+def made_after(records, kind, since_ns):
+    times = [record["points"][0][0] for record in records if record["metric"] == kind]
+    return [at for at in times if at > since_ns]
+
+
+def shown(seconds):
+    return ", ".join(f"{one:.1f}" for one in seconds) + " s"

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -74,6 +75,7 @@ class Daemon:
                 **options,
             )
         self.pid = self.process.pid
+        self.killed = False
         self.read_to = 0
         self.partial = b""
 
@@ -91,7 +93,8 @@ class Daemon:
         return self.err_path.read_text(errors="replace")
 
     def wait_for_log(self, text):
-        wait_until(lambda: text in self.log() or self.process.poll() is not None, f"{self.label} to say {text!r}")
+        said = lambda: text in self.log() or self.process.poll() is not None
+        wait_until(said, f"{self.label} to say {text!r}")
         expect(text in self.log(), f"{self.label} ended: {self.log()[-500:]}")
 
     def expect_alive(self):
@@ -103,16 +106,22 @@ class Daemon:
 
     def kill(self):
         """Ends it and its children without a chance to say anything."""
+        # Once it is gone its number may be somebody else's.
+        if self.killed:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        self.killed = True
 
     def end(self, number=signal.SIGTERM):
         """Ends it in order; gives its exit code and how long that took."""
         began = time.monotonic()
         self.send(number)
         code = self.process.wait(GIVE_UP_S)
-        return code, time.monotonic() - began
+        took_s = time.monotonic() - began
+        self.kill()
+        return code, took_s
 
     def status(self, key):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -134,7 +143,9 @@ class Lab:
         self.name = name
         self.binary = binary
         self.folder = ROOT / "target" / "net" / name
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
         self.cleanup = contextlib.ExitStack()
         self.notes = []
 
@@ -172,20 +183,21 @@ class Lab:
 
     def namespace(self, name):
         """A network namespace of our own, with its loopback up."""
-        name = f"lmtest-{name}"
+        # With our number: another run on this host has its own.
+        name = f"lmtest-{os.getpid()}-{name}"
         run("ip", "netns", "add", name)
         self.cleanup.callback(run, "ip", "netns", "del", name)
         run("ip", "-n", name, "link", "set", "lo", "up")
         return name
 
-    def link(self, one, two, one_addresses, two_addresses):
+    def link(self, one, two, one_addresses, two_addresses, device="lm0"):
         """Joins two namespaces by a veth pair; addresses as `192.0.2.1/24`."""
-        run("ip", "link", "add", "lm0", "netns", one, "type", "veth", "peer", "name", "lm0", "netns", two)
+        run("ip", "link", "add", device, "netns", one, "type", "veth", "peer", "name", device, "netns", two)
         for namespace, addresses in ((one, one_addresses), (two, two_addresses)):
             for address in addresses:
                 extra = ["nodad"] if ":" in address else []
-                run("ip", "-n", namespace, "addr", "add", address, "dev", "lm0", *extra)
-            run("ip", "-n", namespace, "link", "set", "lm0", "up")
+                run("ip", "-n", namespace, "addr", "add", address, "dev", device, *extra)
+            run("ip", "-n", namespace, "link", "set", device, "up")
 
 
 def run(*command):

@@ -1,0 +1,187 @@
+"""What hostile peers send: garbage in datagrams and streams, connections that trickle, and strangers."""
+
+import random
+import select
+import socket
+import threading
+import time
+
+# Datagrams that are thrown before the thrower waits until the server has come that far: how fast the
+# host's processors are is not what is tried.
+BURST = 100
+DATAGRAM_BYTES_MAX = 65_507
+ANSWER_WITHIN_S = 60
+# Between the bytes of a connection that trickles.
+TRICKLE_S = 0.05
+
+
+def request(seq, name, padding=100):
+    return f"{seq}|{name}|{time.time_ns()}|['isp:x']|".encode() + b"0" * padding
+
+
+class Thrower:
+    """Throws at a server's UDP port. Every so often it asks for an answer: what it has sent before has
+    been read by then, and no honest datagram finds the kernel's buffer full."""
+
+    def __init__(self, port):
+        self.to = ("127.0.0.1", port)
+        self.asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.asker.settimeout(ANSWER_WITHIN_S)
+        self.thrown = 0
+        self.asked = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.asker.close()
+
+    def throw(self, sender, data):
+        sender.sendto(data, self.to)
+        self.thrown += 1
+        if self.thrown % BURST == 0 or len(data) > 10_000:
+            self.ask()
+
+    def ask(self):
+        self.asker.sendto(request(self.asked % 101, "asker"), self.to)
+        self.asker.recv(2048)
+        self.asked += 1
+
+
+def throw_datagrams(port, count, seed):
+    """Random, truncated, mutated and oversized datagrams; gives how many."""
+    randomness = random.Random(seed)
+    makers = [random_bytes, truncated, mutated, misleading]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, Thrower(port) as thrower:
+        for number in range(count):
+            thrower.throw(sender, makers[number % len(makers)](randomness, number))
+        for _ in range(count // 200):
+            thrower.throw(sender, randomness.randbytes(DATAGRAM_BYTES_MAX))
+            thrower.throw(sender, b"0" * DATAGRAM_BYTES_MAX)
+        return thrower.thrown
+
+
+def random_bytes(randomness, _):
+    return randomness.randbytes(randomness.randrange(200))
+
+
+def truncated(randomness, number):
+    return request(number % 101, "cut")[: randomness.randrange(60)]
+
+
+def mutated(randomness, number):
+    data = bytearray(request(number % 101, "mutant"))
+    data[randomness.randrange(len(data))] = randomness.randrange(256)
+    return bytes(data)
+
+
+def misleading(randomness, _):
+    """Well-formed to the eye, and not to be believed."""
+    return randomness.choice(
+        [
+            b"0|x|99999999999999999999999|[]|0",
+            b"0|" + b"n" * 300 + b"|1|[]|0",
+            b"0|x|1|[" + b"'t', " * 500 + b"]|0",
+            b"0|x|1|['unclosed|0",
+            b"101|x|1|[]|0",
+            b"-1|x|1|[]|0",
+            b"0|x|-1|[]|0",
+            b"0|x|1|[]|~bffffffffffffffffffff~",
+            b"0|x|1|[]|~" + b"a" * 60_000,
+            b"|" * 1000,
+            b"",
+        ]
+    )
+
+
+def throw_streams(port, count, seed):
+    """Random bytes, headers that never end, messages glued, cut and mutated; gives how many."""
+    randomness = random.Random(seed)
+    streams = [
+        randomness.randbytes(100_000),
+        b"0" * 200_000,
+        b"1" * 200_000,
+        b"0|name-without-end" + b"n" * 100_000,
+        b"0|x|1|[" + b"'a', " * 20_000,
+        b"".join(request(number % 101, "glued") for number in range(500)),
+        request(0, "mutant")[:20] + b"\xff\xfe|||" + request(1, "mutant"),
+    ]
+    for number in range(count):
+        data = bytearray(streams[number % len(streams)])
+        # The first round as they are.
+        for _ in range(3 * (number // len(streams))):
+            data[randomness.randrange(len(data))] = randomness.randrange(256)
+        throw_stream(port, data)
+    return count
+
+
+def throw_stream(port, data):
+    with socket.socket() as stream:
+        stream.settimeout(ANSWER_WITHIN_S)
+        stream.connect(("127.0.0.1", port))
+        try:
+            stream.sendall(data)
+            stream.shutdown(socket.SHUT_WR)
+            while stream.recv(65536):
+                pass
+        except TimeoutError:
+            raise
+        except OSError:
+            # Hung up on, as it should be.
+            pass
+
+
+class SlowConnections:
+    """Connections that send a request one byte at a time, from a thread, until the server hangs up."""
+
+    def __init__(self, port, count):
+        self.open = {socket.create_connection(("127.0.0.1", port)) for _ in range(count)}
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.trickle)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        for connection in self.open:
+            connection.close()
+
+    def trickle(self):
+        data = request(0, "slow" + "w" * 200)
+        for at in range(len(data)):
+            for connection in list(self.open):
+                self.send_byte(connection, data[at : at + 1])
+            if not self.open or self.stop.wait(TRICKLE_S):
+                return
+
+    def send_byte(self, connection, byte):
+        readable, _, _ = select.select([connection], [], [], 0)
+        try:
+            if not readable:
+                connection.send(byte)
+                return
+        except OSError:
+            pass
+        # The server has nothing to say to half a request: it has hung up.
+        connection.close()
+        self.open.discard(connection)
+
+
+def throw_strangers(port, count, name, datagrams):
+    """So many names, each from a port of its own, each so many times."""
+    with Thrower(port) as thrower:
+        for number in range(count):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                for seq in range(datagrams):
+                    thrower.throw(stranger, request(seq, f"{name}-{number}"))
+
+
+def throw_aliases(port, count, name, datagrams):
+    """So many names from one port, each so many times."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, Thrower(port) as thrower:
+        for number in range(count):
+            for seq in range(datagrams):
+                thrower.throw(stranger, request(seq, f"{name}-{number}"))

@@ -112,8 +112,8 @@ pub enum TargetError {
 pub struct LatencyMonitor {
     config: Config,
     handles: u64,
-    /// Targets that wait for the start, or run.
-    targets: BTreeMap<TargetHandle, Option<TargetSpec>>,
+    /// What is probed while it runs.
+    targets: BTreeMap<TargetHandle, TargetSpec>,
     listening: Listening,
     running: Option<Running>,
 }
@@ -137,7 +137,7 @@ impl LatencyMonitor {
         };
         for spec in monitor.config.targets.clone() {
             let handle = monitor.next_handle();
-            monitor.targets.insert(handle, Some(spec));
+            monitor.targets.insert(handle, spec);
         }
         monitor
     }
@@ -149,16 +149,12 @@ impl LatencyMonitor {
             return Err(TargetError::TooMany);
         }
         let handle = self.next_handle();
-        let waits = match &self.running {
-            Some(running) => {
-                if !running.commands.push(Command::Add(handle, spec)) {
-                    return Err(TargetError::TooMany);
-                }
-                None
-            }
-            None => Some(spec),
-        };
-        self.targets.insert(handle, waits);
+        if let Some(running) = &self.running
+            && !running.commands.push(Command::Add(handle, spec.clone()))
+        {
+            return Err(TargetError::TooMany);
+        }
+        self.targets.insert(handle, spec);
         Ok(handle)
     }
 
@@ -201,10 +197,8 @@ impl LatencyMonitor {
             return Err(StartError::Running);
         }
         let commands = Arc::new(Commands::default());
-        for (handle, spec) in &mut self.targets {
-            if let Some(spec) = spec.take() {
-                commands.push(Command::Add(*handle, spec));
-            }
+        for (handle, spec) in &self.targets {
+            commands.push(Command::Add(*handle, spec.clone()));
         }
         self.check_descriptors();
         let clock = Clock::new();

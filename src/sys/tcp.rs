@@ -40,13 +40,8 @@ pub(crate) fn connect_probe(remote: SocketAddr) -> io::Result<(TcpStream, bool)>
 }
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(family_of),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    let domain = Domain::for_address(family_of);
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
 fn begin(socket: Socket, remote: SocketAddr) -> io::Result<(TcpStream, bool)> {

@@ -24,13 +24,8 @@ pub(crate) fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(family_of),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    let domain = Domain::for_address(family_of);
+    Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
 }
 
 /// Asks for room for requests that come while this process has no processor. Without the right to

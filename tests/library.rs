@@ -1,0 +1,104 @@
+//! The library as a program uses it: targets come and go while a monitor runs.
+
+use std::sync::mpsc::Receiver;
+
+use latency_monitor::config::ConfigError;
+use latency_monitor::monitor::{StartError, TargetError};
+use latency_monitor::{Config, LatencyMonitor, Record, TargetOptions};
+
+fn monitor(name: &str) -> LatencyMonitor {
+    LatencyMonitor::new(Config::default().with_name(name).with_ports(0, 0))
+}
+
+/// The next record that `wanted` is true of.
+fn next(records: &Receiver<Record>, wanted: impl Fn(&Record) -> bool) -> Record {
+    records
+        .iter()
+        .find(|record| wanted(record))
+        .expect("the monitor runs")
+}
+
+fn has_tag(record: &Record, tag: &str) -> bool {
+    record.tags().any(|found| found.to_string() == tag)
+}
+
+#[test]
+fn targets_are_added_and_removed_while_it_runs() {
+    let (mut near, mut far) = (monitor("near"), monitor("far"));
+    let far_records = far.start().expect("free ports");
+    let (udp, tcp) = (far.listening().udp[0].port(), far.listening().tcp[0].port());
+    let before = TargetOptions::new("127.0.0.1")
+        .label("tcp")
+        .port(tcp)
+        .interval_ms(5.0);
+    let first = near
+        .add_tcp_target(before.tags(["isp:a"]))
+        .expect("a right target");
+    let records = near.start().expect("free ports");
+    for metric in ["tcp.wan.rtt", "tcp.wan.latency"] {
+        let sample = next(&records, |record| record.metric() == metric);
+        assert!(
+            sample.value().is_some_and(|ns| ns > 0) && has_tag(&sample, "isp:a"),
+            "{sample:?}"
+        );
+    }
+    let owd = next(&far_records, |record| record.metric() == "tcp.wan.owd");
+    assert!(has_tag(&owd, "source:near") && has_tag(&owd, "target:far") && has_tag(&owd, "isp:a"));
+
+    let while_running = TargetOptions::new("127.0.0.1")
+        .label("udp")
+        .port(udp)
+        .interval_ms(5.0);
+    near.add_udp_target(while_running).expect("a right target");
+    next(&records, |record| {
+        record.metric() == "udp.wan.rtt" && has_tag(record, "target:udp")
+    });
+    assert!(near.remove(first));
+    assert!(!near.remove(first), "it is gone");
+    next(&far_records, |record| record.metric() == "udp.wan.owd");
+
+    near.stop().expect("it ends in order");
+    let last: Vec<Record> = records.iter().collect();
+    let sent =
+        |record: &&Record| record.metric() == "tcp.wan.sent" && has_tag(record, "target:tcp");
+    assert!(
+        last.iter().any(|record| sent(&record)),
+        "a removed target's counts are not lost"
+    );
+}
+
+#[test]
+fn it_can_be_started_again_with_its_targets() {
+    let (mut near, mut far) = (monitor("near"), monitor("far"));
+    let _far_records = far.start().expect("free ports");
+    let port = far.listening().udp[0].port();
+    let target = TargetOptions::new("127.0.0.1").port(port).interval_ms(5.0);
+    near.add_udp_target(target).expect("a right target");
+    for _ in 0..2 {
+        let records = near.start().expect("free ports");
+        assert!(matches!(near.start(), Err(StartError::Running)));
+        next(&records, |record| record.metric() == "udp.wan.rtt");
+        near.stop().expect("it ends in order");
+    }
+}
+
+#[test]
+fn wrong_options_are_told_and_change_nothing() {
+    let mut near = monitor("near");
+    let wrong = near.add_target(TargetOptions::new("not a host"));
+    let Err(TargetError::Config(ConfigError::Invalid { problems, .. })) = wrong else {
+        panic!("{wrong:?}");
+    };
+    assert!(
+        problems[0]
+            .text
+            .starts_with("`host` must be an IP address or a host name")
+    );
+    let records = near.start().expect("free ports");
+    near.stop().expect("it ends in order");
+    assert!(
+        records
+            .iter()
+            .all(|record| record.metric().starts_with("monitor."))
+    );
+}

@@ -236,10 +236,7 @@ fn windows_carry_a_histogram_that_can_be_read() {
         .by_ref()
         .map(|line| json(&line))
         .inspect(|record| {
-            assert!(
-                record.get("seq").is_none(),
-                "a sample among windows: {record}"
-            )
+            assert!(record.get("seq").is_none(), "a sample: {record}");
         })
         .find(|record| record["metric"] == "udp.wan.rtt" && record["count"].as_u64() > Some(5));
     let window = window.expect("a window");

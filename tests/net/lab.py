@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -198,6 +199,16 @@ class Lab:
                 extra = ["nodad"] if ":" in address else []
                 run("ip", "-n", namespace, "addr", "add", address, "dev", device, *extra)
             run("ip", "-n", namespace, "link", "set", device, "up")
+
+
+def clean_up_on_signals():
+    """Lets a signal that ends us unwind the stack, so that the labs clean up."""
+
+    def end(number, _):
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 def run(*command):

@@ -20,7 +20,7 @@ DESCRIPTORS = 20
 # A file that is wrong, and what is said about it.
 WRONG = [
     ("intervall = 3\n", "line 1: `intervall` is not a key of the top level; did you mean `interval`?"),
-    ('[[targets]]\nhost = "a"\nlable = "x"\n', "line 3: `lable` is not a key of [[targets]]; did you mean `label`?"),
+    ('[[targets]]\nhost = "a"\nlable = "x"\n', "line 3: `lable` is not a key of [[targets]]; did you mean"),
     ("[metrics]\nsend_intervall = 1\n", "line 2: `send_intervall` is not a key of [metrics]; did you mean"),
     ('[metrics]\nbackend = "clii"\n', 'line 2: `backend` must be "cli" or "log", not the string "clii"'),
     ("\n\ninterval = -1\n", "line 3: `interval` must be"),
@@ -113,6 +113,7 @@ def group_is_there(group):
 def no_permission(lab):
     """A low port, as a user who may neither open it nor, perhaps, see the repository."""
     path = lab.write("low-port", settings(tcp_port=80, udp_port=81))
+    path.chmod(0o644)
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
     with open(path) as file, open(lab.binary, "rb") as binary:
         done = subprocess.run(

@@ -306,9 +306,10 @@ fn expect(role: Role, messages: &[Placed], cuts: &BTreeSet<usize>, length: usize
             is_identified,
             is_seen: !is_last || !(waits_for_identifier || waits_for_padding),
         });
-        let is_padded = !is_identified && message.end > message.header_end;
+        // An identifier that came late, after its message was reported, still counts for the next.
+        let is_padded = !has_identifier && message.end > message.header_end;
         learned = is_padded.then_some(own_length);
-        was_identified = is_identified;
+        was_identified = has_identifier;
     }
     all
 }

@@ -199,6 +199,11 @@ impl Head {
         Ok(Scan::Done(self))
     }
 
+    /// Bytes of the header alone.
+    const fn header_length(&self) -> usize {
+        self.after[2] + 1
+    }
+
     /// The header, borrowed from the bytes that the head was scanned in.
     fn header<'a>(&self, bytes: &'a [u8]) -> Result<Header<'a>, DecodeError> {
         let [source_end, time_end, tags_end] = self.after;

@@ -56,7 +56,7 @@ pub struct StreamDecoder {
     held: Vec<u8>,
     /// The length that messages without identifier are padded to.
     learned: Option<usize>,
-    /// The last message had an identifier, so the next one will.
+    /// The last message had an identifier, of whatever version, so the next one will.
     identified: bool,
     failed: Option<DecodeError>,
 }
@@ -145,7 +145,7 @@ impl StreamDecoder {
             }
         };
         self.held.truncate(head.length);
-        self.identified = head.identifier.is_some();
+        self.identified = head.length > head.header_length();
         self.phase = Phase::Body(Body {
             head,
             length: head.length,
@@ -191,7 +191,7 @@ impl StreamDecoder {
                 }
                 Ok(next + zeros - 1)
             }
-            Some(b'~') if body.length == body.head.length && !self.identified => {
+            Some(b'~') if body.length == body.head.header_length() => {
                 self.report(body.length, &chunk[start..], on_message)?;
                 if let Phase::Body(body) = self.phase {
                     self.phase = Phase::Straggler(body, 0);
@@ -392,6 +392,11 @@ mod tests {
         let mut decoder = StreamDecoder::new(Role::Requests);
         let fed = feed_all(&mut decoder, &[head, b"~not one~"]);
         assert_eq!(fed, Err(DecodeError::Padding));
+        // There is one, late or not, and of a later version or not.
+        for chunks in [&[head, b"~z1~", b"~0"][..], &[&[head, b"~z1~~0"].concat()]] {
+            let fed = feed_all(&mut StreamDecoder::new(Role::Requests), chunks);
+            assert_eq!(fed, Err(DecodeError::Padding));
+        }
         // It is not part of a length that later messages without one could have.
         let plain = &probes(2, false, Some(60))[1];
         let seen = read(Role::Requests, &[head, identifier, b"00", plain]);

@@ -77,6 +77,10 @@ pub const RESOLVED_ADDRESSES_MAX: usize = 16;
 /// for 60 ms, one target in 6 s. A ring is walked through from end to end, so this is resident: 2 MiB.
 pub const RING_RECORDS_MAX: usize = 32_768;
 
+/// The ring's length where there are no samples: windows and counts wait for room, and are not
+/// dropped.
+pub const RING_WINDOWS: usize = RING_RECORDS_MAX / 8;
+
 /// Records a library user's channel holds before samples are dropped and counted.
 pub const CHANNEL_RECORDS_MAX: usize = 65_536;
 

@@ -25,7 +25,7 @@ mod window;
 
 use std::sync::Arc;
 
-use crate::limits::RING_RECORDS_MAX;
+use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
 use crate::proto::{Counters, FlowKind, Mono, Now, Origin, Output, Sample};
 use crate::record::directory::Directory;
@@ -61,13 +61,17 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// A sink with the largest ring, and no zeros for losses.
+    /// A sink with a ring for what the mode brings, and no zeros for losses.
     pub const fn new(mode: Mode, window_ns: u64) -> Self {
+        let ring_records = match mode {
+            Mode::Samples | Mode::Both => RING_RECORDS_MAX,
+            Mode::Windows => RING_WINDOWS,
+        };
         Self {
             mode,
             window_ns,
             compat_zero: false,
-            ring_records: RING_RECORDS_MAX,
+            ring_records,
         }
     }
 }

@@ -19,6 +19,14 @@ def request(seq, name, padding=100):
     return f"{seq}|{name}|{time.time_ns()}|['isp:x']|".encode() + b"0" * padding
 
 
+def identified(seq, name):
+    """A request as our prober makes it: with an identifier in its padding (docs/design/text-wire.md)."""
+    plain = request(seq, name)
+    identifier = f"~a{1:08x}{seq:08x}{len(plain):04x}~".encode()
+    head, tail = plain[:-100], plain[-100:]
+    return head + identifier + tail[len(identifier) :]
+
+
 class Thrower:
     """Throws at a server's UDP port. Every so often it asks for an answer: what it has sent before has
     been read by then, and no honest datagram finds the kernel's buffer full."""
@@ -70,7 +78,7 @@ def truncated(randomness, number):
 
 
 def mutated(randomness, number):
-    data = bytearray(request(number % 101, "mutant"))
+    data = bytearray((request, identified)[number // 4 % 2](number % 101, "mutant"))
     data[randomness.randrange(len(data))] = randomness.randrange(256)
     return bytes(data)
 
@@ -104,6 +112,7 @@ def throw_streams(port, count, seed):
         b"0|name-without-end" + b"n" * 100_000,
         b"0|x|1|[" + b"'a', " * 20_000,
         b"".join(request(number % 101, "glued") for number in range(500)),
+        b"".join(identified(number % 101, "ours") for number in range(101)),
         request(0, "mutant")[:20] + b"\xff\xfe|||" + request(1, "mutant"),
     ]
     for number in range(count):

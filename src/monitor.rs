@@ -321,7 +321,12 @@ impl LatencyMonitor {
         match listens.recv() {
             Ok(Ok(listening)) => self.listening = listening,
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => unreachable!("the poll thread reports before anything that can fail"),
+            // It has panicked, which is a bug, and has been reported as such.
+            Err(_) => {
+                return Err(StartError::Thread(io::Error::other(
+                    "the poll thread failed",
+                )));
+            }
         }
         Ok(thread)
     }

@@ -81,6 +81,8 @@ pub(crate) struct Account {
     /// Slots and sends of flows that have been removed.
     closed_slots: u64,
     closed_sends: u64,
+    /// A flow has ended of which it is not known when its slots were.
+    is_schedule_unknown: bool,
     lateness: u64,
     /// The host has been stalled: sends are late and slots are missed, which is counted.
     pub(crate) was_frozen: bool,
@@ -217,8 +219,13 @@ impl Account {
             "{}: its last counters",
             flow.label
         );
-        self.closed_slots += flow.slots(now_ns);
-        self.closed_sends += counters.sent + counters.unsent;
+        if flow.first_due_ns.is_some() {
+            self.closed_slots += flow.slots(now_ns);
+            self.closed_sends += counters.sent + counters.unsent;
+        } else {
+            // It never sent, so when its slots were is not known, nor how many it missed.
+            self.is_schedule_unknown |= self.was_frozen;
+        }
     }
 
     fn handle_sample(&mut self, now_ns: u64, sample: &Sample) {
@@ -303,7 +310,9 @@ impl Account {
             sends += counters.sent + counters.unsent;
         }
         assert_eq!(open, self.flows.len(), "flows end with a last word");
-        if self.flows.values().all(|flow| flow.first_due_ns.is_some()) {
+        let flows = &self.flows;
+        let known = flows.values().all(|flow| flow.first_due_ns.is_some());
+        if known && !self.is_schedule_unknown {
             assert_eq!(
                 slots,
                 sends + own.slots_missed,

@@ -59,14 +59,32 @@ fn random_scenario(seed: u64) -> Scenario {
             what: random_act(&mut rng, &hosts),
         });
     }
+    for host in hosts.iter().filter(|host| !host.targets.is_empty()) {
+        let at = rng.below(TROUBLE_SECONDS * 1000) as f64 / 1e3;
+        let (host, target) = (host.name.clone(), host.targets[0].clone());
+        let label = target.host.clone();
+        acts.push(Act {
+            at,
+            what: What::Remove {
+                host: host.clone(),
+                label,
+            },
+        });
+        // A moment later, with probes to the old one still under way, or much later.
+        let at = at + rng.below(4_000) as f64 / 1e3;
+        acts.push(Act {
+            at,
+            what: What::Add { host, target },
+        });
+    }
     acts.push(Act {
-        at: TROUBLE_SECONDS as f64,
+        at: TROUBLE_SECONDS as f64 + 4.0,
         what: What::Heal,
     });
     Scenario {
-        seconds: (TROUBLE_SECONDS + RECOVERY_SECONDS + QUIET_SECONDS) as f64,
+        seconds: (TROUBLE_SECONDS + 4 + RECOVERY_SECONDS + QUIET_SECONDS) as f64,
         seed,
-        settled_at: Some((TROUBLE_SECONDS + RECOVERY_SECONDS) as f64),
+        settled_at: Some((TROUBLE_SECONDS + 4 + RECOVERY_SECONDS) as f64),
         link: Link {
             delay_us: 50 + rng.below(20_000),
             ..Link::default()

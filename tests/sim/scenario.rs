@@ -157,6 +157,7 @@ pub(crate) enum What {
     },
     /// Every link works again, and every host is on.
     Heal,
+    /// Adds a target, unless there is one of its label.
     Add {
         host: String,
         target: TargetConfig,

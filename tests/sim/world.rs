@@ -259,7 +259,12 @@ impl World {
             | Event::Closed(connection, side, _)
             | Event::Writable(connection, side) => end(connection, *side),
             Event::Resolved(id, ..) => Some(*id),
-            Event::Retransmit(..) | Event::SynAgain(..) | Event::Act(_) => None,
+            // What a program is told to do it does when it runs.
+            Event::Act(index) => match &self.scenario.acts[*index].what {
+                What::Add { host, .. } | What::Remove { host, .. } => Some(self.host(host)),
+                _ => None,
+            },
+            Event::Retransmit(..) | Event::SynAgain(..) => None,
         }
     }
 
@@ -306,13 +311,18 @@ impl World {
                 let id = self.host(&host);
                 let now_ns = self.net.now_ns;
                 let host = &mut self.hosts[id];
-                if let Program::Prober(prober) = &mut host.program {
-                    prober.add(now_ns, host.clock.now(now_ns), target.spec());
+                let spec = target.spec();
+                if let Program::Prober(prober) = &mut host.program
+                    && !prober.has(&spec.label)
+                {
+                    prober.add(now_ns, host.clock.now(now_ns), spec);
                 }
                 self.step(id, &Input::Tick);
             }
             What::Remove { host, label } => {
                 let id = self.host(&host);
+                // A slot that is due at this very instant comes first.
+                self.step(id, &Input::Tick);
                 if let Program::Prober(prober) = &mut self.hosts[id].program {
                     prober.remove(&label);
                 }

@@ -342,13 +342,16 @@ impl Drop for LatencyMonitor {
 
 impl Running {
     fn stop(self, timeout: Duration) -> Result<(), RunError> {
+        // The poll thread and the flush threads share the time.
+        let clock = Clock::new();
+        let left = || timeout.saturating_sub(Duration::from_nanos(clock.mono().as_nanos()));
         self.commands.stop();
         let ended = self.poll.join().map_err(|_| RunError::Panicked);
         for flusher in &self.flushers {
-            flusher.stop(timeout);
+            flusher.stop(left());
         }
         for flusher in self.flushers {
-            if !flusher.join(timeout) {
+            if !flusher.join(left()) {
                 tracing::warn!("a backend did not take everything within the shutdown timeout");
             }
         }

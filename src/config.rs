@@ -1,7 +1,7 @@
 //! What the program shall do: a file under flags, over defaults, checked as a whole.
 //!
-//! A [`Config`] cannot be invalid. Everything that is wrong with a file is told at once, each with
-//! its line ([`ConfigError`]).
+//! Everything that is wrong with a file is told at once, each with its line ([`ConfigError`]). What a
+//! program changes in a [`Config`] is checked when a monitor starts.
 
 mod effective;
 mod error;
@@ -260,6 +260,9 @@ impl Config {
             " microseconds",
             problems,
         );
+        let log_level = file
+            .log_level
+            .map_or(default.log_level, |level| level.value);
         let mut config = Self {
             name: checked_name(file.name, default.name, problems),
             addresses: checked_addresses(file.address, default.addresses, problems),
@@ -269,10 +272,14 @@ impl Config {
             udp_port,
             max_size: whole(file.max_size).unwrap_or(default.max_size),
             targets: Vec::new(),
-            metrics: metrics::resolve(file.metrics, overrides.metrics, overrides.mode, problems),
-            log_level: file
-                .log_level
-                .map_or(default.log_level, |level| level.value),
+            metrics: metrics::resolve(
+                file.metrics,
+                overrides.metrics,
+                overrides.mode,
+                log_level,
+                problems,
+            ),
+            log_level,
             log_file: file.log_file.map(|path| path.value.into()),
             resolve_interval: seconds(
                 file.resolve_interval,
@@ -351,6 +358,21 @@ impl Config {
     /// A target's options with everything that they leave open decided.
     pub fn target(&self, options: TargetOptions) -> Result<TargetSpec, ConfigError> {
         options::resolve_checked(options, &self.defaults, self.switches())
+    }
+
+    /// Checks what a program may have changed since.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::default();
+        if let Some(fault) = name_fault(&self.name) {
+            problems.add(Place::Program, "name", fault);
+        }
+        for metrics in &self.metrics {
+            metrics.check(&mut problems);
+        }
+        for target in &self.targets {
+            options::check_spec(target, &mut problems);
+        }
+        problems.or(None, ())
     }
 
     fn switches(&self) -> Switches {

@@ -37,7 +37,8 @@ pub const CONNECTS_IN_FLIGHT_MAX: usize = 128;
 /// UDP senders a responder remembers (sequence window, tags); the idlest unproven one goes first.
 pub const SESSIONS_MAX: usize = 32_768;
 
-/// TCP connections a responder accepts at once: each is a descriptor.
+/// TCP connections a responder accepts at once: each is a descriptor. Half of those that the process
+/// may have, if that is less, so that strangers leave enough for our own flows.
 pub const ACCEPTED_MAX: usize = 16_384;
 
 /// Distinct (source, tags) pairs that strangers may make us publish under at one time, and new ones
@@ -59,6 +60,10 @@ pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Receives taken in one turn of the loop before the due timers are looked at again.
 pub const RECEIVES_PER_TURN_MAX: usize = 256;
+
+/// Bytes taken from a stream at once. Each message in them is counted as a receive, so a peer that
+/// glues the smallest ones together gets no more of a turn than one that sends datagrams.
+pub const STREAM_READ_BYTES: usize = 4_096;
 
 /// Connections accepted in one turn, for the same reason.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;

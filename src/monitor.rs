@@ -48,6 +48,9 @@ pub enum StartError {
     /// It runs already.
     #[error("this monitor is running already")]
     Running,
+    /// A program has put something into the configuration that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Why the daemon ended with an error.
@@ -196,18 +199,19 @@ impl LatencyMonitor {
         if self.running.is_some() {
             return Err(StartError::Running);
         }
+        self.config.check()?;
         let commands = Arc::new(Commands::default());
         for (handle, spec) in &self.targets {
             commands.push(Command::Add(*handle, spec.clone()));
         }
-        self.check_descriptors();
+        let accepted_max = self.accepted_max();
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
         let (feeds, backends): (Vec<Feed>, Vec<Box<dyn Backend>>) = backends
             .into_iter()
             .map(|(sink, backend)| (recorder.add_sink(sink), backend))
             .unzip();
-        let poll = self.start_poll(clock, recorder, &commands)?;
+        let poll = self.start_poll(clock, recorder, accepted_max, &commands)?;
         let mut running = Running {
             commands,
             poll,
@@ -246,18 +250,23 @@ impl LatencyMonitor {
         TargetHandle(self.handles)
     }
 
-    /// Raises the limit of descriptors, and says so if it is too low for the targets.
-    fn check_descriptors(&self) {
+    /// Raises the limit of descriptors, and says so if it is too low for the targets. Gives how many
+    /// connections others may hold: half of it, so that our own flows have the rest.
+    fn accepted_max(&self) -> usize {
         let needed = self.targets.len() as u64 * 3 + 64;
-        match process::raise_descriptor_limit() {
-            Ok(limit) if limit < needed => tracing::warn!(
+        let limit = process::raise_descriptor_limit().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            DESCRIPTORS_LEAST
+        });
+        if limit / 2 < needed {
+            tracing::warn!(
                 limit,
                 needed,
-                "the limit of open files (`ulimit -n`) is too low for all targets"
-            ),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+                "the limit of open files (`ulimit -n`) is too low for all targets: half of it is \
+                 kept for connections of others"
+            );
         }
+        usize::try_from(limit / 2).unwrap_or(usize::MAX)
     }
 
     /// Starts the poll thread, and waits until it listens.
@@ -265,6 +274,7 @@ impl LatencyMonitor {
         &mut self,
         clock: Clock,
         recorder: Recorder,
+        accepted_max: usize,
         commands: &Arc<Commands>,
     ) -> Result<JoinHandle<Result<(), EngineError>>, StartError> {
         let config = EngineConfig {
@@ -278,6 +288,7 @@ impl LatencyMonitor {
         let prober_config = ProberConfig {
             name: self.config.name.as_str().into(),
             udp_port: None,
+            accepted_max,
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
         };
@@ -395,6 +406,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     }
     monitor.stop()
 }
+
+/// Descriptors that a process has on any system.
+const DESCRIPTORS_LEAST: u64 = 256;
 
 /// How often the daemon looks whether its poll thread is still there.
 const FAILURE_CHECK: Duration = Duration::from_millis(500);

@@ -25,7 +25,7 @@ pub use channel::{Channel, channel};
 pub use cli::Cli;
 pub use flusher::Flusher;
 pub use json::Encoder;
-pub use log::{Log, TARGET as LOG_TARGET};
+pub use log::Log;
 
 /// A place that records are published to. Only its own flush thread calls it, so it may wait.
 pub trait Backend: Send {

@@ -81,8 +81,8 @@ impl SinkConfig {
 pub struct HostGauges {
     /// Nanoseconds of CPU since the process began; published as those of each interval.
     pub cpu_ns: u64,
-    /// Bytes of memory resident now.
-    pub resident_bytes: u64,
+    /// Bytes of memory resident now, if the system says.
+    pub resident_bytes: Option<u64>,
     /// Times that the wall clock was set since the process began; published as those of each
     /// interval.
     pub clock_steps: u64,

@@ -23,17 +23,15 @@ pub(crate) fn close_reason(error: &io::Error) -> CloseReason {
         Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => {
             CloseReason::Reset
         }
-        Errno::EMFILE
-        | Errno::ENFILE
-        | Errno::ENOBUFS
-        | Errno::ENOMEM
-        | Errno::EADDRNOTAVAIL
-        | Errno::EAGAIN => CloseReason::Exhausted,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
+            CloseReason::Exhausted
+        }
         Errno::ENETUNREACH
         | Errno::EHOSTUNREACH
         | Errno::ENETDOWN
         | Errno::EACCES
         | Errno::EPERM
+        | Errno::EADDRNOTAVAIL
         | Errno::EAFNOSUPPORT => CloseReason::Unreachable,
         _ => CloseReason::Failed,
     }

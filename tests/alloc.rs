@@ -196,6 +196,7 @@ impl Daemon {
         let prober = Prober::new(ProberConfig {
             name: name.into(),
             udp_port: Some(engine.listening().udp[0].port()),
+            accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: 1,
         });

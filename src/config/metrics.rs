@@ -72,6 +72,16 @@ impl Default for MetricsConfig {
     }
 }
 
+impl MetricsConfig {
+    /// Reports what a program may have put in.
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if !SEND_INTERVAL_S.contains(&self.send_interval.as_secs_f64()) {
+            let text = format_args!("of {:?} is out of range", self.send_interval);
+            problems.add(Place::Program, "send_interval", text);
+        }
+    }
+}
+
 /// One `[[metrics]]` table, as it was written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MetricsLayer {
@@ -103,7 +113,12 @@ impl MetricsLayer {
             .map_or(Backend::Cli, |backend| backend.value)
     }
 
-    fn resolve(&self, mode: Option<Mode>, problems: &mut Problems) -> MetricsConfig {
+    fn resolve(
+        &self,
+        mode: Option<Mode>,
+        log_level: LogLevel,
+        problems: &mut Problems,
+    ) -> MetricsConfig {
         let default = MetricsConfig::default();
         let interval = self.send_interval.as_ref();
         check_range(
@@ -120,6 +135,16 @@ impl MetricsLayer {
         {
             problems.add(level.place, "level", "is for `backend = \"log\"` only");
         }
+        let level = self
+            .level
+            .as_ref()
+            .map_or(default.level, |level| level.value);
+        if self.backend() == Backend::Log && level.tracing() > log_level.tracing() {
+            let (word, shown) = (level.as_word(), log_level.as_word());
+            let place = self.level.as_ref().map_or(self.place, |level| level.place);
+            let text = format_args!("is {word}, which a `log_level` of {shown} does not show");
+            problems.add(place, "level", text);
+        }
         let seconds = interval
             .map(|given| given.value)
             .filter(|s| SEND_INTERVAL_S.contains(s));
@@ -129,24 +154,25 @@ impl MetricsLayer {
                 .or_else(|| self.mode.as_ref().map(|mode| mode.value))
                 .unwrap_or(default.mode),
             send_interval: seconds.map_or(default.send_interval, Duration::from_secs_f64),
-            level: self
-                .level
-                .as_ref()
-                .map_or(default.level, |level| level.value),
+            level,
             compat_zero: self.compat_zero.as_ref().is_some_and(|given| given.value),
         }
     }
 }
 
-/// The backends to publish to: the file's tables; of these, if a flag names a backend, only those
-/// that are for it.
+/// The backends to publish to: the file's tables. If a flag names a backend, an only table is for that
+/// one, and of several those that are for it remain.
 pub(super) fn resolve(
     mut layers: Vec<MetricsLayer>,
     backend: Option<Backend>,
     mode: Option<Mode>,
+    log_level: LogLevel,
     problems: &mut Problems,
 ) -> Vec<MetricsConfig> {
     if let Some(wanted) = backend {
+        if let [only] = &mut layers[..] {
+            only.backend = Some(Given::by_program(wanted));
+        }
         layers.retain(|layer| layer.backend() == wanted);
     }
     if layers.is_empty() {
@@ -172,6 +198,6 @@ pub(super) fn resolve(
     }
     layers
         .iter()
-        .map(|layer| layer.resolve(mode, problems))
+        .map(|layer| layer.resolve(mode, log_level, problems))
         .collect()
 }

@@ -368,6 +368,23 @@ pub(super) fn resolve_checked(
         .map_err(|problems| problems.into_error(None))
 }
 
+/// Checks a target that a program may have made itself.
+pub(super) fn check_spec(target: &TargetSpec, problems: &mut Problems) {
+    let tags: Vec<String> = target.tags.iter().map(ToString::to_string).collect();
+    let in_flight = target.timeout_ns / target.interval_ns.max(1);
+    let fault = if target.interval_ns < 1_000 {
+        Some("an `interval_ns` below 1,000".to_owned())
+    } else if target.timeout_ns == 0 || in_flight > u64::from(IN_FLIGHT_MAX) {
+        Some("a `timeout_ns` of 0, or of too many intervals".to_owned())
+    } else {
+        name_fault(&target.label).or_else(|| tags_fault(&tags))
+    };
+    if let Some(fault) = fault {
+        let text = format!("target \"{}\": {fault}", target.label);
+        problems.add_text(Place::Program, text);
+    }
+}
+
 /// Reports a value outside its range.
 pub(super) fn check_range<T: PartialOrd + Display>(
     given: Option<&Given<T>>,

@@ -192,10 +192,15 @@ fn backends_are_chosen_by_the_flag() {
         (log.metrics[0].level, log.metrics[0].mode),
         (LogLevel::Error, Mode::Both)
     );
-    let unlisted = Config::parse("[metrics]\nbackend = 'cli'\nmode = 'windows'", &flags).unwrap();
+    let only = Config::parse("[metrics]\nbackend = 'cli'\nsend_interval = 5", &flags).unwrap();
     assert_eq!(
-        (unlisted.metrics[0].backend, unlisted.metrics[0].mode),
+        (only.metrics[0].backend, only.metrics[0].mode),
         (Backend::Log, Mode::Both)
+    );
+    assert_eq!(
+        only.metrics[0].send_interval,
+        Duration::from_secs(5),
+        "the rest of the table holds"
     );
 }
 
@@ -441,6 +446,7 @@ fn the_effective_configuration_says_the_same_again() {
         address = ["::", "192.0.2.9"]
         max_size = 9000
         interval = 0.1
+        log_level = "DEBUG"
         log_file = "/tmp/a b"
         [engine]
         spin_us = 20
@@ -472,6 +478,26 @@ fn the_effective_configuration_says_the_same_again() {
         (&again.name, &again.addresses),
         (&config.name, &config.addresses)
     );
+}
+
+#[test]
+fn a_log_backend_that_the_log_would_not_show_is_a_mistake() {
+    let told = faults("log_level = 'ERROR'\nmetrics = { backend = 'log', level = 'INFO' }");
+    assert_eq!(
+        told,
+        ["line 2: `level` is INFO, which a `log_level` of ERROR does not show"]
+    );
+}
+
+#[test]
+fn what_a_program_changes_is_checked_at_the_start() {
+    let mut config = Config::default().with_name("a|b");
+    config.metrics[0].send_interval = Duration::ZERO;
+    let mut spec = config.target(TargetOptions::new("192.0.2.1")).unwrap();
+    spec.interval_ns = 0;
+    config.targets.push(spec);
+    let told = config.check().unwrap_err().to_string();
+    assert_eq!(told.lines().count(), 3, "{told}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
 use crate::limits::{
     ACCEPTS_PER_TURN_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, RECEIVES_PER_TURN_MAX,
-    UNWRITTEN_BYTES_MAX,
+    STREAM_READ_BYTES, UNWRITTEN_BYTES_MAX,
 };
 use crate::proto::{CloseReason, ListenerId, Mono, Prober, SocketId, Transmit};
 use crate::sys;
@@ -192,7 +192,7 @@ impl MioEngine {
         }
     }
 
-    fn send_datagram(&mut self, prober: &mut Prober, socket: SocketId) {
+    fn send_datagram(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
         let Some(Entry {
             kind: Kind::Udp(udp),
             ..
@@ -210,7 +210,7 @@ impl MioEngine {
         }
         if let Err(error) = sent {
             tracing::debug!(%error, "the kernel did not take a UDP probe");
-            prober.handle_unsent(socket);
+            prober.handle_unsent(clock.now(), socket);
         }
     }
 
@@ -283,8 +283,8 @@ impl MioEngine {
             self.complained = Some(now);
             tracing::error!(
                 %error,
-                "cannot {operation}; probes are skipped until it works again \
-                 (raise the limit of open files, `ulimit -n`, or probe fewer targets)"
+                "cannot {operation}; trying again (raise the limit of open files, `ulimit -n`, \
+                 or probe fewer targets)"
             );
         }
     }
@@ -310,6 +310,8 @@ impl MioEngine {
             if self.spin_ns == 0 || !self.woke_by_timer_alone() {
                 return Ok(());
             }
+            // Its event is used up here, where the next wait must not take it for armed.
+            self.armed = None;
         }
         loop {
             self.poll_events(at_once)?;
@@ -456,7 +458,10 @@ impl MioEngine {
         *left -= 1;
         let (read, is_udp) = match &mut entry.kind {
             Kind::Udp(socket) => (socket.recv(&mut self.received), true),
-            Kind::Stream(stream) => (stream.socket.read(&mut self.received), false),
+            Kind::Stream(stream) => (
+                stream.socket.read(&mut self.received[..STREAM_READ_BYTES]),
+                false,
+            ),
         };
         let now = clock.now();
         let drained = match read {
@@ -470,10 +475,11 @@ impl MioEngine {
                 true
             }
             Ok(length) => {
-                prober.handle_stream(now, id, &self.received[..length]);
+                let messages = prober.handle_stream(now, id, &self.received[..length]);
+                *left = left.saturating_sub(messages);
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
-                length < self.received.len() && !self.is_ending(id)
+                length < STREAM_READ_BYTES && !self.is_ending(id)
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => true,
@@ -598,7 +604,7 @@ impl Engine for MioEngine {
                 | Transmit::OpenProbe { socket, .. } => {
                     self.open(clock, prober, socket, &transmit);
                 }
-                Transmit::Datagram { socket } => self.send_datagram(prober, socket),
+                Transmit::Datagram { socket } => self.send_datagram(clock, prober, socket),
                 Transmit::Reply { listener, to, from } => self.reply(prober, listener, to, from),
                 Transmit::Stream { socket } => self.write_stream(clock, prober, socket),
                 Transmit::Close { socket } => self.drop_socket(socket),

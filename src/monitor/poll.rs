@@ -41,7 +41,6 @@ impl PollLoop {
             self.run_commands(&mut taken);
             self.turn(engine)?;
         }
-        self.prober.stop_probing();
         self.finish();
         Ok(())
     }
@@ -133,7 +132,7 @@ impl PollLoop {
 fn host_gauges(clock_steps: u64) -> HostGauges {
     HostGauges {
         cpu_ns: process::cpu_ns(),
-        resident_bytes: process::resident_bytes().unwrap_or(0),
+        resident_bytes: process::resident_bytes(),
         clock_steps,
     }
 }

@@ -187,7 +187,10 @@ impl Flow {
     pub(crate) fn handle_reply(&mut self, now: Now, number: u64, shared: &mut Shared) -> Reply {
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
+            // One that is later than the ring is long: whether it is the first cannot be told. It
+            // does show that the path is there.
             self.counters.corrupt += 1;
+            self.consecutive_lost = 0;
             return Reply::Unknown;
         }
         let took_ns = now.mono.since(self.probes[index].sent);

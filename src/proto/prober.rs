@@ -31,6 +31,8 @@ pub struct ProberConfig {
     /// The port that this host answers UDP requests on, if it does. Requests that come from the
     /// same port are another responder's replies, forged to start a loop, and go unanswered.
     pub udp_port: Option<u16>,
+    /// Connections to accept at once, within [`ACCEPTED_MAX`](crate::limits::ACCEPTED_MAX).
+    pub accepted_max: usize,
     /// Nanoseconds between two look-ups of a target's name.
     pub resolve_interval_ns: u64,
     /// Seeds the identifiers that strangers must not guess, and backoff.
@@ -76,6 +78,9 @@ struct Target {
     resolve_timer: Option<TimerKey>,
     /// No look-up because of failures before this.
     resolve_after: Mono,
+    /// The look-up under way was asked for because of a failure.
+    because_failed: bool,
+    /// Between look-ups that do not help: names that fail, or lead to where nobody answers.
     backoff: Backoff,
     udp: Option<UdpFlow>,
     tcp: Option<TcpFlow>,
@@ -110,7 +115,6 @@ pub struct Prober {
     targets: Slab<Target>,
     targets_begun: u64,
     responder: Responder,
-    stopped: bool,
     shared: Shared,
 }
 
@@ -119,12 +123,11 @@ impl Prober {
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
         Self {
-            responder: Responder::new(name.clone(), config.udp_port),
+            responder: Responder::new(name.clone(), config.udp_port, config.accepted_max),
             name,
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
             targets_begun: 0,
-            stopped: false,
             shared: Shared::new(config.seed),
         }
     }
@@ -163,7 +166,7 @@ impl Prober {
             let origin = shared.open_origin(labels.clone());
             let published = spec.rtt || kind == FlowKind::Connect;
             let times = (spec.interval_ns, spec.timeout_ns);
-            let first_due = now.mono.plus(shared.next_phase(spec.interval_ns));
+            let first_due = shared.next_due(now.mono, spec.interval_ns);
             let flow = Flow::new(shared, this, origin, published, times, first_due);
             Some((this, flow, port))
         };
@@ -183,6 +186,7 @@ impl Prober {
             resolving: false,
             resolve_timer: None,
             resolve_after: Mono::ZERO,
+            because_failed: false,
             backoff: Backoff::new(RESOLVE_AGAIN_NS, self.resolve_interval_ns),
             udp: udp.map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits)),
             tcp: tcp.map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits)),
@@ -217,11 +221,6 @@ impl Prober {
             shared.wheel.cancel(timer);
         }
         true
-    }
-
-    /// Stop sending probes, for shutdown. Replies to what is in flight still count.
-    pub fn stop_probing(&mut self) {
-        self.stopped = true;
     }
 
     /// Time has come to `now`: run what is due.
@@ -294,19 +293,16 @@ impl Prober {
         }
     }
 
-    /// Bytes came in on a stream, ours or accepted.
-    pub fn handle_stream(&mut self, now: Now, socket: SocketId, bytes: &[u8]) {
+    /// Bytes came in on a stream, ours or accepted. Gives how many messages were complete.
+    pub fn handle_stream(&mut self, now: Now, socket: SocketId, bytes: &[u8]) -> usize {
         let shared = &mut self.shared;
         match shared.owner(socket) {
-            Some(Owner::Tcp(slot)) => {
-                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
-                    tcp.handle_stream(now, bytes, shared);
-                }
-            }
-            Some(Owner::Accepted(slot)) => {
-                self.responder.handle_stream(now, slot, bytes, shared);
-            }
-            Some(Owner::Udp(_) | Owner::Connect(..)) | None => {}
+            Some(Owner::Tcp(slot)) => match self.targets[slot as usize].tcp.as_mut() {
+                Some(tcp) => tcp.handle_stream(now, bytes, shared),
+                None => 0,
+            },
+            Some(Owner::Accepted(slot)) => self.responder.handle_stream(now, slot, bytes, shared),
+            Some(Owner::Udp(_) | Owner::Connect(..)) | None => 0,
         }
     }
 
@@ -359,11 +355,12 @@ impl Prober {
 
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
     /// that probe was never sent.
-    pub fn handle_unsent(&mut self, socket: SocketId) {
+    pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
         if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
             && let Some(udp) = self.targets[slot as usize].udp.as_mut()
+            && udp.handle_unsent(now, &mut self.shared)
         {
-            udp.flow.unsend_last();
+            self.look_again(now, slot);
         }
     }
 
@@ -381,23 +378,30 @@ impl Prober {
         let Some((slot, target)) = found else { return };
         target.resolving = false;
         let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
-        let wait_ns = if addresses.is_empty() {
-            target.backoff.wait(&mut self.shared.rng)
-        } else {
-            target.backoff.reset();
-            self.resolve_interval_ns
-        };
-        if let Some(timer) = target.resolve_timer.take() {
-            self.shared.wheel.cancel(timer);
-        }
-        let slot = small(slot);
-        let again = now.mono.plus(wait_ns);
-        target.resolve_timer = Some(self.shared.wheel.insert(again, Timer::Resolve(slot)));
-        target.resolve_after = now.mono.plus(RESOLVE_AGAIN_NS);
         // A name with several addresses keeps the one in use while it is among them.
         let keeps = target
             .address
             .is_some_and(|address| addresses.contains(&address));
+        let helps = !addresses.is_empty() && !(keeps && target.because_failed);
+        target.because_failed = false;
+        let again_ns = if helps {
+            target.backoff.reset();
+            RESOLVE_AGAIN_NS
+        } else {
+            target.backoff.wait(&mut self.shared.rng)
+        };
+        target.resolve_after = now.mono.plus(again_ns);
+        if let Some(timer) = target.resolve_timer.take() {
+            self.shared.wheel.cancel(timer);
+        }
+        let slot = small(slot);
+        let wait_ns = if addresses.is_empty() {
+            again_ns
+        } else {
+            self.resolve_interval_ns
+        };
+        let again = now.mono.plus(wait_ns);
+        target.resolve_timer = Some(self.shared.wheel.insert(again, Timer::Resolve(slot)));
         if let Some(first) = addresses.first().filter(|_| !keeps) {
             self.move_target(now, slot, *first);
         }
@@ -468,9 +472,6 @@ impl Prober {
     }
 
     fn handle_due(&mut self, now: Now, flow: FlowRef) {
-        if self.stopped {
-            return;
-        }
         let target = &mut self.targets[flow.slot as usize];
         if let Some(found) = target.flow_mut(flow.kind) {
             found.handle_due(now, &mut self.shared);
@@ -500,18 +501,21 @@ impl Prober {
 
     fn handle_reopen(&mut self, now: Now, flow: FlowRef) {
         let (target, shared) = (&mut self.targets[flow.slot as usize], &mut self.shared);
-        match flow.kind {
+        let failed = match flow.kind {
             FlowKind::Udp => {
                 if let Some(udp) = &mut target.udp {
                     udp.handle_reopen(now, shared);
                 }
+                false
             }
-            FlowKind::Tcp => {
-                if let Some(tcp) = &mut target.tcp {
-                    tcp.handle_reopen(now, shared);
-                }
-            }
-            FlowKind::Connect => {}
+            FlowKind::Tcp => target
+                .tcp
+                .as_mut()
+                .is_some_and(|tcp| tcp.handle_reopen(now, shared)),
+            FlowKind::Connect => false,
+        };
+        if failed {
+            self.look_again(now, flow.slot);
         }
     }
 
@@ -521,6 +525,9 @@ impl Prober {
             && now.mono >= target.resolve_after
         {
             self.resolve(slot);
+            if let Some(target) = self.targets.get_mut(slot as usize) {
+                target.because_failed = true;
+            }
         }
     }
 

@@ -53,10 +53,11 @@ pub(crate) struct Responder {
     unproven: VecDeque<(u32, u64)>,
     births: u64,
     accepted: Slab<Accepted>,
+    accepted_max: usize,
 }
 
 impl Responder {
-    pub(crate) fn new(name: Arc<str>, udp_port: Option<u16>) -> Self {
+    pub(crate) fn new(name: Arc<str>, udp_port: Option<u16>, accepted_max: usize) -> Self {
         Self {
             labels: RemoteLabels::new(name.clone()),
             name,
@@ -66,6 +67,7 @@ impl Responder {
             unproven: VecDeque::new(),
             births: 0,
             accepted: Slab::new(),
+            accepted_max: accepted_max.min(ACCEPTED_MAX),
         }
     }
 
@@ -187,9 +189,11 @@ impl Responder {
 
     /// A connection came in.
     pub(crate) fn handle_accept(&mut self, now: Now, shared: &mut Shared) -> Option<SocketId> {
-        if self.accepted.len() >= ACCEPTED_MAX {
+        if self.accepted.len() >= self.accepted_max {
             shared.counters.refused += 1;
-            return None;
+            if !self.drop_idlest(now, shared) {
+                return None;
+            }
         }
         let entry = self.accepted.vacant_entry();
         let slot = small(entry.key());
@@ -206,11 +210,42 @@ impl Responder {
         Some(socket)
     }
 
-    /// Bytes came in on an accepted connection. One that cannot be read is closed.
-    pub(crate) fn handle_stream(&mut self, now: Now, slot: u32, bytes: &[u8], shared: &mut Shared) {
-        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
-            return;
+    /// Closes the connection that has been silent for longest, if that is long. Looks at all of
+    /// them, but only while strangers hold every place, at most for each that is accepted.
+    fn drop_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
+        let heard = |accepted: &Accepted| {
+            let heard = accepted.sender.as_ref().map(Sender::last_heard);
+            heard.or(accepted.waiting_since).unwrap_or(now.mono)
         };
+        let idlest = self
+            .accepted
+            .iter()
+            .min_by_key(|(_, accepted)| heard(accepted));
+        let Some((slot, accepted)) = idlest else {
+            return false;
+        };
+        if now.mono.since(heard(accepted)) < MESSAGE_WITHIN_NS {
+            return false;
+        }
+        let socket = accepted.socket;
+        shared.close_socket(socket);
+        self.forget_accepted(small(slot), shared);
+        true
+    }
+
+    /// Bytes came in on an accepted connection. One that cannot be read is closed. Gives how many
+    /// messages were complete.
+    pub(crate) fn handle_stream(
+        &mut self,
+        now: Now,
+        slot: u32,
+        bytes: &[u8],
+        shared: &mut Shared,
+    ) -> usize {
+        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
+            return 0;
+        };
+        let mut messages = 0;
         let Accepted {
             decoder,
             sender,
@@ -227,6 +262,7 @@ impl Responder {
         };
         let start = shared.reply_buffer().map(|buffer| buffer.len());
         let outcome = decoder.feed(bytes, |message| {
+            messages += 1;
             *waiting_since = None;
             answers.readable &= !message.is_reply()
                 && match sender {
@@ -252,6 +288,7 @@ impl Responder {
             shared.close_socket(socket);
             self.forget_accepted(slot, shared);
         }
+        messages
     }
 
     pub(crate) fn handle_blocked(&mut self, slot: u32, blocked: bool) {

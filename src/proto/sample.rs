@@ -182,7 +182,8 @@ pub struct Counters {
     pub duplicate: u64,
     /// Replies received after the reply to a later probe (RFC 4737, section 3.3).
     pub reordered: u64,
-    /// Replies that could not be read, or that answer no probe of ours.
+    /// Replies that could not be read, that answer no probe of ours, or that came so late (twice the
+    /// timeout and more) that their probe is forgotten.
     pub corrupt: u64,
     /// Slots that came due while there was no address, connection or room to send.
     pub unsent: u64,

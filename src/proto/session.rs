@@ -248,6 +248,11 @@ impl Sender {
         !matches!(self.standing, Standing::Once(_))
     }
 
+    /// When it was heard last.
+    pub(crate) fn last_heard(&self) -> Mono {
+        self.last_heard
+    }
+
     /// When it is to be forgotten if nothing more is heard.
     pub(crate) fn idle_deadline(&self) -> Mono {
         let idle_ns = match self.gap_ns {

@@ -137,13 +137,16 @@ impl Shared {
         self.outputs.push_back(Output::Closed { origin, last });
     }
 
-    /// How far into its interval a new flow begins. Multiples of the golden ratio keep any number
-    /// of flows spread evenly, without moving those that are there.
-    pub(crate) fn next_phase(&mut self, interval_ns: u64) -> u64 {
+    /// When a new flow's first slot is. Its place in the interval, counted from the clock's start
+    /// whenever the flow was added, is a multiple of the golden ratio: that keeps any number of flows
+    /// spread evenly, without moving those that are there.
+    pub(crate) fn next_due(&mut self, now: Mono, interval_ns: u64) -> Mono {
         let count = self.phases.entry(interval_ns).or_insert(0);
         let fraction = count.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         *count += 1;
-        ((u128::from(fraction) * u128::from(interval_ns)) >> 64) as u64
+        let phase = ((u128::from(fraction) * u128::from(interval_ns)) >> 64) as u64;
+        let of_now = now.as_nanos() % interval_ns;
+        now.plus((phase + interval_ns - of_now) % interval_ns)
     }
 
     /// Room for one more reply to be built in, or `None` if too much waits already.

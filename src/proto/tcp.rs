@@ -37,6 +37,8 @@ struct Connection {
     answered: bool,
     /// The kernel takes no more bytes for now.
     blocked: bool,
+    /// Since when it has been so, as far as slots that came due have seen.
+    blocked_since: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl TcpFlow {
                 first: self.flow.next_number(),
                 answered: false,
                 blocked: false,
+                blocked_since: None,
             });
         }
     }
@@ -105,16 +108,19 @@ impl TcpFlow {
         self.retry_later(now, shared);
     }
 
-    /// The timer fired: an attempt has had its time, or the wait is over.
-    pub(crate) fn handle_reopen(&mut self, now: Now, shared: &mut Shared) {
+    /// The timer fired: an attempt has had its time, or the wait is over. True if it was an attempt.
+    pub(crate) fn handle_reopen(&mut self, now: Now, shared: &mut Shared) -> bool {
         self.timer = None;
+        let failed = matches!(self.state, State::Connecting(_));
         self.close(now, shared);
         self.connect(now, shared);
+        failed
     }
 
     pub(crate) fn handle_blocked(&mut self, blocked: bool) {
         if let State::Up(connection) = &mut self.state {
             connection.blocked = blocked;
+            connection.blocked_since = None;
         }
     }
 
@@ -127,6 +133,12 @@ impl TcpFlow {
         shared: &mut Shared,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
+        if self.is_stuck(now) {
+            self.flow.skip();
+            self.close(now, shared);
+            self.connect(now, shared);
+            return None;
+        }
         let (socket, first) = match &self.state {
             State::Up(up) if !up.blocked && (up.answered || self.flow.in_flight() == 0) => {
                 (up.socket, up.first)
@@ -151,14 +163,29 @@ impl TcpFlow {
         Some(Transmit::Stream { socket })
     }
 
-    /// Bytes came in. A stream that cannot be read is given up: there is no way back into step.
-    pub(crate) fn handle_stream(&mut self, now: Now, bytes: &[u8], shared: &mut Shared) {
-        let State::Up(connection) = &mut self.state else {
-            return;
+    /// Whether the peer has read nothing for a timeout, while nothing more can be sent that could
+    /// be lost: the flow would wait as long as TCP itself does, which is a quarter of an hour.
+    fn is_stuck(&mut self, now: Now) -> bool {
+        let State::Up(up) = &mut self.state else {
+            return false;
         };
+        let since = up
+            .blocked
+            .then(|| *up.blocked_since.get_or_insert(now.mono));
+        since.is_some_and(|since| now.mono.since(since) >= self.timeout_ns)
+    }
+
+    /// Bytes came in. A stream that cannot be read is given up: there is no way back into step.
+    /// Gives how many messages were complete.
+    pub(crate) fn handle_stream(&mut self, now: Now, bytes: &[u8], shared: &mut Shared) -> usize {
+        let State::Up(connection) = &mut self.state else {
+            return 0;
+        };
+        let mut messages = 0;
         let (flow, cookie, first) = (&mut self.flow, self.cookie, connection.first);
         let (answered, backoff) = (&mut connection.answered, &mut self.backoff);
         let outcome = connection.decoder.feed(bytes, |message| {
+            messages += 1;
             match match_reply(flow, cookie, first, &message) {
                 Some(number) => {
                     if let Reply::Received(_) | Reply::Late = flow.handle_reply(now, number, shared)
@@ -175,6 +202,7 @@ impl TcpFlow {
             self.close(now, shared);
             self.retry_later(now, shared);
         }
+        messages
     }
 
     /// The expiry timer fired. True if the losses call for a fresh start.

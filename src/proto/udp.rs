@@ -32,6 +32,10 @@ pub(crate) struct UdpFlow {
     reopen_timer: Option<TimerKey>,
     /// No fresh socket before this.
     reopen_after: Mono,
+    /// Probes in a row that the kernel did not take.
+    refused: u32,
+    /// It did not take the last one.
+    was_refused: bool,
 }
 
 impl UdpFlow {
@@ -54,6 +58,8 @@ impl UdpFlow {
             backoff: Backoff::new(timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
             reopen_timer: None,
             reopen_after: Mono::ZERO,
+            refused: 0,
+            was_refused: false,
         }
     }
 
@@ -95,6 +101,9 @@ impl UdpFlow {
         } else {
             UDP_PAYLOAD_V6_MAX
         };
+        if !std::mem::take(&mut self.was_refused) {
+            self.refused = 0;
+        }
         let number = self.flow.send(now, slot, shared);
         let identifier = Identifier::new(self.cookie, low(number));
         let size = voice.size.map(|size| size.min(payload_most));
@@ -109,6 +118,20 @@ impl UdpFlow {
             size,
         );
         Some(Transmit::Datagram { socket })
+    }
+
+    /// The kernel did not take the last probe. If that goes on as losses would, the socket's own
+    /// address may be gone, which only a fresh one gets over. True if it is time for one.
+    pub(crate) fn handle_unsent(&mut self, now: Now, shared: &mut Shared) -> bool {
+        self.flow.unsend_last();
+        self.was_refused = true;
+        self.refused = self.refused.saturating_add(1);
+        let over = self.refused >= self.max_lost && now.mono >= self.reopen_after;
+        if over {
+            self.refused = 0;
+            self.reopen(now, shared);
+        }
+        over
     }
 
     /// A datagram came in on our socket. True if it shows that the peer is there.

@@ -7,7 +7,7 @@ use crate::publish::{Backend, PublishError};
 use crate::record::Record;
 
 /// The target of these lines, by which a subscriber can tell them from the program's own.
-pub const TARGET: &str = "latency_monitor::metrics";
+const TARGET: &str = "latency_monitor::metrics";
 
 /// Logs JSON at one level.
 #[derive(Debug)]

@@ -56,10 +56,15 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Push a sample, unless that would take the room kept for windows and counts.
-    pub(super) fn push_sample(&mut self, record: Record) {
-        let has_room = self.ring.cached_slots() > RING_RECORDS_RESERVED
-            || self.ring.slots() > RING_RECORDS_RESERVED;
+    /// Push a sample, unless that would take the room kept for windows and counts, or one of a remote
+    /// sender the half that is kept for our own: others may send as much as they like.
+    pub(super) fn push_sample(&mut self, record: Record, is_remote: bool) {
+        let reserved = if is_remote {
+            RING_RECORDS_RESERVED.max(self.ring.buffer().capacity() / 2)
+        } else {
+            RING_RECORDS_RESERVED
+        };
+        let has_room = self.ring.cached_slots() > reserved || self.ring.slots() > reserved;
         if !has_room || self.ring.push(record).is_err() {
             self.dropped += 1;
         }

@@ -155,13 +155,15 @@ impl Sink {
         if self.config.mode.has_samples()
             && let Some(value_ns) = self.published_value(sample)
         {
-            self.outlet.push_sample(Record::Sample {
+            let is_remote = matches!(sample.metric, Metric::UdpOwd | Metric::TcpOwd);
+            let record = Record::Sample {
                 series: Arc::clone(series),
                 at: sample.at,
                 value_ns,
                 seq: sample.seq,
                 stamp: sample.stamp,
-            });
+            };
+            self.outlet.push_sample(record, is_remote);
         }
     }
 
@@ -314,10 +316,11 @@ impl Sink {
             handover.end,
         );
         for (name, value) in [
-            ("monitor.cpu", handover.host.cpu_ns),
+            ("monitor.cpu", Some(handover.host.cpu_ns)),
             ("monitor.resident", handover.host.resident_bytes),
-            ("monitor.clock_steps", handover.host.clock_steps),
+            ("monitor.clock_steps", Some(handover.host.clock_steps)),
         ] {
+            let Some(value) = value else { continue };
             self.outlet.push(Record::Gauge {
                 name,
                 tags: Arc::clone(tags),

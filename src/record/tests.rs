@@ -174,7 +174,7 @@ fn counts_are_differences_and_published_when_zero() {
     rig.own.slots_missed = 2;
     rig.host = HostGauges {
         cpu_ns: 70,
-        resident_bytes: 9_000,
+        resident_bytes: Some(9_000),
         clock_steps: 1,
     };
     let records = rig.end(1);
@@ -394,7 +394,7 @@ fn finish_publishes_all_there_is_as_the_flush_thread_makes_room() {
         assert!(turns < 100, "it ends");
     }
     assert_eq!(windows(&records).len(), 202);
-    assert_eq!(counts(&records, "monitor.resident").len(), 2);
+    assert_eq!(counts(&records, "monitor.cpu").len(), 2);
     assert_eq!(rig.recorder.poll_timeout(), None);
 }
 

@@ -42,6 +42,7 @@ impl<E: Engine> TestHost<E> {
         let prober = Prober::new(ProberConfig {
             name: name.into(),
             udp_port: engine.listening().udp.first().map(SocketAddr::port),
+            accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: 7,
         });

@@ -71,6 +71,7 @@ impl ProberHost {
         let prober = Prober::new(ProberConfig {
             name: name.into(),
             udp_port: Some(UDP_PORT),
+            accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed,
         });
@@ -235,7 +236,7 @@ impl ProberHost {
                     panic!("a probe for a socket that is not open");
                 };
                 if net.rng.chance(self.send_fails) {
-                    self.prober.handle_unsent(socket);
+                    self.prober.handle_unsent(now, socket);
                     self.account.handle_unsent(&self.prober);
                 } else {
                     let from = SocketAddr::new(at.address, port);

@@ -6,7 +6,7 @@ SIM_RUNS ?= 200
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 15
 # Seconds of measurement in the labs that take a while.
-LM_SECONDS ?= 30
+LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare clean

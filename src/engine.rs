@@ -1,7 +1,7 @@
 //! Engines: thin shells that carry out what the core asks and tell it what happened.
 //!
 //! An engine owns every descriptor and waits for all of them at one place. It knows no protocol:
-//! bytes go by. Each one passes the same black-box suite, `tests/loopback.rs`.
+//! bytes go by. Each one passes the same black-box suite, `tests/loopback`.
 
 pub mod mio;
 

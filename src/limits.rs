@@ -1,7 +1,7 @@
 //! Every maximum of the program, in one place, each with its reason.
 //!
 //! What a stranger on the network can make us keep is bounded here; what is refused because of a
-//! bound is counted and published (`monitor.refused` and its neighbours).
+//! bound is counted and published (`monitor.responder.refused` and its neighbours).
 
 /// Targets one process probes. Three flows each; ten thousand is the scale we are built for.
 pub const TARGETS_MAX: usize = 16_384;

@@ -3,7 +3,7 @@ nothing, memory and series stay bounded, and what is refused is counted."""
 
 import time
 
-from hostile import SlowConnections, throw_aliases, throw_datagrams, throw_strangers, throw_streams
+from hostile import SlowConnections, throw_aliases, throw_datagrams, throw_floods, throw_strangers, throw_streams
 from lab import collect, expect, values, wait_until
 
 PORT = 17300
@@ -11,6 +11,8 @@ STRANGERS = 10_000
 DATAGRAMS = 20_000
 STREAMS = 300
 SLOW = 500
+FLOODS = 2
+FLOOD_BYTES = 8 * 1024 * 1024
 # What the responder publishes of strangers at once, and of new ones in an hour (src/limits.rs).
 REMOTE_LABELS_MAX = 4096
 GROWTH_KIB = 64 * 1024
@@ -51,6 +53,8 @@ def attack(lab):
     datagrams = throw_datagrams(PORT + 1, DATAGRAMS, SEED)
     streams = throw_streams(PORT, STREAMS, SEED)
     lab.note(f"{datagrams} datagrams and {streams} streams of garbage, {SLOW} slow connections")
+    throw_floods(PORT, FLOODS, FLOOD_BYTES)
+    lab.note(f"{FLOODS} floods of {FLOOD_BYTES >> 20} MiB")
     throw_aliases(PORT + 1, STRANGERS, "once-alias", 1)
     throw_strangers(PORT + 1, STRANGERS, "once", 1)
     throw_aliases(PORT + 1, STRANGERS, "twice-alias", 2)

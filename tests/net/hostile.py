@@ -102,6 +102,32 @@ def misleading(randomness, _):
     )
 
 
+def throw_floods(port, count, size):
+    """The smallest messages there are, glued together as fast as the server takes them."""
+    glued = b"".join(b"%d||1||" % (number % 101) for number in range(101)) * 100
+    floods = [threading.Thread(target=flood, args=(port, glued, size)) for _ in range(count)]
+    for thread in floods:
+        thread.start()
+    for thread in floods:
+        thread.join()
+
+
+def flood(port, data, size):
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        stream.setblocking(False)
+        while sent < size:
+            readable, writable, _ = select.select([stream], [stream], [], ANSWER_WITHIN_S)
+            if not readable and not writable:
+                raise TimeoutError("the server takes no more of a flood")
+            if readable and not stream.recv(65536):
+                raise ConnectionError("the server hung up on a flood of messages")
+            if writable:
+                # From where the last piece ended, so that what is sent stays messages.
+                start = sent % len(data)
+                sent += stream.send(data[start : start + 65536])
+
+
 def throw_streams(port, count, seed):
     """Random bytes, headers that never end, messages glued, cut and mutated; gives how many."""
     randomness = random.Random(seed)

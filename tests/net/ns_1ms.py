@@ -5,7 +5,7 @@ import os
 
 from lab import GIVE_UP_S, collect, expect, sockets, values
 
-SECONDS = int(os.environ.get("LM_SECONDS", "30"))
+SECONDS = int(os.environ.get("LM_SECONDS", "120"))
 # Virtual machines oversleep by milliseconds now and then; who wants every slot there lets the client spin.
 SPIN_US = int(os.environ.get("LM_SPIN_US", "500"))
 # Histograms and tables have their sizes after this.

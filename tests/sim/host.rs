@@ -63,6 +63,8 @@ pub(crate) struct ProberHost {
     payload: Vec<u8>,
     /// Chance that the kernel refuses a datagram.
     pub(crate) send_fails: f64,
+    /// UDP sockets that it refuses everything of.
+    stale: Vec<SocketId>,
     pub(crate) account: Account,
 }
 
@@ -83,6 +85,7 @@ impl ProberHost {
             labels: BTreeMap::new(),
             payload: Vec::new(),
             send_fails: 0.0,
+            stale: Vec::new(),
             account: Account::default(),
         }
     }
@@ -95,6 +98,11 @@ impl ProberHost {
             .add_target(now, spec)
             .expect("room for a target");
         self.labels.insert(label, target);
+    }
+
+    /// From now on the UDP sockets that are open cannot send.
+    pub(crate) fn lose_address(&mut self) {
+        self.stale = self.by_port.values().copied().collect();
     }
 
     pub(crate) fn has(&self, label: &str) -> bool {
@@ -235,7 +243,8 @@ impl ProberHost {
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
                 };
-                if net.rng.chance(self.send_fails) {
+                if self.stale.contains(&socket) || net.rng.chance(self.send_fails) {
+                    self.account.closed_something = true;
                     self.prober.handle_unsent(now, socket);
                     self.account.handle_unsent(&self.prober);
                 } else {

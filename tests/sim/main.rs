@@ -72,6 +72,8 @@ scenarios! {
     refused_sends
     strangers
     aliases
+    lost_address
+    peer_reads_nothing
     one_way_only
     hour
 }

@@ -139,6 +139,11 @@ pub(crate) enum What {
     Start {
         host: String,
     },
+    /// The address of its UDP sockets is gone: its kernel refuses whatever they send, and what new ones
+    /// send leaves.
+    LoseAddress {
+        host: String,
+    },
     /// The program gets no processor time.
     Freeze {
         host: String,

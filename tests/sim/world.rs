@@ -291,6 +291,12 @@ impl World {
                     prober.account.was_frozen = true;
                 }
             }
+            What::LoseAddress { host } => {
+                let id = self.host(&host);
+                if let Program::Prober(prober) = &mut self.hosts[id].program {
+                    prober.lose_address();
+                }
+            }
             What::Step { host, ns } => {
                 let id = self.host(&host);
                 self.hosts[id].clock.step(ns);

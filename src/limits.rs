@@ -34,7 +34,8 @@ pub const IN_FLIGHT_MAX: u32 = 65_536;
 /// Connect probes of one target in flight: each is a descriptor, also while the peer is silent.
 pub const CONNECTS_IN_FLIGHT_MAX: usize = 128;
 
-/// UDP senders a responder remembers (sequence window, tags); the idlest unproven one goes first.
+/// UDP senders a responder remembers (sequence window, tags); the oldest of those heard
+/// once goes first, then the idlest.
 pub const SESSIONS_MAX: usize = 32_768;
 
 /// TCP connections a responder accepts at once: each is a descriptor. Half of those that the process

@@ -372,7 +372,7 @@ impl Running {
 
 /// Runs the daemon until a signal ends it, or the reader of its output is gone.
 pub fn run(config: Config) -> Result<(), RunError> {
-    let _log = logging::start(&config)?;
+    let log = logging::start(&config)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -386,7 +386,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let backends = config
         .metrics
         .iter()
-        .map(|metrics| (sink_config(metrics), backend(metrics)));
+        .map(|metrics| (sink_config(metrics), backend(metrics, &log)));
     let backends = backends.collect();
     let mut monitor = LatencyMonitor::new(config);
     monitor.start_with(backends, move || {
@@ -430,10 +430,13 @@ fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
 }
 
 /// The backends. A new one is a file in `publish` and a line here.
-fn backend(metrics: &MetricsConfig) -> Box<dyn Backend> {
+fn backend(metrics: &MetricsConfig, log: &logging::Log) -> Box<dyn Backend> {
     match metrics.backend {
         BackendKind::Cli => Box::new(publish::Cli::stdout()),
-        BackendKind::Log => Box::new(publish::Log::new(metrics.level.tracing())),
+        BackendKind::Log => {
+            let level = metrics.level.tracing();
+            Box::new(publish::Log::new(level).counting(log.dropped()))
+        }
     }
 }
 

@@ -447,7 +447,7 @@ fn the_effective_configuration_says_the_same_again() {
         max_size = 9000
         interval = 0.1
         log_level = "DEBUG"
-        log_file = "/tmp/a b"
+        log_file = "/var/log/a b"
         [engine]
         spin_us = 20
         [[metrics]]

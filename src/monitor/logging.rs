@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 
@@ -16,10 +16,25 @@ use crate::monitor::RunError;
 /// Writes what is left when it is dropped.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
-pub(super) struct LogGuard(#[expect(dead_code, reason = "held for its drop")] Vec<WorkerGuard>);
+pub(super) struct Log {
+    #[expect(dead_code, reason = "held for its drop")]
+    guards: Vec<WorkerGuard>,
+    dropped: Vec<ErrorCounter>,
+}
+
+impl Log {
+    /// Tells, at any time and from any thread, how many lines found no room in a queue so far.
+    pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + 'static {
+        let counters = self.dropped.clone();
+        move || {
+            let dropped = counters.iter().map(ErrorCounter::dropped_lines);
+            dropped.map(|lines| lines as u64).sum()
+        }
+    }
+}
 
 /// Sends events of the configured level and above to where the configuration says.
-pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
+pub(super) fn start(config: &Config) -> Result<Log, RunError> {
     // JSON for another program must not have log lines in between.
     let stdout_taken = config
         .metrics
@@ -35,6 +50,7 @@ pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
         .with_target(false)
         .with_max_level(LevelFilter::from_level(config.log_level.tracing()));
     let mut guards = vec![console_guard];
+    let mut dropped = vec![console.error_counter()];
     // A library user's subscriber, if there is one already, stays.
     let _ = match &config.log_file {
         Some(path) => {
@@ -44,11 +60,12 @@ pub(super) fn start(config: &Config) -> Result<LogGuard, RunError> {
             })?;
             let (file, file_guard) = buffered(file);
             guards.push(file_guard);
+            dropped.push(file.error_counter());
             builder.with_writer(console.and(file)).try_init()
         }
         None => builder.with_writer(console).try_init(),
     };
-    Ok(LogGuard(guards))
+    Ok(Log { guards, dropped })
 }
 
 /// A writer on a thread of its own. Its queue is allocated as a whole.

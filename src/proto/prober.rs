@@ -382,13 +382,13 @@ impl Prober {
         let keeps = target
             .address
             .is_some_and(|address| addresses.contains(&address));
-        let helps = !addresses.is_empty() && !(keeps && target.because_failed);
+        let is_no_help = addresses.is_empty() || (keeps && target.because_failed);
         target.because_failed = false;
-        let again_ns = if helps {
+        let again_ns = if is_no_help {
+            target.backoff.wait(&mut self.shared.rng)
+        } else {
             target.backoff.reset();
             RESOLVE_AGAIN_NS
-        } else {
-            target.backoff.wait(&mut self.shared.rng)
         };
         target.resolve_after = now.mono.plus(again_ns);
         if let Some(timer) = target.resolve_timer.take() {

@@ -18,6 +18,10 @@ use crate::proto::wire::text::{self, Message, Role, StreamDecoder};
 /// A connection must bring its first message, and finish any message it began, within this.
 const MESSAGE_WITHIN_NS: u64 = 10_000_000_000;
 
+/// A full table is searched for its idlest entry this often at most: that takes some tens of
+/// microseconds.
+const LOOK_EVERY_NS: u64 = 1_000_000;
+
 /// One UDP sender.
 #[derive(Debug)]
 struct Session {
@@ -54,6 +58,8 @@ pub(crate) struct Responder {
     births: u64,
     accepted: Slab<Accepted>,
     accepted_max: usize,
+    /// No search for the idlest session or connection before this.
+    look_after: Mono,
 }
 
 impl Responder {
@@ -68,6 +74,7 @@ impl Responder {
             births: 0,
             accepted: Slab::new(),
             accepted_max: accepted_max.min(ACCEPTED_MAX),
+            look_after: Mono::ZERO,
         }
     }
 
@@ -110,14 +117,20 @@ impl Responder {
     ) -> bool {
         if let Some(slot) = self.by_peer.get(&from) {
             let session = &mut self.sessions[*slot as usize];
-            return session
-                .sender
-                .handle_message(now, message, &mut self.labels, shared);
+            let was_proven = session.sender.is_proven();
+            let labels = &mut self.labels;
+            let readable = session.sender.handle_message(now, message, labels, shared);
+            if was_proven && !session.sender.is_proven() {
+                // It calls itself something else now, and has to prove itself again.
+                self.unproven.push_back((*slot, session.birth));
+                self.drop_settled();
+            }
+            return readable;
         }
         let Some(sender) = Sender::new(now, Metric::UdpOwd, message) else {
             return false;
         };
-        if self.sessions.len() >= SESSIONS_MAX && !self.evict(shared) {
+        if self.sessions.len() >= SESSIONS_MAX && !self.evict(now, shared) {
             shared.counters.refused += 1;
             return true;
         }
@@ -139,8 +152,9 @@ impl Responder {
         true
     }
 
-    /// Forgets the oldest session that was heard only once, if there is one.
-    fn evict(&mut self, shared: &mut Shared) -> bool {
+    /// Forgets the oldest session that was heard only once; without one the session that has been
+    /// silent for longest, if that is long.
+    fn evict(&mut self, now: Now, shared: &mut Shared) -> bool {
         while let Some((slot, birth)) = self.unproven.pop_front() {
             if self.is_unproven(slot, birth) {
                 shared.counters.refused += 1;
@@ -148,7 +162,26 @@ impl Responder {
                 return true;
             }
         }
-        false
+        self.evict_idlest(now, shared)
+    }
+
+    /// Looks at every session, so not more often than it has the time to.
+    fn evict_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
+        if now.mono < self.look_after {
+            return false;
+        }
+        self.look_after = now.mono.plus(LOOK_EVERY_NS);
+        let sessions = self.sessions.iter();
+        let idlest = sessions.min_by_key(|(_, session)| session.sender.last_heard());
+        let Some((slot, session)) = idlest else {
+            return false;
+        };
+        if now.mono.since(session.sender.last_heard()) < MESSAGE_WITHIN_NS {
+            return false;
+        }
+        shared.counters.refused += 1;
+        self.forget(small(slot), shared);
+        true
     }
 
     /// Takes the proven and the gone off the front of the queue, so that it does not grow.
@@ -210,9 +243,12 @@ impl Responder {
         Some(socket)
     }
 
-    /// Closes the connection that has been silent for longest, if that is long. Looks at all of
-    /// them, but only while strangers hold every place, at most for each that is accepted.
+    /// Closes the connection that has been silent for longest, if that is long.
     fn drop_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
+        if now.mono < self.look_after {
+            return false;
+        }
+        self.look_after = now.mono.plus(LOOK_EVERY_NS);
         let heard = |accepted: &Accepted| {
             let heard = accepted.sender.as_ref().map(Sender::last_heard);
             heard.or(accepted.waiting_since).unwrap_or(now.mono)

@@ -1,5 +1,7 @@
 //! The `log` backend: the JSON of each record as a line of this program's log.
 
+use std::{fmt, io};
+
 use tracing::Level;
 
 use crate::publish::json::Encoder;
@@ -10,11 +12,22 @@ use crate::record::Record;
 const TARGET: &str = "latency_monitor::metrics";
 
 /// Logs JSON at one level.
-#[derive(Debug)]
 pub struct Log {
     level: Level,
     encoder: Encoder,
     line: Vec<u8>,
+    /// Lines that the log has dropped so far, ours or others, and how many of them were told.
+    dropped: Box<dyn Fn() -> u64 + Send>,
+    told: u64,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Log")
+            .field("level", &self.level)
+            .field("told", &self.told)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Log {
@@ -30,6 +43,17 @@ impl Log {
             level,
             encoder: Encoder::new(),
             line: Vec::new(),
+            dropped: Box::new(|| 0),
+            told: 0,
+        }
+    }
+
+    /// Asks the log how many lines it has dropped, and counts them as records that are lost.
+    #[must_use]
+    pub fn counting(self, dropped: impl Fn() -> u64 + Send + 'static) -> Self {
+        Self {
+            dropped: Box::new(dropped),
+            ..self
         }
     }
 }
@@ -55,7 +79,16 @@ impl Backend for Log {
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
-        Ok(())
+        let dropped = (self.dropped)();
+        let lost = dropped.saturating_sub(std::mem::replace(&mut self.told, dropped));
+        if lost == 0 {
+            return Ok(());
+        }
+        Err(PublishError::Write {
+            backend: "log",
+            lost,
+            source: io::Error::other("the log takes its lines more slowly than they come"),
+        })
     }
 }
 
@@ -68,6 +101,15 @@ mod tests {
 
     use super::*;
     use crate::publish::testing::gauge;
+
+    #[test]
+    fn lines_that_the_log_drops_are_counted_once() {
+        let mut dropped = [0, 3, 3, 4].into_iter();
+        let dropped = Mutex::new(move || dropped.next().unwrap_or(4));
+        let mut log = Log::new(Level::INFO).counting(move || dropped.lock()());
+        let lost = [0; 5].map(|_| log.flush().map_or_else(|error| error.lost(), |()| 0));
+        assert_eq!(lost, [0, 3, 0, 1, 0]);
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -74,8 +74,8 @@ pub enum RunError {
     /// Signals cannot be watched.
     #[error("cannot watch for signals: {0}")]
     Signals(#[source] io::Error),
-    /// The poll thread panicked: a bug.
-    #[error("the poll thread has failed; this is a bug")]
+    /// The poll thread or a flush thread panicked: a bug.
+    #[error("a thread has failed; this is a bug")]
     Panicked,
 }
 
@@ -361,10 +361,14 @@ impl Running {
         for flusher in &self.flushers {
             flusher.stop(left());
         }
+        let panicked = self.flushers.iter().any(Flusher::has_panicked);
         for flusher in self.flushers {
             if !flusher.join(left()) {
                 tracing::warn!("a backend did not take everything within the shutdown timeout");
             }
+        }
+        if panicked {
+            return Err(RunError::Panicked);
         }
         ended?.map_err(RunError::Engine)
     }
@@ -414,11 +418,12 @@ const DESCRIPTORS_LEAST: u64 = 256;
 const FAILURE_CHECK: Duration = Duration::from_millis(500);
 
 impl LatencyMonitor {
-    /// Whether the loop has ended by itself; [`stop`](Self::stop) tells why.
+    /// Whether the loop, or a thread that publishes, has ended by itself; [`stop`](Self::stop) tells
+    /// why.
     pub fn has_failed(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.poll.is_finished())
+        self.running.as_ref().is_some_and(|running| {
+            running.poll.is_finished() || running.flushers.iter().any(Flusher::has_panicked)
+        })
     }
 }
 

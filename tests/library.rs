@@ -3,7 +3,9 @@
 use std::sync::mpsc::Receiver;
 
 use latency_monitor::config::ConfigError;
-use latency_monitor::monitor::{StartError, TargetError};
+use latency_monitor::monitor::{RunError, StartError, TargetError};
+use latency_monitor::publish::{Backend, PublishError};
+use latency_monitor::record::{Mode, SinkConfig};
 use latency_monitor::{Config, LatencyMonitor, Record, TargetOptions};
 
 fn monitor(name: &str) -> LatencyMonitor {
@@ -80,6 +82,35 @@ fn it_can_be_started_again_with_its_targets() {
         next(&records, |record| record.metric() == "udp.wan.rtt");
         near.stop().expect("it ends in order");
     }
+}
+
+/// A backend with a bug.
+struct Broken;
+
+impl Backend for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        panic!("a bug in the face of {}", record.metric());
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_backend_that_panics_is_no_secret() {
+    let mut near = monitor("near");
+    let sink = SinkConfig::new(Mode::Samples, 1_000_000);
+    near.start_with(vec![(sink, Box::new(Broken))], || ())
+        .expect("free ports");
+    while !near.has_failed() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(near.stop(), Err(RunError::Panicked)));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the poll thread would make for each sample.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
@@ -25,6 +26,18 @@ pub struct Flusher {
     thread: Thread,
     stop: Arc<OnceLock<Duration>>,
     ended: Receiver<()>,
+    has_panicked: Arc<AtomicBool>,
+}
+
+/// Says so when a thread unwinds.
+struct PanicFlag(Arc<AtomicBool>);
+
+impl Drop for PanicFlag {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Flusher {
@@ -38,9 +51,12 @@ impl Flusher {
         let stop = Arc::new(OnceLock::new());
         let (sender, ended) = sync_channel(1);
         let asked = Arc::clone(&stop);
+        let has_panicked = Arc::new(AtomicBool::new(false));
+        let flag = PanicFlag(Arc::clone(&has_panicked));
         let handle = thread::Builder::new()
             .name(format!("pub-{}", backend.name()))
             .spawn(move || {
+                let _flag = flag;
                 let mut pump = Pump::new(feed, backend);
                 if pump.run(&asked).is_err() {
                     on_closed();
@@ -52,7 +68,14 @@ impl Flusher {
             thread: handle.thread().clone(),
             stop,
             ended,
+            has_panicked,
         })
+    }
+
+    /// Whether it has ended without being asked to, and not because its reader has gone: the backend
+    /// panicked.
+    pub fn has_panicked(&self) -> bool {
+        self.has_panicked.load(Ordering::Acquire)
     }
 
     /// Ask it to publish what is in the ring and to end, with `timeout` for what takes long. Call

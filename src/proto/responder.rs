@@ -165,12 +165,19 @@ impl Responder {
         self.evict_idlest(now, shared)
     }
 
-    /// Looks at every session, so not more often than it has the time to.
+    /// Whether there is time to look at a whole table.
+    fn may_look(&mut self, now: Now) -> bool {
+        let may = now.mono >= self.look_after;
+        if may {
+            self.look_after = now.mono.plus(LOOK_EVERY_NS);
+        }
+        may
+    }
+
     fn evict_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
-        if now.mono < self.look_after {
+        if !self.may_look(now) {
             return false;
         }
-        self.look_after = now.mono.plus(LOOK_EVERY_NS);
         let sessions = self.sessions.iter();
         let idlest = sessions.min_by_key(|(_, session)| session.sender.last_heard());
         let Some((slot, session)) = idlest else {
@@ -245,10 +252,9 @@ impl Responder {
 
     /// Closes the connection that has been silent for longest, if that is long.
     fn drop_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
-        if now.mono < self.look_after {
+        if !self.may_look(now) {
             return false;
         }
-        self.look_after = now.mono.plus(LOOK_EVERY_NS);
         let heard = |accepted: &Accepted| {
             let heard = accepted.sender.as_ref().map(Sender::last_heard);
             heard.or(accepted.waiting_since).unwrap_or(now.mono)

@@ -543,7 +543,7 @@ mod tests {
             (b"1|n|1||x", DecodeError::Padding),
             (b"1|n|1||00|", DecodeError::Padding),
             (b"1|n|1||~a~~", DecodeError::Padding),
-            (b"1|n|1||~aXXXXXXXX000000000000~", DecodeError::Padding),
+            (b"1|n|1||~aAAAAAAAA000000000000~", DecodeError::Padding),
             (b"1|n|1||~azzzzzzzz000000000000~", DecodeError::Padding),
         ] {
             assert_eq!(decode_datagram(payload), Err(error), "{payload:?}");

@@ -46,6 +46,8 @@ fn sample(origin: u32, value_ns: i64) -> Output {
         at: at(1).wall,
         seq: 17,
         stamp: StampSource::Kernel,
+        dwell_ns: None,
+        is_corrected: false,
     })
 }
 

@@ -22,6 +22,20 @@ pub struct EngineConfig {
     pub udp_port: Option<u16>,
     /// Wake this long before a probe is due and spin until then, in nanoseconds.
     pub spin_ns: u64,
+    /// Who stamps packets.
+    pub timestamps: Timestamps,
+}
+
+/// Who stamps packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timestamps {
+    /// The interface where it can, else the kernel, else this process.
+    #[default]
+    Auto,
+    /// The kernel, also where the interface could.
+    Kernel,
+    /// This process: what is published contains the host's own delays.
+    User,
 }
 
 /// What an engine listens on, once it does.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{Backend as BackendKind, Config, ConfigError, MetricsConfig, TargetOptions};
 use crate::engine::mio::MioEngine;
-use crate::engine::{Engine, EngineConfig, EngineError, Listening};
+use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
 use crate::limits::{CHANNEL_RECORDS_MAX, TARGETS_MAX};
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::poll::PollLoop;
@@ -282,6 +282,7 @@ impl LatencyMonitor {
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
             udp_port: self.config.udp.then_some(self.config.udp_port),
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
+            timestamps: Timestamps::default(),
         };
         let seed = getrandom::u64().map_err(StartError::Random)?;
         let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
@@ -291,6 +292,7 @@ impl LatencyMonitor {
             accepted_max,
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
+            native: true,
         };
         let finish_within = self.config.shutdown_timeout;
         let commands = commands.clone();

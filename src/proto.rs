@@ -24,10 +24,11 @@ mod udp;
 pub mod wheel;
 pub mod wire;
 
-pub use prober::{Prober, ProberConfig, SelfCounters};
+pub use prober::{ClockState, Prober, ProberConfig, SelfCounters};
 pub use sample::{
-    Counters, FlowKind, Labels, Metric, Origin, Outcome, Output, Sample, StampSource,
+    ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
+    Sample, Stamp, StampSource,
 };
-pub use target::{Host, TargetSpec};
+pub use target::{Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};
-pub use transmit::{CloseReason, ListenerId, SocketId, TargetId, Transmit};
+pub use transmit::{Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit};

@@ -133,6 +133,7 @@ impl Recorder {
                 }
             }
             Output::Closed { origin, last } => self.directory.close(*origin, last.as_ref()),
+            _ => {}
         }
     }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::mio::MioEngine;
-use latency_monitor::engine::{Engine, EngineConfig, Resolve};
+use latency_monitor::engine::{Engine, EngineConfig, Resolve, Timestamps};
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
     Counters, FlowKind, Host, Labels, Metric, Mono, Now, Origin, Outcome, Output, Prober,
-    ProberConfig, Sample, StampSource, TargetId, TargetSpec, Wall,
+    ProberConfig, Protocol, Sample, StampSource, TargetId, TargetSpec, Wall,
 };
 use latency_monitor::publish::Encoder;
 use latency_monitor::record::{Feed, HostGauges, Mode, Recorder, SinkConfig};
@@ -94,6 +94,8 @@ fn sample(number: u32, at: Wall) -> Output {
         at,
         seq: u64::from(number),
         stamp: StampSource::Kernel,
+        dwell_ns: None,
+        is_corrected: false,
     })
 }
 
@@ -190,6 +192,7 @@ impl Daemon {
             tcp_port: Some(0),
             udp_port: Some(0),
             spin_ns: 0,
+            timestamps: Timestamps::Auto,
         });
         let engine = engine.expect("free ports");
         let clock = Clock::new();
@@ -199,6 +202,7 @@ impl Daemon {
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: 1,
+            native: true,
         });
         let mut recorder = Recorder::new(name, clock.now());
         let feed = recorder.add_sink(SinkConfig::new(Mode::Both, WINDOW_NS));
@@ -266,6 +270,8 @@ fn a_probe_allocates_nothing_from_the_wheel_to_the_record() {
         size: Some(200),
         max_lost: 10,
         rtt: true,
+        protocol: Protocol::Auto,
+        owd_corrected: false,
     };
     let now = near.clock.now();
     near.prober

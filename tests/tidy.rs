@@ -161,6 +161,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "fuzz/README.md",
         "docs/design/README.md",
         "docs/design/text-wire.md",
+        "docs/design/native-wire.md",
     ];
     for document in documents {
         let path = root().join(document);

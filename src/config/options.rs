@@ -8,7 +8,7 @@ use crate::config::error::{ConfigError, Given, Place, Problems};
 use crate::config::{Word, section::Section};
 use crate::limits::{IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX};
 use crate::proto::wire::text::encode_tags;
-use crate::proto::{Host, TargetSpec};
+use crate::proto::{Host, Protocol, TargetSpec};
 
 /// Milliseconds between probes: a microsecond to a day.
 const INTERVAL_MS: RangeInclusive<f64> = 0.001..=86_400_000.0;
@@ -350,6 +350,8 @@ impl TargetOptions {
                 .and_then(|lost| u32::try_from(lost.value).ok())
                 .unwrap_or(10),
             rtt: value(merged.rtt, true),
+            protocol: Protocol::Auto,
+            owd_corrected: false,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Backend, Config, LogLevel, Overrides, TargetOptions, effective};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
-use crate::proto::{Host, TargetSpec};
+use crate::proto::{Host, Protocol, TargetSpec};
 use crate::record::Mode;
 
 fn parse(text: &str) -> Config {
@@ -55,6 +55,8 @@ fn a_target_has_the_defaults_of_the_python_program() {
             size: None,
             max_lost: 10,
             rtt: true,
+            protocol: Protocol::Auto,
+            owd_corrected: false,
         }
     );
 }

@@ -22,7 +22,7 @@ use crate::limits::{
     ACCEPTS_PER_TURN_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, RECEIVES_PER_TURN_MAX,
     STREAM_READ_BYTES, UNWRITTEN_BYTES_MAX,
 };
-use crate::proto::{CloseReason, ListenerId, Mono, Prober, SocketId, Transmit};
+use crate::proto::{Arrival, CloseReason, ListenerId, Mono, Prober, SocketId, Transmit};
 use crate::sys;
 use crate::sys::timer::WakeTimer;
 use crate::sys::udp::UdpListener;
@@ -186,7 +186,7 @@ impl MioEngine {
             Ok(done)
         });
         match established {
-            Ok(true) => prober.handle_connected(clock.now(), socket),
+            Ok(true) => prober.handle_connected(clock.now(), socket, None),
             Ok(false) => {}
             Err(error) => self.fail(clock, prober, socket, &error),
         }
@@ -383,7 +383,7 @@ impl MioEngine {
                 match established(stream) {
                     Ok(true) => {
                         stream.connecting = false;
-                        prober.handle_connected(clock.now(), id);
+                        prober.handle_connected(clock.now(), id, None);
                     }
                     Ok(false) => return,
                     Err(error) => return self.fail(clock, prober, id, &error),
@@ -466,7 +466,7 @@ impl MioEngine {
         let now = clock.now();
         let drained = match read {
             Ok(length) if is_udp => {
-                prober.handle_datagram(now, id, &self.received[..length]);
+                prober.handle_datagram(Arrival::unstamped(now), id, &self.received[..length]);
                 false
             }
             Ok(0) => {
@@ -475,7 +475,8 @@ impl MioEngine {
                 true
             }
             Ok(length) => {
-                let messages = prober.handle_stream(now, id, &self.received[..length]);
+                let messages =
+                    prober.handle_stream(Arrival::unstamped(now), id, &self.received[..length]);
                 *left = left.saturating_sub(messages);
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
@@ -521,7 +522,13 @@ impl MioEngine {
             Ok((length, from, local)) => {
                 let now = clock.now();
                 let id = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
-                prober.handle_request(now, id, from, local, &self.received[..length]);
+                prober.handle_request(
+                    Arrival::unstamped(now),
+                    id,
+                    from,
+                    local,
+                    &self.received[..length],
+                );
                 false
             }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
@@ -604,9 +611,11 @@ impl Engine for MioEngine {
                 | Transmit::OpenProbe { socket, .. } => {
                     self.open(clock, prober, socket, &transmit);
                 }
-                Transmit::Datagram { socket } => self.send_datagram(clock, prober, socket),
-                Transmit::Reply { listener, to, from } => self.reply(prober, listener, to, from),
-                Transmit::Stream { socket } => self.write_stream(clock, prober, socket),
+                Transmit::Datagram { socket, .. } => self.send_datagram(clock, prober, socket),
+                Transmit::Reply {
+                    listener, to, from, ..
+                } => self.reply(prober, listener, to, from),
+                Transmit::Stream { socket, .. } => self.write_stream(clock, prober, socket),
                 Transmit::Close { socket } => self.drop_socket(socket),
                 Transmit::Resolve { target, host } => resolver.resolve(target, &host),
             }

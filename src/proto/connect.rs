@@ -56,7 +56,14 @@ impl ConnectFlow {
     }
 
     /// The connection is established: the probe is done, and so is its socket.
-    pub(crate) fn handle_connected(&mut self, now: Now, number: u64, shared: &mut Shared) {
+    pub(crate) fn handle_connected(
+        &mut self,
+        now: Now,
+        number: u64,
+        handshake_ns: Option<u64>,
+        shared: &mut Shared,
+    ) {
+        let _ = handshake_ns;
         if self.take(number, shared) {
             self.flow.handle_reply(now, number, shared);
         }

@@ -326,6 +326,8 @@ impl Flow {
                 at: now.wall,
                 seq: number,
                 stamp: StampSource::User,
+                dwell_ns: None,
+                is_corrected: false,
             }));
         }
     }

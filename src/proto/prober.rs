@@ -10,12 +10,14 @@ use crate::proto::backoff::Backoff;
 use crate::proto::connect::ConnectFlow;
 use crate::proto::flow::Flow;
 use crate::proto::responder::Responder;
-use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
+use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, Stamp};
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer, small};
 use crate::proto::target::{Host, TargetSpec};
 use crate::proto::tcp::TcpFlow;
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{CloseReason, ListenerId, SocketId, TargetId, Transmit};
+use crate::proto::transmit::{
+    Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit,
+};
 use crate::proto::udp::UdpFlow;
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text;
@@ -37,6 +39,17 @@ pub struct ProberConfig {
     pub resolve_interval_ns: u64,
     /// Seeds the identifiers that strangers must not guess, and backoff.
     pub seed: u64,
+    /// Whether requests on the native wire are answered, and offers of it taken.
+    pub native: bool,
+}
+
+/// What the kernel says of this host's wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockState {
+    /// Something keeps it to UTC.
+    pub is_synchronised: bool,
+    /// Its largest error in nanoseconds, as far as the kernel knows.
+    pub error_ns: u64,
 }
 
 /// What the prober did that belongs to no single flow of ours; all counted from the start.
@@ -57,6 +70,10 @@ pub struct SelfCounters {
     pub refused: u64,
     /// Replies not sent because the peer does not read, or too many waited.
     pub replies_dropped: u64,
+    /// Packets sent whose transmit stamp was wanted and never came.
+    pub stamps_missing_transmit: u64,
+    /// Packets received without a stamp although the kernel stamps.
+    pub stamps_missing_receive: u64,
 }
 
 /// How a target's probes speak, the same on all its flows.
@@ -249,25 +266,25 @@ impl Prober {
     }
 
     /// A datagram came in on a flow's own socket.
-    pub fn handle_datagram(&mut self, now: Now, socket: SocketId, payload: &[u8]) {
+    pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
         if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
             && let Some(udp) = self.targets[slot as usize].udp.as_mut()
         {
-            udp.handle_datagram(now, payload, &mut self.shared);
+            udp.handle_datagram(arrival, payload, &mut self.shared);
         }
     }
 
     /// A datagram came in on a listener, at our address `local` if the system said.
     pub fn handle_request(
         &mut self,
-        now: Now,
+        arrival: Arrival,
         listener: ListenerId,
         from: SocketAddr,
         local: Option<IpAddr>,
         payload: &[u8],
     ) {
         self.responder
-            .handle_request(now, listener, (from, local), payload, &mut self.shared);
+            .handle_request(arrival, listener, (from, local), payload, &mut self.shared);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.
@@ -275,8 +292,9 @@ impl Prober {
         self.responder.handle_accept(now, &mut self.shared)
     }
 
-    /// A connection that was begun is there; `now` is when that was seen.
-    pub fn handle_connected(&mut self, now: Now, socket: SocketId) {
+    /// A connection that was begun is there; `now` is when that was seen, and `handshake_ns` how long
+    /// the kernel says its handshake took, if it was not sent twice.
+    pub fn handle_connected(&mut self, now: Now, socket: SocketId, handshake_ns: Option<u64>) {
         let shared = &mut self.shared;
         match shared.owner(socket) {
             Some(Owner::Tcp(slot)) => {
@@ -286,7 +304,7 @@ impl Prober {
             }
             Some(Owner::Connect(slot, number)) => {
                 if let Some(connect) = self.targets[slot as usize].connect.as_mut() {
-                    connect.handle_connected(now, number, shared);
+                    connect.handle_connected(now, number, handshake_ns, shared);
                 }
             }
             Some(Owner::Udp(_) | Owner::Accepted(_)) | None => {}
@@ -294,14 +312,16 @@ impl Prober {
     }
 
     /// Bytes came in on a stream, ours or accepted. Gives how many messages were complete.
-    pub fn handle_stream(&mut self, now: Now, socket: SocketId, bytes: &[u8]) -> usize {
+    pub fn handle_stream(&mut self, arrival: Arrival, socket: SocketId, bytes: &[u8]) -> usize {
         let shared = &mut self.shared;
         match shared.owner(socket) {
             Some(Owner::Tcp(slot)) => match self.targets[slot as usize].tcp.as_mut() {
-                Some(tcp) => tcp.handle_stream(now, bytes, shared),
+                Some(tcp) => tcp.handle_stream(arrival, bytes, shared),
                 None => 0,
             },
-            Some(Owner::Accepted(slot)) => self.responder.handle_stream(now, slot, bytes, shared),
+            Some(Owner::Accepted(slot)) => {
+                self.responder.handle_stream(arrival, slot, bytes, shared)
+            }
             Some(Owner::Udp(_) | Owner::Connect(..)) | None => 0,
         }
     }
@@ -362,6 +382,38 @@ impl Prober {
         {
             self.look_again(now, slot);
         }
+    }
+
+    /// The transmit stamp of a packet has come.
+    pub fn handle_stamp(&mut self, now: Now, key: StampKey, stamp: Stamp) {
+        let _ = (now, key, stamp);
+    }
+
+    /// A transmit stamp that was wanted will not come: the packet was merged with another one, or the
+    /// engine has waited long enough.
+    pub fn handle_stamp_missing(&mut self, key: StampKey) {
+        let _ = key;
+        self.shared.counters.stamps_missing_transmit += 1;
+    }
+
+    /// TCP has sent so many segments again on this connection since it began.
+    pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
+        let _ = (socket, total);
+    }
+
+    /// This host's wall clock was set, by so many nanoseconds. Stamps from before and after are of
+    /// two clocks from here on.
+    pub fn handle_clock_step(&mut self, now: Now, step_ns: i64) {
+        self.shared.outputs.push_back(Output::ClockStep {
+            origin: None,
+            at: now.wall,
+            step_ns,
+        });
+    }
+
+    /// What the kernel says of the wall clock now; sent along with every packet.
+    pub fn handle_clock_state(&mut self, state: ClockState) {
+        let _ = state;
     }
 
     /// The kernel did not take the reply that `poll_transmit` gave last.

@@ -11,7 +11,7 @@ use crate::proto::sample::Metric;
 use crate::proto::session::{RemoteLabels, Sender};
 use crate::proto::shared::{Owner, Shared, Timer, small};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{ListenerId, SocketId, Transmit};
+use crate::proto::transmit::{Arrival, ListenerId, SocketId, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text::{self, Message, Role, StreamDecoder};
 
@@ -81,12 +81,13 @@ impl Responder {
     /// A datagram came in on a listener.
     pub(crate) fn handle_request(
         &mut self,
-        now: Now,
+        arrival: Arrival,
         listener: ListenerId,
         (from, local): (SocketAddr, Option<IpAddr>),
         payload: &[u8],
         shared: &mut Shared,
     ) {
+        let now = arrival.now;
         let looping = from.port() == 0 || Some(from.port()) == self.udp_port;
         let message = match text::decode_datagram(payload) {
             Ok(message) if !looping && !message.is_reply() => message,
@@ -103,6 +104,7 @@ impl Responder {
             listener,
             to: from,
             from: local,
+            key: None,
         };
         self.reply(now, &message, transmit, shared);
     }
@@ -279,11 +281,12 @@ impl Responder {
     /// messages were complete.
     pub(crate) fn handle_stream(
         &mut self,
-        now: Now,
+        arrival: Arrival,
         slot: u32,
         bytes: &[u8],
         shared: &mut Shared,
     ) -> usize {
+        let now = arrival.now;
         let Some(accepted) = self.accepted.get_mut(slot as usize) else {
             return 0;
         };
@@ -319,7 +322,13 @@ impl Responder {
             }
         });
         if let Some(start) = start {
-            shared.queue_reply(start, Transmit::Stream { socket: *socket });
+            shared.queue_reply(
+                start,
+                Transmit::Stream {
+                    socket: *socket,
+                    key: None,
+                },
+            );
         }
         if decoder.buffered() > 0 && waiting_since.is_none() {
             *waiting_since = Some(now.mono);

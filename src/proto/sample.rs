@@ -27,6 +27,34 @@ impl StampSource {
     }
 }
 
+/// An instant of this host's wall clock, and what read it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The instant.
+    pub at: Wall,
+    /// What took it.
+    pub source: StampSource,
+}
+
+/// Which way a packet went, seen from the prober.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// From the prober to the responder.
+    Forward,
+    /// From the responder to the prober.
+    Reverse,
+}
+
+impl Direction {
+    /// The word that is published.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Reverse => "reverse",
+        }
+    }
+}
+
 /// The delays that are measured; the name is the metric's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Metric {
@@ -95,6 +123,42 @@ pub struct Sample {
     pub seq: u64,
     /// What made its stamps.
     pub stamp: StampSource,
+    /// The reflector's turn-around time in nanoseconds, if it was known and is not in the value.
+    pub dwell_ns: Option<u32>,
+    /// Whether the estimated difference of the two hosts' clocks has been taken out of the value.
+    pub is_corrected: bool,
+}
+
+/// One packet's one-way delay, for what is computed from many of them (RFC 3393, RFC 5481).
+/// Whether it is also published as a sample is another matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneWay {
+    /// Whose flow it is; gives the tags.
+    pub origin: Origin,
+    /// On UDP or TCP; never `Connect`.
+    pub kind: FlowKind,
+    /// Which way.
+    pub direction: Direction,
+    /// The probe's number on its flow.
+    pub seq: u64,
+    /// Arrival less departure in nanoseconds, on the two hosts' clocks.
+    pub delay_ns: i64,
+    /// Unix time at which it was received.
+    pub at: Wall,
+    /// What made the two stamps.
+    pub stamp: StampSource,
+}
+
+/// What is known of a peer's clock. See `docs/design/clocks.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockEstimate {
+    /// The peer's clock less ours, in nanoseconds.
+    pub offset_ns: i64,
+    /// How fast that grows, in parts per billion.
+    pub skew_ppb: i64,
+    /// The offset is wrong by no more than this, in nanoseconds: half the minimum round trip at
+    /// least, since how that splits into its two ways cannot be seen.
+    pub error_ns: u64,
 }
 
 /// The tags of everything one origin publishes.
@@ -187,6 +251,17 @@ pub struct Counters {
     pub corrupt: u64,
     /// Slots that came due while there was no address, connection or room to send.
     pub unsent: u64,
+    /// Of the lost, those that are known not to have reached the reflector.
+    pub lost_forward: u64,
+    /// Of the lost, those that are known to have reached it. The sum of both falls short of `lost`
+    /// while, or where, it cannot be told.
+    pub lost_reverse: u64,
+    /// Of the sent, those on the native wire: without any, nothing can be told about directions.
+    pub sent_native: u64,
+    /// Of the received, those whose sample waits for the reflector's transmit stamp.
+    pub settling: u64,
+    /// Segments that TCP has sent again on this flow's connections.
+    pub retransmits: u64,
 }
 
 impl Counters {
@@ -208,8 +283,30 @@ pub enum Output {
     },
     /// One probe's result.
     Sample(Sample),
+    /// One packet's one-way delay, toward its variation.
+    OneWay(OneWay),
     /// How long after its due time a probe was handed to the kernel, in nanoseconds.
     Lateness(u64),
+    /// How long after the send call was begun the packet left, by the kernel's stamp, in nanoseconds.
+    SendGap(u64),
+    /// How long after the kernel's stamp a received packet reached this process, in nanoseconds.
+    ReceiveGap(u64),
+    /// A better estimate of the peer's clock; about once a second while samples come in.
+    Clock {
+        /// The flow's.
+        origin: Origin,
+        /// What is known now.
+        estimate: ClockEstimate,
+    },
+    /// A wall clock was set.
+    ClockStep {
+        /// The flow whose peer's clock it is; `None`: this host's own.
+        origin: Option<Origin>,
+        /// When that was noticed.
+        at: Wall,
+        /// By how much, in nanoseconds; positive: forward.
+        step_ns: i64,
+    },
     /// No more samples of this origin; its number may be used again after this. Flows of our own
     /// leave their last counters.
     Closed {

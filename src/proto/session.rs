@@ -281,6 +281,8 @@ fn sample(now: Now, metric: Metric, message: &Message<'_>, number: u64) -> Sampl
         at: now.wall,
         seq: number,
         stamp: StampSource::User,
+        dwell_ns: None,
+        is_corrected: false,
     }
 }
 

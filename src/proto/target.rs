@@ -46,4 +46,20 @@ pub struct TargetSpec {
     pub max_lost: u32,
     /// Whether round-trip times are published; without, only the other end's one-way delays are.
     pub rtt: bool,
+    /// Which wire its flows speak.
+    pub protocol: Protocol,
+    /// Whether one-way delays are published without the estimated difference of the two clocks.
+    pub owd_corrected: bool,
+}
+
+/// Which wire a flow speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Text with an offer, and native once the offer was taken.
+    #[default]
+    Auto,
+    /// What the Python program speaks, and nothing else.
+    Text,
+    /// STAMP from the first packet on.
+    Native,
 }

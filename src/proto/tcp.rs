@@ -7,7 +7,7 @@ use crate::proto::flow::{Flow, Reply};
 use crate::proto::prober::Voice;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{SocketId, Transmit};
+use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::udp::{low, match_reply, wire_seq};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text::{self, Identifier, Role, StreamDecoder};
@@ -160,7 +160,7 @@ impl TcpFlow {
             Some(identifier),
             voice.size,
         );
-        Some(Transmit::Stream { socket })
+        Some(Transmit::Stream { socket, key: None })
     }
 
     /// Whether the peer has read nothing for a timeout, while nothing more can be sent that could
@@ -177,7 +177,13 @@ impl TcpFlow {
 
     /// Bytes came in. A stream that cannot be read is given up: there is no way back into step.
     /// Gives how many messages were complete.
-    pub(crate) fn handle_stream(&mut self, now: Now, bytes: &[u8], shared: &mut Shared) -> usize {
+    pub(crate) fn handle_stream(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        shared: &mut Shared,
+    ) -> usize {
+        let now = arrival.now;
         let State::Up(connection) = &mut self.state else {
             return 0;
         };

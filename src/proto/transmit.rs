@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::proto::sample::{FlowKind, Stamp, StampSource};
 use crate::proto::target::Host;
+use crate::proto::time::Now;
 
 /// A socket that the core asked for, or accepted; the engine's key for it.
 ///
@@ -22,6 +24,52 @@ pub struct ListenerId(pub u32);
 /// A target, from its addition to its removal. Never used again within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u64);
+
+/// What the transmit stamp of a packet is wanted for. The engine keeps it until the stamp comes, and
+/// hands it back with that ([`Prober::handle_stamp`](crate::proto::Prober::handle_stamp)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StampKey(pub(crate) Wanted);
+
+/// What a key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// T1 of a probe.
+    Probe {
+        /// The target's place, its identity, the flow, the probe's number.
+        slot: u32,
+        target: TargetId,
+        kind: FlowKind,
+        number: u64,
+    },
+    /// T3 of a reply to a datagram: the session's place, its identity, the reply's number.
+    Reply { slot: u32, birth: u64, seq: u32 },
+    /// T3 of a reply on an accepted connection.
+    StreamReply { socket: SocketId, seq: u32 },
+}
+
+/// When something was received: as this process saw it, and as the kernel stamped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When the process saw it.
+    pub now: Now,
+    /// When the kernel or the interface did, if that is known.
+    pub stamp: Option<Stamp>,
+}
+
+impl Arrival {
+    /// Without a stamp.
+    pub const fn unstamped(now: Now) -> Self {
+        Self { now, stamp: None }
+    }
+
+    /// The best stamp there is: the process's own at worst.
+    pub fn best(&self) -> Stamp {
+        self.stamp.unwrap_or(Stamp {
+            at: self.now.wall,
+            source: StampSource::User,
+        })
+    }
+}
 
 /// One thing for the engine to do now. Payloads are in the buffer that `poll_transmit` was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +100,8 @@ pub enum Transmit {
     Datagram {
         /// A socket from `OpenUdp`.
         socket: SocketId,
+        /// What its transmit stamp is wanted for.
+        key: Option<StampKey>,
     },
     /// Send the buffer as one datagram from a listener.
     Reply {
@@ -61,11 +111,15 @@ pub enum Transmit {
         to: SocketAddr,
         /// The address of ours that was asked, to answer from; `None` lets the system choose.
         from: Option<IpAddr>,
+        /// What its transmit stamp is wanted for.
+        key: Option<StampKey>,
     },
     /// Write the buffer to a stream, keeping what the kernel does not take until it does.
     Stream {
         /// A socket from `OpenTcp`, or an accepted one.
         socket: SocketId,
+        /// What the transmit stamp of its last byte is wanted for.
+        key: Option<StampKey>,
     },
     /// Close a socket. Its index may be used again by the next transmit.
     Close {

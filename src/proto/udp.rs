@@ -8,7 +8,7 @@ use crate::proto::flow::{Flow, Reply};
 use crate::proto::prober::Voice;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{SocketId, Transmit};
+use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text::{self, Identifier, SEQUENCES};
 
@@ -117,7 +117,7 @@ impl UdpFlow {
             Some(identifier),
             size,
         );
-        Some(Transmit::Datagram { socket })
+        Some(Transmit::Datagram { socket, key: None })
     }
 
     /// The kernel did not take the last probe. If that goes on as losses would, the socket's own
@@ -135,7 +135,13 @@ impl UdpFlow {
     }
 
     /// A datagram came in on our socket. True if it shows that the peer is there.
-    pub(crate) fn handle_datagram(&mut self, now: Now, payload: &[u8], shared: &mut Shared) {
+    pub(crate) fn handle_datagram(
+        &mut self,
+        arrival: Arrival,
+        payload: &[u8],
+        shared: &mut Shared,
+    ) {
+        let now = arrival.now;
         let Ok(message) = text::decode_datagram(payload) else {
             self.flow.counters.corrupt += 1;
             return;

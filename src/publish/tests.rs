@@ -46,6 +46,8 @@ fn recorded(mode: Mode, metric: Metric, values: &[i64]) -> (Recorder, Feed) {
             at: at(0).wall,
             seq,
             stamp: StampSource::Kernel,
+            dwell_ns: None,
+            is_corrected: false,
         }));
     }
     (recorder, feed)

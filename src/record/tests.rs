@@ -30,6 +30,8 @@ fn sample(origin: u32, metric: Metric, value_ns: i64) -> Output {
         at: second(1).wall,
         seq: 7,
         stamp: StampSource::Kernel,
+        dwell_ns: None,
+        is_corrected: false,
     })
 }
 

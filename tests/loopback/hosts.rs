@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
+use latency_monitor::engine::{Engine, EngineConfig, EngineError, Listening, Resolve, Timestamps};
 use latency_monitor::proto::{
-    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Sample,
-    TargetId, TargetSpec,
+    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Protocol,
+    Sample, TargetId, TargetSpec,
 };
 
 /// A test that has not ended by then never will.
@@ -45,6 +45,7 @@ impl<E: Engine> TestHost<E> {
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: 7,
+            native: true,
         });
         Self {
             engine,
@@ -82,7 +83,7 @@ impl<E: Engine> TestHost<E> {
                 }
                 Output::Sample(sample) => self.samples.push(sample),
                 Output::Lateness(ns) => self.lateness.push(ns),
-                Output::Closed { .. } => {}
+                _ => {}
             }
         }
     }
@@ -128,6 +129,7 @@ pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
         tcp_port: Some(0),
         udp_port: Some(0),
         spin_ns: 0,
+        timestamps: Timestamps::Auto,
     }
 }
 
@@ -142,6 +144,7 @@ pub(crate) fn silent() -> EngineConfig {
         tcp_port: None,
         udp_port: None,
         spin_ns: 0,
+        timestamps: Timestamps::Auto,
     }
 }
 
@@ -159,5 +162,7 @@ pub(crate) fn target(host: IpAddr, tcp: Option<u16>, udp: Option<u16>) -> Target
         size: None,
         max_lost: 10,
         rtt: true,
+        protocol: Protocol::Auto,
+        owd_corrected: false,
     }
 }

@@ -201,6 +201,7 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
         tcp_port: Some(listener.listening().tcp[0].port()),
         udp_port: Some(listener.listening().udp[0].port()),
         spin_ns: 0,
+        timestamps: latency_monitor::engine::Timestamps::Auto,
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.timeout_ns = 200_000_000;

@@ -160,6 +160,7 @@ impl Account {
             Output::Sample(sample) => self.handle_sample(now_ns, &sample),
             Output::Lateness(_) => panic!("lateness without a probe"),
             Output::Closed { origin, last } => self.close(now_ns, origin, last),
+            _ => {}
         }
     }
 

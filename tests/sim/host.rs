@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, TargetId,
+    Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, TargetId,
     TargetSpec, Transmit,
 };
 
@@ -76,6 +76,7 @@ impl ProberHost {
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed,
+            native: true,
         });
         Self {
             prober,
@@ -147,7 +148,13 @@ impl ProberHost {
                 let owd_ns = now.wall.as_unix_nanos() - datagram.left_wall_ns;
                 self.account.request = Some((datagram.id, owd_ns));
                 let (from, local) = (datagram.from, Some(datagram.to.ip()));
-                prober.handle_request(now, ListenerId(0), from, local, &datagram.payload);
+                prober.handle_request(
+                    Arrival::unstamped(now),
+                    ListenerId(0),
+                    from,
+                    local,
+                    &datagram.payload,
+                );
             }
             Input::Datagram(datagram) => {
                 let Some(id) = self.by_port.get(&datagram.to.port()) else {
@@ -156,7 +163,7 @@ impl ProberHost {
                 if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
                     && *remote == datagram.from
                 {
-                    prober.handle_datagram(now, *id, &datagram.payload);
+                    prober.handle_datagram(Arrival::unstamped(now), *id, &datagram.payload);
                 }
             }
             Input::Accept(connection) => {
@@ -168,7 +175,7 @@ impl ProberHost {
             }
             Input::Connected(connection) => {
                 if let Some(id) = self.by_stream.get(&(connection, Side::Client)) {
-                    prober.handle_connected(now, *id);
+                    prober.handle_connected(now, *id, None);
                 }
             }
             Input::Refused(connection) => {
@@ -176,7 +183,7 @@ impl ProberHost {
             }
             Input::Data(connection, side, bytes) => {
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
-                    prober.handle_stream(now, *id, bytes);
+                    prober.handle_stream(Arrival::unstamped(now), *id, bytes);
                     // A stream that cannot be read may be given up.
                     self.account.closed_something = true;
                 }
@@ -238,7 +245,7 @@ impl ProberHost {
                 self.connect(at, net, socket, remote);
                 self.drain(net.now_ns, Some(()));
             }
-            Transmit::Datagram { socket } => {
+            Transmit::Datagram { socket, .. } => {
                 self.drain(net.now_ns, Some(()));
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
@@ -252,12 +259,14 @@ impl ProberHost {
                     net.send_datagram((at.host, from), remote, payload, wall_ns);
                 }
             }
-            Transmit::Reply { listener, to, from } => {
+            Transmit::Reply {
+                listener, to, from, ..
+            } => {
                 assert_eq!(listener, ListenerId(0));
                 let from = SocketAddr::new(from.expect("as it was given"), UDP_PORT);
                 net.send_datagram((at.host, from), to, payload, wall_ns);
             }
-            Transmit::Stream { socket } => {
+            Transmit::Stream { socket, .. } => {
                 let Some(Socket::Stream(stream)) = self.sockets.get(&socket).copied() else {
                     panic!("bytes for a stream that is not open");
                 };

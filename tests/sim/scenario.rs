@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use latency_monitor::proto::{Host, TargetSpec};
+use latency_monitor::proto::{Host, Protocol, TargetSpec};
 use serde::Deserialize;
 
 use crate::host::{TCP_PORT, UDP_PORT};
@@ -70,6 +70,9 @@ pub(crate) struct TargetConfig {
     pub(crate) size: Option<usize>,
     pub(crate) max_lost: u32,
     pub(crate) rtt: bool,
+    /// `auto`, `text` or `native`.
+    pub(crate) protocol: String,
+    pub(crate) owd_corrected: bool,
     pub(crate) udp: bool,
     pub(crate) tcp: bool,
     pub(crate) connect: bool,
@@ -86,6 +89,8 @@ impl Default for TargetConfig {
             size: None,
             max_lost: 10,
             rtt: true,
+            protocol: "text".to_owned(),
+            owd_corrected: false,
             udp: true,
             tcp: true,
             connect: true,
@@ -95,6 +100,15 @@ impl Default for TargetConfig {
 }
 
 impl TargetConfig {
+    fn protocol(&self) -> Protocol {
+        match self.protocol.as_str() {
+            "auto" => Protocol::Auto,
+            "text" => Protocol::Text,
+            "native" => Protocol::Native,
+            other => panic!("no such protocol: {other}"),
+        }
+    }
+
     pub(crate) fn spec(&self) -> TargetSpec {
         let host = match self.host.parse() {
             Ok(address) => Host::Address(address),
@@ -112,6 +126,8 @@ impl TargetConfig {
             size: self.size,
             max_lost: self.max_lost,
             rtt: self.rtt,
+            protocol: self.protocol(),
+            owd_corrected: self.owd_corrected,
         }
     }
 }

@@ -93,7 +93,7 @@ fn bench_reply(criterion: &mut Criterion) {
         group.bench_function(&case.name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                encode_reply(&mut out, black_box(&message), "host-b", TIME)
+                encode_reply(&mut out, black_box(&message), "host-b", TIME, true)
             });
         });
     }
@@ -108,7 +108,7 @@ fn bench_match(criterion: &mut Criterion) {
         request(&mut payload, &case, 17);
         let message = decode_datagram(&payload).expect("it is a message");
         let mut reply = Vec::new();
-        assert!(encode_reply(&mut reply, &message, "b", TIME));
+        assert!(encode_reply(&mut reply, &message, "b", TIME, true));
         group.bench_function(&case.name, |bencher| {
             bencher.iter(|| {
                 let message = decode_datagram(black_box(&reply)).ok()?;

@@ -59,6 +59,10 @@ pub const REPLY_BYTES_QUEUED_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of half-written replies, over all streams; a peer that never reads meets this.
 pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of unfinished native packets on accepted connections, over all of them: a stranger could
+/// begin a large one on each and never finish it.
+pub const FRAME_BYTES_HELD_MAX: usize = 16 * 1024 * 1024;
+
 /// Receives taken in one turn of the loop before the due timers are looked at again.
 pub const RECEIVES_PER_TURN_MAX: usize = 256;
 

@@ -9,8 +9,12 @@
 
 mod backoff;
 mod connect;
+mod exchange;
 mod flow;
+mod peer;
+mod peer_clock;
 pub mod prober;
+mod reflection;
 mod responder;
 mod rng;
 pub mod sample;

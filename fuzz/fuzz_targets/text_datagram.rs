@@ -92,7 +92,7 @@ fn check_request(payload: &[u8], message: &Message<'_>) {
 
 fn check_reply(request: &Message<'_>, name: &str, at: Wall) {
     let mut out = b"before".to_vec();
-    let is_answered = encode_reply(&mut out, request, name, at);
+    let is_answered = encode_reply(&mut out, request, name, at, true);
     let reply = out.split_off(b"before".len());
     assert_eq!(out, b"before");
     if !is_answered {

@@ -98,7 +98,7 @@ impl Watched {
         let result = self.decoder.feed(chunk, |message| {
             self.seen.push(Seen::new(&message));
             let mut reply = Vec::new();
-            encode_reply(&mut reply, &message, "host-b", message.header.at);
+            encode_reply(&mut reply, &message, "host-b", message.header.at, true);
             self.answered += reply.len();
         });
         assert!(self.decoder.buffered() <= BUFFERED_MAX.min(self.fed));

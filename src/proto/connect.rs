@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::CONNECTS_IN_FLIGHT_MAX;
-use crate::proto::flow::Flow;
+use crate::proto::flow::{Flow, Measured, Reply};
+use crate::proto::sample::StampSource;
 use crate::proto::shared::{FlowRef, Owner, Shared};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{CloseReason, SocketId, Transmit};
+use crate::proto::transmit::{Arrival, CloseReason, SocketId, Transmit};
 
 #[derive(Debug)]
 pub(crate) struct ConnectFlow {
@@ -63,9 +64,17 @@ impl ConnectFlow {
         handshake_ns: Option<u64>,
         shared: &mut Shared,
     ) {
-        let _ = handshake_ns;
-        if self.take(number, shared) {
-            self.flow.handle_reply(now, number, shared);
+        if self.take(number, shared)
+            && let Reply::Received(departure) = self.flow.handle_reply(now, number, shared)
+        {
+            let by_kernel = handshake_ns.and_then(|ns| i64::try_from(ns).ok());
+            let delay = match by_kernel {
+                Some(ns) => (ns, StampSource::Kernel),
+                // From the call until it was seen to be there, with the host's delay in it.
+                None => departure.elapsed(&Arrival::unstamped(now)),
+            };
+            self.flow
+                .publish(now.wall, number, Measured::whole(delay), shared);
         }
     }
 

@@ -1,10 +1,23 @@
 //! What every kind of flow shares: an open-loop schedule, the window of its probes, its counters.
 
-use crate::proto::sample::{Counters, Origin, Outcome, Output, Sample, StampSource};
-use crate::proto::sample::{FlowKind, Metric};
+mod loss;
+
+use loss::{Evidence, Reach};
+
+pub(crate) use loss::Testimony;
+
+use crate::proto::sample::{
+    Counters, FlowKind, Metric, Origin, Outcome, Output, Sample, Stamp, StampSource,
+};
 use crate::proto::shared::{FlowRef, Shared, Timer};
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::{Mono, Now, Wall};
+use crate::proto::transmit::Arrival;
 use crate::proto::wheel::TimerKey;
+
+/// How much longer two stamps of the kernel may lie apart than two readings of the monotonic clock
+/// around them. The wall clock is slewed by 500 ppm at most and anchored to a microsecond; what is
+/// over this is a clock that was set in between.
+const STEP_LEAST_NS: i64 = 1_000_000;
 
 /// Probes a window remembers at least, so that late and duplicate replies of slow flows are known.
 const WINDOW_PROBES_MIN: u64 = 16;
@@ -23,15 +36,71 @@ enum State {
 
 #[derive(Clone, Copy, Debug)]
 struct Probe {
+    /// When it was handed to the kernel.
     sent: Mono,
+    /// The same as the packet says it.
+    sent_wall: Wall,
+    /// When it left, by the best stamp there is so far.
+    left: Stamp,
+    /// How often our wall clock had been set by then.
+    clock_epoch: u32,
     state: State,
+    reach: Reach,
+}
+
+/// T1 of a probe, and whether it was taken by the clock that is still in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    /// When it was handed to the kernel.
+    pub(crate) sent: Mono,
+    /// When it left.
+    pub(crate) left: Stamp,
+    /// No step of our wall clock since.
+    pub(crate) is_comparable: bool,
+}
+
+impl Departure {
+    /// T4 - T1 in nanoseconds, and what made it: between two stamps of the kernel where there are
+    /// such and the clock they were read from was not set in between, else between two readings of
+    /// the monotonic clock.
+    pub(crate) fn elapsed(&self, arrival: &Arrival) -> (i64, StampSource) {
+        let by_mono = i64::try_from(arrival.now.mono.since(self.sent)).unwrap_or(i64::MAX);
+        let received = arrival.best();
+        let source = received.source.min(self.left.source);
+        let by_wall = received.at.since(self.left.at);
+        let is_sane = (0..=by_mono.saturating_add(STEP_LEAST_NS)).contains(&by_wall);
+        if source > StampSource::User && self.is_comparable && is_sane {
+            (by_wall, source)
+        } else {
+            (by_mono, StampSource::User)
+        }
+    }
+}
+
+/// A delay to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) value_ns: i64,
+    pub(crate) stamp: StampSource,
+    /// What was subtracted of the value.
+    pub(crate) dwell_ns: Option<u32>,
+}
+
+impl Measured {
+    pub(crate) fn whole((value_ns, stamp): (i64, StampSource)) -> Self {
+        Self {
+            value_ns,
+            stamp,
+            dwell_ns: None,
+        }
+    }
 }
 
 /// What a reply turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The first one in time; the round-trip time in nanoseconds.
-    Received(u64),
+    /// The first one in time. Its delay is still to be published.
+    Received(Departure),
     /// The first one, after the timeout.
     Late,
     /// One more.
@@ -66,6 +135,10 @@ pub(crate) struct Flow {
     next_expected: u64,
     pub(crate) consecutive_lost: u32,
     pub(crate) counters: Counters,
+    /// What the reflector has said about what reached it.
+    evidence: Option<Evidence>,
+    /// When the last reply came that was none of the unknown.
+    last_heard: Mono,
 }
 
 impl Flow {
@@ -83,7 +156,14 @@ impl Flow {
             .next_power_of_two();
         let empty = Probe {
             sent: Mono::ZERO,
+            sent_wall: Wall::default(),
+            left: Stamp {
+                at: Wall::default(),
+                source: StampSource::User,
+            },
+            clock_epoch: 0,
             state: State::Unsent,
+            reach: Reach::Unknown,
         };
         let due_timer = Some(shared.wheel.insert(first_due, Timer::Due(this)));
         Self {
@@ -107,6 +187,8 @@ impl Flow {
             next_expected: 0,
             consecutive_lost: 0,
             counters: Counters::default(),
+            evidence: None,
+            last_heard: Mono::ZERO,
         }
     }
 
@@ -136,6 +218,10 @@ impl Flow {
         self.counters.unsent += 1;
     }
 
+    pub(crate) fn kind(&self) -> FlowKind {
+        self.this.kind
+    }
+
     /// Number of the probe that `send` would make.
     pub(crate) fn next_number(&self) -> u64 {
         self.next
@@ -151,7 +237,14 @@ impl Flow {
         }
         self.probes[index] = Probe {
             sent: now.mono,
+            sent_wall: now.wall,
+            left: Stamp {
+                at: now.wall,
+                source: StampSource::User,
+            },
+            clock_epoch: shared.clock_epoch,
             state: State::InFlight,
+            reach: Reach::Unknown,
         };
         self.next += 1;
         self.counters.sent += 1;
@@ -183,8 +276,51 @@ impl Flow {
         }
     }
 
+    /// The kernel's stamp of a probe's departure has come. False if the probe is forgotten.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
+        let index = self.index(number);
+        if !self.remembers(number) || self.probes[index].state == State::Unsent {
+            return false;
+        }
+        let probe = &mut self.probes[index];
+        probe.left = stamp;
+        if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
+            && probe.clock_epoch == shared.clock_epoch
+        {
+            shared.outputs.push_back(Output::SendGap(gap_ns));
+        }
+        true
+    }
+
+    /// When a probe left, as far as that is known by now.
+    pub(crate) fn departure(&self, number: u64, shared: &Shared) -> Option<Departure> {
+        let probe = &self.probes[self.index(number)];
+        self.remembers(number).then_some(Departure {
+            sent: probe.sent,
+            left: probe.left,
+            is_comparable: probe.clock_epoch == shared.clock_epoch,
+        })
+    }
+
+    /// Whether a packet with this number and time on it is one that we have sent.
+    pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
+        self.remembers(number) && self.probes[self.index(number)].sent_wall == at
+    }
+
+    /// What came before this has waited for the next probe and that one's timeout.
+    pub(crate) fn waited_enough(&self, now: Now) -> Mono {
+        let wait_ns = self.timeout_ns.saturating_add(self.interval_ns);
+        Mono::from_nanos(now.mono.as_nanos().saturating_sub(wait_ns))
+    }
+
+    /// Whether a reply has come since a probe was sent.
+    pub(crate) fn was_heard_since(&self, number: u64) -> bool {
+        self.remembers(number) && self.last_heard >= self.probes[self.index(number)].sent
+    }
+
     /// A reply to probe `number` came in at `now`.
     pub(crate) fn handle_reply(&mut self, now: Now, number: u64, shared: &mut Shared) -> Reply {
+        self.last_heard = now.mono;
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
             // One that is later than the ring is long: whether it is the first cannot be told. It
@@ -202,8 +338,11 @@ impl Flow {
             State::InFlight => {
                 self.probes[index].state = State::Received;
                 self.counters.received += 1;
-                self.publish(now, number, Outcome::Received, took_ns, shared);
-                Reply::Received(took_ns)
+                Reply::Received(Departure {
+                    sent: self.probes[index].sent,
+                    left: self.probes[index].left,
+                    is_comparable: self.probes[index].clock_epoch == shared.clock_epoch,
+                })
             }
             State::Lost => {
                 self.probes[index].state = State::Late;
@@ -222,6 +361,11 @@ impl Flow {
             self.next_expected = number + 1;
         }
         reply
+    }
+
+    /// Publishes the delay of a probe that was received at `at`.
+    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, shared: &mut Shared) {
+        self.publish_outcome(at, number, Outcome::Received, delay, shared);
     }
 
     /// The probe failed, for good: its connect was refused.
@@ -313,20 +457,29 @@ impl Flow {
         self.probes[index].state = State::Lost;
         self.counters.lost += 1;
         self.consecutive_lost = self.consecutive_lost.saturating_add(1);
-        self.publish(now, number, Outcome::Lost, 0, shared);
+        self.count_direction(index);
+        let none = Measured::whole((0, StampSource::User));
+        self.publish_outcome(now.wall, number, Outcome::Lost, none, shared);
     }
 
-    fn publish(&self, now: Now, number: u64, outcome: Outcome, ns: u64, shared: &mut Shared) {
+    fn publish_outcome(
+        &self,
+        at: Wall,
+        number: u64,
+        outcome: Outcome,
+        delay: Measured,
+        shared: &mut Shared,
+    ) {
         if self.published {
             shared.outputs.push_back(Output::Sample(Sample {
                 origin: self.origin,
                 metric: self.metric,
                 outcome,
-                value_ns: i64::try_from(ns).unwrap_or(i64::MAX),
-                at: now.wall,
+                value_ns: delay.value_ns,
+                at,
                 seq: number,
-                stamp: StampSource::User,
-                dwell_ns: None,
+                stamp: delay.stamp,
+                dwell_ns: delay.dwell_ns,
                 is_corrected: false,
             }));
         }

@@ -9,6 +9,7 @@ use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX};
 use crate::proto::backoff::Backoff;
 use crate::proto::connect::ConnectFlow;
 use crate::proto::flow::Flow;
+use crate::proto::peer::Peer;
 use crate::proto::responder::Responder;
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, Stamp};
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer, small};
@@ -16,10 +17,11 @@ use crate::proto::target::{Host, TargetSpec};
 use crate::proto::tcp::TcpFlow;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
-    Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit,
+    Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
 };
 use crate::proto::udp::UdpFlow;
 use crate::proto::wheel::TimerKey;
+use crate::proto::wire::native::ErrorEstimate;
 use crate::proto::wire::text;
 
 /// A name that failed to resolve, or whose target failed, is looked up again after this at first.
@@ -90,6 +92,7 @@ struct Target {
     id: TargetId,
     host: Host,
     voice: Voice,
+    peer: Peer,
     address: Option<IpAddr>,
     resolving: bool,
     resolve_timer: Option<TimerKey>,
@@ -110,6 +113,16 @@ impl Target {
             FlowKind::Udp => self.udp.as_mut().map(|udp| &mut udp.flow),
             FlowKind::Tcp => self.tcp.as_mut().map(|tcp| &mut tcp.flow),
             FlowKind::Connect => self.connect.as_mut().map(|connect| &mut connect.flow),
+        }
+    }
+
+    /// What waits for a transmit stamp takes what there is.
+    fn settle_all(&mut self, shared: &mut Shared) {
+        if let Some(udp) = &mut self.udp {
+            udp.settle_all(&mut self.peer, shared);
+        }
+        if let Some(tcp) = &mut self.tcp {
+            tcp.settle_all(&mut self.peer, shared);
         }
     }
 
@@ -140,7 +153,12 @@ impl Prober {
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
         Self {
-            responder: Responder::new(name.clone(), config.udp_port, config.accepted_max),
+            responder: Responder::new(
+                name.clone(),
+                config.udp_port,
+                config.native,
+                config.accepted_max,
+            ),
             name,
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
@@ -191,8 +209,16 @@ impl Prober {
         let tcp = begin(FlowKind::Tcp, spec.tcp_port);
         let connect = begin(FlowKind::Connect, spec.connect_port);
         let limits = (spec.max_lost, spec.timeout_ns);
+        let protocol = spec.protocol;
         Target {
             id,
+            peer: Peer::new(
+                self.name.clone(),
+                &spec.label,
+                &spec.tags,
+                spec.owd_corrected,
+                spec.interval_ns,
+            ),
             host: spec.host,
             voice: Voice {
                 name: self.name.clone(),
@@ -205,8 +231,10 @@ impl Prober {
             resolve_after: Mono::ZERO,
             because_failed: false,
             backoff: Backoff::new(RESOLVE_AGAIN_NS, self.resolve_interval_ns),
-            udp: udp.map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits)),
-            tcp: tcp.map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits)),
+            udp: udp
+                .map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits, protocol)),
+            tcp: tcp
+                .map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits, protocol)),
             connect: connect
                 .map(|(this, flow, port)| ConnectFlow::new(this, flow, port, spec.max_lost)),
         }
@@ -222,9 +250,11 @@ impl Prober {
         let Some((slot, _)) = found else { return false };
         let mut target = self.targets.remove(slot);
         let shared = &mut self.shared;
+        target.settle_all(shared);
         for (kind, flow) in target.flows() {
             shared.close_origin(flow.origin, Some((kind, flow.counters)));
         }
+        target.peer.end(shared);
         if let Some(udp) = &mut target.udp {
             udp.end(shared);
         }
@@ -242,6 +272,7 @@ impl Prober {
 
     /// Time has come to `now`: run what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.shared.now = now;
         while let Some((_, timer)) = self.shared.wheel.pop(now.mono) {
             match timer {
                 Timer::Due(flow) => self.handle_due(now, flow),
@@ -267,10 +298,12 @@ impl Prober {
 
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
-        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
-            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
-        {
-            udp.handle_datagram(arrival, payload, &mut self.shared);
+        self.shared.note_arrival(&arrival);
+        if let Some(Owner::Udp(slot)) = self.shared.owner(socket) {
+            let Target { udp, peer, .. } = &mut self.targets[slot as usize];
+            if let Some(udp) = udp {
+                udp.handle_datagram(arrival, payload, peer, &mut self.shared);
+            }
         }
     }
 
@@ -283,6 +316,7 @@ impl Prober {
         local: Option<IpAddr>,
         payload: &[u8],
     ) {
+        self.shared.note_arrival(&arrival);
         self.responder
             .handle_request(arrival, listener, (from, local), payload, &mut self.shared);
     }
@@ -314,11 +348,15 @@ impl Prober {
     /// Bytes came in on a stream, ours or accepted. Gives how many messages were complete.
     pub fn handle_stream(&mut self, arrival: Arrival, socket: SocketId, bytes: &[u8]) -> usize {
         let shared = &mut self.shared;
+        shared.note_arrival(&arrival);
         match shared.owner(socket) {
-            Some(Owner::Tcp(slot)) => match self.targets[slot as usize].tcp.as_mut() {
-                Some(tcp) => tcp.handle_stream(arrival, bytes, shared),
-                None => 0,
-            },
+            Some(Owner::Tcp(slot)) => {
+                let Target { tcp, peer, .. } = &mut self.targets[slot as usize];
+                match tcp {
+                    Some(tcp) => tcp.handle_stream(arrival, bytes, peer, shared),
+                    None => 0,
+                }
+            }
             Some(Owner::Accepted(slot)) => {
                 self.responder.handle_stream(arrival, slot, bytes, shared)
             }
@@ -328,6 +366,7 @@ impl Prober {
 
     /// A socket is gone, or never came to be; the engine has closed it.
     pub fn handle_closed(&mut self, now: Now, socket: SocketId, reason: CloseReason) {
+        self.shared.now = now;
         let shared = &mut self.shared;
         let Some(owner) = shared.owner(socket) else {
             return;
@@ -341,12 +380,12 @@ impl Prober {
         match owner {
             Owner::Udp(_) => {
                 if let Some(udp) = &mut target.udp {
-                    udp.handle_closed(now, shared);
+                    udp.handle_closed(now, &mut target.peer, shared);
                 }
             }
             Owner::Tcp(_) => {
                 if let Some(tcp) = &mut target.tcp {
-                    tcp.handle_closed(now, shared);
+                    tcp.handle_closed(now, &mut target.peer, shared);
                 }
             }
             Owner::Connect(_, number) => {
@@ -376,35 +415,84 @@ impl Prober {
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
     /// that probe was never sent.
     pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
-        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
-            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
-            && udp.handle_unsent(now, &mut self.shared)
+        self.shared.now = now;
+        let Some(Owner::Udp(slot)) = self.shared.owner(socket) else {
+            return;
+        };
+        let Target { udp, peer, .. } = &mut self.targets[slot as usize];
+        if let Some(udp) = udp
+            && udp.handle_unsent(now, peer, &mut self.shared)
         {
             self.look_again(now, slot);
         }
     }
 
     /// The transmit stamp of a packet has come.
-    pub fn handle_stamp(&mut self, now: Now, key: StampKey, stamp: Stamp) {
-        let _ = (now, key, stamp);
+    pub fn handle_stamp(&mut self, key: StampKey, stamp: Stamp) {
+        match key.0 {
+            Wanted::Probe {
+                slot,
+                target,
+                kind,
+                number,
+            } => {
+                let found = self.targets.get_mut(slot as usize);
+                let Some(found) = found.filter(|found| found.id == target) else {
+                    return;
+                };
+                match (kind, &mut found.udp, &mut found.tcp) {
+                    (FlowKind::Udp, Some(udp), _) => {
+                        udp.handle_left(number, stamp, &mut self.shared);
+                    }
+                    (FlowKind::Tcp, _, Some(tcp)) => {
+                        tcp.handle_left(number, stamp, &mut self.shared);
+                    }
+                    _ => {}
+                }
+            }
+            Wanted::Reply { slot, birth, seq } => {
+                self.responder.handle_reply_left(slot, birth, seq, stamp);
+            }
+            Wanted::StreamReply { socket, seq } => {
+                if let Some(Owner::Accepted(slot)) = self.shared.owner(socket) {
+                    self.responder.handle_stream_reply_left(slot, seq, stamp);
+                }
+            }
+        }
     }
 
     /// A transmit stamp that was wanted will not come: the packet was merged with another one, or the
     /// engine has waited long enough.
-    pub fn handle_stamp_missing(&mut self, key: StampKey) {
-        let _ = key;
+    pub fn handle_stamp_missing(&mut self, _: StampKey) {
         self.shared.counters.stamps_missing_transmit += 1;
+    }
+
+    /// Something was received without a stamp although the kernel stamps.
+    pub fn handle_unstamped(&mut self) {
+        self.shared.counters.stamps_missing_receive += 1;
     }
 
     /// TCP has sent so many segments again on this connection since it began.
     pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
-        let _ = (socket, total);
+        if let Some(Owner::Tcp(slot)) = self.shared.owner(socket)
+            && let Some(tcp) = self.targets[slot as usize].tcp.as_mut()
+        {
+            tcp.handle_retransmits(total);
+        }
     }
 
     /// This host's wall clock was set, by so many nanoseconds. Stamps from before and after are of
     /// two clocks from here on.
     pub fn handle_clock_step(&mut self, now: Now, step_ns: i64) {
-        self.shared.outputs.push_back(Output::ClockStep {
+        self.shared.now = now;
+        let shared = &mut self.shared;
+        for (_, target) in &mut self.targets {
+            // What waits has all its stamps from before.
+            target.settle_all(shared);
+            target.peer.handle_clock_step(now);
+        }
+        shared.clock_epoch = shared.clock_epoch.wrapping_add(1);
+        shared.outputs.push_back(Output::ClockStep {
             origin: None,
             at: now.wall,
             step_ns,
@@ -413,7 +501,15 @@ impl Prober {
 
     /// What the kernel says of the wall clock now; sent along with every packet.
     pub fn handle_clock_state(&mut self, state: ClockState) {
-        let _ = state;
+        self.shared.clock_error = ErrorEstimate::from_nanos(state.is_synchronised, state.error_ns);
+    }
+
+    /// Probing ends: samples that wait for a transmit stamp are given out with what there is.
+    pub fn handle_end(&mut self) {
+        for (_, target) in &mut self.targets {
+            target.settle_all(&mut self.shared);
+        }
+        self.responder.settle_all(&mut self.shared);
     }
 
     /// The kernel did not take the reply that `poll_transmit` gave last.
@@ -423,6 +519,7 @@ impl Prober {
 
     /// A name was looked up. An empty list is a failure.
     pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[IpAddr]) {
+        self.shared.now = now;
         let found = self
             .targets
             .iter_mut()
@@ -462,6 +559,7 @@ impl Prober {
     /// The next thing to do, with its payload in `buffer` (cleared first). `now` is read by the
     /// engine for this very transmission: it is the probe's first stamp.
     pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.shared.now = now;
         buffer.clear();
         if let Some(reply) = self.shared.poll_reply(buffer) {
             return Some(reply);
@@ -478,20 +576,20 @@ impl Prober {
                 continue;
             };
             let (voice, shared) = (&target.voice, &mut self.shared);
-            let transmit = match due.kind {
-                FlowKind::Udp => target
-                    .udp
-                    .as_mut()
-                    .and_then(|udp| udp.poll_transmit(now, slot, voice, shared, buffer)),
-                FlowKind::Tcp => target
-                    .tcp
-                    .as_mut()
-                    .and_then(|tcp| tcp.poll_transmit(now, slot, voice, shared, buffer)),
-                FlowKind::Connect => target
-                    .connect
-                    .as_mut()
-                    .and_then(|connect| connect.poll_transmit(now, slot, shared)),
-            };
+            let peer = &mut target.peer;
+            let transmit =
+                match due.kind {
+                    FlowKind::Udp => target.udp.as_mut().and_then(|udp| {
+                        udp.poll_transmit(now, slot, (voice, peer), shared, buffer)
+                    }),
+                    FlowKind::Tcp => target.tcp.as_mut().and_then(|tcp| {
+                        tcp.poll_transmit(now, slot, (voice, peer), shared, buffer)
+                    }),
+                    FlowKind::Connect => target
+                        .connect
+                        .as_mut()
+                        .and_then(|connect| connect.poll_transmit(now, slot, shared)),
+                };
             if transmit.is_some() {
                 return transmit;
             }
@@ -531,18 +629,22 @@ impl Prober {
     }
 
     fn handle_expiry(&mut self, now: Now, flow: FlowRef) {
-        let (target, shared) = (&mut self.targets[flow.slot as usize], &mut self.shared);
+        let shared = &mut self.shared;
+        let Target {
+            udp,
+            tcp,
+            connect,
+            peer,
+            ..
+        } = &mut self.targets[flow.slot as usize];
         let silent = match flow.kind {
-            FlowKind::Udp => target
-                .udp
+            FlowKind::Udp => udp
                 .as_mut()
-                .is_some_and(|udp| udp.handle_expiry(now, shared)),
-            FlowKind::Tcp => target
-                .tcp
+                .is_some_and(|udp| udp.handle_expiry(now, peer, shared)),
+            FlowKind::Tcp => tcp
                 .as_mut()
-                .is_some_and(|tcp| tcp.handle_expiry(now, shared)),
-            FlowKind::Connect => target
-                .connect
+                .is_some_and(|tcp| tcp.handle_expiry(now, peer, shared)),
+            FlowKind::Connect => connect
                 .as_mut()
                 .is_some_and(|connect| connect.handle_expiry(now, shared)),
         };
@@ -552,18 +654,18 @@ impl Prober {
     }
 
     fn handle_reopen(&mut self, now: Now, flow: FlowRef) {
-        let (target, shared) = (&mut self.targets[flow.slot as usize], &mut self.shared);
+        let shared = &mut self.shared;
+        let Target { udp, tcp, peer, .. } = &mut self.targets[flow.slot as usize];
         let failed = match flow.kind {
             FlowKind::Udp => {
-                if let Some(udp) = &mut target.udp {
-                    udp.handle_reopen(now, shared);
+                if let Some(udp) = udp {
+                    udp.handle_reopen(now, peer, shared);
                 }
                 false
             }
-            FlowKind::Tcp => target
-                .tcp
+            FlowKind::Tcp => tcp
                 .as_mut()
-                .is_some_and(|tcp| tcp.handle_reopen(now, shared)),
+                .is_some_and(|tcp| tcp.handle_reopen(now, peer, shared)),
             FlowKind::Connect => false,
         };
         if failed {
@@ -598,16 +700,26 @@ impl Prober {
     }
 
     fn move_target(&mut self, now: Now, slot: u32, address: IpAddr) {
-        let (target, shared) = (&mut self.targets[slot as usize], &mut self.shared);
+        let shared = &mut self.shared;
+        let target = &mut self.targets[slot as usize];
         target.address = Some(address);
-        if let Some(udp) = &mut target.udp {
-            udp.handle_address(now, address, shared);
+        let Target {
+            udp,
+            tcp,
+            connect,
+            peer,
+            ..
+        } = target;
+        if let Some(udp) = udp {
+            udp.handle_address(now, address, peer, shared);
         }
-        if let Some(tcp) = &mut target.tcp {
-            tcp.handle_address(now, address, shared);
+        if let Some(tcp) = tcp {
+            tcp.handle_address(now, address, peer, shared);
         }
-        if let Some(connect) = &mut target.connect {
+        if let Some(connect) = connect {
             connect.handle_address(address);
         }
+        // After the flows have settled what came from the old one.
+        peer.handle_move(now, shared);
     }
 }

@@ -1,4 +1,4 @@
-//! The answering side: reads requests on both protocols, answers, and measures what came in.
+//! The answering side: reads requests on both wires, answers, and measures what came in.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -7,13 +7,20 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{ACCEPTED_MAX, SESSIONS_MAX};
+use crate::proto::reflection::Reflection;
 use crate::proto::sample::Metric;
-use crate::proto::session::{RemoteLabels, Sender};
-use crate::proto::shared::{Owner, Shared, Timer, small};
+use crate::proto::sample::Stamp;
+use crate::proto::session::{Heard, RemoteLabels, Sender, Taken, measured_text};
+use crate::proto::shared::{Shared, Timer, small};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{Arrival, ListenerId, SocketId, Transmit};
+use crate::proto::transmit::{Arrival, ListenerId, StampKey, Transmit, Wanted};
 use crate::proto::wheel::TimerKey;
-use crate::proto::wire::text::{self, Message, Role, StreamDecoder};
+use crate::proto::wire::native::{self, Request};
+use crate::proto::wire::text::{self, Message};
+
+mod streams;
+
+use streams::Accepted;
 
 /// A connection must bring its first message, and finish any message it began, within this.
 const MESSAGE_WITHIN_NS: u64 = 10_000_000_000;
@@ -22,26 +29,22 @@ const MESSAGE_WITHIN_NS: u64 = 10_000_000_000;
 /// microseconds.
 const LOOK_EVERY_NS: u64 = 1_000_000;
 
+/// Which conversation of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wire {
+    Text,
+    /// With this session identifier.
+    Native(u16),
+}
+
 /// One UDP sender.
 #[derive(Debug)]
 struct Session {
-    from: SocketAddr,
+    key: (SocketAddr, Wire),
     sender: Sender,
+    reflection: Option<Reflection>,
     /// Tells this session from a later one at the same place.
     birth: u64,
-    timer: TimerKey,
-}
-
-/// One accepted connection.
-#[derive(Debug)]
-struct Accepted {
-    socket: SocketId,
-    decoder: StreamDecoder,
-    sender: Option<Sender>,
-    /// When it was accepted, or began the message that it has not finished.
-    waiting_since: Option<Mono>,
-    /// The kernel takes no more bytes for now: the peer does not read.
-    blocked: bool,
     timer: TimerKey,
 }
 
@@ -50,30 +53,41 @@ pub(crate) struct Responder {
     name: Arc<str>,
     /// Requests from this port are another responder's replies, sent here to start a loop.
     udp_port: Option<u16>,
+    /// Whether STAMP is answered, and offers of it taken.
+    native: bool,
     labels: RemoteLabels,
     sessions: Slab<Session>,
-    by_peer: BTreeMap<SocketAddr, u32>,
+    by_peer: BTreeMap<(SocketAddr, Wire), u32>,
     /// Sessions heard once, oldest first: these make room when the table is full.
     unproven: VecDeque<(u32, u64)>,
     births: u64,
     accepted: Slab<Accepted>,
     accepted_max: usize,
+    /// Bytes held of unfinished native packets, over all connections.
+    held_bytes: usize,
     /// No search for the idlest session or connection before this.
     look_after: Mono,
 }
 
 impl Responder {
-    pub(crate) fn new(name: Arc<str>, udp_port: Option<u16>, accepted_max: usize) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        udp_port: Option<u16>,
+        native: bool,
+        accepted_max: usize,
+    ) -> Self {
         Self {
             labels: RemoteLabels::new(name.clone()),
             name,
             udp_port,
+            native,
             sessions: Slab::new(),
             by_peer: BTreeMap::new(),
             unproven: VecDeque::new(),
             births: 0,
             accepted: Slab::new(),
             accepted_max: accepted_max.min(ACCEPTED_MAX),
+            held_bytes: 0,
             look_after: Mono::ZERO,
         }
     }
@@ -87,54 +101,122 @@ impl Responder {
         payload: &[u8],
         shared: &mut Shared,
     ) {
-        let now = arrival.now;
-        let looping = from.port() == 0 || Some(from.port()) == self.udp_port;
-        let message = match text::decode_datagram(payload) {
-            Ok(message) if !looping && !message.is_reply() => message,
-            _ => {
-                shared.counters.corrupt += 1;
-                return;
-            }
-        };
-        if !self.measure_datagram(now, from, &message, shared) {
-            shared.counters.corrupt += 1;
-            return;
-        }
-        let transmit = Transmit::Reply {
+        let to = |key| Transmit::Reply {
             listener,
             to: from,
             from: local,
-            key: None,
+            key,
         };
-        self.reply(now, &message, transmit, shared);
+        let looping = from.port() == 0 || Some(from.port()) == self.udp_port;
+        let was_read = !looping
+            && match text::decode_datagram(payload) {
+                Ok(message) if message.is_reply() => false,
+                Ok(message) => self.handle_text(arrival, from, &message, to, shared),
+                Err(_) if self.native => match native::decode_request(payload) {
+                    Ok(request) => {
+                        self.handle_native(arrival, from, (&request, payload), to, shared);
+                        true
+                    }
+                    Err(_) => false,
+                },
+                Err(_) => false,
+            };
+        if !was_read {
+            shared.counters.corrupt += 1;
+        }
     }
 
     /// False if the message cannot be read after all.
-    fn measure_datagram(
+    fn handle_text(
         &mut self,
-        now: Now,
+        arrival: Arrival,
         from: SocketAddr,
         message: &Message<'_>,
+        to: impl FnOnce(Option<StampKey>) -> Transmit,
         shared: &mut Shared,
     ) -> bool {
-        if let Some(slot) = self.by_peer.get(&from) {
-            let session = &mut self.sessions[*slot as usize];
+        let heard = Heard::text(arrival, message);
+        match self.find_session((from, Wire::Text), &heard, shared) {
+            Some((_, Taken::Unreadable)) => return false,
+            Some((slot, Taken::New(number) | Taken::Anew(number))) => {
+                let delay = measured_text(&heard, number);
+                self.sessions[slot as usize].sender.measure(delay, shared);
+            }
+            // A copy, or one more sender than there is room for: it is answered.
+            Some((_, Taken::Again(_))) | None => {}
+        }
+        let mut answers = self.answers(false);
+        if let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) {
+            answers.append(arrival.now, message, shared);
+            shared.queue_reply(start, to(None));
+        } else {
+            shared.counters.replies_dropped += 1;
+        }
+        true
+    }
+
+    fn handle_native(
+        &mut self,
+        arrival: Arrival,
+        from: SocketAddr,
+        (request, bytes): (&Request<'_>, &[u8]),
+        to: impl FnOnce(Option<StampKey>) -> Transmit,
+        shared: &mut Shared,
+    ) {
+        let heard = Heard::native(arrival, request);
+        let wire = Wire::Native(request.ssid);
+        let Some((slot, taken)) = self.find_session((from, wire), &heard, shared) else {
+            // Its replies could not be numbered.
+            shared.counters.replies_dropped += 1;
+            return;
+        };
+        let Session {
+            sender,
+            reflection,
+            birth,
+            ..
+        } = &mut self.sessions[slot as usize];
+        let conversation = Conversation { sender, reflection };
+        let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) else {
+            shared.counters.replies_dropped += 1;
+            return;
+        };
+        if let Some(seq) =
+            conversation.reflect(arrival, (request, bytes), taken, &self.name, shared)
+        {
+            let birth = *birth;
+            let key = StampKey(Wanted::Reply { slot, birth, seq });
+            shared.queue_reply(start, to(Some(key)));
+        }
+    }
+
+    /// The session of a message, made if it has none, and what the message is in it. `None` if there
+    /// is no room for one more.
+    fn find_session(
+        &mut self,
+        key: (SocketAddr, Wire),
+        heard: &Heard<'_>,
+        shared: &mut Shared,
+    ) -> Option<(u32, Taken)> {
+        if let Some(&slot) = self.by_peer.get(&key) {
+            let session = &mut self.sessions[slot as usize];
             let was_proven = session.sender.is_proven();
             let labels = &mut self.labels;
-            let readable = session.sender.handle_message(now, message, labels, shared);
+            let taken = session.sender.handle_message(heard, labels, shared);
             if was_proven && !session.sender.is_proven() {
                 // It calls itself something else now, and has to prove itself again.
-                self.unproven.push_back((*slot, session.birth));
+                self.unproven.push_back((slot, session.birth));
                 self.drop_settled();
             }
-            return readable;
+            return Some((slot, taken));
         }
-        let Some(sender) = Sender::new(now, Metric::UdpOwd, message) else {
-            return false;
+        let metric = Metric::UdpOwd;
+        let Some((sender, number)) = Sender::new(metric, heard) else {
+            return Some((u32::MAX, Taken::Unreadable));
         };
-        if self.sessions.len() >= SESSIONS_MAX && !self.evict(now, shared) {
+        if self.sessions.len() >= SESSIONS_MAX && !self.evict(heard.now(), shared) {
             shared.counters.refused += 1;
-            return true;
+            return None;
         }
         self.births += 1;
         let birth = self.births;
@@ -143,15 +225,47 @@ impl Responder {
         let slot = small(entry.key());
         let timer = shared.wheel.insert(deadline, Timer::Session(slot));
         entry.insert(Session {
-            from,
+            key,
             sender,
+            reflection: None,
             birth,
             timer,
         });
-        self.by_peer.insert(from, slot);
+        self.by_peer.insert(key, slot);
         self.unproven.push_back((slot, birth));
         self.drop_settled();
-        true
+        Some((slot, Taken::Anew(number)))
+    }
+
+    fn answers(&self, blocked: bool) -> Answers<'_> {
+        Answers {
+            name: &self.name,
+            takes_offers: self.native,
+            blocked,
+            readable: true,
+        }
+    }
+
+    /// The transmit stamp of a reply to a datagram has come. False if nobody waits for it any more.
+    pub(crate) fn handle_reply_left(&mut self, slot: u32, birth: u64, seq: u32, stamp: Stamp) {
+        if let Some(session) = self.sessions.get_mut(slot as usize)
+            && session.birth == birth
+            && let Some(reflection) = &mut session.reflection
+        {
+            reflection.handle_left(seq, stamp);
+        }
+    }
+
+    /// The daemon ends: what waits for a transmit stamp takes what there is.
+    pub(crate) fn settle_all(&mut self, shared: &mut Shared) {
+        for (_, session) in &mut self.sessions {
+            if let Some(reflection) = &mut session.reflection {
+                reflection.settle_all(&mut session.sender, shared);
+            }
+        }
+        for (_, accepted) in &mut self.accepted {
+            accepted.settle_all(shared);
+        }
     }
 
     /// Forgets the oldest session that was heard only once; without one the session that has been
@@ -211,9 +325,12 @@ impl Responder {
 
     fn forget(&mut self, slot: u32, shared: &mut Shared) {
         let mut session = self.sessions.remove(slot as usize);
+        if let Some(reflection) = &mut session.reflection {
+            reflection.settle_all(&mut session.sender, shared);
+        }
         session.sender.leave(&mut self.labels, shared);
         shared.wheel.cancel(session.timer);
-        self.by_peer.remove(&session.from);
+        self.by_peer.remove(&session.key);
     }
 
     /// The session timer fired.
@@ -228,180 +345,55 @@ impl Responder {
             session.timer = shared.wheel.insert(deadline, Timer::Session(slot));
         }
     }
+}
 
-    /// A connection came in.
-    pub(crate) fn handle_accept(&mut self, now: Now, shared: &mut Shared) -> Option<SocketId> {
-        if self.accepted.len() >= self.accepted_max {
-            shared.counters.refused += 1;
-            if !self.drop_idlest(now, shared) {
+/// A sender and its STAMP session, wherever they are kept.
+struct Conversation<'a> {
+    sender: &'a mut Sender,
+    reflection: &'a mut Option<Reflection>,
+}
+
+impl Conversation<'_> {
+    /// Measures a native request, and appends its answer to the reply buffer. Gives the reply's number;
+    /// `None` if the request must not be answered.
+    fn reflect(
+        self,
+        arrival: Arrival,
+        (request, bytes): (&Request<'_>, &[u8]),
+        taken: Taken,
+        name: &str,
+        shared: &mut Shared,
+    ) -> Option<u32> {
+        let (new, number) = match taken {
+            Taken::Unreadable => {
+                shared.counters.corrupt += 1;
                 return None;
             }
-        }
-        let entry = self.accepted.vacant_entry();
-        let slot = small(entry.key());
-        let socket = shared.open_socket(Owner::Accepted(slot));
-        let deadline = now.mono.plus(MESSAGE_WITHIN_NS);
-        entry.insert(Accepted {
-            socket,
-            decoder: StreamDecoder::new(Role::Requests),
-            sender: None,
-            waiting_since: Some(now.mono),
-            blocked: false,
-            timer: shared.wheel.insert(deadline, Timer::Accepted(slot)),
-        });
-        Some(socket)
-    }
-
-    /// Closes the connection that has been silent for longest, if that is long.
-    fn drop_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
-        if !self.may_look(now) {
-            return false;
-        }
-        let heard = |accepted: &Accepted| {
-            let heard = accepted.sender.as_ref().map(Sender::last_heard);
-            heard.or(accepted.waiting_since).unwrap_or(now.mono)
-        };
-        let idlest = self
-            .accepted
-            .iter()
-            .min_by_key(|(_, accepted)| heard(accepted));
-        let Some((slot, accepted)) = idlest else {
-            return false;
-        };
-        if now.mono.since(heard(accepted)) < MESSAGE_WITHIN_NS {
-            return false;
-        }
-        let socket = accepted.socket;
-        shared.close_socket(socket);
-        self.forget_accepted(small(slot), shared);
-        true
-    }
-
-    /// Bytes came in on an accepted connection. One that cannot be read is closed. Gives how many
-    /// messages were complete.
-    pub(crate) fn handle_stream(
-        &mut self,
-        arrival: Arrival,
-        slot: u32,
-        bytes: &[u8],
-        shared: &mut Shared,
-    ) -> usize {
-        let now = arrival.now;
-        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
-            return 0;
-        };
-        let mut messages = 0;
-        let Accepted {
-            decoder,
-            sender,
-            waiting_since,
-            blocked,
-            socket,
-            ..
-        } = accepted;
-        let labels = &mut self.labels;
-        let mut answers = Answers {
-            name: &self.name,
-            blocked: *blocked,
-            readable: true,
-        };
-        let start = shared.reply_buffer().map(|buffer| buffer.len());
-        let outcome = decoder.feed(bytes, |message| {
-            messages += 1;
-            *waiting_since = None;
-            answers.readable &= !message.is_reply()
-                && match sender {
-                    Some(sender) => sender.handle_message(now, &message, labels, shared),
-                    None => {
-                        *sender = Sender::new(now, Metric::TcpOwd, &message);
-                        sender.is_some()
-                    }
-                };
-            if answers.readable {
-                answers.append(now, &message, shared);
+            Taken::Anew(number) => {
+                *self.reflection = Some(Reflection::new(shared));
+                (Some(number), number)
             }
-        });
-        if let Some(start) = start {
-            shared.queue_reply(
-                start,
-                Transmit::Stream {
-                    socket: *socket,
-                    key: None,
-                },
-            );
-        }
-        if decoder.buffered() > 0 && waiting_since.is_none() {
-            *waiting_since = Some(now.mono);
-        }
-        if outcome.is_err() || !answers.readable {
-            shared.counters.corrupt += 1;
-            let socket = *socket;
-            shared.close_socket(socket);
-            self.forget_accepted(slot, shared);
-        }
-        messages
-    }
-
-    pub(crate) fn handle_blocked(&mut self, slot: u32, blocked: bool) {
-        if let Some(accepted) = self.accepted.get_mut(slot as usize) {
-            accepted.blocked = blocked;
-        }
-    }
-
-    /// The engine has no socket for the connection any more.
-    pub(crate) fn handle_closed(&mut self, slot: u32, shared: &mut Shared) {
-        self.forget_accepted(slot, shared);
-    }
-
-    /// The timer of an accepted connection fired: close it if it is idle, or keeps us waiting.
-    pub(crate) fn handle_accepted_timer(&mut self, now: Now, slot: u32, shared: &mut Shared) {
-        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
-            return;
+            Taken::New(number) => (Some(number), number),
+            Taken::Again(number) => (None, number),
         };
-        let idle = accepted.sender.as_ref().map(Sender::idle_deadline);
-        let stuck = accepted
-            .waiting_since
-            .map(|since| since.plus(MESSAGE_WITHIN_NS));
-        let deadline = idle.into_iter().chain(stuck).min().unwrap_or(now.mono);
-        if deadline <= now.mono {
-            shared.counters.refused += u64::from(stuck == Some(deadline));
-            let socket = accepted.socket;
-            shared.close_socket(socket);
-            self.forget_accepted(slot, shared);
-        } else {
-            // A message may be begun at any time, so look again no later than it would expire.
-            let again = deadline.min(now.mono.plus(MESSAGE_WITHIN_NS));
-            accepted.timer = shared.wheel.insert(again, Timer::Accepted(slot));
-        }
-    }
-
-    fn forget_accepted(&mut self, slot: u32, shared: &mut Shared) {
-        if let Some(mut accepted) = self.accepted.try_remove(slot as usize) {
-            shared.wheel.cancel(accepted.timer);
-            if let Some(sender) = &mut accepted.sender {
-                sender.leave(&mut self.labels, shared);
-            }
-        }
-    }
-
-    fn reply(&self, now: Now, message: &Message<'_>, to: Transmit, shared: &mut Shared) {
-        let mut answers = Answers {
-            name: &self.name,
-            blocked: false,
-            readable: true,
-        };
-        if let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) {
-            answers.append(now, message, shared);
-            shared.queue_reply(start, to);
-        } else {
-            shared.counters.replies_dropped += 1;
-        }
+        let reflection = self
+            .reflection
+            .get_or_insert_with(|| Reflection::new(shared));
+        let seen = self.sender.seen_before(number);
+        reflection.handle_request(arrival, request, (self.sender, new), shared);
+        let error = shared.clock_error;
+        let out = shared.reply_buffer()?;
+        let seq = reflection.answer(arrival, (bytes, seen), name, (error, out));
+        shared.counters.answered += 1;
+        Some(seq)
     }
 }
 
 /// Appends replies to the shared buffer, and counts them.
 struct Answers<'a> {
     name: &'a str,
+    /// An offer of the native wire is taken.
+    takes_offers: bool,
     blocked: bool,
     /// Every message so far could be read.
     readable: bool,
@@ -410,9 +402,9 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn append(&mut self, now: Now, message: &Message<'_>, shared: &mut Shared) {
         let fits = !self.blocked
-            && shared
-                .reply_buffer()
-                .is_some_and(|buffer| text::encode_reply(buffer, message, self.name, now.wall));
+            && shared.reply_buffer().is_some_and(|buffer| {
+                text::encode_reply(buffer, message, self.name, now.wall, self.takes_offers)
+            });
         if fits {
             shared.counters.answered += 1;
         } else {

@@ -9,10 +9,83 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
-use crate::proto::sample::{Labels, Metric, Origin, Outcome, Output, Sample, StampSource};
+use crate::proto::sample::{
+    Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample, Stamp,
+    StampSource,
+};
 use crate::proto::shared::Shared;
 use crate::proto::time::{Mono, Now, Wall};
+use crate::proto::transmit::Arrival;
+use crate::proto::wire::native::Request;
 use crate::proto::wire::text::{self, Message, SEQUENCES};
+
+/// How a request is numbered.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    /// The text wire's own: 0 to 100, and again.
+    Wire(u8),
+    /// The low 32 bits of the probe's number.
+    Low(u32),
+}
+
+/// One request, on whichever wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard<'a> {
+    arrival: Arrival,
+    number: Number,
+    /// Tells a flow of ours from the one before it.
+    cookie: Option<u32>,
+    /// T1, as the sender read it.
+    sent: Wall,
+    /// Who sent it, under which tags; nobody says so but our own program and the Python one.
+    labels: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Heard<'a> {
+    pub(crate) fn text(arrival: Arrival, message: &Message<'a>) -> Self {
+        let header = message.header;
+        Self {
+            arrival,
+            number: message
+                .identifier
+                .map_or(Number::Wire(header.seq), |identifier| {
+                    Number::Low(identifier.number)
+                }),
+            cookie: message.identifier.map(|identifier| identifier.cookie),
+            sent: header.at,
+            labels: Some((header.source, header.tags)),
+        }
+    }
+
+    /// When the process saw it.
+    pub(crate) fn now(&self) -> Now {
+        self.arrival.now
+    }
+
+    pub(crate) fn native(arrival: Arrival, request: &Request<'a>) -> Self {
+        let ours = request.ours.as_ref();
+        Self {
+            arrival,
+            number: Number::Low(request.seq),
+            cookie: ours.map(|ours| ours.cookie),
+            sent: request.sent,
+            labels: ours.map(|ours| (ours.source, ours.tags)),
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The first one of its number: measure it.
+    New(u64),
+    /// Another one, or too old to tell; it is answered and no more.
+    Again(u64),
+    /// It begins the sender anew: another name, or another flow. The first one of its number.
+    Anew(u64),
+    /// It cannot be read after all, and must not be answered.
+    Unreadable,
+}
 
 /// Sequence numbers behind the highest in which a duplicate is known.
 const WINDOW_PROBES: u64 = 1_024;
@@ -25,7 +98,7 @@ const IDLE_ONCE_NS: u64 = 3_600_000_000_000;
 
 /// What a number is to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
+enum Order {
     /// The highest so far.
     Next,
     /// RFC 4737: less than one received before it.
@@ -47,16 +120,16 @@ struct ReceiveWindow {
 }
 
 impl ReceiveWindow {
-    fn starting_at(message: &Message<'_>) -> Self {
-        let highest = message.identifier.map_or_else(
-            || u64::from(message.header.seq),
-            |identifier| u64::from(identifier.number),
-        );
+    fn starting_at(heard: &Heard<'_>) -> Self {
+        let highest = match heard.number {
+            Number::Wire(seq) => u64::from(seq),
+            Number::Low(number) => u64::from(number),
+        };
         let mut window = Self {
             highest,
             seen: [0; WINDOW_WORDS],
-            newest_at: message.header.at,
-            cookie: message.identifier.map(|identifier| identifier.cookie),
+            newest_at: heard.sent,
+            cookie: heard.cookie,
         };
         window.mark(highest);
         window
@@ -64,51 +137,54 @@ impl ReceiveWindow {
 
     /// Whether the message comes from the sender that the window is of: a restarted one counts
     /// anew and says so by another cookie.
-    fn continues(&self, message: &Message<'_>) -> bool {
-        self.cookie == message.identifier.map(|identifier| identifier.cookie)
+    fn continues(&self, heard: &Heard<'_>) -> bool {
+        self.cookie == heard.cookie
     }
 
-    fn arrive(&mut self, message: &Message<'_>) -> (u64, Arrival) {
-        let ahead = self.ahead(message);
+    fn arrive(&mut self, heard: &Heard<'_>) -> (u64, Order) {
+        let ahead = self.ahead(heard);
         let Some(number) = self.highest.checked_add_signed(ahead) else {
-            return (0, Arrival::Stale);
+            return (0, Order::Stale);
         };
         if ahead > 0 {
             for skipped in (self.highest + 1..number).rev().take(WINDOW_WORDS * 64) {
                 self.clear(skipped);
             }
             self.highest = number;
-            self.newest_at = message.header.at;
+            self.newest_at = heard.sent;
             self.mark(number);
-            return (number, Arrival::Next);
+            return (number, Order::Next);
         }
         if ahead.unsigned_abs() >= WINDOW_PROBES {
-            return (number, Arrival::Stale);
+            return (number, Order::Stale);
         }
         if self.is_marked(number) {
-            return (number, Arrival::Duplicate);
+            return (number, Order::Duplicate);
         }
         self.mark(number);
-        (number, Arrival::Reordered)
+        (number, Order::Reordered)
     }
 
     /// How far the message's number is ahead of the highest one; negative or 0 if it is not.
-    fn ahead(&self, message: &Message<'_>) -> i64 {
-        if let Some(identifier) = message.identifier {
-            #[expect(clippy::cast_possible_truncation, reason = "the low half is compared")]
-            let highest = self.highest as u32;
-            return i64::from(identifier.number.wrapping_sub(highest).cast_signed());
-        }
+    fn ahead(&self, heard: &Heard<'_>) -> i64 {
+        let seq = match heard.number {
+            Number::Wire(seq) => seq,
+            Number::Low(number) => {
+                #[expect(clippy::cast_possible_truncation, reason = "the low half is compared")]
+                let highest = self.highest as u32;
+                return i64::from(number.wrapping_sub(highest).cast_signed());
+            }
+        };
         let modulus = i64::try_from(SEQUENCES).expect("the modulus is 101");
         let of_highest = i64::try_from(self.highest % SEQUENCES).expect("less than 101");
-        let forward = (i64::from(message.header.seq) - of_highest).rem_euclid(modulus);
+        let forward = (i64::from(seq) - of_highest).rem_euclid(modulus);
         let nearest = if forward > modulus / 2 {
             forward - modulus
         } else {
             forward
         };
         // Without an identifier 101 losses in a row look like a duplicate, but for the time.
-        let wrapped = nearest <= 0 && message.header.at > self.newest_at;
+        let wrapped = nearest <= 0 && heard.sent > self.newest_at;
         if wrapped { nearest + modulus } else { nearest }
     }
 
@@ -126,6 +202,15 @@ impl ReceiveWindow {
         let (word, bit) = place(number);
         self.seen[word] & bit != 0
     }
+
+    /// Bit i: the number i + 1 before this one has been received.
+    fn seen_before(&self, number: u64) -> u64 {
+        let oldest = (self.highest + 1).saturating_sub(WINDOW_PROBES);
+        (0..64_u64)
+            .filter_map(|back| Some((back, number.checked_sub(back + 1)?)))
+            .filter(|(_, before)| *before >= oldest && self.is_marked(*before))
+            .fold(0, |seen, (back, _)| seen | 1 << back)
+    }
 }
 
 fn place(number: u64) -> (usize, u64) {
@@ -136,11 +221,27 @@ fn place(number: u64) -> (usize, u64) {
 /// Whether a sender is published.
 #[derive(Clone, Copy, Debug)]
 enum Standing {
-    /// Heard once; the sample waits for the second message.
-    Once(Sample),
+    /// Heard once; its sample, if that is complete, waits for the second message.
+    Once(Option<Measured>),
     Published(Origin),
     /// Proven, but there was no room to publish it.
     Refused,
+    /// It has no name to be published under.
+    Nameless,
+}
+
+/// A one-way delay of a request, before it is known whether it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) number: u64,
+    /// T1 and T2.
+    pub(crate) left: Stamp,
+    pub(crate) received: Stamp,
+    /// What the sender wants taken out of it, in nanoseconds.
+    pub(crate) correction_ns: Option<i64>,
+    /// Whether nobody else publishes the variation of the delay: on the native wire the sender
+    /// does, which sees both directions.
+    pub(crate) is_alone: bool,
 }
 
 /// One sender: a UDP address, or an accepted connection.
@@ -152,100 +253,141 @@ pub(crate) struct Sender {
     tags: Box<str>,
     window: ReceiveWindow,
     standing: Standing,
+    is_proven: bool,
     last_heard: Mono,
     /// Between the last two messages.
     gap_ns: Option<u64>,
 }
 
 impl Sender {
-    /// A sender's first message. `None` if its tags cannot be read.
-    pub(crate) fn new(now: Now, metric: Metric, message: &Message<'_>) -> Option<Self> {
-        text::decode_tags(message.header.tags).ok()?;
-        let window = ReceiveWindow::starting_at(message);
-        Some(Self {
+    /// A sender's first message, and its number. `None` if its tags cannot be read.
+    pub(crate) fn new(metric: Metric, heard: &Heard<'_>) -> Option<(Self, u64)> {
+        let (source, tags) = heard.labels.unwrap_or_default();
+        text::decode_tags(tags).ok()?;
+        let window = ReceiveWindow::starting_at(heard);
+        let number = window.highest;
+        let sender = Self {
             metric,
-            source: message.header.source.into(),
-            tags: message.header.tags.into(),
-            standing: Standing::Once(sample(now, metric, message, window.highest)),
+            source: source.into(),
+            tags: tags.into(),
+            standing: match heard.labels {
+                Some(_) => Standing::Once(None),
+                None => Standing::Nameless,
+            },
+            is_proven: false,
             window,
-            last_heard: now.mono,
+            last_heard: heard.arrival.now.mono,
             gap_ns: None,
-        })
+        };
+        Some((sender, number))
     }
 
-    /// One more message. False if it cannot be read, and must not be answered.
+    /// One more message.
     pub(crate) fn handle_message(
         &mut self,
-        now: Now,
-        message: &Message<'_>,
+        heard: &Heard<'_>,
         labels: &mut RemoteLabels,
         shared: &mut Shared,
-    ) -> bool {
-        if *self.source != *message.header.source || *self.tags != *message.header.tags {
-            let Some(fresh) = Self::new(now, self.metric, message) else {
-                return false;
+    ) -> Taken {
+        let now = heard.arrival.now;
+        let (source, tags) = heard.labels.unwrap_or_default();
+        if *self.source != *source || *self.tags != *tags {
+            let Some((fresh, number)) = Self::new(self.metric, heard) else {
+                return Taken::Unreadable;
             };
             self.leave(labels, shared);
             *self = fresh;
-            return true;
+            return Taken::Anew(number);
         }
         self.gap_ns = Some(now.mono.since(self.last_heard));
         self.last_heard = now.mono;
-        if !self.window.continues(message) {
-            self.window = ReceiveWindow::starting_at(message);
-            let sample = sample(now, self.metric, message, self.window.highest);
-            self.measure(now.mono, sample, labels, shared);
-            return true;
+        self.prove(now.mono, labels, shared);
+        if !self.window.continues(heard) {
+            self.window = ReceiveWindow::starting_at(heard);
+            return Taken::Anew(self.window.highest);
         }
-        let (number, arrival) = self.window.arrive(message);
-        match arrival {
-            Arrival::Duplicate => shared.counters.duplicate += 1,
-            Arrival::Stale => shared.counters.reordered += 1,
-            Arrival::Next | Arrival::Reordered => {
-                shared.counters.reordered += u64::from(arrival == Arrival::Reordered);
-                let sample = sample(now, self.metric, message, number);
-                self.measure(now.mono, sample, labels, shared);
-            }
+        let (number, order) = self.window.arrive(heard);
+        match order {
+            Order::Duplicate => shared.counters.duplicate += 1,
+            Order::Stale | Order::Reordered => shared.counters.reordered += 1,
+            Order::Next => {}
         }
-        true
+        match order {
+            Order::Next | Order::Reordered => Taken::New(number),
+            Order::Duplicate | Order::Stale => Taken::Again(number),
+        }
     }
 
-    /// Publishes a sample, or finds out that it cannot be.
-    fn measure(
-        &mut self,
-        now: Mono,
-        mut sample: Sample,
-        labels: &mut RemoteLabels,
-        shared: &mut Shared,
-    ) {
-        if let Standing::Published(origin) = self.standing {
-            sample.origin = origin;
-            shared.outputs.push_back(Output::Sample(sample));
-            return;
+    /// It was heard again, so it is published from here on, if there is room.
+    fn prove(&mut self, now: Mono, labels: &mut RemoteLabels, shared: &mut Shared) {
+        self.is_proven = true;
+        let held = match self.standing {
+            Standing::Once(held) => held,
+            Standing::Refused => None,
+            Standing::Published(_) | Standing::Nameless => return,
+        };
+        self.standing = match labels.acquire(now, &self.source, &self.tags, shared) {
+            Some(origin) => Standing::Published(origin),
+            None => Standing::Refused,
+        };
+        if let Some(held) = held {
+            self.measure(held, shared);
         }
-        match labels.acquire(now, &self.source, &self.tags, shared) {
-            Some(origin) => {
-                let held = match self.standing {
-                    Standing::Once(held) => Some(held),
-                    Standing::Published(_) | Standing::Refused => None,
-                };
-                for sample in held.into_iter().chain([sample]) {
-                    shared
-                        .outputs
-                        .push_back(Output::Sample(Sample { origin, ..sample }));
-                }
-                self.standing = Standing::Published(origin);
+    }
+
+    /// Publishes a one-way delay, holds it back until the sender has proved itself, or counts that
+    /// it cannot be published.
+    pub(crate) fn measure(&mut self, delay: Measured, shared: &mut Shared) {
+        let origin = match &mut self.standing {
+            Standing::Published(origin) => *origin,
+            Standing::Once(held) => {
+                *held = Some(delay);
+                return;
             }
-            None => {
+            Standing::Refused => {
                 shared.counters.refused += 1;
-                self.standing = Standing::Refused;
+                return;
             }
+            Standing::Nameless => return,
+        };
+        let delay_ns = delay.received.at.since(delay.left.at);
+        let stamp = delay.left.source.min(delay.received.source);
+        let at = delay.received.at;
+        shared.outputs.push_back(Output::Sample(Sample {
+            origin,
+            metric: self.metric,
+            outcome: Outcome::Received,
+            value_ns: delay_ns.saturating_sub(delay.correction_ns.unwrap_or(0)),
+            at,
+            seq: delay.number,
+            stamp,
+            dwell_ns: None,
+            is_corrected: delay.correction_ns.is_some(),
+        }));
+        if delay.is_alone {
+            shared.outputs.push_back(Output::OneWay(OneWay {
+                origin,
+                kind: match self.metric {
+                    Metric::TcpOwd => FlowKind::Tcp,
+                    _ => FlowKind::Udp,
+                },
+                direction: Direction::Forward,
+                seq: delay.number,
+                delay_ns,
+                at,
+                stamp,
+            }));
         }
     }
 
     /// Whether it has been heard more than once.
     pub(crate) fn is_proven(&self) -> bool {
-        !matches!(self.standing, Standing::Once(_))
+        self.is_proven
+    }
+
+    /// Which of the 64 requests before this one have been received: bit i is the one i + 1 before.
+    pub(crate) fn seen_before(&self, number: u64) -> u64 {
+        self.window.seen_before(number)
     }
 
     /// When it was heard last.
@@ -267,22 +409,21 @@ impl Sender {
         if let Standing::Published(origin) = self.standing {
             labels.release(origin, shared);
         }
-        self.standing = Standing::Refused;
+        self.standing = Standing::Nameless;
     }
 }
 
-/// The one-way delay of a message received now: our clock less the sender's, signed.
-fn sample(now: Now, metric: Metric, message: &Message<'_>, number: u64) -> Sample {
-    Sample {
-        origin: Origin(u32::MAX),
-        metric,
-        outcome: Outcome::Received,
-        value_ns: now.wall.since(message.header.at),
-        at: now.wall,
-        seq: number,
-        stamp: StampSource::User,
-        dwell_ns: None,
-        is_corrected: false,
+/// The delay of a request on the text wire, whose T1 nobody tells better than it does itself.
+pub(crate) fn measured_text(heard: &Heard<'_>, number: u64) -> Measured {
+    Measured {
+        number,
+        left: Stamp {
+            at: heard.sent,
+            source: StampSource::User,
+        },
+        received: heard.arrival.best(),
+        correction_ns: None,
+        is_alone: true,
     }
 }
 

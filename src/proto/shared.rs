@@ -11,9 +11,10 @@ use crate::limits::{REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
 use crate::proto::prober::SelfCounters;
 use crate::proto::rng::Rng;
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
-use crate::proto::time::Mono;
-use crate::proto::transmit::{SocketId, TargetId, Transmit};
+use crate::proto::time::{Mono, Now};
+use crate::proto::transmit::{Arrival, SocketId, StampKey, TargetId, Transmit, Wanted};
 use crate::proto::wheel::Wheel;
+use crate::proto::wire::native::ErrorEstimate;
 
 /// One flow of one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,18 @@ pub(crate) struct FlowRef {
     /// Tells the target from a later one at the same place.
     pub(crate) target: TargetId,
     pub(crate) kind: FlowKind,
+}
+
+impl FlowRef {
+    /// What the transmit stamp of a probe is wanted for.
+    pub(crate) fn stamp_key(self, number: u64) -> StampKey {
+        StampKey(Wanted::Probe {
+            slot: self.slot,
+            target: self.target,
+            kind: self.kind,
+            number,
+        })
+    }
 }
 
 /// What a timer is for. Whoever ends takes its timers off the wheel, so none is ever stale.
@@ -69,6 +82,12 @@ pub(crate) struct Shared {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: SelfCounters,
     pub(crate) rng: Rng,
+    /// The time of the event that is being handled.
+    pub(crate) now: Now,
+    /// How often our wall clock has been set.
+    pub(crate) clock_epoch: u32,
+    /// What is said of our wall clock in every packet.
+    pub(crate) clock_error: ErrorEstimate,
     replies: VecDeque<QueuedReply>,
     reply_bytes: Vec<u8>,
     sockets: Slab<(u32, Owner)>,
@@ -87,6 +106,9 @@ impl Shared {
             outputs: VecDeque::new(),
             counters: SelfCounters::default(),
             rng: Rng::new(seed),
+            now: Now::default(),
+            clock_epoch: 0,
+            clock_error: ErrorEstimate::from_nanos(false, u64::MAX),
             replies: VecDeque::new(),
             reply_bytes: Vec::new(),
             sockets: Slab::new(),
@@ -115,6 +137,16 @@ impl Shared {
     pub(crate) fn forget_socket(&mut self, socket: SocketId) {
         if self.owner(socket).is_some() {
             self.sockets.remove(socket.index as usize);
+        }
+    }
+
+    /// Something was received: how long it took from the kernel's stamp to this process.
+    pub(crate) fn note_arrival(&mut self, arrival: &Arrival) {
+        self.now = arrival.now;
+        if let Some(stamp) = arrival.stamp
+            && let Ok(gap_ns) = u64::try_from(arrival.now.wall.since(stamp.at))
+        {
+            self.outputs.push_back(Output::ReceiveGap(gap_ns));
         }
     }
 
@@ -162,6 +194,11 @@ impl Shared {
         if !bytes.is_empty() {
             self.replies.push_back(QueuedReply { transmit, bytes });
         }
+    }
+
+    /// Takes back what was appended to the reply buffer since it was `start` bytes long.
+    pub(crate) fn drop_reply(&mut self, start: usize) {
+        self.reply_bytes.truncate(start);
     }
 
     /// The oldest reply, its payload copied into `buffer`.

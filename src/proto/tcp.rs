@@ -3,13 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::proto::backoff::Backoff;
-use crate::proto::flow::{Flow, Reply};
+use crate::proto::exchange::Exchange;
+use crate::proto::flow::{Flow, Measured, Reply};
+use crate::proto::peer::Peer;
 use crate::proto::prober::Voice;
+use crate::proto::sample::Stamp;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
+use crate::proto::target::Protocol;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{Arrival, SocketId, Transmit};
-use crate::proto::udp::{low, match_reply, wire_seq};
+use crate::proto::udp::{low, match_reply, takes_offer, wire_seq};
 use crate::proto::wheel::TimerKey;
+use crate::proto::wire::native::{FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame};
 use crate::proto::wire::text::{self, Identifier, Role, StreamDecoder};
 
 /// The first wait before a new connection: short, since a restarted peer refuses or accepts at
@@ -26,10 +31,31 @@ enum State {
     Up(Connection),
 }
 
+/// The conversation on the native wire.
+#[derive(Debug)]
+struct Native {
+    exchange: Exchange,
+    decoder: FrameDecoder,
+    /// The peer has not been told yet that it begins.
+    is_new: bool,
+}
+
+impl Native {
+    fn new(first: u64, shared: &mut Shared) -> Self {
+        Self {
+            exchange: Exchange::new(first, shared),
+            decoder: FrameDecoder::new(false),
+            is_new: true,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Connection {
     socket: SocketId,
     decoder: StreamDecoder,
+    /// Instead of the decoder, once native is spoken.
+    native: Option<Native>,
     /// The first probe on this connection; the sequence starts at 0 with it.
     first: u64,
     /// The peer has answered. Until then probes go alone: a Python responder does not survive it
@@ -39,6 +65,8 @@ struct Connection {
     blocked: bool,
     /// Since when it has been so, as far as slots that came due have seen.
     blocked_since: Option<Mono>,
+    /// Segments sent again, as the kernel counted them last.
+    retransmits: u32,
 }
 
 #[derive(Debug)]
@@ -48,6 +76,7 @@ pub(crate) struct TcpFlow {
     port: u16,
     max_lost: u32,
     timeout_ns: u64,
+    protocol: Protocol,
     remote: Option<SocketAddr>,
     state: State,
     cookie: u32,
@@ -63,6 +92,7 @@ impl TcpFlow {
         flow: Flow,
         port: u16,
         (max_lost, timeout_ns): (u32, u64),
+        protocol: Protocol,
     ) -> Self {
         Self {
             flow,
@@ -70,6 +100,7 @@ impl TcpFlow {
             port,
             max_lost,
             timeout_ns,
+            protocol,
             remote: None,
             state: State::Down,
             cookie: shared.rng.next_u32(),
@@ -79,10 +110,16 @@ impl TcpFlow {
     }
 
     /// The target is at `address` now: the flow moves there.
-    pub(crate) fn handle_address(&mut self, now: Now, address: IpAddr, shared: &mut Shared) {
+    pub(crate) fn handle_address(
+        &mut self,
+        now: Now,
+        address: IpAddr,
+        peer: &mut Peer,
+        shared: &mut Shared,
+    ) {
         self.remote = Some(SocketAddr::new(address, self.port));
         self.backoff.reset();
-        self.close(now, shared);
+        self.close(now, peer, shared);
         self.connect(now, shared);
     }
 
@@ -90,29 +127,35 @@ impl TcpFlow {
         if let State::Connecting(socket) = self.state {
             self.cancel_timer(shared);
             self.flow.consecutive_lost = 0;
+            self.flow.forget_testimony();
+            let first = self.flow.next_number();
+            let is_native = self.protocol == Protocol::Native;
             self.state = State::Up(Connection {
                 socket,
                 decoder: StreamDecoder::new(Role::Replies),
-                first: self.flow.next_number(),
-                answered: false,
+                native: is_native.then(|| Native::new(first, shared)),
+                first,
+                answered: is_native,
                 blocked: false,
                 blocked_since: None,
+                retransmits: 0,
             });
         }
     }
 
     /// The engine has no socket for us any more.
-    pub(crate) fn handle_closed(&mut self, now: Now, shared: &mut Shared) {
+    pub(crate) fn handle_closed(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
+        self.settle_all(peer, shared);
         self.state = State::Down;
         self.flow.lose_all(now, shared);
         self.retry_later(now, shared);
     }
 
     /// The timer fired: an attempt has had its time, or the wait is over. True if it was an attempt.
-    pub(crate) fn handle_reopen(&mut self, now: Now, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
         self.timer = None;
         let failed = matches!(self.state, State::Connecting(_));
-        self.close(now, shared);
+        self.close(now, peer, shared);
         self.connect(now, shared);
         failed
     }
@@ -129,27 +172,55 @@ impl TcpFlow {
         &mut self,
         now: Now,
         slot: Mono,
-        voice: &Voice,
+        (voice, peer): (&Voice, &mut Peer),
         shared: &mut Shared,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
         if self.is_stuck(now) {
             self.flow.skip();
-            self.close(now, shared);
+            self.close(now, peer, shared);
             self.connect(now, shared);
             return None;
         }
-        let (socket, first) = match &self.state {
-            State::Up(up) if !up.blocked && (up.answered || self.flow.in_flight() == 0) => {
-                (up.socket, up.first)
-            }
+        if let State::Up(Connection {
+            native: Some(native),
+            ..
+        }) = &mut self.state
+        {
+            let before = self.flow.waited_enough(now);
+            native
+                .exchange
+                .handle_aged(before, &mut self.flow, peer, shared);
+        }
+        let up = match &mut self.state {
+            State::Up(up) if !up.blocked && (up.answered || self.flow.in_flight() == 0) => up,
             _ => {
                 self.flow.skip();
                 return None;
             }
         };
+        let (socket, first) = (up.socket, up.first);
         let number = self.flow.send(now, slot, shared);
+        let key = Some(self.this.stamp_key(number));
+        if let Some(native) = &mut up.native {
+            self.flow.counters.sent_native += 1;
+            if std::mem::take(&mut native.is_new) {
+                buffer.extend_from_slice(&PREAMBLE);
+            }
+            let size = voice.size.map(|size| size.min(FRAMED_BYTES_MAX));
+            let extras = (size, peer.correction_ns());
+            encode_frame(buffer, |out| {
+                native
+                    .exchange
+                    .encode(now, number, voice, extras, shared, out);
+            });
+            return Some(Transmit::Stream { socket, key });
+        }
         let identifier = Identifier::new(self.cookie, low(number));
+        let identifier = match self.protocol {
+            Protocol::Auto => identifier.offering_native(),
+            Protocol::Text | Protocol::Native => identifier,
+        };
         let seq = wire_seq(number, first);
         text::encode_request(
             buffer,
@@ -160,7 +231,29 @@ impl TcpFlow {
             Some(identifier),
             voice.size,
         );
-        Some(Transmit::Stream { socket, key: None })
+        Some(Transmit::Stream { socket, key })
+    }
+
+    /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
+        let is_known = self.flow.handle_left(number, stamp, shared);
+        if is_known
+            && let State::Up(Connection {
+                native: Some(native),
+                ..
+            }) = &mut self.state
+        {
+            native.exchange.handle_left(number, stamp);
+        }
+        is_known
+    }
+
+    /// The kernel has sent so many segments of this connection again.
+    pub(crate) fn handle_retransmits(&mut self, total: u32) {
+        if let State::Up(up) = &mut self.state {
+            let before = std::mem::replace(&mut up.retransmits, total);
+            self.flow.counters.retransmits += u64::from(total.saturating_sub(before));
+        }
     }
 
     /// Whether the peer has read nothing for a timeout, while nothing more can be sent that could
@@ -181,45 +274,139 @@ impl TcpFlow {
         &mut self,
         arrival: Arrival,
         bytes: &[u8],
+        peer: &mut Peer,
         shared: &mut Shared,
     ) -> usize {
-        let now = arrival.now;
-        let State::Up(connection) = &mut self.state else {
+        let State::Up(up) = &mut self.state else {
             return 0;
         };
-        let mut messages = 0;
-        let (flow, cookie, first) = (&mut self.flow, self.cookie, connection.first);
-        let (answered, backoff) = (&mut connection.answered, &mut self.backoff);
-        let outcome = connection.decoder.feed(bytes, |message| {
-            messages += 1;
-            match match_reply(flow, cookie, first, &message) {
-                Some(number) => {
-                    if let Reply::Received(_) | Reply::Late = flow.handle_reply(now, number, shared)
-                    {
-                        *answered = true;
-                        backoff.reset();
-                    }
-                }
-                None => flow.counters.corrupt += 1,
-            }
-        });
-        if outcome.is_err() {
+        let (messages, is_readable) = if up.native.is_some() {
+            self.handle_native(arrival, bytes, peer, shared)
+        } else {
+            self.handle_text(arrival, bytes, shared)
+        };
+        if !is_readable {
             self.flow.counters.corrupt += 1;
-            self.close(now, shared);
-            self.retry_later(now, shared);
+            self.close(arrival.now, peer, shared);
+            self.retry_later(arrival.now, shared);
         }
         messages
     }
 
+    /// How many messages were complete, and whether all could be read.
+    fn handle_text(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        shared: &mut Shared,
+    ) -> (usize, bool) {
+        let State::Up(up) = &mut self.state else {
+            return (0, true);
+        };
+        let mut messages = 0;
+        let mut is_native = false;
+        // The chunk's stamp is that of its last segment, so it is of the last message in it.
+        let mut last = None;
+        let (flow, cookie, first) = (&mut self.flow, self.cookie, up.first);
+        let (answered, backoff) = (&mut up.answered, &mut self.backoff);
+        let mut receive = |flow: &mut Flow, arrival: Arrival, number| {
+            let reply = flow.handle_reply(arrival.now, number, shared);
+            if let Reply::Received(_) | Reply::Late = reply {
+                *answered = true;
+                backoff.reset();
+            }
+            if let Reply::Received(departure) = reply {
+                let delay = Measured::whole(departure.elapsed(&arrival));
+                flow.publish(arrival.best().at, number, delay, shared);
+            }
+        };
+        let unstamped = Arrival::unstamped(arrival.now);
+        let outcome = up.decoder.feed(bytes, |message| {
+            messages += 1;
+            if let Some(number) = match_reply(flow, cookie, first, &message) {
+                is_native |= takes_offer(&message);
+                if let Some(before) = last.replace(number) {
+                    receive(flow, unstamped, before);
+                }
+            } else {
+                flow.counters.corrupt += 1;
+            }
+        });
+        if let Some(number) = last {
+            let is_whole = up.decoder.buffered() == 0;
+            receive(flow, if is_whole { arrival } else { unstamped }, number);
+        }
+        if is_native && self.protocol == Protocol::Auto {
+            up.native = Some(Native::new(self.flow.next_number(), shared));
+        }
+        (messages, outcome.is_ok())
+    }
+
+    fn handle_native(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        peer: &mut Peer,
+        shared: &mut Shared,
+    ) -> (usize, bool) {
+        let State::Up(Connection {
+            native: Some(native),
+            ..
+        }) = &mut self.state
+        else {
+            return (0, true);
+        };
+        let mut messages = 0;
+        let Native {
+            exchange, decoder, ..
+        } = native;
+        let (flow, backoff) = (&mut self.flow, &mut self.backoff);
+        let outcome = decoder.feed(bytes, |packet, is_last| {
+            messages += 1;
+            let stamp = arrival.stamp.filter(|_| is_last);
+            let arrival = Arrival { stamp, ..arrival };
+            match exchange.handle_reply(arrival, packet, (&mut *flow, &mut *peer), shared) {
+                Some(Reply::Received(_) | Reply::Late) => backoff.reset(),
+                Some(_) => {}
+                None => flow.counters.corrupt += 1,
+            }
+        });
+        (messages, outcome.is_ok())
+    }
+
     /// The expiry timer fired. True if the losses call for a fresh start.
-    pub(crate) fn handle_expiry(&mut self, now: Now, shared: &mut Shared) -> bool {
-        self.flow.handle_expiry(now, shared, |_, _| ());
+    pub(crate) fn handle_expiry(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+        let mut last_lost = None;
+        self.flow
+            .handle_expiry(now, shared, |number, _| last_lost = Some(number));
+        if let State::Up(Connection {
+            native: Some(native),
+            ..
+        }) = &mut self.state
+            && let Some(number) = last_lost
+        {
+            native
+                .exchange
+                .handle_expired(number, &mut self.flow, peer, shared);
+        }
         let silent = self.flow.consecutive_lost >= self.max_lost;
         if silent && matches!(self.state, State::Up(_)) {
-            self.close(now, shared);
+            self.close(now, peer, shared);
             self.connect(now, shared);
         }
         silent
+    }
+
+    /// Our own clock is about to be another one, or the connection or the daemon ends: what waits is
+    /// settled.
+    pub(crate) fn settle_all(&mut self, peer: &mut Peer, shared: &mut Shared) {
+        if let State::Up(Connection {
+            native: Some(native),
+            ..
+        }) = &mut self.state
+        {
+            native.exchange.settle_all(&mut self.flow, peer, shared);
+        }
     }
 
     fn connect(&mut self, now: Now, shared: &mut Shared) {
@@ -240,7 +427,8 @@ impl TcpFlow {
         self.timer = Some(shared.wheel.insert(at, Timer::Reopen(self.this)));
     }
 
-    fn close(&mut self, now: Now, shared: &mut Shared) {
+    fn close(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
+        self.settle_all(peer, shared);
         match std::mem::replace(&mut self.state, State::Down) {
             State::Down => {}
             State::Connecting(socket) | State::Up(Connection { socket, .. }) => {

@@ -4,13 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{UDP_PAYLOAD_V4_MAX, UDP_PAYLOAD_V6_MAX};
 use crate::proto::backoff::Backoff;
-use crate::proto::flow::{Flow, Reply};
+use crate::proto::exchange::Exchange;
+use crate::proto::flow::{Flow, Measured, Reply};
+use crate::proto::peer::Peer;
 use crate::proto::prober::Voice;
+use crate::proto::sample::Stamp;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
+use crate::proto::target::Protocol;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::wheel::TimerKey;
-use crate::proto::wire::text::{self, Identifier, SEQUENCES};
+use crate::proto::wire::text::{self, Identifier, Message, SEQUENCES};
 
 /// The longest wait between two fresh sockets toward a peer that stays silent.
 const REOPEN_MOST_NS: u64 = 60_000_000_000;
@@ -25,7 +29,10 @@ pub(crate) struct UdpFlow {
     max_lost: u32,
     remote: Option<SocketAddr>,
     socket: Option<SocketId>,
-    /// The first probe on this socket: the text sequence starts at 0 with it.
+    protocol: Protocol,
+    /// The conversation on the native wire, while that is spoken.
+    exchange: Option<Exchange>,
+    /// The first probe on this socket, or after native ones: the text sequence starts at 0 with it.
     first: u64,
     cookie: u32,
     backoff: Backoff,
@@ -45,11 +52,14 @@ impl UdpFlow {
         flow: Flow,
         port: u16,
         (max_lost, timeout_ns): (u32, u64),
+        protocol: Protocol,
     ) -> Self {
         Self {
             flow,
             this,
             port,
+            protocol,
+            exchange: None,
             max_lost,
             remote: None,
             socket: None,
@@ -64,23 +74,30 @@ impl UdpFlow {
     }
 
     /// The target is at `address` now: the flow moves there.
-    pub(crate) fn handle_address(&mut self, now: Now, address: IpAddr, shared: &mut Shared) {
+    pub(crate) fn handle_address(
+        &mut self,
+        now: Now,
+        address: IpAddr,
+        peer: &mut Peer,
+        shared: &mut Shared,
+    ) {
         self.remote = Some(SocketAddr::new(address, self.port));
         self.backoff.reset();
-        self.reopen(now, shared);
+        self.reopen(now, peer, shared);
     }
 
     /// The engine has no socket for us any more.
-    pub(crate) fn handle_closed(&mut self, now: Now, shared: &mut Shared) {
+    pub(crate) fn handle_closed(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
         self.socket = None;
         self.flow.lose_all(now, shared);
+        self.speak_text(peer, shared);
         self.schedule_reopen(now, shared);
     }
 
     /// The reopen timer fired.
-    pub(crate) fn handle_reopen(&mut self, now: Now, shared: &mut Shared) {
+    pub(crate) fn handle_reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
         self.reopen_timer = None;
-        self.reopen(now, shared);
+        self.reopen(now, peer, shared);
     }
 
     /// Builds the probe for the slot that was taken off the queue.
@@ -88,10 +105,14 @@ impl UdpFlow {
         &mut self,
         now: Now,
         slot: Mono,
-        voice: &Voice,
+        (voice, peer): (&Voice, &mut Peer),
         shared: &mut Shared,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
+        if let Some(exchange) = &mut self.exchange {
+            let before = self.flow.waited_enough(now);
+            exchange.handle_aged(before, &mut self.flow, peer, shared);
+        }
         let (Some(socket), Some(remote)) = (self.socket, self.remote) else {
             self.flow.skip();
             return None;
@@ -105,75 +126,164 @@ impl UdpFlow {
             self.refused = 0;
         }
         let number = self.flow.send(now, slot, shared);
-        let identifier = Identifier::new(self.cookie, low(number));
         let size = voice.size.map(|size| size.min(payload_most));
-        let seq = wire_seq(number, self.first);
-        text::encode_request(
-            buffer,
-            seq,
-            &voice.name,
-            now.wall,
-            &voice.tags,
-            Some(identifier),
-            size,
-        );
-        Some(Transmit::Datagram { socket, key: None })
+        if let Some(exchange) = &self.exchange {
+            self.flow.counters.sent_native += 1;
+            let extras = (size, peer.correction_ns());
+            exchange.encode(now, number, voice, extras, shared, buffer);
+        } else {
+            let identifier = Identifier::new(self.cookie, low(number));
+            let identifier = match self.protocol {
+                Protocol::Auto => identifier.offering_native(),
+                Protocol::Text | Protocol::Native => identifier,
+            };
+            let seq = wire_seq(number, self.first);
+            text::encode_request(
+                buffer,
+                seq,
+                &voice.name,
+                now.wall,
+                &voice.tags,
+                Some(identifier),
+                size,
+            );
+        }
+        let key = Some(self.this.stamp_key(number));
+        Some(Transmit::Datagram { socket, key })
+    }
+
+    /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
+        let is_known = self.flow.handle_left(number, stamp, shared);
+        if let Some(exchange) = self.exchange.as_mut().filter(|_| is_known) {
+            exchange.handle_left(number, stamp);
+        }
+        is_known
     }
 
     /// The kernel did not take the last probe. If that goes on as losses would, the socket's own
     /// address may be gone, which only a fresh one gets over. True if it is time for one.
-    pub(crate) fn handle_unsent(&mut self, now: Now, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_unsent(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
         self.flow.unsend_last();
+        if self.exchange.is_some() {
+            self.flow.counters.sent_native -= 1;
+        }
         self.was_refused = true;
         self.refused = self.refused.saturating_add(1);
         let over = self.refused >= self.max_lost && now.mono >= self.reopen_after;
         if over {
             self.refused = 0;
-            self.reopen(now, shared);
+            self.reopen(now, peer, shared);
         }
         over
     }
 
-    /// A datagram came in on our socket. True if it shows that the peer is there.
+    /// A datagram came in on our socket.
     pub(crate) fn handle_datagram(
         &mut self,
         arrival: Arrival,
         payload: &[u8],
+        peer: &mut Peer,
         shared: &mut Shared,
     ) {
-        let now = arrival.now;
-        let Ok(message) = text::decode_datagram(payload) else {
-            self.flow.counters.corrupt += 1;
-            return;
+        let was_read = match text::decode_datagram(payload) {
+            Ok(message) => self.handle_text(arrival, &message, shared),
+            Err(_) => self.handle_native(arrival, payload, peer, shared),
         };
-        match match_reply(&self.flow, self.cookie, self.first, &message) {
-            Some(number) => {
-                if let Reply::Received(_) = self.flow.handle_reply(now, number, shared) {
-                    self.backoff.reset();
-                }
-            }
-            None => self.flow.counters.corrupt += 1,
+        if !was_read {
+            self.flow.counters.corrupt += 1;
+        }
+    }
+
+    fn handle_text(
+        &mut self,
+        arrival: Arrival,
+        message: &Message<'_>,
+        shared: &mut Shared,
+    ) -> bool {
+        let Some(number) = match_reply(&self.flow, self.cookie, self.first, message) else {
+            return false;
+        };
+        if let Reply::Received(departure) = self.flow.handle_reply(arrival.now, number, shared) {
+            self.backoff.reset();
+            let delay = Measured::whole(departure.elapsed(&arrival));
+            self.flow.publish(arrival.best().at, number, delay, shared);
+        }
+        if takes_offer(message) && self.protocol == Protocol::Auto && self.exchange.is_none() {
+            self.speak_native(shared);
+        }
+        true
+    }
+
+    fn handle_native(
+        &mut self,
+        arrival: Arrival,
+        payload: &[u8],
+        peer: &mut Peer,
+        shared: &mut Shared,
+    ) -> bool {
+        let Some(exchange) = &mut self.exchange else {
+            return false;
+        };
+        let reply = exchange.handle_reply(arrival, payload, (&mut self.flow, peer), shared);
+        if let Some(Reply::Received(_)) = reply {
+            self.backoff.reset();
+        }
+        reply.is_some()
+    }
+
+    /// From the next probe on.
+    fn speak_native(&mut self, shared: &mut Shared) {
+        self.flow.forget_testimony();
+        self.exchange = Some(Exchange::new(self.flow.next_number(), shared));
+    }
+
+    /// From the next probe on, if the target may speak it at all; otherwise a new native session begins.
+    fn speak_text(&mut self, peer: &mut Peer, shared: &mut Shared) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.settle_all(&mut self.flow, peer, shared);
+        }
+        self.first = self.flow.next_number();
+        if self.protocol == Protocol::Native {
+            self.speak_native(shared);
         }
     }
 
     /// The expiry timer fired. True if the losses call for a fresh start.
-    pub(crate) fn handle_expiry(&mut self, now: Now, shared: &mut Shared) -> bool {
-        self.flow.handle_expiry(now, shared, |_, _| ());
-        self.restart_if_silent(now, shared)
+    pub(crate) fn handle_expiry(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+        let mut last_lost = None;
+        self.flow
+            .handle_expiry(now, shared, |number, _| last_lost = Some(number));
+        if let (Some(exchange), Some(number)) = (&mut self.exchange, last_lost) {
+            exchange.handle_expired(number, &mut self.flow, peer, shared);
+            // A whole timeout without a word: perhaps somebody else is there now, who speaks text.
+            let is_silent = number >= exchange.first && !self.flow.was_heard_since(number);
+            if is_silent && self.protocol == Protocol::Auto {
+                self.speak_text(peer, shared);
+            }
+        }
+        self.restart_if_silent(now, peer, shared)
+    }
+
+    /// Our own clock is about to be another one, or the daemon ends: what waits is settled.
+    pub(crate) fn settle_all(&mut self, peer: &mut Peer, shared: &mut Shared) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.settle_all(&mut self.flow, peer, shared);
+        }
     }
 
     /// After `max_lost` losses in a row a fresh socket takes a fresh 5-tuple: a path, a firewall's
     /// state or a balancer's choice that has gone bad is left behind. What is in flight is not
     /// given up lightly, so no sooner than a timeout after the last time.
-    fn restart_if_silent(&mut self, now: Now, shared: &mut Shared) -> bool {
+    fn restart_if_silent(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
         let silent = self.flow.consecutive_lost >= self.max_lost && now.mono >= self.reopen_after;
         if silent && self.socket.is_some() {
-            self.reopen(now, shared);
+            self.reopen(now, peer, shared);
         }
         silent
     }
 
-    fn reopen(&mut self, now: Now, shared: &mut Shared) {
+    fn reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
         if let Some(timer) = self.reopen_timer.take() {
             shared.wheel.cancel(timer);
         }
@@ -183,7 +293,7 @@ impl UdpFlow {
         }
         let Some(remote) = self.remote else { return };
         self.flow.consecutive_lost = 0;
-        self.first = self.flow.next_number();
+        self.speak_text(peer, shared);
         self.reopen_after = now.mono.plus(self.backoff.wait(&mut shared.rng));
         let socket = shared.open_socket(Owner::Udp(self.this.slot));
         self.socket = Some(socket);
@@ -210,13 +320,20 @@ impl UdpFlow {
     }
 }
 
+/// Whether a message is a reply of ours that takes our offer of the native wire.
+pub(crate) fn takes_offer(message: &Message<'_>) -> bool {
+    message
+        .identifier
+        .is_some_and(|identifier| identifier.is_reply && identifier.is_native)
+}
+
 /// The probe that a text reply answers: by the identifier in its padding if that came back, else
 /// by the sequence number, while that says which.
 pub(crate) fn match_reply(
     flow: &Flow,
     cookie: u32,
     first: u64,
-    message: &text::Message<'_>,
+    message: &Message<'_>,
 ) -> Option<u64> {
     let seq = message.header.seq;
     let number = match message.identifier {

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use latency_monitor::proto::{
-    Counters, FlowKind, Labels, Metric, Origin, Outcome, Output, Prober, Sample, TargetSpec,
+    ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, OneWay, Origin, Outcome,
+    Output, Prober, Protocol, Sample, StampSource, TargetSpec,
 };
+
+use crate::network::HostId;
+use crate::truth::Truth;
 
 /// Datagrams that are remembered by their identity, to know a copy by.
 const REMEMBERED: usize = 10_000;
@@ -47,11 +52,21 @@ impl Spread {
     }
 }
 
+/// What a prober has said of a peer's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) address: IpAddr,
+    pub(crate) estimate: ClockEstimate,
+    pub(crate) timeout_ns: u64,
+}
+
 /// One flow, as seen from outside.
 #[derive(Debug)]
 struct FlowAccount {
     label: String,
     kind: FlowKind,
+    address: Option<IpAddr>,
+    protocol: Protocol,
     interval_ns: u64,
     timeout_ns: u64,
     /// Whether its samples are published at all.
@@ -60,11 +75,16 @@ struct FlowAccount {
     first_due_ns: Option<u64>,
     /// Number of the next probe.
     next: u64,
-    /// When each probe without an outcome was sent.
+    /// When each probe of which nothing is published yet was sent.
     in_flight: BTreeMap<u64, u64>,
     received: u64,
     lost: u64,
     delays: Spread,
+    /// Samples whose stamps are all the kernel's, and those that had a dwell taken out.
+    by_kernel: u64,
+    without_dwell: u64,
+    forward: Spread,
+    reverse: Spread,
     counters: Counters,
     /// The counters when the network had settled.
     settled: Option<Counters>,
@@ -92,6 +112,12 @@ pub(crate) struct Account {
     lost_early: Option<String>,
     /// The request that is being delivered: its identity, and its true one-way delay.
     pub(crate) request: Option<(u64, i64)>,
+    /// Somebody speaks native: delays are published when their stamps are there.
+    pub(crate) has_native: bool,
+    pub(crate) claims: Vec<Claim>,
+    claimed: u64,
+    last_claim: Option<ClockEstimate>,
+    clock_steps: u64,
     requests_seen: BTreeSet<u64>,
     delays_of_request: Vec<i64>,
 }
@@ -154,13 +180,22 @@ impl Account {
         }
     }
 
-    pub(crate) fn handle_output(&mut self, now_ns: u64, prober: &Prober, output: Output) {
+    pub(crate) fn handle_output(
+        &mut self,
+        now_ns: u64,
+        world: (HostId, &Truth),
+        prober: &Prober,
+        output: Output,
+    ) {
         match output {
             Output::Opened { origin, labels } => self.open(origin, labels, prober),
-            Output::Sample(sample) => self.handle_sample(now_ns, &sample),
+            Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
+            Output::OneWay(delay) => self.handle_direction(world, &delay),
+            Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
+            Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
+            Output::SendGap(_) | Output::ReceiveGap(_) => {}
             Output::Lateness(_) => panic!("lateness without a probe"),
             Output::Closed { origin, last } => self.close(now_ns, origin, last),
-            _ => {}
         }
     }
 
@@ -185,6 +220,11 @@ impl Account {
         let flow = FlowAccount {
             label: format!("{} -> {} {kind:?}", labels.source, labels.target).to_lowercase(),
             kind,
+            address: match spec.host {
+                Host::Address(address) => Some(address),
+                Host::Name(_) => None,
+            },
+            protocol: spec.protocol,
             interval_ns: spec.interval_ns,
             timeout_ns: spec.timeout_ns,
             published: spec.rtt || kind == FlowKind::Connect,
@@ -195,6 +235,10 @@ impl Account {
             received: 0,
             lost: 0,
             delays: Spread::default(),
+            by_kernel: 0,
+            without_dwell: 0,
+            forward: Spread::default(),
+            reverse: Spread::default(),
             counters: Counters::default(),
             settled: None,
         };
@@ -229,9 +273,9 @@ impl Account {
         }
     }
 
-    fn handle_sample(&mut self, now_ns: u64, sample: &Sample) {
+    fn handle_sample(&mut self, now_ns: u64, world: (HostId, &Truth), sample: &Sample) {
         let Some(flow) = self.flows.get_mut(&sample.origin) else {
-            return self.handle_one_way(sample);
+            return self.handle_one_way(world, sample);
         };
         let label = &flow.label;
         let sent_ns = flow.in_flight.remove(&sample.seq);
@@ -240,16 +284,10 @@ impl Account {
         match sample.outcome {
             Outcome::Received => {
                 flow.received += 1;
-                assert!(
-                    took_ns < flow.timeout_ns,
-                    "{label}: received after its timeout"
-                );
-                assert_eq!(
-                    sample.value_ns,
-                    signed(took_ns),
-                    "{label}: not what the clock says"
-                );
+                flow.check_delay(world, sample, took_ns);
                 flow.delays.add(sample.value_ns);
+                flow.by_kernel += u64::from(sample.stamp == StampSource::Kernel);
+                flow.without_dwell += u64::from(sample.dwell_ns.is_some());
             }
             Outcome::Lost => {
                 flow.lost += 1;
@@ -260,36 +298,74 @@ impl Account {
         }
     }
 
-    /// A one-way delay of a request that has just come in.
-    fn handle_one_way(&mut self, sample: &Sample) {
+    /// A one-way delay of a request that has just come in, or of a packet whose stamps are all there now.
+    fn handle_one_way(&mut self, (host, truth): (HostId, &Truth), sample: &Sample) {
         let (labels, delays) = self
             .senders
             .get_mut(&sample.origin)
             .expect("an open origin");
         assert_eq!(sample.outcome, Outcome::Received);
         delays.add(sample.value_ns);
-        if sample.metric == Metric::UdpOwd {
-            let (id, _) = self
-                .request
-                .unwrap_or_else(|| panic!("{labels:?}: without a request"));
+        if sample.metric != Metric::UdpOwd || sample.is_corrected {
+            return;
+        }
+        if sample.stamp == StampSource::Kernel {
+            let (number, ns) = (sample.seq, sample.value_ns);
             assert!(
-                !self.requests_seen.contains(&id),
-                "{labels:?}: a copy is measured"
+                truth.has_one_way(host, number, ns),
+                "{labels:?}: {sample:?}"
             );
+        } else if self.request.is_some() {
             self.delays_of_request.push(sample.value_ns);
+        }
+    }
+
+    fn handle_direction(&mut self, (host, truth): (HostId, &Truth), delay: &OneWay) {
+        let Some(flow) = self.flows.get_mut(&delay.origin) else {
+            return;
+        };
+        let (number, ns) = (delay.seq, delay.delay_ns);
+        if delay.kind == FlowKind::Udp && delay.stamp == StampSource::Kernel {
+            let is_so = match delay.direction {
+                Direction::Forward => truth.has_forward(host, number, ns),
+                Direction::Reverse => truth.has_one_way(host, number, ns),
+            };
+            assert!(is_so, "{}: {delay:?}", flow.label);
+        }
+        match delay.direction {
+            Direction::Forward => flow.forward.add(ns),
+            Direction::Reverse => flow.reverse.add(ns),
+        }
+    }
+
+    fn handle_claim(&mut self, origin: Origin, estimate: ClockEstimate) {
+        self.claimed += 1;
+        self.last_claim = Some(estimate);
+        let flow = &self.flows[&origin];
+        if let Some(address) = flow.address {
+            self.claims.push(Claim {
+                address,
+                estimate,
+                timeout_ns: flow.timeout_ns,
+            });
         }
     }
 
     /// Everything that holds after every step.
     pub(crate) fn check(&mut self, now_ns: u64, prober: &Prober) {
         if let Some((id, true_ns)) = self.request.take() {
-            // The first delay of a sender is published with its second, before it.
+            // The first delay of a sender is published with its second, before it; on the native wire
+            // those of earlier ones may be.
             let delays = &self.delays_of_request;
-            assert!(delays.len() <= 2, "more samples than requests");
-            assert!(
-                delays.last().is_none_or(|ns| *ns == true_ns),
-                "{delays:?}, truly {true_ns}"
-            );
+            if !self.has_native {
+                assert!(delays.len() <= 2, "more samples than requests");
+                assert!(
+                    delays.last().is_none_or(|ns| *ns == true_ns),
+                    "{delays:?}, truly {true_ns}"
+                );
+                let is_copy = !delays.is_empty() && self.requests_seen.contains(&id);
+                assert!(!is_copy, "a copy is measured");
+            }
             self.requests_seen.insert(id);
             if self.requests_seen.len() > REMEMBERED {
                 self.requests_seen.pop_first();
@@ -324,6 +400,19 @@ impl Account {
             self.was_frozen || own.slots_missed == 0,
             "slots missed in virtual time"
         );
+    }
+
+    /// At the end every probe that was received is published.
+    pub(crate) fn check_nothing_waits(&self, prober: &Prober) {
+        for (origin, _, counters) in prober.flows() {
+            let flow = &self.flows[&origin];
+            assert_eq!(counters.settling, 0, "{}: still waits", flow.label);
+            assert!(
+                !flow.published || counters.received == flow.received,
+                "{}: received and published",
+                flow.label
+            );
+        }
     }
 
     /// From now on nothing should be lost any more.
@@ -380,6 +469,28 @@ impl Account {
                 c.unsent,
                 flow.delays.show(),
             );
+            if c.sent_native > 0 {
+                let _ = writeln!(
+                    out,
+                    "  native {}, by kernel {}, without dwell {}, settling {}; lost forward {} \
+                     reverse {}; forward {}; reverse {}",
+                    c.sent_native,
+                    flow.by_kernel,
+                    flow.without_dwell,
+                    c.settling,
+                    c.lost_forward,
+                    c.lost_reverse,
+                    flow.forward.show(),
+                    flow.reverse.show(),
+                );
+            }
+        }
+        if self.claimed > 0 {
+            let _ = writeln!(
+                out,
+                "clocks: {} estimates, {} steps; last {:?}",
+                self.claimed, self.clock_steps, self.last_claim
+            );
         }
         if self.senders.len() <= 16 {
             let mut lines: Vec<String> = self
@@ -415,6 +526,42 @@ impl FlowAccount {
         }
     }
 
+    /// A delay is what the network did, or, without stamps of the kernel's, what the host made of it.
+    fn check_delay(&self, (host, truth): (HostId, &Truth), sample: &Sample, took_ns: u64) {
+        let label = &self.label;
+        let value_ns = sample.value_ns;
+        if sample.dwell_ns.is_some()
+            && sample.stamp == StampSource::Kernel
+            && self.kind == FlowKind::Udp
+        {
+            assert!(
+                truth.has_round_trip(host, sample.seq, value_ns),
+                "{label}: not what happened: {sample:?}"
+            );
+            return;
+        }
+        if self.protocol == Protocol::Text || self.kind == FlowKind::Connect {
+            assert!(
+                took_ns < self.timeout_ns,
+                "{label}: received after its timeout"
+            );
+        }
+        let is_exact = self.protocol == Protocol::Text && sample.stamp == StampSource::User
+            || self.kind == FlowKind::Connect;
+        if is_exact {
+            assert_eq!(
+                value_ns,
+                signed(took_ns),
+                "{label}: not what the clock says"
+            );
+        } else {
+            // The clocks' rates are within 100 ppm, and so are both ends' parts of it.
+            let most_ns = signed(took_ns + took_ns / 5_000 + 4);
+            let is_between = (-most_ns / 1_000 - 4..=most_ns).contains(&value_ns);
+            assert!(is_between, "{label}: {sample:?} within {took_ns} ns");
+        }
+    }
+
     fn check(&self, now_ns: u64, counters: &Counters, was_frozen: bool) {
         let label = &self.label;
         assert_eq!(
@@ -423,13 +570,14 @@ impl FlowAccount {
         );
         if self.published {
             assert_eq!(
-                counters.received, self.received,
+                counters.received,
+                self.received + counters.settling,
                 "{label}: received and published"
             );
             assert_eq!(counters.lost, self.lost, "{label}: lost and published");
             let in_flight = self.in_flight.len() as u64;
             assert_eq!(
-                counters.sent,
+                counters.sent + counters.settling,
                 counters.received + counters.lost + in_flight,
                 "{label}"
             );
@@ -440,6 +588,11 @@ impl FlowAccount {
         );
         assert!(counters.late <= counters.lost, "{label}: {counters:?}");
         assert!(
+            counters.lost_forward + counters.lost_reverse <= counters.lost,
+            "{label}: {counters:?}"
+        );
+        assert!(counters.settling <= 4, "{label}: {counters:?}");
+        assert!(
             counters.in_flight() <= self.timeout_ns / self.interval_ns + 2,
             "{label}: more in flight than fit into the timeout"
         );
@@ -448,8 +601,13 @@ impl FlowAccount {
             && !was_frozen
         {
             let waits_ns = now_ns - sent_ns;
+            let most_ns = if counters.settling > 0 {
+                2 * (self.timeout_ns + self.interval_ns)
+            } else {
+                self.timeout_ns
+            };
             assert!(
-                waits_ns <= self.timeout_ns,
+                waits_ns <= most_ns,
                 "{label}: probe {number} waits {waits_ns} ns"
             );
         }

@@ -48,9 +48,20 @@ fn number(name: &str, default: u64) -> u64 {
 fn random_scenario(seed: u64) -> Scenario {
     let mut rng = Rng::new(seed);
     let count = 2 + rng.below(3);
-    let hosts: Vec<HostConfig> = (0..count)
+    let mut hosts: Vec<HostConfig> = (0..count)
         .map(|id| random_host(&mut rng, id, count))
         .collect();
+    // Who is told to speak native alone has to have somebody to speak to.
+    let python: Vec<String> = hosts
+        .iter()
+        .filter(|host| host.python)
+        .map(|host| host.address.to_string())
+        .collect();
+    for target in hosts.iter_mut().flat_map(|host| &mut host.targets) {
+        if target.protocol == "native" && python.contains(&target.host) {
+            target.protocol = "auto".to_owned();
+        }
+    }
     let mut acts = Vec::new();
     for _ in 0..4 + rng.below(12) {
         let at = rng.below(TROUBLE_SECONDS * 1000) as f64 / 1e3;
@@ -119,6 +130,10 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
                 .then(|| 60 + usize::try_from(rng.below(1400)).expect("a size")),
             max_lost: 1 + u32::try_from(rng.below(12)).expect("a few"),
             rtt: !rng.chance(0.1),
+            protocol: ["auto", "auto", "native", "text"]
+                [usize::try_from(rng.below(4)).expect("an index")]
+            .to_owned(),
+            owd_corrected: rng.chance(0.2),
             ..TargetConfig::default()
         });
     }
@@ -129,6 +144,8 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
         clock_offset_ns: i64::try_from(rng.below(2_000_000)).expect("fits") - 1_000_000,
         clock_drift_ppb: i64::try_from(rng.below(200_000)).expect("fits") - 100_000,
         send_fails: 0.0,
+        stamps: rng.chance(0.7),
+        noise_us: if rng.chance(0.5) { rng.below(500) } else { 0 },
         targets,
     }
 }

@@ -2,6 +2,8 @@
 
 use latency_monitor::proto::{Mono, Now, Wall};
 
+use crate::truth::Instant;
+
 /// The true time at which every run begins: an instant in 2026, in Unix nanoseconds.
 const EPOCH_NS: i64 = 1_795_000_000_000_000_000;
 
@@ -30,6 +32,14 @@ impl HostClock {
         Now {
             mono: Mono::from_nanos(self.boot_ns + true_ns),
             wall: Wall::from_unix_nanos(EPOCH_NS + passed + self.offset_ns + drifted),
+        }
+    }
+
+    /// An instant as the host's clock shows it.
+    pub(crate) fn instant(&self, true_ns: u64) -> Instant {
+        Instant {
+            true_ns,
+            wall_ns: self.now(true_ns).wall.as_unix_nanos(),
         }
     }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, TargetId,
-    TargetSpec, Transmit,
+    Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, Stamp,
+    StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
 };
 
 use crate::account::Account;
 use crate::clock::HostClock;
 use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
+use crate::truth::Instant;
 
 /// The ports that every simulated program listens on.
 pub(crate) const TCP_PORT: u16 = 8000;
@@ -28,7 +29,12 @@ pub(crate) enum Input<'a> {
     Accept(ConnectionId),
     Connected(ConnectionId),
     Refused(ConnectionId),
-    Data(ConnectionId, Side, &'a [u8]),
+    /// When its last segment reached the kernel.
+    Data(ConnectionId, Side, &'a [u8], Option<Instant>),
+    /// The transmit stamp of a packet has come.
+    Stamp(StampKey, Instant),
+    /// The wall clock was set.
+    ClockStep(i64),
     Closed(ConnectionId, Side, Ending),
     Writable(ConnectionId, Side),
     Resolved(TargetId, &'a [IpAddr]),
@@ -63,6 +69,12 @@ pub(crate) struct ProberHost {
     payload: Vec<u8>,
     /// Chance that the kernel refuses a datagram.
     pub(crate) send_fails: f64,
+    /// Its kernel stamps packets.
+    pub(crate) stamps: bool,
+    /// What is sent waits up to so long before it leaves.
+    pub(crate) noise_ns: u64,
+    /// Nothing leaves before what was sent earlier.
+    leaves_ns: u64,
     /// UDP sockets that it refuses everything of.
     stale: Vec<SocketId>,
     pub(crate) account: Account,
@@ -86,6 +98,9 @@ impl ProberHost {
             labels: BTreeMap::new(),
             payload: Vec::new(),
             send_fails: 0.0,
+            stamps: false,
+            noise_ns: 0,
+            leaves_ns: 0,
             stale: Vec::new(),
             account: Account::default(),
         }
@@ -134,9 +149,9 @@ impl ProberHost {
     ) {
         let now = clock.now(net.now_ns);
         self.prober.handle_timeout(now);
-        self.transmit(at, now, net);
+        self.transmit(at, clock, net);
         self.deliver(now, input);
-        self.transmit(at, now, net);
+        self.transmit(at, clock, net);
         self.account.check(net.now_ns, &self.prober);
     }
 
@@ -145,16 +160,11 @@ impl ProberHost {
         match *input {
             Input::Tick => {}
             Input::Datagram(datagram) if datagram.to.port() == UDP_PORT => {
-                let owd_ns = now.wall.as_unix_nanos() - datagram.left_wall_ns;
+                let arrival = arrival(self.stamps, now, datagram.arrived);
+                let owd_ns = arrival.best().at.as_unix_nanos() - datagram.left_wall_ns;
                 self.account.request = Some((datagram.id, owd_ns));
                 let (from, local) = (datagram.from, Some(datagram.to.ip()));
-                prober.handle_request(
-                    Arrival::unstamped(now),
-                    ListenerId(0),
-                    from,
-                    local,
-                    &datagram.payload,
-                );
+                prober.handle_request(arrival, ListenerId(0), from, local, &datagram.payload);
             }
             Input::Datagram(datagram) => {
                 let Some(id) = self.by_port.get(&datagram.to.port()) else {
@@ -163,7 +173,8 @@ impl ProberHost {
                 if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
                     && *remote == datagram.from
                 {
-                    prober.handle_datagram(Arrival::unstamped(now), *id, &datagram.payload);
+                    let arrival = arrival(self.stamps, now, datagram.arrived);
+                    prober.handle_datagram(arrival, *id, &datagram.payload);
                 }
             }
             Input::Accept(connection) => {
@@ -181,9 +192,9 @@ impl ProberHost {
             Input::Refused(connection) => {
                 self.end(now, (connection, Side::Client), CloseReason::Reset);
             }
-            Input::Data(connection, side, bytes) => {
+            Input::Data(connection, side, bytes, arrived) => {
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
-                    prober.handle_stream(Arrival::unstamped(now), *id, bytes);
+                    prober.handle_stream(arrival(self.stamps, now, arrived), *id, bytes);
                     // A stream that cannot be read may be given up.
                     self.account.closed_something = true;
                 }
@@ -195,6 +206,8 @@ impl ProberHost {
                 };
                 self.end(now, (connection, side), reason);
             }
+            Input::Stamp(key, at) => prober.handle_stamp(key, stamp(at)),
+            Input::ClockStep(ns) => prober.handle_clock_step(now, ns),
             Input::Writable(connection, side) => {
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
                     prober.handle_blocked(*id, false);
@@ -215,20 +228,21 @@ impl ProberHost {
         }
     }
 
-    fn transmit(&mut self, at: Place, now: Now, net: &mut Network) {
+    fn transmit(&mut self, at: Place, clock: &HostClock, net: &mut Network) {
+        let now = clock.now(net.now_ns);
         let mut payload = std::mem::take(&mut self.payload);
-        self.drain(net.now_ns, None);
+        self.drain(at, net, None);
         while let Some(transmit) = self.prober.poll_transmit(now, &mut payload) {
-            self.carry_out(at, now, net, &transmit, &payload);
+            self.carry_out(at, (now, clock), net, &transmit, &payload);
         }
-        self.drain(net.now_ns, None);
+        self.drain(at, net, None);
         self.payload = payload;
     }
 
     fn carry_out(
         &mut self,
         at: Place,
-        now: Now,
+        (now, clock): (Now, &HostClock),
         net: &mut Network,
         transmit: &Transmit,
         payload: &[u8],
@@ -243,10 +257,10 @@ impl ProberHost {
             Transmit::OpenTcp { socket, remote } => self.connect(at, net, socket, remote),
             Transmit::OpenProbe { socket, remote } => {
                 self.connect(at, net, socket, remote);
-                self.drain(net.now_ns, Some(()));
+                self.drain(at, net, Some(()));
             }
-            Transmit::Datagram { socket, .. } => {
-                self.drain(net.now_ns, Some(()));
+            Transmit::Datagram { socket, key } => {
+                self.drain(at, net, Some(()));
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
                 };
@@ -256,23 +270,32 @@ impl ProberHost {
                     self.account.handle_unsent(&self.prober);
                 } else {
                     let from = SocketAddr::new(at.address, port);
-                    net.send_datagram((at.host, from), remote, payload, wall_ns);
+                    let left = self.leave(at, clock, net, key);
+                    net.send_datagram((at.host, from), remote, payload, (wall_ns, left));
                 }
             }
             Transmit::Reply {
-                listener, to, from, ..
+                listener,
+                to,
+                from,
+                key,
             } => {
                 assert_eq!(listener, ListenerId(0));
                 let from = SocketAddr::new(from.expect("as it was given"), UDP_PORT);
-                net.send_datagram((at.host, from), to, payload, wall_ns);
+                let left = self.leave(at, clock, net, key);
+                net.send_datagram((at.host, from), to, payload, (wall_ns, left));
             }
-            Transmit::Stream { socket, .. } => {
+            Transmit::Stream { socket, key } => {
                 let Some(Socket::Stream(stream)) = self.sockets.get(&socket).copied() else {
                     panic!("bytes for a stream that is not open");
                 };
                 let (connection, side) = stream.expect("a stream that is established");
                 if side == Side::Client {
-                    self.drain(net.now_ns, Some(()));
+                    self.drain(at, net, Some(()));
+                }
+                if let Some(key) = key.filter(|_| self.stamps) {
+                    let left = clock.instant(net.now_ns);
+                    net.schedule(net.now_ns, Event::Stamp(at.host, at.life, key, left));
                 }
                 if net.write(connection, side, payload) {
                     self.prober.handle_blocked(socket, true);
@@ -288,6 +311,26 @@ impl ProberHost {
                 net.schedule(net.now_ns + LOOK_UP_NS, answer);
             }
         }
+    }
+
+    /// When a datagram that is sent now leaves the host; its stamp comes then.
+    fn leave(
+        &mut self,
+        at: Place,
+        clock: &HostClock,
+        net: &mut Network,
+        key: Option<StampKey>,
+    ) -> Instant {
+        let noise_ns = match self.noise_ns {
+            0 => 0,
+            most => net.rng.below(most),
+        };
+        self.leaves_ns = self.leaves_ns.max(net.now_ns + noise_ns);
+        let left = clock.instant(self.leaves_ns);
+        if let Some(key) = key.filter(|_| self.stamps) {
+            net.schedule(left.true_ns, Event::Stamp(at.host, at.life, key, left));
+        }
+        left
     }
 
     fn connect(&mut self, at: Place, net: &mut Network, socket: SocketId, remote: SocketAddr) {
@@ -313,12 +356,17 @@ impl ProberHost {
     }
 
     /// Takes what the prober has to say. After a send the last word is its lateness.
-    fn drain(&mut self, now_ns: u64, sent: Option<()>) {
+    fn drain(&mut self, at: Place, net: &Network, sent: Option<()>) {
+        let now_ns = net.now_ns;
         let mut lateness = None;
         while let Some(output) = self.prober.poll_output() {
             match output {
                 Output::Lateness(ns) if sent.is_some() => lateness = Some(ns),
-                output => self.account.handle_output(now_ns, &self.prober, output),
+                output => {
+                    let world = (at.host, &net.truth);
+                    self.account
+                        .handle_output(now_ns, world, &self.prober, output);
+                }
             }
         }
         if let Some(ns) = lateness {
@@ -331,7 +379,28 @@ impl ProberHost {
         );
     }
 
+    /// Probing ends: what waits for a transmit stamp comes out.
+    pub(crate) fn finish(&mut self, at: Place, net: &Network) {
+        self.prober.handle_end();
+        self.drain(at, net, None);
+        self.account.check_nothing_waits(&self.prober);
+    }
+
     pub(crate) fn report(&self, out: &mut String) {
         self.account.report(out, &self.prober);
+    }
+}
+
+fn stamp(at: Instant) -> Stamp {
+    Stamp {
+        at: Wall::from_unix_nanos(at.wall_ns),
+        source: StampSource::Kernel,
+    }
+}
+
+fn arrival(stamps: bool, now: Now, arrived: Option<Instant>) -> Arrival {
+    Arrival {
+        now,
+        stamp: arrived.filter(|_| stamps).map(stamp),
     }
 }

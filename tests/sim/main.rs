@@ -15,6 +15,7 @@ mod network;
 mod python;
 mod rng;
 mod scenario;
+mod truth;
 mod world;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Deserialize;
 
 use crate::rng::Rng;
+use crate::truth::{Instant, Truth};
 
 pub(crate) type HostId = usize;
 pub(crate) type ConnectionId = u64;
@@ -66,8 +67,10 @@ pub(crate) enum Event {
     Syn(ConnectionId),
     /// It was accepted (true) or refused.
     Answer(ConnectionId, bool),
-    /// Bytes arrive at this side.
-    Data(ConnectionId, Side, Vec<u8>),
+    /// Bytes arrive at this side; when they did so at its kernel, once they have.
+    Data(ConnectionId, Side, Vec<u8>, Option<Instant>),
+    /// The transmit stamp of a packet comes, to a host's program in its life of that number.
+    Stamp(HostId, u32, latency_monitor::proto::StampKey, Instant),
     /// The other side has closed, or never knew the connection.
     Closed(ConnectionId, Side, Ending),
     /// The kernel has room again for this side's bytes.
@@ -110,8 +113,10 @@ pub(crate) struct Datagram {
     pub(crate) payload: Vec<u8>,
     /// The same for copies of one datagram.
     pub(crate) id: u64,
-    /// The sender's wall clock as it left, in Unix nanoseconds.
+    /// The sender's wall clock as its program sent it, in Unix nanoseconds.
     pub(crate) left_wall_ns: i64,
+    /// When it reached the receiver's kernel, once it has.
+    pub(crate) arrived: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -183,6 +188,7 @@ pub(crate) struct Network {
     pub(crate) now_ns: u64,
     pub(crate) rng: Rng,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) truth: Truth,
     hosts: BTreeMap<IpAddr, HostId>,
     links: BTreeMap<(HostId, HostId), Link>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -201,6 +207,7 @@ impl Network {
             now_ns: 0,
             rng: Rng::new(seed),
             names: BTreeMap::new(),
+            truth: Truth::default(),
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -269,24 +276,26 @@ impl Network {
             return None;
         }
         let Reverse(Scheduled { at_ns, event, .. }) = self.events.pop()?;
-        let Event::Data(connection, side, mut bytes) = event else {
+        let Event::Data(connection, side, mut bytes, mut arrived) = event else {
             return Some(event);
         };
         // What arrives together is read together.
         while let Some(Reverse(next)) = self.events.peek()
             && next.at_ns == at_ns
-            && matches!(&next.event, Event::Data(c, s, _) if (*c, *s) == (connection, side))
+            && matches!(&next.event, Event::Data(c, s, ..) if (*c, *s) == (connection, side))
         {
             if let Some(Reverse(Scheduled {
-                event: Event::Data(_, _, more),
+                event: Event::Data(_, _, more, later),
                 ..
             })) = self.events.pop()
             {
                 bytes.extend_from_slice(&more);
+                // As in a kernel, the stamp of the last segment stands for all.
+                arrived = later;
                 self.spare.push(more);
             }
         }
-        Some(Event::Data(connection, side, bytes))
+        Some(Event::Data(connection, side, bytes, arrived))
     }
 
     /// Gives back the bytes of an event that is done with.
@@ -319,8 +328,9 @@ impl Network {
         (host, from): (HostId, SocketAddr),
         to: SocketAddr,
         payload: &[u8],
-        left_wall_ns: i64,
+        (left_wall_ns, left): (i64, Instant),
     ) {
+        self.truth.note_left(host, payload, left);
         let id = self.new_id();
         let Some(receiver) = self.host_at(to.ip()) else {
             return;
@@ -342,8 +352,9 @@ impl Network {
                 payload,
                 id,
                 left_wall_ns,
+                arrived: None,
             };
-            self.schedule(self.now_ns + travel_ns, Event::Datagram(datagram));
+            self.schedule(left.true_ns + travel_ns, Event::Datagram(datagram));
         }
     }
 
@@ -558,12 +569,12 @@ impl Network {
                     let rest = self.copy(&bytes[at..]);
                     let mut first = bytes;
                     first.truncate(at);
-                    self.schedule(arrives_ns, Event::Data(id, to, first));
+                    self.schedule(arrives_ns, Event::Data(id, to, first, None));
                     let later_ns = arrives_ns + 1_000;
                     self.out(id, side).arrives_ns = later_ns;
-                    self.schedule(later_ns, Event::Data(id, to, rest));
+                    self.schedule(later_ns, Event::Data(id, to, rest, None));
                 } else {
-                    self.schedule(arrives_ns, Event::Data(id, to, bytes));
+                    self.schedule(arrives_ns, Event::Data(id, to, bytes, None));
                 }
             }
             Some(Segment::Finish(ending)) => {

@@ -74,7 +74,8 @@ impl PythonHost {
             Input::Datagram(datagram) if datagram.to.port() == UDP_PORT => {
                 if let Some(reply) = self.reply(&datagram.payload, wall_ns) {
                     let from = SocketAddr::new(at.address, UDP_PORT);
-                    net.send_datagram((at.host, from), datagram.from, &reply, wall_ns);
+                    let left = clock.instant(now_ns);
+                    net.send_datagram((at.host, from), datagram.from, &reply, (wall_ns, left));
                 }
             }
             Input::Accept(id) => {
@@ -86,7 +87,7 @@ impl PythonHost {
                     },
                 );
             }
-            Input::Data(id, Side::Server, bytes) => {
+            Input::Data(id, Side::Server, bytes, _) => {
                 for read in bytes.chunks(READ_BYTES) {
                     self.read(net, id, read, wall_ns);
                 }

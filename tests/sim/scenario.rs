@@ -45,6 +45,12 @@ pub(crate) struct HostConfig {
     /// Chance that its kernel refuses a datagram.
     #[serde(default)]
     pub(crate) send_fails: f64,
+    /// Its kernel stamps packets.
+    #[serde(default)]
+    pub(crate) stamps: bool,
+    /// A packet waits up to so long between program and kernel, in either direction.
+    #[serde(default)]
+    pub(crate) noise_us: u64,
     #[serde(default)]
     pub(crate) targets: Vec<TargetConfig>,
 }
@@ -191,6 +197,11 @@ pub(crate) enum What {
     Name {
         name: String,
         addresses: Vec<IpAddr>,
+    },
+    /// It runs the other program from its next start on.
+    Replace {
+        host: String,
+        python: bool,
     },
     /// A host has another address.
     Move {

@@ -30,6 +30,10 @@ struct Host {
     program: Program,
     life: u32,
     frozen_until_ns: u64,
+    /// Nothing reaches its program before what arrived earlier.
+    delivers_ns: u64,
+    /// When its wall clock was set last.
+    stepped_ns: Option<u64>,
     /// Whether its kernel runs, with the program or without.
     powered: bool,
 }
@@ -60,8 +64,10 @@ impl World {
         }
         world.run_until(end_ns);
         for id in 0..world.hosts.len() {
-            if let Program::Prober(prober) = &world.hosts[id].program {
+            let at = world.place(id);
+            if let Program::Prober(prober) = &mut world.hosts[id].program {
                 prober.account.check_settled();
+                prober.finish(at, &world.net);
             }
             world.tell(id);
         }
@@ -82,6 +88,8 @@ impl World {
                 program: Program::Off,
                 life: 0,
                 frozen_until_ns: 0,
+                delivers_ns: 0,
+                stepped_ns: None,
                 powered: true,
                 config: config.clone(),
             });
@@ -152,18 +160,79 @@ impl World {
         wakes_ns.map(|at| at.max(host.frozen_until_ns))
     }
 
-    fn step(&mut self, id: HostId, input: &Input<'_>) {
-        let host = &mut self.hosts[id];
-        let at = Place {
+    fn place(&self, id: HostId) -> Place {
+        Place {
             host: id,
-            address: host.address,
-            life: host.life,
-        };
+            address: self.hosts[id].address,
+            life: self.hosts[id].life,
+        }
+    }
+
+    fn step(&mut self, id: HostId, input: &Input<'_>) {
+        let at = self.place(id);
+        let host = &mut self.hosts[id];
         match &mut host.program {
             Program::Prober(prober) => prober.step(at, &host.clock, &mut self.net, input),
             Program::Python(python) => python.step(at, &host.clock, &mut self.net, input),
             Program::Off => {}
         }
+        self.check_claims(id);
+    }
+
+    /// What a prober says of its peers' clocks is so, within the error that it says.
+    fn check_claims(&mut self, id: HostId) {
+        let Program::Prober(prober) = &mut self.hosts[id].program else {
+            return;
+        };
+        for claim in std::mem::take(&mut prober.account.claims) {
+            let now_ns = self.net.now_ns;
+            let Some(peer) = self.net.host_at(claim.address) else {
+                continue;
+            };
+            // What is on its way while the peer's clock is set still says what that was before.
+            let just_now = |at: u64| now_ns - at <= 2 * claim.timeout_ns;
+            // Nor is what was known until our own clock was set, at this very instant, of this one.
+            let is_set_now = self.hosts[id].stepped_ns == Some(now_ns);
+            if is_set_now || self.hosts[peer].stepped_ns.is_some_and(just_now) {
+                continue;
+            }
+            let wall = |host: HostId| self.hosts[host].clock.instant(now_ns).wall_ns;
+            let truly_ns = wall(peer) - wall(id);
+            let off_ns = (claim.estimate.offset_ns - truly_ns).unsigned_abs();
+            assert!(
+                off_ns <= claim.estimate.error_ns,
+                "{} at {now_ns}: {:?} of a clock that is {truly_ns} ns ahead",
+                self.hosts[id].config.name,
+                claim.estimate,
+            );
+        }
+    }
+
+    /// A packet reaches a host's kernel: it is stamped, and waits there for as long as the host's noise
+    /// has it. `None` if it waits.
+    fn arrive(&mut self, id: HostId, mut event: Event) -> Option<Event> {
+        let now_ns = self.net.now_ns;
+        let host = &mut self.hosts[id];
+        let instant = host.clock.instant(now_ns);
+        let arrived = match &mut event {
+            Event::Datagram(datagram) => &mut datagram.arrived,
+            Event::Data(_, _, _, arrived) => arrived,
+            _ => return Some(event),
+        };
+        if arrived.is_some() {
+            return Some(event);
+        }
+        *arrived = Some(instant);
+        if let Event::Datagram(datagram) = &event {
+            self.net.truth.note_arrived(id, &datagram.payload, instant);
+        }
+        if host.config.noise_us == 0 {
+            return Some(event);
+        }
+        let noise_ns = self.net.rng.below(host.config.noise_us * 1_000);
+        host.delivers_ns = host.delivers_ns.max(now_ns + noise_ns);
+        self.net.schedule(host.delivers_ns, event);
+        None
     }
 
     /// Whether a host's program runs now; what comes while it is stalled waits in its kernel.
@@ -177,6 +246,13 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         let receiver = self.receiver(&event);
+        let event = match receiver {
+            Some(id) => match self.arrive(id, event) {
+                Some(event) => event,
+                None => return,
+            },
+            None => event,
+        };
         if let Some(id) = receiver.filter(|id| self.is_frozen(*id)) {
             let thaw_ns = self.hosts[id].frozen_until_ns;
             return self.net.schedule(thaw_ns, event);
@@ -188,14 +264,14 @@ impl World {
                 }
                 self.net.recycle(datagram.payload);
             }
-            Event::Data(connection, side, bytes) => {
+            Event::Data(connection, side, bytes, arrived) => {
                 let Some(id) = receiver else { return };
                 let is_open = self
                     .net
                     .connection(connection)
                     .is_some_and(|c| c.is_open(side));
                 if is_open {
-                    self.step(id, &Input::Data(connection, side, &bytes));
+                    self.step(id, &Input::Data(connection, side, &bytes, arrived));
                     self.net.recycle(bytes);
                 } else if !self.hosts[id].powered {
                     self.net.undeliverable(connection, side, bytes);
@@ -243,6 +319,11 @@ impl World {
                     self.step(id, &Input::Resolved(target, &addresses));
                 }
             }
+            Event::Stamp(id, life, key, at) => {
+                if self.hosts[id].life == life {
+                    self.step(id, &Input::Stamp(key, at));
+                }
+            }
             Event::Act(index) => self.act(index),
         }
     }
@@ -255,10 +336,10 @@ impl World {
             Event::Datagram(datagram) => self.net.host_at(datagram.to.ip()),
             Event::Syn(connection) => end(connection, Side::Server),
             Event::Answer(connection, _) => end(connection, Side::Client),
-            Event::Data(connection, side, _)
+            Event::Data(connection, side, ..)
             | Event::Closed(connection, side, _)
             | Event::Writable(connection, side) => end(connection, *side),
-            Event::Resolved(id, ..) => Some(*id),
+            Event::Resolved(id, ..) | Event::Stamp(id, ..) => Some(*id),
             // What a program is told to do it does when it runs.
             Event::Act(index) => match &self.scenario.acts[*index].what {
                 What::Add { host, .. } | What::Remove { host, .. } => Some(self.host(host)),
@@ -300,6 +381,8 @@ impl World {
             What::Step { host, ns } => {
                 let id = self.host(&host);
                 self.hosts[id].clock.step(ns);
+                self.hosts[id].stepped_ns = Some(self.net.now_ns);
+                self.step(id, &Input::ClockStep(ns));
             }
             What::Link { from, to, is } => {
                 let (from, to) = (self.host(&from), self.host(&to));
@@ -334,6 +417,13 @@ impl World {
                 }
                 self.step(id, &Input::Tick);
             }
+            What::Replace { host, python } => {
+                let id = self.host(&host);
+                self.end(id);
+                self.net.close_host(id);
+                self.hosts[id].config.python = python;
+                self.start(id);
+            }
             What::Name { name, addresses } => drop(self.net.names.insert(name, addresses)),
             What::Move { host, address } => {
                 let id = self.host(&host);
@@ -367,6 +457,14 @@ impl World {
         } else {
             let mut prober = Box::new(ProberHost::new(&config.name, self.seeds.next()));
             prober.send_fails = config.send_fails;
+            prober.stamps = config.stamps;
+            prober.noise_ns = config.noise_us * 1_000;
+            prober.account.has_native = self
+                .scenario
+                .hosts
+                .iter()
+                .flat_map(|host| &host.targets)
+                .any(|target| target.protocol != "text");
             for target in &config.targets {
                 prober.add(now_ns, host.clock.now(now_ns), target.spec());
             }
@@ -376,6 +474,10 @@ impl World {
     }
 
     fn end(&mut self, id: HostId) {
+        let at = self.place(id);
+        if let Program::Prober(prober) = &mut self.hosts[id].program {
+            prober.finish(at, &self.net);
+        }
         self.tell(id);
         self.hosts[id].program = Program::Off;
     }
@@ -429,6 +531,7 @@ impl World {
             payload,
             id: self.net.new_id(),
             left_wall_ns: wall.as_unix_nanos(),
+            arrived: None,
         };
         self.net
             .schedule(self.strangers_at_ns, Event::Datagram(datagram));

@@ -10,7 +10,8 @@
 //! | |    |        |      length of the whole request in bytes (hexadecimal, as the others)
 //! | |    |        number of the probe, its low 32 bits
 //! | |    the flow's cookie
-//! | a in a request, b in a reply of ours (a Python reply says a)
+//! | a in a request, b in a reply of ours (a Python reply says a);
+//! | c in a request that offers the native wire, d in a reply that takes the offer
 //! ```
 //!
 //! `docs/design/text-wire.md` has the rules of the stream and the Python program's own.
@@ -87,6 +88,8 @@ pub struct Identifier {
     pub length: u16,
     /// It stands in a reply of ours.
     pub is_reply: bool,
+    /// A request offers to speak native from the next probe on; a reply takes the offer.
+    pub is_native: bool,
 }
 
 impl Identifier {
@@ -97,6 +100,16 @@ impl Identifier {
             number,
             length: 0,
             is_reply: false,
+            is_native: false,
+        }
+    }
+
+    /// The same, with an offer of the native wire.
+    #[must_use]
+    pub const fn offering_native(self) -> Self {
+        Self {
+            is_native: true,
+            ..self
         }
     }
 }
@@ -285,7 +298,7 @@ fn read_identifier(whole: &[u8]) -> Result<Option<Identifier>, DecodeError> {
     if !body.iter().all(|byte| is_identifier_byte(*byte)) {
         return Err(DecodeError::Padding);
     }
-    let (Some(version @ (b'a' | b'b')), IDENTIFIER_BYTES) = (body.first(), whole.len()) else {
+    let (Some(version @ b'a'..=b'd'), IDENTIFIER_BYTES) = (body.first(), whole.len()) else {
         return Ok(None);
     };
     let fields = (
@@ -300,7 +313,8 @@ fn read_identifier(whole: &[u8]) -> Result<Option<Identifier>, DecodeError> {
         cookie,
         number,
         length: u16::try_from(length).map_err(|_| DecodeError::Padding)?,
-        is_reply: *version == b'b',
+        is_reply: matches!(version, b'b' | b'd'),
+        is_native: matches!(version, b'c' | b'd'),
     }))
 }
 
@@ -381,7 +395,16 @@ pub fn encode_request(
 /// party: padding gives way first, then our name, which no known peer reads. To a request without
 /// our mark the reply is shorter by one byte at least: between two responders, each of which takes
 /// the other's replies for requests, messages would otherwise go back and forth forever.
-pub fn encode_reply(out: &mut Vec<u8>, request: &Message<'_>, name: &str, at: Wall) -> bool {
+///
+/// An offer of the native wire is taken if `takes_offer`; the reply then has no padding, so that on
+/// a stream the native packets follow it directly.
+pub fn encode_reply(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    name: &str,
+    at: Wall,
+    takes_offer: bool,
+) -> bool {
     let start = out.len();
     let identifier_bytes = request.identifier.map_or(0, |_| IDENTIFIER_BYTES);
     let limit = request.length - usize::from(request.identifier.is_none());
@@ -412,9 +435,13 @@ pub fn encode_reply(out: &mut Vec<u8>, request: &Message<'_>, name: &str, at: Wa
             out,
             Identifier {
                 is_reply: true,
+                is_native: takes_offer && identifier.is_native,
                 ..identifier
             },
         );
+        if takes_offer && identifier.is_native {
+            return true;
+        }
     }
     let zeros = request.zeros.min(room - source.len());
     out.resize(out.len() + zeros, b'0');
@@ -449,7 +476,12 @@ fn push_decimal(out: &mut Vec<u8>, value: u64) {
 }
 
 fn push_identifier(out: &mut Vec<u8>, identifier: Identifier) {
-    out.extend_from_slice(if identifier.is_reply { b"~b" } else { b"~a" });
+    out.extend_from_slice(match (identifier.is_reply, identifier.is_native) {
+        (false, false) => b"~a",
+        (true, false) => b"~b",
+        (false, true) => b"~c",
+        (true, true) => b"~d",
+    });
     push_hex(out, identifier.cookie, 8);
     push_hex(out, identifier.number, 8);
     push_hex(out, u32::from(identifier.length), 4);
@@ -562,7 +594,7 @@ mod tests {
         let payload = request(9, Some(identifier), Some(100));
         let mut reply = Vec::new();
         let message = decode_datagram(&payload).expect("it is a message");
-        assert!(encode_reply(&mut reply, &message, "b", TIME.plus(1)));
+        assert!(encode_reply(&mut reply, &message, "b", TIME.plus(1), true));
         let answer = decode_datagram(&reply).expect("replies have the same form");
         assert!(answer.is_reply());
         assert_eq!(
@@ -581,7 +613,7 @@ mod tests {
         let payload = request(9, Some(Identifier::new(1, 2)), None);
         let message = decode_datagram(&payload).expect("it is a message");
         let mut reply = Vec::new();
-        assert!(encode_reply(&mut reply, &message, "n\u{e9}", TIME));
+        assert!(encode_reply(&mut reply, &message, "n\u{e9}", TIME, true));
         assert_eq!(
             decode_datagram(&reply)
                 .expect("it is a message")
@@ -602,7 +634,7 @@ mod tests {
         for round in 0..200 {
             let message = decode_datagram(&payload).expect("replies have the same form");
             let mut reply = Vec::new();
-            if !encode_reply(&mut reply, &message, "other", TIME) {
+            if !encode_reply(&mut reply, &message, "other", TIME, true) {
                 assert!(round < 60);
                 return;
             }
@@ -624,7 +656,7 @@ mod tests {
             if let Ok(message) = decode_datagram(&payload) {
                 prop_assert_eq!(message.length, payload.len());
                 let mut reply = vec![b'x'];
-                if encode_reply(&mut reply, &message, &name, TIME) {
+                if encode_reply(&mut reply, &message, &name, TIME, true) {
                     let length = reply.len() - 1;
                     prop_assert!(length <= payload.len());
                     prop_assert!(message.identifier.is_some() || length < payload.len());

@@ -1,0 +1,154 @@
+//! Which way a probe was lost: what the reflector's replies say about the requests before them.
+//!
+//! A reply on the native wire counts the different requests that its session has received, and names
+//! those among the last 64. So of a probe that is lost it is known whether it had reached the
+//! reflector; of a long gap without replies, how many had.
+
+use super::{Flow, State};
+
+/// Requests before its own that a reply names.
+const NAMED: u64 = 64;
+
+/// Whether a probe has reached the reflector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// No reply has said anything about it.
+    Unknown,
+    /// A later one reached it, and this one had not.
+    Missing,
+    Reached,
+}
+
+/// What the last reply said, of those in order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    /// The reflector's session.
+    session: u32,
+    /// The session can say of no probe before this that it is missing.
+    first: u64,
+    /// The probe that the reply answered.
+    highest: u64,
+    /// Requests that had been received by then.
+    received: u32,
+}
+
+/// What a reply says about what came in before its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Testimony {
+    /// The reflector's session.
+    pub(crate) session: u32,
+    /// Different requests received in it, this one included.
+    pub(crate) received: u32,
+    /// Bit i: the request i + 1 before this one is among them.
+    pub(crate) seen: u64,
+}
+
+impl Flow {
+    /// A native reply to probe `number` was heard. `first` is the first probe that was sent under
+    /// the session's identifier.
+    pub(crate) fn handle_testimony(&mut self, number: u64, first: u64, said: Testimony) {
+        if !self.remembers(number) {
+            return;
+        }
+        let index = self.index(number);
+        self.probes[index].reach = Reach::Reached;
+        let (before, is_same) = match self.evidence {
+            Some(before) if before.session == said.session => (before, true),
+            // The reflector was restarted: this session knows nothing of what the other one received.
+            Some(_) => (self.begin(number, said), false),
+            None => (self.begin(first, said), false),
+        };
+        let mut later = 0;
+        let mut newly = 0;
+        for back in 0..NAMED {
+            let Some(named) = number.checked_sub(back + 1) else {
+                break;
+            };
+            let has_reached = said.seen >> back & 1 == 1;
+            if !self.remembers(named) || (named < before.first && !has_reached) {
+                continue;
+            }
+            let is_new = self.judge(named, has_reached);
+            later += u64::from(has_reached && named > before.highest);
+            newly += u64::from(has_reached && is_new && named <= before.highest);
+        }
+        let is_ahead = number > before.highest;
+        if is_same && is_ahead {
+            let since = u64::from(said.received.wrapping_sub(before.received));
+            let unnamed = since.saturating_sub(1 + later + newly);
+            self.judge_unnamed(before.highest + 1..number.saturating_sub(NAMED), unnamed);
+        }
+        let said_more = said.received.wrapping_sub(before.received).cast_signed() > 0;
+        self.evidence = Some(Evidence {
+            highest: if is_same {
+                before.highest.max(number)
+            } else {
+                number
+            },
+            received: if said_more {
+                said.received
+            } else {
+                before.received
+            },
+            ..before
+        });
+    }
+
+    /// A reflector's next session, under another identifier, starts from nothing.
+    pub(crate) fn forget_testimony(&mut self) {
+        self.evidence = None;
+    }
+
+    fn begin(&self, first: u64, said: Testimony) -> Evidence {
+        Evidence {
+            session: said.session,
+            first,
+            highest: self.next,
+            received: said.received,
+        }
+    }
+
+    /// Probes that no reply has named, `reached` of which came in. Which ones cannot be known, and
+    /// does not matter.
+    fn judge_unnamed(&mut self, numbers: std::ops::Range<u64>, mut reached: u64) {
+        let oldest = self.next.saturating_sub(self.probes.len() as u64);
+        let numbers = numbers.start.max(oldest)..numbers.end;
+        let answered = numbers
+            .clone()
+            .filter(|number| self.probes[self.index(*number)].reach == Reach::Reached)
+            .count() as u64;
+        reached = reached.saturating_sub(answered);
+        for number in numbers {
+            if self.probes[self.index(number)].reach == Reach::Unknown {
+                self.judge(number, reached > 0);
+                reached = reached.saturating_sub(1);
+            }
+        }
+    }
+
+    /// What has become known of a probe. True if it was not known before that it has reached.
+    fn judge(&mut self, number: u64, has_reached: bool) -> bool {
+        let index = self.index(number);
+        let probe = &mut self.probes[index];
+        let before = probe.reach;
+        match (before, has_reached) {
+            (Reach::Reached, _) | (Reach::Missing, false) => return false,
+            (_, true) => probe.reach = Reach::Reached,
+            (Reach::Unknown, false) => probe.reach = Reach::Missing,
+        }
+        // What came in only after it was given up was lost on its way there, and is counted already.
+        if probe.state == State::Lost && before == Reach::Unknown {
+            self.count_direction(index);
+        }
+        has_reached
+    }
+
+    /// Counts a loss where it is known to have happened.
+    pub(super) fn count_direction(&mut self, index: usize) {
+        match self.probes[index].reach {
+            Reach::Unknown => {}
+            Reach::Missing => self.counters.lost_forward += 1,
+            Reach::Reached => self.counters.lost_reverse += 1,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the flows of one target know together of the host at its other end: its clock and its name.
+
+use std::sync::Arc;
+
+use crate::proto::peer_clock::{Exchange, PeerClock, Seen};
+use crate::proto::sample::{
+    ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample,
+    Stamp,
+};
+use crate::proto::shared::Shared;
+use crate::proto::time::{Mono, Now};
+
+/// One exchange, with all that is known of its four stamps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamps {
+    /// The request leaves us, reaches the reflector; the reply leaves it, reaches us.
+    pub(crate) t: [Stamp; 4],
+    /// When the process saw the reply.
+    pub(crate) received: Mono,
+    /// T4 - T1 in nanoseconds, by whichever of our clocks is best.
+    pub(crate) elapsed_ns: i64,
+    /// T1 and T4 are of one clock: ours was not set in between.
+    pub(crate) is_comparable: bool,
+}
+
+impl Stamps {
+    /// T2 - T1.
+    fn forward_ns(&self) -> i64 {
+        self.t[1].at.since(self.t[0].at)
+    }
+
+    /// T4 - T3.
+    fn reverse_ns(&self) -> i64 {
+        self.t[3].at.since(self.t[2].at)
+    }
+}
+
+/// Whose flow, and which probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which {
+    pub(crate) kind: FlowKind,
+    pub(crate) origin: Origin,
+    pub(crate) number: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Peer {
+    own_name: Arc<str>,
+    /// What the peer is called until it says so itself.
+    label: Box<str>,
+    tags: Box<[Box<str>]>,
+    /// One-way delays are published without the clocks' difference.
+    is_corrected: bool,
+    interval_ns: u64,
+    /// Made with the first exchange: text flows have no use for it.
+    clock: Option<Box<PeerClock>>,
+    estimate: Option<ClockEstimate>,
+    /// What the delays of the peer's packets are published under, and the peer's name there.
+    reverse: Option<(Origin, Box<str>)>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        own_name: Arc<str>,
+        label: &str,
+        tags: &[Box<str>],
+        is_corrected: bool,
+        interval_ns: u64,
+    ) -> Self {
+        Self {
+            own_name,
+            label: label.into(),
+            tags: tags.into(),
+            is_corrected,
+            interval_ns,
+            clock: None,
+            estimate: None,
+            reverse: None,
+        }
+    }
+
+    /// What the reflector is told to take out of the delays that it publishes, in nanoseconds.
+    pub(crate) fn correction_ns(&self) -> Option<i64> {
+        let estimate = self.estimate.filter(|_| self.is_corrected)?;
+        Some(estimate.offset_ns)
+    }
+
+    /// The peer calls itself so; without a name in its packets what we call it stands.
+    pub(crate) fn handle_name(&mut self, name: Option<&str>, shared: &mut Shared) {
+        let is_known = match (&self.reverse, name) {
+            (Some((_, known)), Some(name)) => **known == *name,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_known {
+            return;
+        }
+        self.end(shared);
+        let name = name.unwrap_or(&self.label);
+        let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
+        self.reverse = Some((shared.open_origin(labels), name.into()));
+    }
+
+    /// All four stamps of an exchange are known: publishes the one-way delays, and learns about
+    /// the peer's clock.
+    pub(crate) fn handle_stamps(&mut self, which: Which, stamps: &Stamps, shared: &mut Shared) {
+        if stamps.is_comparable {
+            self.learn(which.origin, stamps, shared);
+        }
+        self.publish_reverse(which, stamps, shared);
+        for (direction, delay_ns, pair) in [
+            (Direction::Forward, stamps.forward_ns(), [0, 1]),
+            (Direction::Reverse, stamps.reverse_ns(), [2, 3]),
+        ] {
+            if stamps.is_comparable {
+                shared.outputs.push_back(Output::OneWay(OneWay {
+                    origin: which.origin,
+                    kind: which.kind,
+                    direction,
+                    seq: which.number,
+                    delay_ns,
+                    at: stamps.t[pair[1]].at,
+                    stamp: weaker(&stamps.t[pair[0]], &stamps.t[pair[1]]),
+                }));
+            }
+        }
+    }
+
+    /// Who receives a packet publishes its one-way delay: of replies, we do.
+    fn publish_reverse(&self, which: Which, stamps: &Stamps, shared: &mut Shared) {
+        let Some((origin, _)) = self.reverse else {
+            return;
+        };
+        let correction_ns = self.correction_ns();
+        let value_ns = stamps.reverse_ns();
+        shared.outputs.push_back(Output::Sample(Sample {
+            origin,
+            metric: match which.kind {
+                FlowKind::Tcp => Metric::TcpOwd,
+                FlowKind::Udp | FlowKind::Connect => Metric::UdpOwd,
+            },
+            outcome: Outcome::Received,
+            value_ns: value_ns.saturating_add(correction_ns.unwrap_or(0)),
+            at: stamps.t[3].at,
+            seq: which.number,
+            stamp: weaker(&stamps.t[2], &stamps.t[3]),
+            dwell_ns: None,
+            is_corrected: correction_ns.is_some(),
+        }));
+    }
+
+    fn learn(&mut self, origin: Origin, stamps: &Stamps, shared: &mut Shared) {
+        let now = shared.now;
+        let exchange = Exchange {
+            at: stamps.received,
+            forward_ns: stamps.forward_ns(),
+            reverse_ns: stamps.reverse_ns(),
+            rtt_ns: u64::try_from(stamps.elapsed_ns).unwrap_or(0),
+        };
+        let clock = self
+            .clock
+            .get_or_insert_with(|| Box::new(PeerClock::new(self.interval_ns)));
+        match clock.handle_exchange(exchange) {
+            Seen::Estimating => {}
+            Seen::Suspicious => self.estimate = None,
+            Seen::Stepped(step_ns) => {
+                self.estimate = None;
+                shared.outputs.push_back(Output::ClockStep {
+                    origin: Some(origin),
+                    at: now.wall,
+                    step_ns,
+                });
+            }
+        }
+        if clock.is_due(now.mono) {
+            self.estimate = clock.estimate(now.mono);
+            if let Some(estimate) = self.estimate {
+                shared.outputs.push_back(Output::Clock { origin, estimate });
+            }
+        }
+    }
+
+    /// Our own clock was set: what was learned by it is about another one.
+    pub(crate) fn handle_clock_step(&mut self, now: Now) {
+        if let Some(clock) = &mut self.clock {
+            clock.restart(now.mono);
+        }
+        self.estimate = None;
+    }
+
+    /// The target is somewhere else now: this is another peer.
+    pub(crate) fn handle_move(&mut self, now: Now, shared: &mut Shared) {
+        self.handle_clock_step(now);
+        self.end(shared);
+    }
+
+    /// Nothing more is published of the peer's packets.
+    pub(crate) fn end(&mut self, shared: &mut Shared) {
+        if let Some((origin, _)) = self.reverse.take() {
+            shared.close_origin(origin, None);
+        }
+    }
+}
+
+fn weaker(one: &Stamp, other: &Stamp) -> crate::proto::sample::StampSource {
+    one.source.min(other.source)
+}

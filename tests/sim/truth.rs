@@ -1,0 +1,157 @@
+//! What really happened to every native exchange over UDP: when its packets left and arrived, in true
+//! time and by the clock of the host where they did.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use latency_monitor::proto::wire::native;
+
+use crate::network::HostId;
+
+/// Exchanges that are remembered.
+const REMEMBERED: usize = 50_000;
+
+/// An instant, by the true clock and the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Instant {
+    pub(crate) true_ns: u64,
+    pub(crate) wall_ns: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Reply {
+    seq: u32,
+    left: Instant,
+    arrived: Option<Instant>,
+}
+
+/// One request and what became of it.
+#[derive(Clone, Debug)]
+struct Exchange {
+    from: HostId,
+    /// T1 as the request says it.
+    sent_wall_ns: i64,
+    left: Instant,
+    /// Its arrivals: more than one if it was copied on the way.
+    arrived: Vec<(HostId, Instant)>,
+    replies: Vec<Reply>,
+}
+
+/// All of them, by the number that their packets carry.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    exchanges: BTreeMap<u32, Vec<Exchange>>,
+    order: VecDeque<u32>,
+}
+
+impl Truth {
+    /// A datagram leaves a host.
+    pub(crate) fn note_left(&mut self, host: HostId, payload: &[u8], at: Instant) {
+        if let Ok(request) = native::decode_request(payload) {
+            let exchange = Exchange {
+                from: host,
+                sent_wall_ns: request.sent.as_unix_nanos(),
+                left: at,
+                arrived: Vec::new(),
+                replies: Vec::new(),
+            };
+            self.exchanges
+                .entry(request.seq)
+                .or_default()
+                .push(exchange);
+            self.order.push_back(request.seq);
+            if self.order.len() > REMEMBERED
+                && let Some(seq) = self.order.pop_front()
+                && let Some(oldest) = self.exchanges.get_mut(&seq)
+            {
+                oldest.remove(0);
+                if oldest.is_empty() {
+                    self.exchanges.remove(&seq);
+                }
+            }
+        } else if let Ok(reply) = native::decode_reply(payload)
+            && let Some(exchange) = self.of(reply.sender_seq, reply.sender_sent.as_unix_nanos())
+        {
+            exchange.replies.push(Reply {
+                seq: reply.seq,
+                left: at,
+                arrived: None,
+            });
+        }
+    }
+
+    /// A datagram arrives at a host.
+    pub(crate) fn note_arrived(&mut self, host: HostId, payload: &[u8], at: Instant) {
+        if let Ok(request) = native::decode_request(payload) {
+            if let Some(exchange) = self.of(request.seq, request.sent.as_unix_nanos()) {
+                exchange.arrived.push((host, at));
+            }
+        } else if let Ok(reply) = native::decode_reply(payload)
+            && let Some(exchange) = self.of(reply.sender_seq, reply.sender_sent.as_unix_nanos())
+            && let Some(found) = exchange.replies.iter_mut().find(|r| r.seq == reply.seq)
+        {
+            found.arrived.get_or_insert(at);
+        }
+    }
+
+    fn of(&mut self, seq: u32, sent_wall_ns: i64) -> Option<&mut Exchange> {
+        let same = self.exchanges.get_mut(&seq)?;
+        same.iter_mut()
+            .find(|exchange| exchange.sent_wall_ns == sent_wall_ns)
+    }
+
+    fn numbered(&self, number: u64) -> impl Iterator<Item = &Exchange> {
+        let low = u32::try_from(number & u64::from(u32::MAX)).expect("masked");
+        self.exchanges.get(&low).into_iter().flatten()
+    }
+
+    /// Whether some exchange of this number that `host` began had this round trip on the network, to
+    /// within what two clocks' rates make of it.
+    pub(crate) fn has_round_trip(&self, host: HostId, number: u64, ns: i64) -> bool {
+        self.numbered(number)
+            .filter(|exchange| exchange.from == host)
+            .any(|exchange| {
+                let pairs = exchange.arrived.iter().flat_map(|(_, reached)| {
+                    let replies = exchange.replies.iter();
+                    replies.filter_map(move |reply| Some((reached, reply.left, reply.arrived?)))
+                });
+                pairs.into_iter().any(|(reached, left, back)| {
+                    let forward = signed(reached.true_ns) - signed(exchange.left.true_ns);
+                    let reverse = signed(back.true_ns) - signed(left.true_ns);
+                    let whole = signed(back.true_ns) - signed(exchange.left.true_ns);
+                    // 100 ppm of either clock.
+                    (ns - forward - reverse).abs() <= 4 + whole / 5_000
+                })
+            })
+    }
+
+    /// Whether a packet of this number that reached `host` was under way for so long, by the two
+    /// hosts' clocks; of a request or of a reply.
+    pub(crate) fn has_one_way(&self, host: HostId, number: u64, ns: i64) -> bool {
+        self.numbered(number).any(|exchange| {
+            let forward = exchange
+                .arrived
+                .iter()
+                .any(|(at, reached)| *at == host && reached.wall_ns - exchange.left.wall_ns == ns);
+            let reverse = exchange.from == host
+                && exchange.replies.iter().any(|reply| {
+                    let arrived = reply.arrived;
+                    arrived.is_some_and(|back| back.wall_ns - reply.left.wall_ns == ns)
+                });
+            forward || reverse
+        })
+    }
+
+    /// Whether a request of this number from `host` took so long to its reflector.
+    pub(crate) fn has_forward(&self, host: HostId, number: u64, ns: i64) -> bool {
+        self.numbered(number)
+            .filter(|exchange| exchange.from == host)
+            .any(|exchange| {
+                let mut arrived = exchange.arrived.iter();
+                arrived.any(|(_, at)| at.wall_ns - exchange.left.wall_ns == ns)
+            })
+    }
+}
+
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).expect("virtual time fits")
+}

@@ -455,7 +455,8 @@ fn push_base(out: &mut Vec<u8>, fields: &RequestFields<'_>) {
     let mut base = [0; BASE_BYTES];
     put(&mut base, base::SEQ, fields.seq.to_be_bytes());
     put(&mut base, base::SENT, time_bytes(fields.sent));
-    put(&mut base, base::ERROR, fields.error.bits().to_be_bytes());
+    let error = fields.error.with_ptp().bits();
+    put(&mut base, base::ERROR, error.to_be_bytes());
     put(&mut base, base::SSID, fields.ssid.to_be_bytes());
     out.extend_from_slice(&base);
 }
@@ -520,7 +521,8 @@ fn write_base(request: &[u8; BASE_BYTES], base: &mut [u8; BASE_BYTES], fields: &
     // The session identifier stays where it is.
     put(base, base::SEQ, fields.seq.to_be_bytes());
     put(base, base::SENT, time_bytes(fields.sent));
-    put(base, base::ERROR, fields.error.bits().to_be_bytes());
+    let error = fields.error.with_ptp().bits();
+    put(base, base::ERROR, error.to_be_bytes());
     base[base::REQUEST_END..].fill(0);
     put(base, base::RECEIVED, time_bytes(fields.received.at));
     let seq: [u8; 4] = array_at(request, base::SEQ);

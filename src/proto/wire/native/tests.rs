@@ -326,6 +326,25 @@ fn flags_say_what_was_understood() {
 }
 
 #[test]
+fn what_is_written_says_in_which_format() {
+    let error = ErrorEstimate::from_bits(0x8001);
+    let fields = RequestFields {
+        error,
+        ..request_fields()
+    };
+    let mut packet = Vec::new();
+    encode_request(&mut packet, &fields, None);
+    assert_eq!(packet[12..14], [0xc0, 0x01], "times are PTP");
+    let fields = ReplyFields {
+        error,
+        ..reply_fields()
+    };
+    let mut reply = Vec::new();
+    encode_reply(&mut reply, &packet, &fields);
+    assert_eq!(reply[12..14], [0xc0, 0x01]);
+}
+
+#[test]
 fn nothing_is_read_behind_what_is_malformed() {
     let tlvs = [
         &[0x80, 2, 0, 0][..],

@@ -67,6 +67,11 @@ impl ErrorEstimate {
         self.0
     }
 
+    /// The same error beside timestamps in the PTP format.
+    pub(super) const fn with_ptp(self) -> Self {
+        Self(self.0 | Z)
+    }
+
     /// Whether the clock is synchronised to UTC by something outside the host.
     pub const fn is_synchronised(self) -> bool {
         self.0 & S != 0

@@ -87,7 +87,7 @@ fn check_reply(packet: &[u8], request: &Request<'_>, reply: &[u8], fields: &Repl
     assert_eq!(read.received, fields.received.at);
     assert_eq!(read.sender_seq, request.seq);
     assert_eq!(read.sender_sent, request.sent);
-    // The sender's own bytes, and no others of it behind the base but where a TLV is known.
+    // Times are copied and not written anew: they may be in another format than ours.
     assert_eq!(reply[28..36], packet[4..12]);
     assert_eq!(reply[36..38], packet[12..14]);
     let [newest, older @ ..] = fields.follow_ups;

@@ -335,7 +335,7 @@ fn read_telemetry(
 ) -> Result<Option<FollowUp>, DecodeError> {
     let source = match (ours, value[FollowUp::BYTES]) {
         (Some(ours), _) => read_source(ours[ours::SOURCES], source::FOLLOW_UP),
-        // Table 5 of RFC 8972: with help of the hardware, in software, in the control plane.
+        // The RFC's methods: with help of the hardware, in software; the control plane's is 3.
         (None, 1) => Some(StampSource::Hw),
         (None, 2) => Some(StampSource::Kernel),
         (None, _) => Some(StampSource::User),

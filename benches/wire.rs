@@ -1,5 +1,5 @@
-//! What the text wire costs for a probe: writing it, reading it, answering it, and knowing the
-//! answer again; and what a stream costs that arrives in pieces.
+//! What a probe costs on the text wire and on the native one: writing it, reading it, answering it,
+//! and knowing the answer again; and what a stream costs that arrives in pieces.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use latency_monitor::proto::Wall;
+use latency_monitor::proto::wire::native;
 use latency_monitor::proto::wire::text::{
     Identifier, Role, SEQUENCES, StreamDecoder, decode_datagram, encode_reply, encode_request,
 };
+use latency_monitor::proto::{Stamp, StampSource, Wall};
 
 const TIME: Wall = Wall::from_unix_nanos(1_768_219_134_587_069_267);
 const COOKIE: u32 = 0xdead_beef;
@@ -149,6 +150,120 @@ fn bench_stream(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn native_request(out: &mut Vec<u8>, case: &Case, number: u32) {
+    let follow_up = |back: u32| native::FollowUp {
+        seq: number.wrapping_sub(back),
+        stamp: stamp(-i64::from(back)),
+    };
+    let fields = native::RequestFields {
+        seq: number,
+        sent: TIME,
+        error: native::ErrorEstimate::from_nanos(true, 1_000_000),
+        ssid: 1,
+        cookie: COOKIE,
+        session: 2,
+        follow_ups: [Some(follow_up(1)), Some(follow_up(2))],
+        offset_ns: Some(-17),
+        source: "host-a",
+        tags: case.tags,
+    };
+    native::encode_request(out, &fields, case.size);
+}
+
+fn native_reply(out: &mut Vec<u8>, request: &[u8], number: u32) {
+    let follow_up = |back: u32| native::FollowUp {
+        seq: number.wrapping_sub(back),
+        stamp: stamp(-i64::from(back)),
+    };
+    let fields = native::ReplyFields {
+        seq: number,
+        sent: TIME,
+        error: native::ErrorEstimate::from_nanos(true, 1_000_000),
+        received: stamp(0),
+        follow_ups: [Some(follow_up(1)), Some(follow_up(2)), Some(follow_up(3))],
+        session: 2,
+        received_count: number,
+        seen: u64::MAX,
+        name: "host-b",
+    };
+    native::encode_reply(out, request, &fields);
+}
+
+fn stamp(milliseconds: i64) -> Stamp {
+    Stamp {
+        at: TIME.plus(milliseconds * 1_000_000),
+        source: StampSource::Kernel,
+    }
+}
+
+/// Each step of a probe on the native wire.
+fn bench_native(criterion: &mut Criterion) {
+    let mut group = group(criterion, "native");
+    for case in cases() {
+        let mut request = Vec::new();
+        native_request(&mut request, &case, 17);
+        let mut reply = Vec::new();
+        native_reply(&mut reply, &request, 17);
+        let mut out = Vec::new();
+        group.bench_function(BenchmarkId::new("encode_request", &case.name), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                native_request(&mut out, black_box(&case), 17);
+                out.len()
+            });
+        });
+        group.bench_function(BenchmarkId::new("decode_request", &case.name), |bencher| {
+            bencher.iter(|| native::decode_request(black_box(&request)).is_ok());
+        });
+        group.bench_function(BenchmarkId::new("encode_reply", &case.name), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                native_reply(&mut out, black_box(&request), 17);
+                out.len()
+            });
+        });
+        group.bench_function(BenchmarkId::new("decode_reply", &case.name), |bencher| {
+            bencher.iter(|| {
+                let reply = native::decode_reply(black_box(&reply)).ok()?;
+                let ours = reply.ours?;
+                (ours.cookie == black_box(COOKIE)).then_some(reply.sender_seq)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Packets behind their lengths, glued together as `bench_stream` has its messages.
+fn bench_native_stream(criterion: &mut Criterion) {
+    let mut group = group(criterion, "native_stream");
+    for case in cases() {
+        let mut stream = Vec::new();
+        for number in 0..STREAM_MESSAGES {
+            let framed =
+                native::encode_frame(&mut stream, |out| native_request(out, &case, number));
+            assert!(framed);
+        }
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        for (name, chunk_bytes) in [("glued", 65_536), ("split_17", 17)] {
+            group.bench_function(BenchmarkId::new(name, &case.name), |bencher| {
+                let mut decoder = native::FrameDecoder::after_preamble();
+                bencher.iter(|| {
+                    let mut seen = 0;
+                    for chunk in stream.chunks(chunk_bytes) {
+                        decoder
+                            .feed(black_box(chunk), |packet, _| {
+                                seen += u32::from(native::decode_request(packet).is_ok());
+                            })
+                            .expect("these are packets");
+                    }
+                    assert_eq!(seen, STREAM_MESSAGES);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 fn group<'c>(criterion: &'c mut Criterion, name: &str) -> BenchmarkGroup<'c, WallTime> {
     let mut group = criterion.benchmark_group(name);
     group
@@ -163,6 +278,8 @@ criterion_group!(
     bench_decode,
     bench_reply,
     bench_match,
-    bench_stream
+    bench_stream,
+    bench_native,
+    bench_native_stream
 );
 criterion_main!(benches);

@@ -1,0 +1,596 @@
+//! The native wire: STAMP test packets (RFC 8762, unauthenticated mode) with the session identifier
+//! and the TLVs of RFC 8972, one of which is ours.
+//!
+//! `docs/design/native-wire.md` has the layouts, byte by byte. A request and its reply have the same
+//! length and the same TLVs, so that a reply is made by copying the request and filling in. Any
+//! STAMP sender's packet is a [`Request`]; only those of our own have an [`OurRequest`] in it.
+
+mod frame;
+mod time;
+mod tlv;
+
+#[cfg(test)]
+mod tests;
+
+use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX};
+use crate::proto::sample::{Stamp, StampSource};
+use crate::proto::time::Wall;
+use crate::proto::wire::native::time::{TIME_BYTES, read_time, time_bytes};
+use crate::proto::wire::native::tlv::{
+    EXTRA_PADDING, FLAG_M, FLAG_U, FOLLOW_UP, FOLLOW_UP_BYTES, HEADER_BYTES, Kind, MAGIC,
+    OURS_BYTES, PRIVATE, Tlvs,
+};
+
+pub use frame::{FRAMED_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
+pub use time::ErrorEstimate;
+
+/// Bytes of a packet without TLVs (RFC 8762, section 4.2).
+pub const BASE_BYTES: usize = 44;
+
+/// How a stream of native packets begins. No text message begins with its first byte.
+pub const PREAMBLE: [u8; 4] = *b"LMS1";
+
+/// Bytes of the label area at least, so that there is room for the name of a reflector.
+const LABEL_BYTES_MIN: usize = 32;
+
+/// The version of our TLV.
+const VERSION: u8 = 1;
+
+/// Our TLV stands in a reply.
+const FLAG_REPLY: u8 = 0x01;
+
+/// The offset in our TLV is valid.
+const FLAG_OFFSET: u8 = 0x02;
+
+/// The sender's TTL, which would have to be asked for with every packet.
+const TTL: u8 = 255;
+
+/// Where the fields of a request begin; those of a reply have the same ones in front.
+mod base {
+    pub(super) const SEQ: usize = 0;
+    pub(super) const SENT: usize = 4;
+    pub(super) const ERROR: usize = 12;
+    pub(super) const SSID: usize = 14;
+    /// From here on a request has zeros.
+    pub(super) const REQUEST_END: usize = 16;
+    pub(super) const RECEIVED: usize = 16;
+    pub(super) const SENDER_SEQ: usize = 24;
+    pub(super) const SENDER_SENT: usize = 28;
+    pub(super) const SENDER_ERROR: usize = 36;
+    pub(super) const SENDER_TTL: usize = 40;
+}
+
+/// Where the fields of the private TLV's value begin.
+mod ours {
+    pub(super) const VERSION: usize = 4;
+    pub(super) const FLAGS: usize = 5;
+    pub(super) const SOURCES: usize = 6;
+    pub(super) const NAME_LENGTH: usize = 7;
+    pub(super) const COOKIE: usize = 8;
+    pub(super) const SESSION: usize = 12;
+    pub(super) const RECEIVED: usize = 16;
+    pub(super) const SEEN: usize = 20;
+    pub(super) const A: usize = 28;
+    pub(super) const B: usize = 40;
+    pub(super) const OFFSET: usize = 52;
+    pub(super) const TAGS_LENGTH: usize = 60;
+}
+
+/// Which two bits of the sources are whose.
+mod source {
+    pub(super) const RECEIVED: u32 = 0;
+    pub(super) const FOLLOW_UP: u32 = 2;
+    pub(super) const A: u32 = 4;
+    pub(super) const B: u32 = 6;
+}
+
+/// Why bytes are no packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It is shorter than a packet without TLVs.
+    #[error("the packet has fewer than {BASE_BYTES} bytes")]
+    Truncated,
+    /// What was to be a request has something where only a reply has; it must not be answered.
+    #[error("the packet may be a reply")]
+    Reply,
+    /// A time in the PTP format has a billion nanoseconds or more.
+    #[error("a timestamp has more nanoseconds than a second")]
+    Timestamp,
+    /// The name in our TLV does not fit into it, is too long, not UTF-8, or has a `|` in it.
+    #[error("the name is not UTF-8 of at most {NAME_BYTES_MAX} bytes without a '|'")]
+    Name,
+    /// The tags in our TLV do not fit into it, are too long, not UTF-8, or have a `|` in them.
+    #[error("the tags are not UTF-8 of at most {TAGS_BYTES_MAX} bytes without a '|'")]
+    Tags,
+}
+
+/// When an earlier packet left, as it became known after it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// The earlier packet's own sequence number.
+    pub seq: u32,
+    /// When it left. A time in or before the first nanosecond of 1970 cannot be told.
+    pub stamp: Stamp,
+}
+
+/// A request of any STAMP sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The sender's number for it: the low 32 bits of ours.
+    pub seq: u32,
+    /// T1, by the sender's clock.
+    pub sent: Wall,
+    /// How good that clock is.
+    pub error: ErrorEstimate,
+    /// The session identifier, 0 if the sender has none (RFC 8972, section 3).
+    pub ssid: u16,
+    /// Bytes of the packet.
+    pub length: usize,
+    /// What one of ours says besides.
+    pub ours: Option<OurRequest<'a>>,
+}
+
+/// What our own senders add to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OurRequest<'a> {
+    /// The flow's own number, which a stranger does not know.
+    pub cookie: u32,
+    /// The reflector's session that the sender has last heard of, or 0.
+    pub session: u32,
+    /// T1 of earlier requests, as the kernel or the interface stamped them.
+    pub follow_ups: [Option<FollowUp>; 2],
+    /// The reflector's clock less the sender's in nanoseconds, to be taken out of one-way delays
+    /// before they are published.
+    pub offset_ns: Option<i64>,
+    /// The sender's name, perhaps empty.
+    pub source: &'a str,
+    /// The tags as they stand there; [`decode_tags`](super::text::decode_tags) reads them.
+    pub tags: &'a str,
+}
+
+/// A reply of any STAMP reflector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// The reflector's own number for it; a stateless reflector repeats the sender's.
+    pub seq: u32,
+    /// T3, by the reflector's process.
+    pub sent: Wall,
+    /// How good the reflector's clock is.
+    pub error: ErrorEstimate,
+    /// The request's session identifier.
+    pub ssid: u16,
+    /// T2, by the reflector's clock.
+    pub received: Wall,
+    /// The request's number.
+    pub sender_seq: u32,
+    /// The request's T1.
+    pub sender_sent: Wall,
+    /// T3 of an earlier reply, from the Follow-Up Telemetry TLV.
+    pub follow_up: Option<FollowUp>,
+    /// What one of ours says besides.
+    pub ours: Option<OurReply<'a>>,
+}
+
+/// What our own reflectors add to a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OurReply<'a> {
+    /// What took T2.
+    pub received_source: Option<StampSource>,
+    /// The request's.
+    pub cookie: u32,
+    /// A random number of the reflector's session.
+    pub session: u32,
+    /// Different requests received in this session, this one included; its low 32 bits.
+    pub received: u32,
+    /// Bit `i` says that the request with this one's number less `i + 1` came in.
+    pub seen: u64,
+    /// T3 of the replies before the one in [`Reply::follow_up`].
+    pub older: [Option<FollowUp>; 2],
+    /// The reflector's name, if there was room for it.
+    pub name: Option<&'a str>,
+}
+
+/// What [`encode_request`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFields<'a> {
+    /// The low 32 bits of the probe's number on its flow.
+    pub seq: u32,
+    /// T1, read just before the send call.
+    pub sent: Wall,
+    /// How good our clock is, from [`ErrorEstimate::from_nanos`].
+    pub error: ErrorEstimate,
+    /// A random number of the socket, not 0.
+    pub ssid: u16,
+    /// A random number of the flow.
+    pub cookie: u32,
+    /// The last session number of the reflector, or 0.
+    pub session: u32,
+    /// T1 of two earlier requests.
+    pub follow_ups: [Option<FollowUp>; 2],
+    /// The reflector's clock less ours in nanoseconds, if one-way delays are to be published
+    /// without it.
+    pub offset_ns: Option<i64>,
+    /// Our name, without `|`; cut after [`NAME_BYTES_MAX`] bytes.
+    pub source: &'a str,
+    /// The target's tags, from [`encode_tags`](super::text::encode_tags); none are written if they
+    /// have more than [`TAGS_BYTES_MAX`] bytes.
+    pub tags: &'a str,
+}
+
+/// What [`encode_reply`] writes into what it copies.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyFields<'a> {
+    /// Replies so far in this session, from 0.
+    pub seq: u32,
+    /// T3, read just before the send call.
+    pub sent: Wall,
+    /// How good our clock is, from [`ErrorEstimate::from_nanos`].
+    pub error: ErrorEstimate,
+    /// T2.
+    pub received: Stamp,
+    /// T3 of the three replies before this one, the newest first. That one goes into the Follow-Up
+    /// Telemetry TLV, which every sender knows; the others into ours.
+    pub follow_ups: [Option<FollowUp>; 3],
+    /// A random number of the session, not 0.
+    pub session: u32,
+    /// Different requests received in this session, this one included; the low 32 bits.
+    pub received_count: u32,
+    /// Bit `i` says that the request with this one's number less `i + 1` came in.
+    pub seen: u64,
+    /// Our name, without `|`. It is left out if there is no room for it, or if it is empty.
+    pub name: &'a str,
+}
+
+/// Reads the one packet that a datagram is, or that a frame has, as a request.
+///
+/// TLVs that are malformed or not ours are none of its business, but ours must be right.
+pub fn decode_request(packet: &[u8]) -> Result<Request<'_>, DecodeError> {
+    let base = packet
+        .first_chunk::<BASE_BYTES>()
+        .ok_or(DecodeError::Truncated)?;
+    // A reply has its TTL here at least, so that reflectors cannot set each other off.
+    if base[base::REQUEST_END..].iter().any(|byte| *byte != 0) {
+        return Err(DecodeError::Reply);
+    }
+    let error = ErrorEstimate::from_bits(u16_at(base, base::ERROR));
+    let ours = Tlvs::new(packet, BASE_BYTES)
+        .find(|tlv| tlv.kind == Kind::Ours)
+        .map(|tlv| read_our_request(tlv.value))
+        .transpose()?;
+    Ok(Request {
+        seq: u32_at(base, base::SEQ),
+        sent: time_at(base, base::SENT, error.is_ptp())?,
+        error,
+        ssid: u16_at(base, base::SSID),
+        length: packet.len(),
+        ours,
+    })
+}
+
+fn read_our_request(value: &[u8]) -> Result<OurRequest<'_>, DecodeError> {
+    let flags = value[ours::FLAGS];
+    if flags & FLAG_REPLY != 0 {
+        return Err(DecodeError::Reply);
+    }
+    let name_end = usize::from(value[ours::NAME_LENGTH]);
+    let tags_end = name_end + usize::from(u16_at(value, ours::TAGS_LENGTH));
+    let labels = &value[OURS_BYTES..];
+    let source = labels.get(..name_end);
+    let tags = labels.get(name_end..tags_end);
+    Ok(OurRequest {
+        cookie: u32_at(value, ours::COOKIE),
+        session: u32_at(value, ours::SESSION),
+        follow_ups: read_older(value)?,
+        offset_ns: (flags & FLAG_OFFSET != 0)
+            .then(|| i64::from_be_bytes(array_at(value, ours::OFFSET))),
+        source: read_label(source, NAME_BYTES_MAX).ok_or(DecodeError::Name)?,
+        tags: read_label(tags, TAGS_BYTES_MAX).ok_or(DecodeError::Tags)?,
+    })
+}
+
+/// Reads a packet as a reply.
+///
+/// TLVs that the reflector has not understood, or that are malformed, are as good as absent.
+pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
+    let base = packet
+        .first_chunk::<BASE_BYTES>()
+        .ok_or(DecodeError::Truncated)?;
+    let error = ErrorEstimate::from_bits(u16_at(base, base::ERROR));
+    // The sender's time is in its own format, and both of the reflector's in that one's.
+    let sender_error = ErrorEstimate::from_bits(u16_at(base, base::SENDER_ERROR));
+    let mut telemetry = None;
+    let mut ours = None;
+    for tlv in Tlvs::new(packet, BASE_BYTES).filter(tlv::Tlv::is_accepted) {
+        match tlv.kind {
+            Kind::FollowUp => {
+                telemetry.get_or_insert(tlv.value);
+            }
+            Kind::Ours if tlv.value[ours::FLAGS] & FLAG_REPLY != 0 => ours = Some(tlv.value),
+            Kind::Ours | Kind::Padding | Kind::Unknown => {}
+        }
+    }
+    let follow_up = match telemetry {
+        Some(value) => read_telemetry(value, ours, error.is_ptp())?,
+        None => None,
+    };
+    Ok(Reply {
+        seq: u32_at(base, base::SEQ),
+        sent: time_at(base, base::SENT, error.is_ptp())?,
+        error,
+        ssid: u16_at(base, base::SSID),
+        received: time_at(base, base::RECEIVED, error.is_ptp())?,
+        sender_seq: u32_at(base, base::SENDER_SEQ),
+        sender_sent: time_at(base, base::SENDER_SENT, sender_error.is_ptp())?,
+        follow_up,
+        ours: ours.map(read_our_reply).transpose()?,
+    })
+}
+
+/// Reads a Follow-Up Telemetry TLV. What took the stamp is in `ours`, if that is there.
+fn read_telemetry(
+    value: &[u8],
+    ours: Option<&[u8]>,
+    is_ptp: bool,
+) -> Result<Option<FollowUp>, DecodeError> {
+    let source = match (ours, value[FollowUp::BYTES]) {
+        (Some(ours), _) => read_source(ours[ours::SOURCES], source::FOLLOW_UP),
+        // The RFC's methods: with help of the hardware, in software; the control plane's is 3.
+        (None, 1) => Some(StampSource::Hw),
+        (None, 2) => Some(StampSource::Kernel),
+        (None, _) => Some(StampSource::User),
+    };
+    FollowUp::read(value, 0, source, is_ptp)
+}
+
+fn read_our_reply(value: &[u8]) -> Result<OurReply<'_>, DecodeError> {
+    let name_end = usize::from(value[ours::NAME_LENGTH]);
+    let name =
+        read_label(value[OURS_BYTES..].get(..name_end), NAME_BYTES_MAX).ok_or(DecodeError::Name)?;
+    Ok(OurReply {
+        received_source: read_source(value[ours::SOURCES], source::RECEIVED),
+        cookie: u32_at(value, ours::COOKIE),
+        session: u32_at(value, ours::SESSION),
+        received: u32_at(value, ours::RECEIVED),
+        seen: u64::from_be_bytes(array_at(value, ours::SEEN)),
+        older: read_older(value)?,
+        name: Some(name).filter(|name| !name.is_empty()),
+    })
+}
+
+/// Reads A and B of our TLV, whose times are always in the PTP format.
+fn read_older(value: &[u8]) -> Result<[Option<FollowUp>; 2], DecodeError> {
+    let sources = value[ours::SOURCES];
+    Ok([
+        FollowUp::read(value, ours::A, read_source(sources, source::A), true)?,
+        FollowUp::read(value, ours::B, read_source(sources, source::B), true)?,
+    ])
+}
+
+fn read_label(bytes: Option<&[u8]>, bytes_max: usize) -> Option<&str> {
+    let bytes = bytes.filter(|bytes| bytes.len() <= bytes_max)?;
+    let label = std::str::from_utf8(bytes).ok()?;
+    (!bytes.contains(&b'|')).then_some(label)
+}
+
+fn read_source(sources: u8, shift: u32) -> Option<StampSource> {
+    match sources >> shift & 0b11 {
+        1 => Some(StampSource::User),
+        2 => Some(StampSource::Kernel),
+        3 => Some(StampSource::Hw),
+        _ => None,
+    }
+}
+
+const fn source_bits(source: StampSource, shift: u32) -> u8 {
+    let bits: u8 = match source {
+        StampSource::User => 1,
+        StampSource::Kernel => 2,
+        StampSource::Hw => 3,
+    };
+    bits << shift
+}
+
+impl FollowUp {
+    /// Bytes of a sequence number and a time.
+    const BYTES: usize = 4 + TIME_BYTES;
+
+    /// Reads the one at `at`; with time or source 0 there is none.
+    fn read(
+        bytes: &[u8],
+        at: usize,
+        source: Option<StampSource>,
+        is_ptp: bool,
+    ) -> Result<Option<Self>, DecodeError> {
+        if array_at(bytes, at + 4) == [0; TIME_BYTES] {
+            return Ok(None);
+        }
+        let time = time_at(bytes, at + 4, is_ptp)?;
+        Ok(source.map(|source| Self {
+            seq: u32_at(bytes, at),
+            stamp: Stamp { at: time, source },
+        }))
+    }
+
+    /// Writes it at `at`.
+    fn write(self, bytes: &mut [u8], at: usize) {
+        put(bytes, at, self.seq.to_be_bytes());
+        put(bytes, at + 4, time_bytes(self.stamp.at));
+    }
+}
+
+/// Appends a request of our own. It is padded to `size` bytes, of which there are
+/// [`MESSAGE_BYTES_MAX`] at most, and is never shorter than what is in it.
+pub fn encode_request(out: &mut Vec<u8>, fields: &RequestFields<'_>, size: Option<usize>) {
+    const OTHERS: usize = BASE_BYTES + HEADER_BYTES + FOLLOW_UP_BYTES + HEADER_BYTES + OURS_BYTES;
+    let source = &fields.source[..fields.source.floor_char_boundary(NAME_BYTES_MAX)];
+    let tags = Some(fields.tags)
+        .filter(|tags| tags.len() <= TAGS_BYTES_MAX)
+        .unwrap_or_default();
+    let mut label_bytes = LABEL_BYTES_MIN.max(source.len() + tags.len());
+    let size = size.unwrap_or(0).min(MESSAGE_BYTES_MAX);
+    let padding = size.saturating_sub(OTHERS + label_bytes);
+    // Too few for a TLV of their own.
+    if padding < HEADER_BYTES {
+        label_bytes += padding;
+    }
+
+    push_base(out, fields);
+    tlv::push_header(out, FOLLOW_UP, FOLLOW_UP_BYTES);
+    out.resize(out.len() + FOLLOW_UP_BYTES, 0);
+    tlv::push_header(out, PRIVATE, OURS_BYTES + label_bytes);
+    let start = out.len();
+    out.resize(start + OURS_BYTES, 0);
+    write_our_request(&mut out[start..], fields, source, tags);
+    out.extend_from_slice(source.as_bytes());
+    out.extend_from_slice(tags.as_bytes());
+    out.resize(start + OURS_BYTES + label_bytes, 0);
+    if let Some(zeros) = padding.checked_sub(HEADER_BYTES) {
+        tlv::push_header(out, EXTRA_PADDING, zeros);
+        out.resize(out.len() + zeros, 0);
+    }
+}
+
+fn push_base(out: &mut Vec<u8>, fields: &RequestFields<'_>) {
+    let mut base = [0; BASE_BYTES];
+    put(&mut base, base::SEQ, fields.seq.to_be_bytes());
+    put(&mut base, base::SENT, time_bytes(fields.sent));
+    let error = fields.error.with_ptp().bits();
+    put(&mut base, base::ERROR, error.to_be_bytes());
+    put(&mut base, base::SSID, fields.ssid.to_be_bytes());
+    out.extend_from_slice(&base);
+}
+
+fn write_our_request(value: &mut [u8], fields: &RequestFields<'_>, source: &str, tags: &str) {
+    put(value, 0, MAGIC);
+    value[ours::VERSION] = VERSION;
+    // Both are within their limits, which are less than these numbers have room for.
+    value[ours::NAME_LENGTH] = u8::try_from(source.len()).unwrap_or(0);
+    let tags_length = u16::try_from(tags.len()).unwrap_or(0);
+    put(value, ours::TAGS_LENGTH, tags_length.to_be_bytes());
+    put(value, ours::COOKIE, fields.cookie.to_be_bytes());
+    put(value, ours::SESSION, fields.session.to_be_bytes());
+    write_older(value, fields.follow_ups);
+    if let Some(offset_ns) = fields.offset_ns {
+        value[ours::FLAGS] |= FLAG_OFFSET;
+        put(value, ours::OFFSET, offset_ns.to_be_bytes());
+    }
+}
+
+/// Writes A and B into our TLV, in which there are zeros.
+fn write_older(value: &mut [u8], [a, b]: [Option<FollowUp>; 2]) {
+    for (follow_up, at, shift) in [(a, ours::A, source::A), (b, ours::B, source::B)] {
+        if let Some(follow_up) = follow_up {
+            follow_up.write(value, at);
+            value[ours::SOURCES] |= source_bits(follow_up.stamp.source, shift);
+        }
+    }
+}
+
+/// Appends the answer to `request`, which [`decode_request`] has taken: as many bytes, with what
+/// the request has to be told again, and its TLVs as far as we know them filled in.
+pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>) {
+    let start = out.len();
+    out.extend_from_slice(request);
+    let reply = &mut out[start..];
+    if let (Some(from), Some(to)) = (
+        request.first_chunk::<BASE_BYTES>(),
+        reply.first_chunk_mut::<BASE_BYTES>(),
+    ) {
+        write_base(from, to, fields);
+    }
+    for tlv in Tlvs::new(request, BASE_BYTES) {
+        let reply = &mut reply[tlv.start..];
+        let known = match tlv.kind {
+            Kind::Unknown => FLAG_U,
+            Kind::Padding | Kind::FollowUp | Kind::Ours => 0,
+        };
+        reply[0] = known | if tlv.is_malformed { FLAG_M } else { 0 };
+        if !tlv.is_malformed {
+            let value = &mut reply[HEADER_BYTES..HEADER_BYTES + tlv.value.len()];
+            match tlv.kind {
+                Kind::FollowUp => write_telemetry(value, fields.follow_ups[0]),
+                Kind::Ours => write_our_reply(value, fields),
+                Kind::Padding | Kind::Unknown => {}
+            }
+        }
+    }
+}
+
+fn write_base(request: &[u8; BASE_BYTES], base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) {
+    // The session identifier stays where it is.
+    put(base, base::SEQ, fields.seq.to_be_bytes());
+    put(base, base::SENT, time_bytes(fields.sent));
+    let error = fields.error.with_ptp().bits();
+    put(base, base::ERROR, error.to_be_bytes());
+    base[base::REQUEST_END..].fill(0);
+    put(base, base::RECEIVED, time_bytes(fields.received.at));
+    let seq: [u8; 4] = array_at(request, base::SEQ);
+    put(base, base::SENDER_SEQ, seq);
+    let sent: [u8; TIME_BYTES] = array_at(request, base::SENT);
+    put(base, base::SENDER_SENT, sent);
+    let error: [u8; 2] = array_at(request, base::ERROR);
+    put(base, base::SENDER_ERROR, error);
+    base[base::SENDER_TTL] = TTL;
+}
+
+fn write_telemetry(value: &mut [u8], follow_up: Option<FollowUp>) {
+    value.fill(0);
+    if let Some(follow_up) = follow_up {
+        follow_up.write(value, 0);
+        value[FollowUp::BYTES] = match follow_up.stamp.source {
+            StampSource::Hw => 1,
+            StampSource::Kernel | StampSource::User => 2,
+        };
+    }
+}
+
+fn write_our_reply(value: &mut [u8], fields: &ReplyFields<'_>) {
+    let cookie: [u8; 4] = array_at(value, ours::COOKIE);
+    value.fill(0);
+    put(value, 0, MAGIC);
+    value[ours::VERSION] = VERSION;
+    value[ours::FLAGS] = FLAG_REPLY;
+    put(value, ours::COOKIE, cookie);
+    put(value, ours::SESSION, fields.session.to_be_bytes());
+    put(value, ours::RECEIVED, fields.received_count.to_be_bytes());
+    put(value, ours::SEEN, fields.seen.to_be_bytes());
+    let [newest, older @ ..] = fields.follow_ups;
+    write_older(value, older);
+    value[ours::SOURCES] |= source_bits(fields.received.source, source::RECEIVED);
+    if let Some(newest) = newest {
+        value[ours::SOURCES] |= source_bits(newest.stamp.source, source::FOLLOW_UP);
+    }
+    // A part of a name would be another one's, so there is the whole or none.
+    let labels = &mut value[OURS_BYTES..];
+    if let (Some(area), Ok(length)) = (
+        labels.get_mut(..fields.name.len()),
+        u8::try_from(fields.name.len()),
+    ) {
+        area.copy_from_slice(fields.name.as_bytes());
+        value[ours::NAME_LENGTH] = length;
+    }
+}
+
+/// The bytes at `at`, where there are so many: the caller has checked the length of the whole.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[at..at + N]);
+    array
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes(array_at(bytes, at))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(array_at(bytes, at))
+}
+
+fn time_at(bytes: &[u8], at: usize, is_ptp: bool) -> Result<Wall, DecodeError> {
+    read_time(array_at(bytes, at), is_ptp)
+}
+
+fn put<const N: usize>(bytes: &mut [u8], at: usize, array: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&array);
+}

@@ -1,0 +1,261 @@
+//! Timestamps, and what their clock is good for.
+//!
+//! A timestamp is 8 bytes in one of two formats, and the Z bit of an error estimate in the same
+//! packet says in which: seconds and nanoseconds since 1970 (the truncated PTP format of RFC 8877,
+//! section 4.3), or seconds since 1900 and their binary fraction (NTP's, section 4.2.1). We write the
+//! first only; a STAMP sender that has never heard of us may choose either (RFC 8762, section 4.2.1).
+
+use crate::proto::time::Wall;
+use crate::proto::wire::native::{DecodeError, u32_at};
+
+/// Bytes of a timestamp.
+pub(super) const TIME_BYTES: usize = 8;
+
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
+
+/// Seconds from the beginning of NTP's first era to 1970.
+const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
+
+/// Seconds of one NTP era.
+const NTP_ERA_SECONDS: i64 = 1 << 32;
+
+/// The clock is synchronised to UTC by something outside the host.
+const S: u16 = 0x8000;
+
+/// Timestamps are in the PTP format.
+const Z: u16 = 0x4000;
+
+const SCALE_SHIFT: u32 = 8;
+const SCALE_MASK: u16 = 0x3f;
+const MULTIPLIER_MASK: u16 = 0xff;
+
+/// How wrong the timestamps of a packet's sender may be, and how they are written (RFC 4656, section
+/// 4.1.2, with the Z bit of RFC 8186).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorEstimate(u16);
+
+impl ErrorEstimate {
+    /// The estimate for a clock that is wrong by `error_ns` nanoseconds at most, rounded up, and
+    /// for timestamps in the PTP format.
+    pub fn from_nanos(is_synchronised: bool, error_ns: u64) -> Self {
+        // In units of 2^-32 seconds. 64 bits of nanoseconds make 67 bits of these at most, so that
+        // the scale ends at 59 and always has room. No error at all cannot be written.
+        let units = (u128::from(error_ns) << 32)
+            .div_ceil(u128::from(NANOS_PER_SECOND))
+            .max(1);
+        let bits = u128::BITS - units.leading_zeros();
+        let mut scale = bits.saturating_sub(u8::BITS);
+        let mut multiplier = units.div_ceil(1 << scale);
+        if multiplier > u128::from(MULTIPLIER_MASK) {
+            // It was rounded up to 256.
+            multiplier /= 2;
+            scale += 1;
+        }
+        let scale = u16::try_from(scale).map_or(SCALE_MASK, |scale| scale.min(SCALE_MASK));
+        let multiplier = u16::try_from(multiplier).unwrap_or(MULTIPLIER_MASK);
+        let synchronised = if is_synchronised { S } else { 0 };
+        Self(synchronised | Z | scale << SCALE_SHIFT | multiplier)
+    }
+
+    /// The estimate that has these bits in a packet.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// The estimate as it stands in a packet.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The same error beside timestamps in the PTP format.
+    pub(super) const fn with_ptp(self) -> Self {
+        Self(self.0 | Z)
+    }
+
+    /// Whether the clock is synchronised to UTC by something outside the host.
+    pub const fn is_synchronised(self) -> bool {
+        self.0 & S != 0
+    }
+
+    /// Whether the packet's timestamps are in the PTP format, and not in NTP's.
+    pub const fn is_ptp(self) -> bool {
+        self.0 & Z != 0
+    }
+
+    /// The error in nanoseconds, rounded up, and `u64::MAX` if it is more. A multiplier of 0, which
+    /// is forbidden, tells nothing and gives that as well.
+    pub fn as_nanos(self) -> u64 {
+        let multiplier = u128::from(self.0 & MULTIPLIER_MASK);
+        if multiplier == 0 {
+            return u64::MAX;
+        }
+        let units = multiplier << (self.0 >> SCALE_SHIFT & SCALE_MASK);
+        let nanos = (units * u128::from(NANOS_PER_SECOND)).div_ceil(1 << 32);
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+}
+
+/// Reads a timestamp in the format that the packet's error estimate says.
+pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, DecodeError> {
+    let seconds = i64::from(u32_at(&bytes, 0));
+    let rest = u32_at(&bytes, 4);
+    let (seconds, nanos) = if is_ptp {
+        if rest >= NANOS_PER_SECOND {
+            return Err(DecodeError::Timestamp);
+        }
+        (seconds, i64::from(rest))
+    } else {
+        // Seconds without their highest bit are those of the era that begins in 2036 (RFC 4330,
+        // section 3): no clock that still runs shows 1900 to 1968.
+        let era = if seconds < NTP_ERA_SECONDS / 2 {
+            NTP_ERA_SECONDS
+        } else {
+            0
+        };
+        let nanos = (u64::from(rest) * u64::from(NANOS_PER_SECOND) + (1 << 31)) >> 32;
+        let nanos = i64::try_from(nanos).unwrap_or(0);
+        (seconds + era - NTP_TO_UNIX_SECONDS, nanos)
+    };
+    // At most 2^33 seconds, so this is far from the ends of 64 bits.
+    Ok(Wall::from_unix_nanos(
+        seconds * i64::from(NANOS_PER_SECOND) + nanos,
+    ))
+}
+
+/// A timestamp in the PTP format. It has no times before 1970 and none after 2106: the nearest one
+/// stands for those.
+pub(super) fn time_bytes(at: Wall) -> [u8; TIME_BYTES] {
+    const LAST: u64 = (u32::MAX as u64 + 1) * NANOS_PER_SECOND as u64 - 1;
+    let nanos = u64::try_from(at.as_unix_nanos()).unwrap_or(0).min(LAST);
+    let seconds = nanos / u64::from(NANOS_PER_SECOND);
+    let rest = nanos % u64::from(NANOS_PER_SECOND);
+    // Both have 32 bits, so this moves the one out of the way of the other.
+    (seconds << 32 | rest).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn scaled(scale: u16, multiplier: u16) -> u16 {
+        scale << 8 | multiplier
+    }
+
+    #[test]
+    fn errors_are_written_as_in_the_rfc() {
+        for (is_synchronised, error_ns, bits) in [
+            // A second is 2^32 units: 128 * 2^25.
+            (true, 1_000_000_000, 0xc000 | scaled(25, 128)),
+            (false, 1_000_000_000, 0x4000 | scaled(25, 128)),
+            // 4.29 units, rounded up.
+            (true, 1, 0xc000 | scaled(0, 5)),
+            // None at all cannot be written.
+            (true, 0, 0xc000 | scaled(0, 1)),
+            // 253.4 units are 254; 257.7 are 258 and need a scale: 129 * 2.
+            (true, 59, 0xc000 | scaled(0, 254)),
+            (true, 60, 0xc000 | scaled(1, 129)),
+            // A millisecond: 4,294,967.3 units, which are 131.07 * 2^15.
+            (true, 1_000_000, 0xc000 | scaled(15, 132)),
+            // The last of 64 bits: 18,446,744,073.7 seconds, which are 137.44 * 2^59 units.
+            (true, u64::MAX, 0xc000 | scaled(59, 138)),
+        ] {
+            let error = ErrorEstimate::from_nanos(is_synchronised, error_ns);
+            assert_eq!(error.bits(), bits, "{error_ns}");
+            assert_eq!(error.is_synchronised(), is_synchronised);
+            assert!(error.is_ptp());
+        }
+    }
+
+    #[test]
+    fn rounding_up_carries_into_the_scale() {
+        // 511 units: 255.5 * 2 is 256 * 2 is 128 * 4.
+        let error = ErrorEstimate::from_nanos(true, 119);
+        assert_eq!(error.bits(), 0xc000 | scaled(2, 128));
+        assert_eq!(error.as_nanos(), 120, "512 units are 119.2 ns");
+    }
+
+    #[test]
+    fn errors_are_read_as_in_the_rfc() {
+        for (bits, nanos) in [
+            (0x0001, 1),
+            (0x4000 | scaled(32, 1), 1_000_000_000),
+            (0x8000 | scaled(31, 3), 1_500_000_000),
+            (0x3fff, u64::MAX),
+            (0x0000, u64::MAX),
+            (0x2000, u64::MAX),
+        ] {
+            assert_eq!(ErrorEstimate::from_bits(bits).as_nanos(), nanos, "{bits:x}");
+        }
+        let ntp = ErrorEstimate::from_bits(0x8001);
+        assert!(ntp.is_synchronised() && !ntp.is_ptp());
+    }
+
+    #[test]
+    fn both_formats_are_read() {
+        let at = Wall::from_unix_nanos(1_768_219_134_587_069_267);
+        let ptp = [0x69, 0x64, 0xe1, 0xfe, 0x22, 0xfd, 0xf7, 0x53];
+        assert_eq!(time_bytes(at), ptp);
+        assert_eq!(read_time(ptp, true), Ok(at));
+
+        // Half a second after 1970.
+        let ntp = [0x83, 0xaa, 0x7e, 0x80, 0x80, 0, 0, 0];
+        let half = Wall::from_unix_nanos(500_000_000);
+        assert_eq!(read_time(ntp, false), Ok(half));
+        // The last fraction is nearer to the next second.
+        let ntp = [0x83, 0xaa, 0x7e, 0x80, 0xff, 0xff, 0xff, 0xff];
+        let second = Wall::from_unix_nanos(1_000_000_000);
+        assert_eq!(read_time(ntp, false), Ok(second));
+        // The second era begins on 2036-02-07 at 06:28:16.
+        let era = Wall::from_unix_nanos(2_085_978_496_000_000_000);
+        assert_eq!(read_time([0; 8], false), Ok(era));
+    }
+
+    #[test]
+    fn a_second_has_no_more_nanoseconds_than_it_has() {
+        let last = [0, 0, 0, 0, 0x3b, 0x9a, 0xc9, 0xff];
+        let nanos = Wall::from_unix_nanos(999_999_999);
+        assert_eq!(read_time(last, true), Ok(nanos));
+        let more = [0, 0, 0, 0, 0x3b, 0x9a, 0xca, 0];
+        assert_eq!(read_time(more, true), Err(DecodeError::Timestamp));
+        assert!(read_time(more, false).is_ok(), "a fraction may be anything");
+    }
+
+    #[test]
+    fn times_that_cannot_be_written_saturate() {
+        assert_eq!(time_bytes(Wall::from_unix_nanos(-1)), [0; 8]);
+        assert_eq!(time_bytes(Wall::from_unix_nanos(i64::MIN)), [0; 8]);
+        let last = [0xff, 0xff, 0xff, 0xff, 0x3b, 0x9a, 0xc9, 0xff];
+        assert_eq!(time_bytes(Wall::from_unix_nanos(i64::MAX)), last);
+    }
+
+    proptest! {
+        #[test]
+        fn times_read_back(seconds in any::<u32>(), nanos in 0..NANOS_PER_SECOND) {
+            let at = i64::from(seconds) * 1_000_000_000 + i64::from(nanos);
+            let at = Wall::from_unix_nanos(at);
+            prop_assert_eq!(read_time(time_bytes(at), true), Ok(at));
+        }
+
+        #[test]
+        fn errors_are_never_made_smaller(error_ns in any::<u64>(), shift in 0..64_u32) {
+            let error_ns = error_ns >> shift;
+            let estimate = ErrorEstimate::from_nanos(false, error_ns);
+            let read = estimate.as_nanos();
+            prop_assert!(read >= error_ns);
+            // One part in 128, and what is below a nanosecond.
+            prop_assert!(read - error_ns <= error_ns / 128 + 1, "{} for {}", read, error_ns);
+            prop_assert_ne!(estimate.bits() & MULTIPLIER_MASK, 0);
+            prop_assert_eq!(ErrorEstimate::from_bits(estimate.bits()), estimate);
+        }
+
+        #[test]
+        fn any_bits_have_a_meaning(bits in any::<u16>(), time in any::<[u8; 8]>()) {
+            let error = ErrorEstimate::from_bits(bits);
+            prop_assert_eq!(error.bits(), bits);
+            prop_assert!(error.as_nanos() > 0);
+            let _ = read_time(time, error.is_ptp());
+        }
+    }
+}

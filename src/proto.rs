@@ -10,6 +10,7 @@
 mod backoff;
 mod connect;
 mod flow;
+mod peer_clock;
 pub mod prober;
 mod responder;
 mod rng;

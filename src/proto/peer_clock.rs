@@ -234,7 +234,7 @@ impl PeerClock {
                 round_trip_ns_min = round_trip_ns_min.min(bin.round_trip_ns_min);
                 last = bin.number;
             }
-            if let Some(lines) = tube.lines().filter(|lines| lines.fit(round_trip_ns_min)) {
+            if let Some(lines) = tube.lines().filter(|lines| !tube.is_pinched(lines)) {
                 // The lines hold from the last exchange on; before it, what the clocks may drift.
                 let early_ns = drift_ns(at.since(now));
                 return Some(estimate_of(
@@ -264,16 +264,6 @@ fn slot_of(number: u64) -> usize {
     (number % CLOCK_BINS as u64) as usize
 }
 
-impl Lines {
-    /// Whether the tube is as wide as it must be. Were the rates constant it would be no narrower
-    /// than the least delay forward and the least in reverse together, which is somewhat less
-    /// than the least of their sums. A bend pinches it, long before it closes.
-    #[expect(clippy::cast_precision_loss, reason = "a comparison")]
-    fn fit(&self, round_trip_ns_min: u64) -> bool {
-        self.high - self.low >= round_trip_ns_min as f64 / 2.0
-    }
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     reason = "rounded outwards, and a slope of a thousandth at most"
@@ -291,7 +281,7 @@ fn estimate_of(
     let error_ns = u64::try_from(high_ns - offset_ns).unwrap_or(u64::MAX);
     ClockEstimate {
         offset_ns: offset_ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64,
-        skew_ppb: (f64::midpoint(lines.slope_low, lines.slope_high) * 1e9).round() as i64,
+        skew_ppb: (lines.slope_middle() * 1e9).round() as i64,
         error_ns: error_ns
             .saturating_add(early_ns)
             .max(round_trip_ns_min.div_ceil(2)),

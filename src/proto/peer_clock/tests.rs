@@ -344,6 +344,25 @@ fn a_wrong_stamp_is_passed_over() {
     assert_eq!(clock.estimate(last.at), before);
 }
 
+/// Of two exchanges each was fast one way only: together they say more than either, which is no
+/// reason to believe neither.
+#[test]
+fn two_uneven_exchanges_are_no_bend() {
+    let exchange = |now, forward_ns, reverse_ns| Exchange {
+        at: at(now),
+        forward_ns,
+        reverse_ns,
+        rtt_ns: 41 * MS,
+    };
+    let mut clock = PeerClock::new(100 * MS);
+    clock.handle_exchange(exchange(S, 1_000_000, 40_000_000));
+    clock.handle_exchange(exchange(S + 100 * MS, 40_000_000, 1_000_000));
+    let estimate = clock.estimate(at(S + 100 * MS));
+    let estimate = estimate.expect("there is an estimate");
+    assert!(estimate.offset_ns.unsigned_abs() < MS, "{estimate:?}");
+    assert!(estimate.error_ns >= 20_500_000, "{estimate:?}");
+}
+
 /// Nothing is certain across a bend, but with even delays the truth stays inside: the tube is
 /// given up before it is half as wide as a round trip.
 #[test]

@@ -59,6 +59,12 @@ pub(super) struct Lines {
     pub(super) slope_high: f64,
 }
 
+impl Lines {
+    pub(super) fn slope_middle(&self) -> f64 {
+        f64::midpoint(self.slope_low, self.slope_high)
+    }
+}
+
 impl Tube {
     pub(super) fn new() -> Self {
         Self {
@@ -89,6 +95,20 @@ impl Tube {
             slope_low,
             slope_high,
         })
+    }
+
+    /// Whether the tube is so narrow that the points cannot be from one line. Of a straight tube every
+    /// part is about as wide as the whole, since the fastest each way are seen again and again; where
+    /// the truth bends, the points from before the bend cut into what those after it leave, long
+    /// before nothing is left. Rare and slow exchanges look like that at times: then giving up the
+    /// oldest costs some of the precision, and nothing else.
+    pub(super) fn is_pinched(&self, lines: &Lines) -> bool {
+        let slope = lines.slope_middle();
+        let pairs = self.uppers[..self.len].iter().zip(&self.lowers[..self.len]);
+        let narrowest = pairs
+            .map(|(upper, lower)| upper.reach(slope) - lower.reach(slope))
+            .fold(f64::INFINITY, f64::min);
+        self.len > 1 && lines.high - lines.low < narrowest / 2.0
     }
 
     /// From a slope at one end inwards to the first that has a line.
@@ -136,7 +156,10 @@ mod tests {
 
     use super::*;
 
-    fn tube(points: &[((f64, f64), (f64, f64))]) -> Tube {
+    /// Age and value of an upper point, and of a lower one.
+    type Pair = ((f64, f64), (f64, f64));
+
+    fn tube(points: &[Pair]) -> Tube {
         let mut tube = Tube::new();
         for &((upper_age, upper), (lower_age, lower)) in points {
             tube.push(

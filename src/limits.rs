@@ -134,3 +134,7 @@ pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Log lines that wait for a slow console or disk; past it they are dropped. The log backend's
 /// records are among them. 32 bytes each, whether there is a line or not.
 pub const LOG_LINES_MAX: usize = 16_384;
+
+/// Stretches of time that a peer's clock is estimated from, each with its fastest exchange in either
+/// direction: a hundred seconds at a second and a half each. 3 KiB for every flow that does so.
+pub const CLOCK_BINS: usize = 64;

@@ -199,7 +199,7 @@ fn corrected_delays_are_a_series_of_their_own() {
         .filter(|record| record.metric().ends_with("owd"))
         .map(|record| {
             let last = record.tags().last().unwrap().to_string();
-            let value = record.value().or(record.window().map(Window::mean));
+            let value = record.value().or_else(|| record.window().map(Window::mean));
             (record.metric(), last, value.unwrap())
         })
         .collect();

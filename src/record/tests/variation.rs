@@ -92,7 +92,7 @@ fn directions_and_protocols_are_series_of_their_own_tags() {
         .iter()
         .filter(|record| record.metric().ends_with("pdv"))
         .map(|record| {
-            let value = record.value().or(record.window().map(Window::max));
+            let value = record.value().or_else(|| record.window().map(Window::max));
             (record.metric(), tags(record), value.unwrap())
         })
         .collect();
@@ -247,7 +247,7 @@ fn a_step_parts_the_window_and_has_no_difference() {
             let largest = records
                 .iter()
                 .filter(|record| record.metric() == "udp.wan.ipdv")
-                .filter_map(|record| record.value().or(record.window().map(Window::max)))
+                .filter_map(|record| record.value().or_else(|| record.window().map(Window::max)))
                 .max();
             assert_eq!(largest, Some(40), "{mode:?}");
         }

@@ -109,7 +109,8 @@ pub(super) struct Parts {
     pub(super) histograms: [Option<Box<Histogram<u32>>>; 2],
 }
 
-/// All delays of one series in one flush interval. Times are Unix nanoseconds, values nanoseconds.
+/// All delays of one series in one flush interval; those of a `pdv` series over the least of them. Times
+/// are Unix nanoseconds, values nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Window {
     series: Arc<Series>,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
-    Counters, FlowKind, Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource,
-    Wall,
+    Counters, Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output,
+    Sample, StampSource, Wall,
 };
 use latency_monitor::publish::Encoder;
 use latency_monitor::record::{Feed, HostGauges, Mode, Record, Recorder, SinkConfig};
@@ -48,6 +48,19 @@ fn sample(origin: u32, value_ns: i64) -> Output {
         stamp: StampSource::Kernel,
         dwell_ns: None,
         is_corrected: false,
+    })
+}
+
+/// One packet on clocks that are an hour apart; each origin's packets are consecutive.
+fn one_way(origin: u32, seq: u32, delay_ns: i64) -> Output {
+    Output::OneWay(OneWay {
+        origin: Origin(origin),
+        kind: FlowKind::Udp,
+        direction: Direction::Forward,
+        seq: u64::from(seq),
+        delay_ns: 3_600_000_000_000 + delay_ns,
+        at: at(1).wall,
+        stamp: StampSource::Kernel,
     })
 }
 
@@ -131,6 +144,41 @@ fn bench_samples(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The variation of one-way delays: a difference and a delay over the least for each packet.
+fn bench_one_way(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one_way");
+    group.throughput(Throughput::Elements(u64::from(SAMPLES)));
+    for (name, mode, origins) in [
+        ("samples_100_series", Mode::Samples, 100),
+        ("windows_100_series", Mode::Windows, 100),
+        ("windows_10000_series", Mode::Windows, 10_000),
+        ("windows_1_series_histogram", Mode::Windows, 1),
+    ] {
+        let rig = Rig::new(mode, origins);
+        let (batches, seq) = (Cell::new(0_u32), Cell::new(0_u32));
+        let between = || {
+            batches.set(batches.get() + 1);
+            rig.drain();
+            if batches.get().is_multiple_of(10) {
+                rig.next_interval();
+            }
+            let first = seq.replace(seq.get() + SAMPLES / origins);
+            let outputs: Vec<Output> = (0..SAMPLES)
+                .map(|number| one_way(number % origins, first + number / origins, delay_ns(number)))
+                .collect();
+            outputs
+        };
+        let take = |outputs: Vec<Output>| {
+            rig.take(&outputs);
+            outputs
+        };
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(between, take, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
 /// The turn in which an interval ends, with this many flows to read. Those after it read none.
 fn bench_end(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("end_of_interval");
@@ -187,5 +235,5 @@ fn bench_json(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_samples, bench_end, bench_json);
+criterion_group!(benches, bench_samples, bench_one_way, bench_end, bench_json);
 criterion_main!(benches);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Backend, LogLevel, Overrides, Word as _};
+use crate::config::{Backend, LogLevel, Overrides, Protocol, Timestamps, Word as _};
 use crate::record::Mode;
 
 const EXAMPLES: &str = "\
@@ -136,6 +136,13 @@ struct Network {
         global = true
     )]
     max_lost: Option<i64>,
+    /// What probes speak: native once the other end takes the offer, what the Python program does,
+    /// or native at once [default: auto]
+    #[arg(long, value_name = "WIRE", ignore_case = true, global = true)]
+    protocol: Option<Protocol>,
+    /// Who stamps packets: interface or kernel, only the kernel, or this process [default: auto]
+    #[arg(long, value_name = "WHO", ignore_case = true, global = true)]
+    timestamps: Option<Timestamps>,
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +199,8 @@ impl Cli {
             udp_port: network.udp_port,
             max_size: network.max_size,
             max_lost: network.max_lost,
+            protocol: network.protocol,
+            timestamps: network.timestamps,
             timeout: runtime.timeout,
             interval: runtime.interval,
         }
@@ -219,6 +228,26 @@ impl ValueEnum for Backend {
 impl ValueEnum for Mode {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self::Samples, Self::Windows, Self::Both]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_word()))
+    }
+}
+
+impl ValueEnum for Protocol {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Text, Self::Native]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_word()))
+    }
+}
+
+impl ValueEnum for Timestamps {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Kernel, Self::User]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

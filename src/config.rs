@@ -33,6 +33,8 @@ pub use error::{ConfigError, Place, Problem};
 pub use metrics::{Backend, MetricsConfig};
 pub use options::TargetOptions;
 
+pub use crate::proto::Protocol;
+
 /// The file that is read if none is named, and may be absent.
 pub const DEFAULT_FILE: &str = "latency.toml";
 
@@ -98,6 +100,26 @@ impl Word for EngineKind {
     const WORDS: &'static [(&'static str, Self)] = &[("mio", Self::Mio)];
 }
 
+/// Who stamps packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The interface where it can, else the kernel, else this process.
+    #[default]
+    Auto,
+    /// The kernel, also where the interface could.
+    Kernel,
+    /// This process: what is published contains the host's own delays.
+    User,
+}
+
+impl Word for Timestamps {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("kernel", Self::Kernel),
+        ("user", Self::User),
+    ];
+}
+
 /// How the loop runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,6 +148,8 @@ pub struct Overrides {
     pub udp_port: Option<i64>,
     pub max_size: Option<i64>,
     pub max_lost: Option<i64>,
+    pub protocol: Option<Protocol>,
+    pub timestamps: Option<Timestamps>,
     pub timeout: Option<f64>,
     pub interval: Option<f64>,
 }
@@ -156,6 +180,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// A file to log to, beside the console.
     pub log_file: Option<PathBuf>,
+    /// Who stamps packets.
+    pub timestamps: Timestamps,
     /// How often names are looked up again.
     pub resolve_interval: Duration,
     /// How long the end may take.
@@ -182,6 +208,7 @@ impl Default for Config {
             metrics: vec![MetricsConfig::default()],
             log_level: LogLevel::Info,
             log_file: None,
+            timestamps: Timestamps::default(),
             resolve_interval: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
             engine: EngineOptions::default(),
@@ -281,6 +308,9 @@ impl Config {
             ),
             log_level,
             log_file: file.log_file.map(|path| path.value.into()),
+            timestamps: file
+                .timestamps
+                .map_or(default.timestamps, |timestamps| timestamps.value),
             resolve_interval: seconds(
                 file.resolve_interval,
                 "resolve_interval",
@@ -325,6 +355,7 @@ impl Config {
                 config.add_target(target, place, problems);
             }
             config.warn_of_doubles();
+            config.warn_of_text();
         }
         config
     }
@@ -346,6 +377,13 @@ impl Config {
     pub fn with_ports(mut self, tcp: u16, udp: u16) -> Self {
         (self.tcp_port, self.udp_port) = (tcp, udp);
         self
+    }
+
+    /// The wire of targets that do not say otherwise. With [`Protocol::Text`] requests on the native
+    /// wire are not answered either.
+    pub fn protocol(&self) -> Protocol {
+        let protocol = self.defaults.protocol.as_ref();
+        protocol.map_or_else(Protocol::default, |given| given.value)
     }
 
     /// Calls this host so.
@@ -398,6 +436,20 @@ impl Config {
     }
 }
 
+impl Config {
+    fn warn_of_text(&mut self) {
+        for target in &self.targets {
+            if target.owd_corrected && target.protocol == Protocol::Text {
+                self.warnings.push(format!(
+                    "\"{}\" speaks the text wire only, on which nothing is known of its clock: its \
+                     one-way delays are not corrected",
+                    target.label
+                ));
+            }
+        }
+    }
+}
+
 impl Overrides {
     /// Replaces the top-level settings of the file.
     fn put_over(self, file: &mut File) {
@@ -424,6 +476,8 @@ impl Overrides {
         put(&mut file.defaults.tcp_port, self.tcp_port, "--tcp-port");
         put(&mut file.defaults.udp_port, self.udp_port, "--udp-port");
         put(&mut file.defaults.max_lost, self.max_lost, "--max-lost");
+        put(&mut file.defaults.protocol, self.protocol, "--protocol");
+        put(&mut file.timestamps, self.timestamps, "--timestamps");
         put(&mut file.defaults.timeout, self.timeout, "--timeout");
         put(&mut file.defaults.interval, self.interval, "--interval");
     }

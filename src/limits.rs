@@ -104,8 +104,9 @@ pub const WINDOW_VALUES_MAX: usize = 4_096;
 pub const ORIGINS_MAX: u32 = 262_144;
 
 /// Room kept in a ring for windows and counts, so that a flood of samples cannot keep them out. It
-/// takes what one set of labels publishes at once.
-pub const RING_RECORDS_RESERVED: usize = 32;
+/// takes what one set of labels publishes at once: 15 windows, 26 counts and gauges of its flows with
+/// both directions, 3 of the peer's clock. A power of two above that.
+pub const RING_RECORDS_RESERVED: usize = 64;
 
 /// Windows and counts handed over in one turn when an interval ends, per backend: a few
 /// microseconds, after which the probes that are due go first.

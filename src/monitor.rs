@@ -16,14 +16,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Backend as BackendKind, Config, ConfigError, MetricsConfig, TargetOptions};
+use crate::config::{
+    Backend as BackendKind, Config, ConfigError, MetricsConfig, TargetOptions,
+    Timestamps as StampChoice,
+};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
 use crate::limits::{CHANNEL_RECORDS_MAX, TARGETS_MAX};
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
-use crate::proto::{Prober, ProberConfig, TargetSpec};
+use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
 use crate::record::{Feed, Record, Recorder, SinkConfig};
 use crate::sys::process;
@@ -282,7 +285,7 @@ impl LatencyMonitor {
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
             udp_port: self.config.udp.then_some(self.config.udp_port),
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
-            timestamps: Timestamps::default(),
+            timestamps: timestamps(self.config.timestamps),
         };
         let seed = getrandom::u64().map_err(StartError::Random)?;
         let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
@@ -292,7 +295,7 @@ impl LatencyMonitor {
             accepted_max,
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
-            native: true,
+            native: self.config.protocol() != Protocol::Text,
         };
         let finish_within = self.config.shutdown_timeout;
         let commands = commands.clone();
@@ -426,6 +429,14 @@ impl LatencyMonitor {
         self.running.as_ref().is_some_and(|running| {
             running.poll.is_finished() || running.flushers.iter().any(Flusher::has_panicked)
         })
+    }
+}
+
+const fn timestamps(choice: StampChoice) -> Timestamps {
+    match choice {
+        StampChoice::Auto => Timestamps::Auto,
+        StampChoice::Kernel => Timestamps::Kernel,
+        StampChoice::User => Timestamps::User,
     }
 }
 

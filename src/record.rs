@@ -13,24 +13,32 @@
 //! Nothing here waits, reads a clock, or allocates for a sample once its series runs. What finds no
 //! room in a ring is dropped and counted.
 
+mod counts;
 mod directory;
+mod event;
 mod feed;
 mod item;
 mod outlet;
+mod own;
 mod pool;
+mod quantity;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod variation;
 mod window;
 
 use std::sync::Arc;
 
 use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
-use crate::proto::{Counters, FlowKind, Mono, Now, Origin, Output, Sample};
+use crate::proto::{Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall};
 use crate::record::directory::Directory;
+use crate::record::own::{Gap, OwnSeries};
+use crate::record::quantity::Lane;
 use crate::record::sink::Sink;
 
+pub use event::{ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use item::{Record, Series, Tags};
 pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
@@ -86,6 +94,10 @@ pub struct HostGauges {
     /// Times that the wall clock was set since the process began; published as those of each
     /// interval.
     pub clock_steps: u64,
+    /// Whether something keeps the wall clock to UTC.
+    pub is_synchronised: bool,
+    /// The wall clock's largest error in nanoseconds, as far as the kernel knows.
+    pub clock_error_ns: u64,
 }
 
 /// Sorts samples into series, windows and counts, and hands them to the flush threads.
@@ -94,24 +106,17 @@ pub struct Recorder {
     began: Now,
     directory: Directory,
     sinks: Vec<Sink>,
-    own_tags: Arc<Tags>,
-    lateness: Arc<Series>,
+    own: OwnSeries,
 }
 
 impl Recorder {
     /// A recorder for the host of this name; all intervals are counted from `now`.
     pub fn new(name: &str, now: Now) -> Self {
-        let own_tags = Arc::new(Tags::Host(name.into()));
-        let lateness = Arc::new(Series {
-            metric: "monitor.lateness",
-            tags: Arc::clone(&own_tags),
-        });
         Self {
             began: now,
             directory: Directory::default(),
             sinks: Vec::new(),
-            own_tags,
-            lateness,
+            own: OwnSeries::new(name),
         }
     }
 
@@ -127,23 +132,73 @@ impl Recorder {
         match output {
             Output::Opened { origin, labels } => self.directory.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
-            Output::Lateness(lateness_ns) => {
-                for sink in &mut self.sinks {
-                    sink.record_lateness(&self.lateness, *lateness_ns);
+            Output::OneWay(one_way) => self.handle_one_way(one_way),
+            Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
+            Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
+            Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
+            Output::Clock { origin, estimate } => {
+                if let Some(found) = self.directory.find(*origin) {
+                    for sink in &mut self.sinks {
+                        sink.record_clock(found.index, *origin, *estimate);
+                    }
                 }
             }
+            Output::ClockStep {
+                origin,
+                at,
+                step_ns,
+            } => self.handle_clock_step(*origin, *at, *step_ns),
             Output::Closed { origin, last } => self.directory.close(*origin, last.as_ref()),
-            _ => {}
         }
     }
 
     fn handle_sample(&mut self, sample: &Sample) {
-        let Some((index, group)) = self.directory.find(sample.origin) else {
+        let Some(mut found) = self.directory.find(sample.origin) else {
             return;
         };
-        let series = group.series(sample.metric);
         for sink in &mut self.sinks {
-            sink.record(index, series, sample);
+            sink.record(&mut found, sample);
+        }
+    }
+
+    fn handle_one_way(&mut self, one_way: &OneWay) {
+        let Some(lane) = Lane::of(one_way) else {
+            return;
+        };
+        let ipdv = self.directory.follow(lane, one_way);
+        let Some(mut found) = self.directory.find(one_way.origin) else {
+            return;
+        };
+        for sink in &mut self.sinks {
+            if let Some(ipdv) = ipdv {
+                sink.record_ipdv(&mut found, lane, ipdv, one_way);
+            }
+            sink.record_pdv(&mut found, lane, one_way);
+        }
+    }
+
+    fn handle_gap(&mut self, gap: Gap, ns: u64) {
+        for sink in &mut self.sinks {
+            sink.record_gap(gap, self.own.gap(gap), ns);
+        }
+    }
+
+    fn handle_clock_step(&mut self, origin: Option<Origin>, at: Wall, step_ns: i64) {
+        let (clock, tags) = match origin {
+            None => (ClockOwner::Local, Arc::clone(&self.own.tags)),
+            Some(origin) => match self.directory.find(origin) {
+                Some(found) => (ClockOwner::Peer, Arc::clone(&found.group.tags)),
+                None => return,
+            },
+        };
+        self.directory.step(origin);
+        let event = Arc::new(Event {
+            at,
+            kind: EventKind::ClockStep { clock, step_ns },
+            tags,
+        });
+        for sink in &mut self.sinks {
+            sink.publish(&event);
         }
     }
 
@@ -174,7 +229,7 @@ impl Recorder {
         }
         let mut any_complete = false;
         for sink in &mut self.sinks {
-            any_complete |= sink.hand_over(now, self.directory.groups(), &self.own_tags);
+            any_complete |= sink.hand_over(now, self.directory.groups(), &self.own.tags);
         }
         if any_complete {
             self.free_deserted();

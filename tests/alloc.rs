@@ -14,8 +14,9 @@ use latency_monitor::engine::{Engine, EngineConfig, Resolve, Timestamps};
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
-    Counters, FlowKind, Host, Labels, Metric, Mono, Now, Origin, Outcome, Output, Prober,
-    ProberConfig, Protocol, Sample, StampSource, TargetId, TargetSpec, Wall,
+    ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, Mono, Now, OneWay, Origin,
+    Outcome, Output, Prober, ProberConfig, Protocol, Sample, StampSource, TargetId, TargetSpec,
+    Wall,
 };
 use latency_monitor::publish::Encoder;
 use latency_monitor::record::{Feed, HostGauges, Mode, Recorder, SinkConfig};
@@ -99,6 +100,31 @@ fn sample(number: u32, at: Wall) -> Output {
     })
 }
 
+/// A delay on clocks that are an hour apart; each origin's packets are consecutive. The least of an
+/// interval comes when its values are not kept any more.
+fn one_way(number: u32, at: Wall) -> Output {
+    Output::OneWay(OneWay {
+        origin: Origin(number % ORIGINS),
+        kind: FlowKind::Udp,
+        direction: Direction::Reverse,
+        seq: u64::from(number / ORIGINS),
+        delay_ns: 3_600_000_000_000 + (i64::from(number) - 60_000).abs() * 31,
+        at,
+        stamp: StampSource::Kernel,
+    })
+}
+
+fn clock(number: u32) -> Output {
+    Output::Clock {
+        origin: Origin(number % ORIGINS),
+        estimate: ClockEstimate {
+            offset_ns: i64::from(number),
+            skew_ppb: 1,
+            error_ns: 40_000,
+        },
+    }
+}
+
 /// The flush thread's part, on this thread.
 fn drain(feed: &mut Feed, encoder: &mut Encoder, line: &mut Vec<u8>) {
     while let Some(record) = feed.poll() {
@@ -126,10 +152,19 @@ fn recording_allocates_nothing_once_its_series_run() {
     for interval in 1..=6 {
         let mut recording = 0;
         for number in 0..SAMPLES_PER_INTERVAL {
-            let output = sample(number, at(interval).wall);
+            let wall = at(interval).wall;
+            let outputs = [
+                sample(number, wall),
+                one_way(number, wall),
+                clock(number),
+                Output::Lateness(u64::from(number)),
+                Output::SendGap(u64::from(number)),
+                Output::ReceiveGap(u64::from(number)),
+            ];
             let ((), allocated) = allocations(|| {
-                recorder.handle_output(&output);
-                recorder.handle_output(&Output::Lateness(u64::from(number)));
+                for output in &outputs {
+                    recorder.handle_output(output);
+                }
             });
             recording += allocated;
             // The flush thread comes round long before a ring is full.

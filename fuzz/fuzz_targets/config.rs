@@ -42,6 +42,8 @@ fn check_equal(config: &Config, again: &Config) {
     assert_eq!(again.tcp_port, config.tcp_port);
     assert_eq!(again.udp_port, config.udp_port);
     assert_eq!(again.max_size, config.max_size);
+    assert_eq!(again.protocol(), config.protocol());
+    assert_eq!(again.timestamps, config.timestamps);
     assert_eq!(again.targets, config.targets);
     assert_eq!(again.metrics, config.metrics);
     assert_eq!(again.log_level, config.log_level);

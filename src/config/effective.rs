@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::config::options::Owd;
 use crate::config::{Backend, Config, Word};
 use crate::proto::TargetSpec;
 
@@ -22,6 +23,8 @@ fn write_config(out: &mut String, config: &Config) -> fmt::Result {
     writeln!(out, "tcp_port = {}", config.tcp_port)?;
     writeln!(out, "udp_port = {}", config.udp_port)?;
     writeln!(out, "max_size = {}", config.max_size)?;
+    writeln!(out, "protocol = {}", quoted(config.protocol().as_word()))?;
+    writeln!(out, "timestamps = {}", quoted(config.timestamps.as_word()))?;
     writeln!(
         out,
         "resolve_interval = {:?}",
@@ -88,7 +91,14 @@ fn write_target(out: &mut String, target: &TargetSpec) -> fmt::Result {
     if let Some(size) = target.size {
         writeln!(out, "size = {size}")?;
     }
-    writeln!(out, "max_lost = {}", target.max_lost)
+    writeln!(out, "max_lost = {}", target.max_lost)?;
+    writeln!(out, "protocol = {}", quoted(target.protocol.as_word()))?;
+    let owd = if target.owd_corrected {
+        Owd::Corrected
+    } else {
+        Owd::Raw
+    };
+    writeln!(out, "owd = {}", quoted(owd.as_word()))
 }
 
 fn quoted(text: &str) -> String {

@@ -4,7 +4,7 @@ use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::MetricsLayer;
 use crate::config::options::TargetOptions;
 use crate::config::section::{Section, Source};
-use crate::config::{EngineKind, LogLevel};
+use crate::config::{EngineKind, LogLevel, Timestamps};
 use toml::de::DeTable;
 
 /// What a file says. Every value has the right type; whether it is in range is seen later, with
@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) shutdown_timeout: Option<Given<f64>>,
     pub(super) log_level: Option<Given<LogLevel>>,
     pub(super) log_file: Option<Given<String>>,
+    pub(super) timestamps: Option<Given<Timestamps>>,
     pub(super) engine_kind: Option<Given<EngineKind>>,
     pub(super) spin_us: Option<Given<i64>>,
     /// What targets inherit.
@@ -53,6 +54,7 @@ impl File {
             shutdown_timeout: top.number("shutdown_timeout", problems),
             log_level: top.word("log_level", problems),
             log_file: top.string("log_file", problems),
+            timestamps: top.word("timestamps", problems),
             defaults: TargetOptions::read(&mut top, problems),
             ..Self::default()
         };

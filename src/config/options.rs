@@ -42,6 +42,26 @@ impl Word for Kind {
         &[("tcp", Self::Tcp), ("udp", Self::Udp), ("both", Self::Both)];
 }
 
+impl Word for Protocol {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("native", Self::Native),
+    ];
+}
+
+/// Which one-way delays are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owd {
+    Raw,
+    Corrected,
+}
+
+impl Word for Owd {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("raw", Self::Raw), ("corrected", Self::Corrected)];
+}
+
 /// One target to probe, and how; what is not set is as in the [`Config`](crate::Config).
 ///
 /// ```
@@ -68,6 +88,8 @@ pub struct TargetOptions {
     pub(super) timeout: Option<Given<f64>>,
     pub(super) size: Option<Given<i64>>,
     pub(super) max_lost: Option<Given<i64>>,
+    pub(super) protocol: Option<Given<Protocol>>,
+    pub(super) owd: Option<Given<Owd>>,
 }
 
 /// What holds for every target whatever its own options say.
@@ -140,7 +162,8 @@ impl TargetOptions {
         }
     }
 
-    /// Bytes to pad each probe to, 1 to 65,535.
+    /// Bytes to pad each probe to, 1 to 65,535. A probe that is longer without padding, as one of
+    /// the native wire is by itself (164 bytes and more), stays as it is.
     pub fn size(self, size: u16) -> Self {
         Self {
             size: set(size.into()),
@@ -168,6 +191,26 @@ impl TargetOptions {
     pub fn tcp_latency(self, tcp_latency: bool) -> Self {
         Self {
             tcp_latency: set(tcp_latency),
+            ..self
+        }
+    }
+
+    /// Which wire its flows speak. By default they begin with what the Python program speaks, and
+    /// go native if the other end takes the offer.
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        Self {
+            protocol: set(protocol),
+            ..self
+        }
+    }
+
+    /// Whether one-way delays are published without the estimated difference of the two clocks, with
+    /// the tag `owd:corrected`. The estimate takes both ways for equally long: a path that is not
+    /// cannot be told from a difference of the clocks. It needs the native wire.
+    pub fn owd_corrected(self, corrected: bool) -> Self {
+        let owd = if corrected { Owd::Corrected } else { Owd::Raw };
+        Self {
+            owd: set(owd),
             ..self
         }
     }
@@ -203,6 +246,8 @@ impl TargetOptions {
             timeout: set(1.0),
             size: None,
             max_lost: set(10),
+            protocol: set(Protocol::default()),
+            owd: set(Owd::Raw),
         }
     }
 
@@ -221,6 +266,8 @@ impl TargetOptions {
             timeout: section.number("timeout", problems),
             size: section.integer("size", problems),
             max_lost: section.integer("max_lost", problems),
+            protocol: section.word("protocol", problems),
+            owd: section.word("owd", problems),
         }
     }
 
@@ -240,6 +287,8 @@ impl TargetOptions {
             timeout: self.timeout.or(below.timeout),
             size: self.size.or(below.size),
             max_lost: self.max_lost.or(below.max_lost),
+            protocol: self.protocol.or(below.protocol),
+            owd: self.owd.or(below.owd),
         }
     }
 
@@ -350,8 +399,8 @@ impl TargetOptions {
                 .and_then(|lost| u32::try_from(lost.value).ok())
                 .unwrap_or(10),
             rtt: value(merged.rtt, true),
-            protocol: Protocol::Auto,
-            owd_corrected: false,
+            protocol: value(merged.protocol, Protocol::default()),
+            owd_corrected: value(merged.owd, Owd::Raw) == Owd::Corrected,
         })
     }
 }

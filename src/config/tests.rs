@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Backend, Config, LogLevel, Overrides, TargetOptions, effective};
+use crate::config::{Backend, Config, LogLevel, Overrides, TargetOptions, Timestamps, effective};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 use crate::proto::{Host, Protocol, TargetSpec};
 use crate::record::Mode;
@@ -36,6 +36,8 @@ fn nothing_said_is_server_mode() {
     assert_eq!(config.metrics[0].mode, Mode::Samples);
     assert_eq!(config.metrics[0].send_interval, Duration::from_secs(30));
     assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!(config.protocol(), Protocol::Auto);
+    assert_eq!(config.timestamps, Timestamps::Auto);
 }
 
 #[test]
@@ -141,6 +143,52 @@ fn a_target_goes_over_a_flag_and_a_flag_over_the_file() {
     assert_eq!((one.tags.len(), two.tags.len()), (1, 0));
     assert!(!one.rtt && !two.rtt);
     assert_eq!((config.udp_port, one.udp_port), (9, Some(9)));
+}
+
+#[test]
+fn the_wire_and_the_delays_are_inherited_and_the_top_level_says_what_is_answered() {
+    let file = "
+        protocol = 'text'
+        owd = 'corrected'
+        timestamps = 'USER'
+        targets = [
+            { host = '192.0.2.1' },
+            { host = '192.0.2.2', protocol = 'native' },
+            { host = '192.0.2.3', owd = 'raw' },
+        ]";
+    let config = parse(file);
+    let told: Vec<_> = config
+        .targets
+        .iter()
+        .map(|target| (target.protocol, target.owd_corrected))
+        .collect();
+    let expected = [
+        (Protocol::Text, true),
+        (Protocol::Native, true),
+        (Protocol::Text, false),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(config.protocol(), Protocol::Text);
+    assert_eq!(config.timestamps, Timestamps::User);
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(warning.starts_with("\"192.0.2.1\" speaks the text wire only"));
+    let flags = Overrides {
+        protocol: Some(Protocol::Auto),
+        timestamps: Some(Timestamps::Kernel),
+        ..Overrides::default()
+    };
+    let config = Config::parse(file, &flags).unwrap();
+    assert_eq!(config.protocol(), Protocol::Auto);
+    assert_eq!(config.timestamps, Timestamps::Kernel);
+    assert_eq!(config.targets[0].protocol, Protocol::Auto);
+    assert_eq!(config.targets[1].protocol, Protocol::Native);
+    assert!(config.warnings.is_empty());
+    let target = TargetOptions::new("192.0.2.4");
+    let spec = config.target(target.protocol(Protocol::Text).owd_corrected(false));
+    let spec = spec.unwrap();
+    assert_eq!((spec.protocol, spec.owd_corrected), (Protocol::Text, false));
 }
 
 #[test]
@@ -291,6 +339,22 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "log_level = 'INFOO'",
         "line 1: `log_level` must be \"DEBUG\" or \"INFO\" or \"WARNING\" or \"ERROR\" or \"CRITICAL\", not the string \"INFOO\"; did you mean `INFO`?",
+    ),
+    (
+        "protocol = 'nativ'",
+        "line 1: `protocol` must be \"auto\" or \"text\" or \"native\", not the string \"nativ\"; did you mean `native`?",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.1'\nprotokol = 'text'",
+        "line 3: `protokol` is not a key of [[targets]]; did you mean `protocol`?",
+    ),
+    (
+        "[[targets]]\nhost = '192.0.2.1'\nowd = true",
+        "line 3: `owd` must be \"raw\" or \"corrected\", not true",
+    ),
+    (
+        "timestamps = 'hw'",
+        "line 1: `timestamps` must be \"auto\" or \"kernel\" or \"user\", not the string \"hw\"",
     ),
     (
         "type = 'icmp'",
@@ -450,6 +514,8 @@ fn the_effective_configuration_says_the_same_again() {
         interval = 0.1
         log_level = "DEBUG"
         log_file = "/var/log/a b"
+        protocol = "native"
+        timestamps = "user"
         [engine]
         spin_us = 20
         [[metrics]]
@@ -467,6 +533,8 @@ fn the_effective_configuration_says_the_same_again() {
         type = "tcp"
         tcp_latency = false
         rtt = false
+        protocol = "auto"
+        owd = "corrected"
         timeout = 0.25"#;
     let config = parse(file);
     let printed = effective(&config);
@@ -479,6 +547,10 @@ fn the_effective_configuration_says_the_same_again() {
     assert_eq!(
         (&again.name, &again.addresses),
         (&config.name, &config.addresses)
+    );
+    assert_eq!(
+        (again.protocol(), again.timestamps),
+        (config.protocol(), config.timestamps)
     );
 }
 

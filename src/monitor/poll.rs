@@ -134,5 +134,6 @@ fn host_gauges(clock_steps: u64) -> HostGauges {
         cpu_ns: process::cpu_ns(),
         resident_bytes: process::resident_bytes(),
         clock_steps,
+        ..HostGauges::default()
     }
 }

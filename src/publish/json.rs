@@ -11,7 +11,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::record::{Distribution, Record, Window};
+use crate::record::{Distribution, EventKind, Record, Window};
 
 /// `json.dumps` puts a space after each comma and colon.
 #[derive(Debug)]
@@ -62,6 +62,17 @@ struct SampleJson<'a> {
     tags: Tags<'a>,
     stamp: &'static str,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dwell: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ClockStepJson<'a> {
+    event: &'static str,
+    clock: &'static str,
+    at: i64,
+    step: i64,
+    tags: Tags<'a>,
 }
 
 #[derive(Serialize)]
@@ -178,6 +189,7 @@ impl Encoder {
                 value_ns,
                 seq,
                 stamp,
+                dwell_ns,
             } => write(
                 out,
                 &SampleJson {
@@ -186,6 +198,7 @@ impl Encoder {
                     tags,
                     stamp: stamp.as_str(),
                     seq: *seq,
+                    dwell: *dwell_ns,
                 },
             ),
             Record::Window(window) => self.encode_window(window, tags, out),
@@ -209,6 +222,18 @@ impl Encoder {
                     tags,
                 },
             ),
+            Record::Event(event) => match event.kind {
+                EventKind::ClockStep { clock, step_ns } => write(
+                    out,
+                    &ClockStepJson {
+                        event: event.name(),
+                        clock: clock.as_str(),
+                        at: event.at.as_unix_nanos(),
+                        step: step_ns,
+                        tags,
+                    },
+                ),
+            },
         }
     }
 

@@ -11,7 +11,10 @@ use hdrhistogram::serialization::Deserializer;
 
 use super::*;
 use crate::proto::prober::SelfCounters;
-use crate::proto::{Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall};
+use crate::proto::{
+    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output, Sample,
+    StampSource, Wall,
+};
 use crate::publish::testing::gauge;
 use crate::record::{Feed, HostGauges, Mode, Recorder, Series, SinkConfig, Tags};
 
@@ -68,6 +71,56 @@ fn window(values: &[i64]) -> Record {
 fn a_sample_is_the_old_object_with_new_keys_after_it() {
     let (_recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[282_072]);
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "udp.wan.rtt", "points": [[1768219134587069267, 282072]], "tags": ["source:a\"1", "target:b", "isp:local"], "stamp": "kernel", "seq": 17}"#);
+}
+
+#[test]
+fn a_sample_without_the_reflector_s_time_says_how_long_that_was() {
+    let (mut recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[]);
+    recorder.handle_output(&Output::Sample(Sample {
+        origin: Origin(0),
+        metric: Metric::UdpOwd,
+        outcome: Outcome::Received,
+        value_ns: -7,
+        at: at(0).wall,
+        seq: 17,
+        stamp: StampSource::Hw,
+        dwell_ns: Some(41_000),
+        is_corrected: true,
+    }));
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "udp.wan.owd", "points": [[1768219134587069267, -7]], "tags": ["source:a\"1", "target:b", "isp:local", "owd:corrected"], "stamp": "hw", "seq": 17, "dwell": 41000}"#);
+}
+
+#[test]
+fn a_step_of_a_clock_is_an_event() {
+    let (mut recorder, mut feed) = recorded(Mode::Windows, Metric::UdpRtt, &[]);
+    for origin in [None, Some(Origin(0))] {
+        recorder.handle_output(&Output::ClockStep {
+            origin,
+            at: at(0).wall,
+            step_ns: -3_600_000_000_000,
+        });
+    }
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "clock_step", "clock": "local", "at": 1768219134587069267, "step": -3600000000000, "tags": ["source:a"]}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "clock_step", "clock": "peer", "at": 1768219134587069267, "step": -3600000000000, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
+}
+
+#[test]
+fn variation_has_a_direction() {
+    let (mut recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[]);
+    for seq in 1..=2 {
+        recorder.handle_output(&Output::OneWay(OneWay {
+            origin: Origin(0),
+            kind: FlowKind::Udp,
+            direction: Direction::Reverse,
+            seq,
+            delay_ns: -3_600_000_000_000 + seq.cast_signed(),
+            at: at(0).wall,
+            stamp: StampSource::Kernel,
+        }));
+    }
+    end(&mut recorder);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "udp.wan.ipdv", "points": [[1768219134587069267, 1]], "tags": ["source:a\"1", "target:b", "isp:local", "direction:reverse"], "stamp": "kernel", "seq": 2}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"metric": "udp.wan.pdv", "tags": ["source:a\"1", "target:b", "isp:local", "direction:reverse"], "start": 1768219134587069267, "end": 1768219135587069267, "count": 2, "min": 0, "mean": 1, "max": 1, "stddev": 1, "p50": 0, "p90": 1, "p99": 1, "p99.9": 1, "p99.99": 1, "stamp": "kernel", "hdr": "HISTFAAAACN4nJNpmSzMwMDAxAABzFCaEYh5f7hHMNh/gAgwMQEAVWcEJA=="}"#);
 }
 
 #[test]
@@ -198,7 +251,7 @@ fn the_flush_thread_publishes_everything_before_it_ends() {
     assert_eq!(rest[..2], ["udp.wan.rtt", "udp.wan.rtt"]);
     assert_eq!(
         rest[rest.len() - 2..],
-        ["monitor.clock_steps", "finish in 3s"]
+        ["monitor.clock.error", "finish in 3s"]
     );
 }
 

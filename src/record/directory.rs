@@ -8,77 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
-use crate::proto::{Counters, FlowKind, Labels, Metric, Origin};
+use crate::proto::{Counters, FlowKind, Labels, OneWay, Origin, StampSource};
+use crate::record::counts::{COUNTS, Counted, KINDS, counted, difference};
 use crate::record::item::{Series, Tags};
-
-/// Counts published for one kind of flow at most.
-pub(super) const COUNTS: usize = 8;
-
-/// Kinds of flows.
-pub(super) const KINDS: usize = 3;
-
-/// Metrics of delays.
-pub(super) const METRICS: usize = Metric::ALL.len();
-
-/// The counters of a flow in the order of [`count_names`].
-pub(super) type Counted = [u64; COUNTS];
-
-fn counted(counters: &Counters) -> Counted {
-    [
-        counters.sent,
-        counters.received,
-        counters.lost,
-        counters.late,
-        counters.duplicate,
-        counters.reordered,
-        counters.corrupt,
-        counters.unsent,
-    ]
-}
-
-/// What happened between two readings.
-pub(super) fn difference(later: &Counted, earlier: &Counted) -> Counted {
-    std::array::from_fn(|at| later[at].saturating_sub(earlier[at]))
-}
-
-/// The metrics that a kind of flow publishes, in the order of [`Counted`].
-pub(super) const fn count_names(kind: FlowKind) -> [Option<&'static str>; COUNTS] {
-    match kind {
-        FlowKind::Udp => [
-            Some("udp.wan.sent"),
-            Some("udp.wan.received"),
-            Some("udp.wan.lost"),
-            Some("udp.wan.late"),
-            Some("udp.wan.duplicate"),
-            Some("udp.wan.reordered"),
-            Some("udp.wan.corrupt"),
-            Some("udp.wan.unsent"),
-        ],
-        FlowKind::Tcp => [
-            Some("tcp.wan.sent"),
-            Some("tcp.wan.received"),
-            Some("tcp.wan.lost"),
-            Some("tcp.wan.late"),
-            Some("tcp.wan.duplicate"),
-            Some("tcp.wan.reordered"),
-            Some("tcp.wan.corrupt"),
-            Some("tcp.wan.unsent"),
-        ],
-        FlowKind::Connect => [
-            Some("tcp.wan.latency.sent"),
-            None,
-            Some("tcp.wan.latency.failed"),
-            None,
-            None,
-            None,
-            None,
-            Some("tcp.wan.latency.unsent"),
-        ],
-    }
-}
-
-/// The kinds in the order of their discriminants.
-pub(super) const ALL_KINDS: [FlowKind; KINDS] = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
+use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
+use crate::record::variation::Consecutive;
 
 /// The sum over all flows of one kind under the same labels, those gone included.
 #[derive(Debug, Default)]
@@ -94,21 +28,43 @@ pub(super) struct Tally {
 pub(super) struct Group {
     labels: Arc<Labels>,
     pub(super) tags: Arc<Tags>,
-    pub(super) series: [Option<Arc<Series>>; METRICS],
+    series: [Option<Arc<Series>>; QUANTITIES],
     pub(super) tallies: [Tally; KINDS],
+    /// How often a clock was set while packets came in.
+    steps: [u32; LANES],
     origins: u32,
 }
 
 impl Group {
-    /// The series of a metric, made when its first sample comes.
-    pub(super) fn series(&mut self, metric: Metric) -> &Arc<Series> {
-        self.series[metric as usize].get_or_insert_with(|| {
+    /// The series of a quantity, made when its first value comes.
+    pub(super) fn series(&mut self, quantity: Quantity) -> &Arc<Series> {
+        self.series[quantity.index()].get_or_insert_with(|| {
+            let tags = match quantity.tag() {
+                None => Arc::clone(&self.tags),
+                Some(tag) => Arc::new(Tags::Marked(Arc::clone(&self.labels), tag)),
+            };
             Arc::new(Series {
-                metric: metric.as_str(),
-                tags: Arc::clone(&self.tags),
+                metric: quantity.metric(),
+                tags,
             })
         })
     }
+
+    /// How often a clock was set while packets came in on this lane.
+    pub(super) const fn steps(&self, lane: Lane) -> u32 {
+        self.steps[lane.index()]
+    }
+}
+
+/// Where the values of an origin belong.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    /// The group's index.
+    pub(super) index: usize,
+    /// The group.
+    pub(super) group: &'a mut Group,
+    /// Not a flow of ours, as far as its counters have been read: a remote sender.
+    pub(super) is_remote: bool,
 }
 
 #[derive(Debug)]
@@ -116,6 +72,16 @@ struct Owner {
     group: usize,
     kind: Option<FlowKind>,
     last: Counted,
+    /// Remote senders on UDP and TCP share an origin if they have one name.
+    lanes: [Consecutive; LANES],
+}
+
+impl Owner {
+    fn step(&mut self, steps: &mut [u32; LANES]) {
+        for (lane, steps) in self.lanes.iter_mut().zip(steps) {
+            *steps = steps.wrapping_add(u32::from(lane.step()));
+        }
+    }
 }
 
 /// All origins and groups. Both are tables indexed by small numbers, for a sample must find its
@@ -146,6 +112,7 @@ impl Directory {
             group,
             kind: None,
             last: [0; COUNTS],
+            lanes: Default::default(),
         });
     }
 
@@ -161,6 +128,7 @@ impl Directory {
             tags: Arc::new(Tags::Flow(Arc::clone(labels))),
             series: Default::default(),
             tallies: Default::default(),
+            steps: Default::default(),
             origins: 1,
         });
         let index = if let Some(index) = self.free.pop() {
@@ -219,10 +187,36 @@ impl Directory {
         owner.last = counted;
     }
 
-    /// The group of an origin, and its index.
-    pub(super) fn find(&mut self, origin: Origin) -> Option<(usize, &mut Group)> {
-        let index = self.owners.get(origin.0 as usize)?.as_ref()?.group;
-        Some((index, self.groups[index].as_mut()?))
+    /// Where the values of an origin belong.
+    pub(super) fn find(&mut self, origin: Origin) -> Option<Found<'_>> {
+        let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
+        Some(Found {
+            index: owner.group,
+            group: self.groups[owner.group].as_mut()?,
+            is_remote: owner.kind.is_none(),
+        })
+    }
+
+    /// One packet's one-way delay: how far it is from that of the packet before it, if that came.
+    pub(super) fn follow(&mut self, lane: Lane, one_way: &OneWay) -> Option<(i64, StampSource)> {
+        let owner = self.owners.get_mut(one_way.origin.0 as usize)?.as_mut()?;
+        owner.lanes[lane.index()].follow(one_way)
+    }
+
+    /// A clock was set: an origin's peer's, or this host's, which is part of every delay.
+    pub(super) fn step(&mut self, origin: Option<Origin>) {
+        let owners = match origin {
+            None => &mut self.owners[..],
+            Some(Origin(number)) => self
+                .owners
+                .get_mut(number as usize)
+                .map_or(&mut [][..], std::slice::from_mut),
+        };
+        for owner in owners.iter_mut().flatten() {
+            if let Some(group) = &mut self.groups[owner.group] {
+                owner.step(&mut group.steps);
+            }
+        }
     }
 
     /// All groups by their index; the places of freed ones are empty.

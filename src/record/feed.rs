@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer};
 
 use crate::record::item::Record;
@@ -14,12 +15,18 @@ pub struct Feed {
     pub(super) records: Consumer<Record>,
     pub(super) returns: Producer<Box<Window>>,
     pub(crate) dropped: Arc<AtomicU64>,
+    /// Empty, for a window whose values are to be moved from one into another.
+    pub(super) spare: Option<Box<Histogram<u32>>>,
 }
 
 impl Feed {
     /// The next record, if there is one.
     pub fn poll(&mut self) -> Option<Record> {
-        self.records.pop().ok()
+        let mut record = self.records.pop().ok()?;
+        if let Record::Window(window) = &mut record {
+            window.settle(&mut self.spare);
+        }
+        Some(record)
     }
 
     /// Give a published record back, so that its memory is used again.

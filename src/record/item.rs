@@ -1,9 +1,11 @@
-//! What is handed to the backends: one [`Record`] for each sample, window, count and gauge.
+//! What is handed to the backends: one [`Record`] for each sample, window, count, gauge and
+//! event.
 
 use std::sync::Arc;
 
 use crate::proto::sample::Tag;
 use crate::proto::{Labels, StampSource, Wall};
+use crate::record::event::Event;
 use crate::record::window::Window;
 
 /// The tags of a record.
@@ -11,6 +13,9 @@ use crate::record::window::Window;
 pub enum Tags {
     /// Of a flow: its source, its target, and the target's own tags.
     Flow(Arc<Labels>),
+    /// Of a flow, and one more behind them that tells apart what has the same name: `direction:` of
+    /// what is measured in both, `owd:corrected` of delays less the difference of the clocks.
+    Marked(Arc<Labels>, Tag<'static>),
     /// Of this process itself (`monitor.*`): its name alone, as the source.
     Host(Box<str>),
 }
@@ -18,8 +23,9 @@ pub enum Tags {
 impl Tags {
     /// The tags as published, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
-        let (labels, host) = match self {
+        let (labels, last) = match self {
             Self::Flow(labels) => (Some(labels), None),
+            Self::Marked(labels, tag) => (Some(labels), Some(*tag)),
             Self::Host(name) => (
                 None,
                 Some(Tag {
@@ -31,7 +37,7 @@ impl Tags {
         labels
             .into_iter()
             .flat_map(|labels| labels.iter())
-            .chain(host)
+            .chain(last)
     }
 }
 
@@ -61,6 +67,8 @@ pub enum Record {
         seq: u64,
         /// What made its stamps.
         stamp: StampSource,
+        /// The reflector's turn-around time in nanoseconds, if it was known and is not in the value.
+        dwell_ns: Option<u32>,
     },
     /// All delays of one series in one flush interval.
     Window(Box<Window>),
@@ -86,15 +94,18 @@ pub enum Record {
         /// The reading, in the metric's unit.
         value: i64,
     },
+    /// Something that happened.
+    Event(Arc<Event>),
 }
 
 impl Record {
-    /// The metric's name, as `udp.wan.rtt`.
+    /// The metric's name, as `udp.wan.rtt`; of an event its kind, as `clock_step`.
     pub fn metric(&self) -> &'static str {
         match self {
             Self::Sample { series, .. } => series.metric,
             Self::Window(window) => window.series().metric,
             Self::Count { name, .. } | Self::Gauge { name, .. } => name,
+            Self::Event(event) => event.name(),
         }
     }
 
@@ -104,26 +115,29 @@ impl Record {
             Self::Sample { series, .. } => &series.tags,
             Self::Window(window) => &window.series().tags,
             Self::Count { tags, .. } | Self::Gauge { tags, .. } => tags,
+            Self::Event(event) => &event.tags,
         };
         tags.iter()
     }
 
-    /// When it was received; of a window, a count or a gauge the end of its interval.
+    /// When it was received, or happened; of a window, a count or a gauge the end of its interval.
     pub fn at(&self) -> Wall {
         match self {
             Self::Sample { at, .. } | Self::Count { at, .. } | Self::Gauge { at, .. } => *at,
             Self::Window(window) => window.end(),
+            Self::Event(event) => event.at,
         }
     }
 
     /// The one number it carries: nanoseconds of a sample, the number of a count (at most
-    /// `i64::MAX`), the reading of a gauge. A window has many: see [`Record::window`].
+    /// `i64::MAX`), the reading of a gauge, how much of an event (nanoseconds of a step). A window has many: see [`Record::window`].
     pub fn value(&self) -> Option<i64> {
         match self {
             Self::Sample { value_ns, .. } => Some(*value_ns),
             Self::Window(_) => None,
             Self::Count { value, .. } => Some(i64::try_from(*value).unwrap_or(i64::MAX)),
             Self::Gauge { value, .. } => Some(*value),
+            Self::Event(event) => Some(event.value()),
         }
     }
 

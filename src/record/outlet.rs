@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rtrb::Producer;
 
 use crate::limits::RING_RECORDS_RESERVED;
-use crate::proto::{StampSource, Wall};
-use crate::record::directory::{COUNTS, Counted, difference};
+use crate::proto::{OneWay, StampSource, Wall};
+use crate::record::counts::difference;
 use crate::record::item::{Record, Series, Tags};
 use crate::record::pool::Pool;
 use crate::record::window::Window;
@@ -32,14 +32,23 @@ impl Windows {
 }
 
 /// A cumulative count as last published, and its difference in the interval being handed over.
-#[derive(Debug, Default)]
-pub(super) struct Count {
-    pub(super) published: Counted,
-    pub(super) due: Option<Counted>,
+#[derive(Debug)]
+pub(super) struct Count<const N: usize> {
+    pub(super) published: [u64; N],
+    pub(super) due: Option<[u64; N]>,
 }
 
-impl Count {
-    pub(super) fn end_window(&mut self, totals: &Counted) {
+impl<const N: usize> Default for Count<N> {
+    fn default() -> Self {
+        Self {
+            published: [0; N],
+            due: None,
+        }
+    }
+}
+
+impl<const N: usize> Count<N> {
+    pub(super) fn end_window(&mut self, totals: &[u64; N]) {
         self.due = Some(difference(totals, &self.published));
         self.published = *totals;
     }
@@ -56,8 +65,9 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Push a sample, unless that would take the room kept for windows and counts, or one of a remote
-    /// sender the half that is kept for our own: others may send as much as they like.
+    /// Push what comes with a packet, unless that would take the room kept for windows and counts, or
+    /// what comes of a remote sender the half that is kept for our own: others may send as much as
+    /// they like.
     pub(super) fn push_sample(&mut self, record: Record, is_remote: bool) {
         let reserved = if is_remote {
             RING_RECORDS_RESERVED.max(self.ring.buffer().capacity() / 2)
@@ -97,6 +107,42 @@ impl Outlet {
             .record(value_ns, stamp, pool);
     }
 
+    /// Take in a delay of which the least of its window is to be taken away. `steps` says how often
+    /// the clocks of its series have been set: delays from before and after that never share a window.
+    pub(super) fn record_over_least(
+        &mut self,
+        windows: &mut Windows,
+        series: &Arc<Series>,
+        one_way: &OneWay,
+        steps: u32,
+        is_remote: bool,
+    ) {
+        let generation = self.generation;
+        let mut start = self.start;
+        if let Some(window) = windows
+            .current
+            .take_if(|window| window.generation() == generation && window.steps() != steps)
+        {
+            // Its end is when its last packet came in.
+            self.push_sample(Record::Window(window), is_remote);
+            start = one_way.at;
+        }
+        if let Some(window) = windows
+            .current
+            .take_if(|window| window.generation() != generation)
+        {
+            windows.ended = Some(window);
+        }
+        let pool = &mut self.pool;
+        let window = windows.current.get_or_insert_with(|| {
+            let mut window = pool.window(series, generation, start);
+            window.begin_over_least(steps);
+            window
+        });
+        window.record(one_way.delay_ns, one_way.stamp, pool);
+        window.set_end(one_way.at);
+    }
+
     pub(super) fn hand_over(&mut self, windows: &mut Windows, end: Wall) -> usize {
         let Some(mut window) = windows.take_ended(self.generation) else {
             return 0;
@@ -106,29 +152,43 @@ impl Outlet {
         1
     }
 
-    pub(super) fn hand_over_counts(
+    /// Push counts, each of `names` with its place among `values`.
+    pub(super) fn push_counts(
         &mut self,
-        count: &mut Count,
-        names: &[Option<&'static str>; COUNTS],
+        names: impl IntoIterator<Item = (usize, &'static str)>,
+        values: &[u64],
         tags: &Arc<Tags>,
         at: Wall,
     ) -> usize {
-        let Some(due) = count.due.take() else {
-            return 0;
-        };
         let mut pushed = 0;
-        for (name, value) in names.iter().zip(due) {
-            if let &Some(name) = name {
-                let tags = Arc::clone(tags);
-                self.push(Record::Count {
-                    name,
-                    tags,
-                    at,
-                    value,
-                });
-                pushed += 1;
-            }
+        for (place, name) in names {
+            let Some(&value) = values.get(place) else {
+                continue;
+            };
+            self.push(Record::Count {
+                name,
+                tags: Arc::clone(tags),
+                at,
+                value,
+            });
+            pushed += 1;
         }
         pushed
+    }
+
+    /// Push a gauge.
+    pub(super) fn push_gauge(
+        &mut self,
+        name: &'static str,
+        tags: &Arc<Tags>,
+        at: Wall,
+        value: i64,
+    ) {
+        self.push(Record::Gauge {
+            name,
+            tags: Arc::clone(tags),
+            at,
+            value,
+        });
     }
 }

@@ -15,12 +15,18 @@ use crate::limits::{
     PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED, WINDOWS_RETURNED_MAX,
 };
 use crate::proto::prober::SelfCounters;
-use crate::proto::{Metric, Mono, Now, Outcome, Sample, StampSource, Wall};
-use crate::record::directory::{ALL_KINDS, COUNTS, Counted, Group, KINDS, METRICS, count_names};
+use crate::proto::{
+    ClockEstimate, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
+};
+use crate::record::counts::{ALL_KINDS, COUNTS, KINDS, count_names, unattributed};
+use crate::record::directory::{Found, Group};
+use crate::record::event::Event;
 use crate::record::feed::Feed;
 use crate::record::item::{Record, Series, Tags};
 use crate::record::outlet::{Count, Outlet, Windows};
+use crate::record::own::{Gap, Own};
 use crate::record::pool::Pool;
+use crate::record::quantity::{Lane, QUANTITIES, Quantity};
 use crate::record::{HostGauges, Mode, SinkConfig};
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
@@ -29,50 +35,43 @@ const TURN_PAUSE_NS: u64 = 250_000;
 /// Nanoseconds until it goes on when the ring was full: a stalled backend must not keep us awake.
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
-// A group, or this process, is handed over whole once the reserved room is there.
-const _: () = assert!(METRICS + KINDS * COUNTS <= RING_RECORDS_RESERVED);
-const _: () = assert!(MONITOR_NAMES.len() + 3 <= RING_RECORDS_RESERVED);
+// A group is handed over whole once the reserved room is there.
+const _: () = assert!(QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES <= RING_RECORDS_RESERVED);
 
-/// The counts of this process, in the order of [`monitored`].
-const MONITOR_NAMES: [&str; 8] = [
-    "monitor.slots_missed",
-    "monitor.samples_dropped",
-    "monitor.responder.answered",
-    "monitor.responder.corrupt",
-    "monitor.responder.duplicate",
-    "monitor.responder.reordered",
-    "monitor.responder.refused",
-    "monitor.responder.replies_dropped",
-];
-
-fn monitored(own: &SelfCounters, dropped: u64) -> Counted {
-    [
-        own.slots_missed,
-        dropped,
-        own.answered,
-        own.corrupt,
-        own.duplicate,
-        own.reordered,
-        own.refused,
-        own.replies_dropped,
-    ]
-}
+/// Gauges of an estimate.
+const CLOCK_GAUGES: usize = 3;
 
 /// What a sink holds for one group.
 #[derive(Debug, Default)]
 struct Slot {
-    delays: [Windows; METRICS],
-    counts: [Count; KINDS],
+    delays: [Windows; QUANTITIES],
+    counts: [Count<COUNTS>; KINDS],
+    /// What is known of the peer's clock, by this origin, in the interval that runs.
+    clock: Option<(Origin, ClockEstimate)>,
+    /// The same of the interval that is being handed over.
+    clock_due: Option<ClockEstimate>,
 }
 
 impl Slot {
     fn is_published(&self, group: &Group) -> bool {
         self.delays.iter().all(Windows::is_empty)
+            && self.clock.is_none()
+            && self.clock_due.is_none()
             && self
                 .counts
                 .iter()
                 .zip(&group.tallies)
                 .all(|(count, tally)| count.due.is_none() && count.published == tally.totals)
+    }
+
+    /// The latest estimate of an origin; of two origins' that with the smaller error.
+    fn estimate(&mut self, origin: Origin, estimate: ClockEstimate) {
+        let is_better = self
+            .clock
+            .is_none_or(|(other, known)| other == origin || estimate.error_ns < known.error_ns);
+        if is_better {
+            self.clock = Some((origin, estimate));
+        }
     }
 }
 
@@ -81,7 +80,6 @@ impl Slot {
 struct Handover {
     end: Wall,
     next_group: usize,
-    host: HostGauges,
     resume: Mono,
 }
 
@@ -97,9 +95,7 @@ pub(super) struct Sink {
     finishing: bool,
     ended_last: bool,
     slots: Vec<Slot>,
-    lateness: Windows,
-    monitor: Count,
-    host: HostGauges,
+    own: Own,
 }
 
 impl Sink {
@@ -116,6 +112,7 @@ impl Sink {
             records,
             returns,
             dropped: Arc::clone(&dropped_later),
+            spare: None,
         };
         let outlet = Outlet {
             ring,
@@ -134,37 +131,93 @@ impl Sink {
             finishing: false,
             ended_last: false,
             slots: Vec::new(),
-            lateness: Windows::default(),
-            monitor: Count::default(),
-            host: HostGauges::default(),
+            own: Own::default(),
         };
         (sink, feed)
     }
 
-    /// One sample of the group with this index.
-    pub(super) fn record(&mut self, group: usize, series: &Arc<Series>, sample: &Sample) {
-        let received = sample.outcome == Outcome::Received;
-        if received && self.config.mode.has_windows() {
-            if group >= self.slots.len() {
-                self.slots.resize_with(group + 1, Slot::default);
-            }
-            let windows = &mut self.slots[group].delays[sample.metric as usize];
-            self.outlet
-                .record(windows, series, sample.value_ns, sample.stamp);
+    /// One sample.
+    pub(super) fn record(&mut self, found: &mut Found<'_>, sample: &Sample) {
+        let quantity = Quantity::of(sample);
+        if sample.outcome == Outcome::Received {
+            self.record_in_window(found, quantity, sample.value_ns, sample.stamp);
         }
         if self.config.mode.has_samples()
             && let Some(value_ns) = self.published_value(sample)
         {
-            let is_remote = matches!(sample.metric, Metric::UdpOwd | Metric::TcpOwd);
+            let is_owd = matches!(sample.metric, Metric::UdpOwd | Metric::TcpOwd);
             let record = Record::Sample {
-                series: Arc::clone(series),
+                series: Arc::clone(found.group.series(quantity)),
                 at: sample.at,
                 value_ns,
                 seq: sample.seq,
                 stamp: sample.stamp,
+                dwell_ns: sample.dwell_ns,
             };
-            self.outlet.push_sample(record, is_remote);
+            self.outlet.push_sample(record, is_owd && found.is_remote);
         }
+    }
+
+    /// How far one packet's delay is from that of the packet before it.
+    pub(super) fn record_ipdv(
+        &mut self,
+        found: &mut Found<'_>,
+        lane: Lane,
+        (value_ns, stamp): (i64, StampSource),
+        later: &OneWay,
+    ) {
+        let quantity = Quantity::Ipdv(lane);
+        self.record_in_window(found, quantity, value_ns, stamp);
+        if self.config.mode.has_samples() {
+            let record = Record::Sample {
+                series: Arc::clone(found.group.series(quantity)),
+                at: later.at,
+                value_ns,
+                seq: later.seq,
+                stamp,
+                dwell_ns: None,
+            };
+            self.outlet.push_sample(record, found.is_remote);
+        }
+    }
+
+    /// One packet's delay, toward those over the least of the window.
+    pub(super) fn record_pdv(&mut self, found: &mut Found<'_>, lane: Lane, one_way: &OneWay) {
+        let quantity = Quantity::Pdv(lane);
+        let (steps, is_remote) = (found.group.steps(lane), found.is_remote);
+        let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
+        let series = found.group.series(quantity);
+        self.outlet
+            .record_over_least(windows, series, one_way, steps, is_remote);
+    }
+
+    fn record_in_window(
+        &mut self,
+        found: &mut Found<'_>,
+        quantity: Quantity,
+        value_ns: i64,
+        stamp: StampSource,
+    ) {
+        if self.config.mode.has_windows() {
+            let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
+            let series = found.group.series(quantity);
+            self.outlet.record(windows, series, value_ns, stamp);
+        }
+    }
+
+    /// What an origin knows of its peer's clock.
+    pub(super) fn record_clock(&mut self, group: usize, origin: Origin, estimate: ClockEstimate) {
+        slot(&mut self.slots, group).estimate(origin, estimate);
+    }
+
+    /// Something happened.
+    pub(super) fn publish(&mut self, event: &Arc<Event>) {
+        self.outlet.push(Record::Event(Arc::clone(event)));
+    }
+
+    /// What the host made of one packet's time.
+    pub(super) fn record_gap(&mut self, gap: Gap, series: &Arc<Series>, ns: u64) {
+        self.own.record(gap, series, ns, &mut self.outlet);
     }
 
     /// A loss has no delay, except for those who still read the old program's zeros.
@@ -176,14 +229,6 @@ impl Sink {
             (Outcome::Lost, true) if !is_signed => Some(0),
             (Outcome::Lost, _) => None,
         }
-    }
-
-    /// How late a probe was sent.
-    pub(super) fn record_lateness(&mut self, series: &Arc<Series>, lateness_ns: u64) {
-        let value_ns = i64::try_from(lateness_ns).unwrap_or(i64::MAX);
-        // Both ends of it are read by this process.
-        self.outlet
-            .record(&mut self.lateness, series, value_ns, StampSource::User);
     }
 
     /// No interval follows the one that now runs.
@@ -223,6 +268,7 @@ impl Sink {
         }
         for (slot, group) in self.slots.iter_mut().zip(groups) {
             let Some(group) = group else { continue };
+            slot.clock_due = slot.clock.take().map(|(_, estimate)| estimate);
             for (count, tally) in slot.counts.iter_mut().zip(&group.tallies) {
                 if tally.flows > 0 || count.published != tally.totals {
                     count.end_window(&tally.totals);
@@ -230,17 +276,10 @@ impl Sink {
             }
         }
         let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
-        self.monitor.end_window(&monitored(own, dropped));
-        let since_last = HostGauges {
-            cpu_ns: host.cpu_ns.saturating_sub(self.host.cpu_ns),
-            clock_steps: host.clock_steps.saturating_sub(self.host.clock_steps),
-            ..host
-        };
-        self.host = host;
+        self.own.end_window(own, dropped, host);
         self.handover = Some(Handover {
             end: now.wall,
             next_group: 0,
-            host: since_last,
             resume: now.mono,
         });
         self.outlet.generation += 1;
@@ -275,7 +314,7 @@ impl Sink {
             && (is_abandoned || self.outlet.ring.slots() >= RING_RECORDS_RESERVED)
         {
             if handover.next_group == self.slots.len() {
-                self.hand_over_monitor(&handover, own_tags);
+                self.own.hand_over(own_tags, handover.end, &mut self.outlet);
                 self.handover = None;
                 return true;
             }
@@ -300,34 +339,33 @@ impl Sink {
             pushed += self.outlet.hand_over(windows, end);
         }
         for (count, kind) in slot.counts.iter_mut().zip(ALL_KINDS) {
-            pushed += self
-                .outlet
-                .hand_over_counts(count, &count_names(kind), &group.tags, end);
+            let Some(due) = count.due.take() else {
+                continue;
+            };
+            let (tags, totals) = (&group.tags, &count.published);
+            let names = count_names(kind, totals);
+            pushed += self.outlet.push_counts(names, &due, tags, end);
+            if let Some((name, losses)) = unattributed(kind, totals) {
+                let losses = i64::try_from(losses).unwrap_or(i64::MAX);
+                self.outlet.push_gauge(name, tags, end, losses);
+                pushed += 1;
+            }
+        }
+        if let Some(clock) = slot.clock_due.take() {
+            let gauges: [_; CLOCK_GAUGES] = [
+                ("clock.offset", clock.offset_ns),
+                ("clock.skew", clock.skew_ppb),
+                (
+                    "clock.error",
+                    i64::try_from(clock.error_ns).unwrap_or(i64::MAX),
+                ),
+            ];
+            for (name, value) in gauges {
+                self.outlet.push_gauge(name, &group.tags, end, value);
+            }
+            pushed += CLOCK_GAUGES;
         }
         pushed
-    }
-
-    fn hand_over_monitor(&mut self, handover: &Handover, tags: &Arc<Tags>) {
-        self.outlet.hand_over(&mut self.lateness, handover.end);
-        self.outlet.hand_over_counts(
-            &mut self.monitor,
-            &MONITOR_NAMES.map(Some),
-            tags,
-            handover.end,
-        );
-        for (name, value) in [
-            ("monitor.cpu", Some(handover.host.cpu_ns)),
-            ("monitor.resident", handover.host.resident_bytes),
-            ("monitor.clock_steps", Some(handover.host.clock_steps)),
-        ] {
-            let Some(value) = value else { continue };
-            self.outlet.push(Record::Gauge {
-                name,
-                tags: Arc::clone(tags),
-                at: handover.end,
-                value: i64::try_from(value).unwrap_or(i64::MAX),
-            });
-        }
     }
 
     /// True if nothing of a group is left to hand over.
@@ -354,4 +392,12 @@ impl Mode {
     const fn has_windows(self) -> bool {
         matches!(self, Self::Windows | Self::Both)
     }
+}
+
+/// What a sink holds for the group with this index.
+fn slot(slots: &mut Vec<Slot>, group: usize) -> &mut Slot {
+    if group >= slots.len() {
+        slots.resize_with(group + 1, Slot::default);
+    }
+    &mut slots[group]
 }

@@ -1,5 +1,8 @@
 //! The recorder from outputs to records, in virtual time.
 
+mod flows;
+mod variation;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -174,10 +177,14 @@ fn counts_are_differences_and_published_when_zero() {
         ),
     );
     rig.own.slots_missed = 2;
+    rig.own.stamps_missing_transmit = 3;
+    rig.own.stamps_missing_receive = 4;
     rig.host = HostGauges {
         cpu_ns: 70,
         resident_bytes: Some(9_000),
         clock_steps: 1,
+        is_synchronised: true,
+        clock_error_ns: 40_000,
     };
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.sent"), [5]);
@@ -186,6 +193,10 @@ fn counts_are_differences_and_published_when_zero() {
     assert!(counts(&records, "tcp.wan.sent").is_empty(), "no TCP flow");
     assert_eq!(counts(&records, "monitor.slots_missed"), [2]);
     assert_eq!(counts(&records, "monitor.cpu"), [70]);
+    assert_eq!(counts(&records, "monitor.clock.synchronised"), [1]);
+    assert_eq!(counts(&records, "monitor.clock.error"), [40_000]);
+    assert_eq!(counts(&records, "monitor.stamps_missing.transmit"), [3]);
+    assert_eq!(counts(&records, "monitor.stamps_missing.receive"), [4]);
     rig.flows.insert(0, (FlowKind::Udp, sent(6)));
     rig.host.cpu_ns = 100;
     rig.host.clock_steps = 3;
@@ -254,15 +265,15 @@ fn a_flow_that_lived_within_one_interval_is_counted_by_every_sink() {
 #[test]
 fn a_full_ring_drops_samples_and_counts_them_but_keeps_room_for_counts() {
     let mut rig = Rig::with(SinkConfig {
-        ring_records: 64,
+        ring_records: 2 * RING_RECORDS_RESERVED,
         ..SinkConfig::new(Mode::Both, SECOND_NS)
     });
     rig.take([opened(0, "b")]);
     rig.flows.insert(0, (FlowKind::Udp, sent(100)));
     rig.take((0..100).map(|value| sample(0, Metric::UdpRtt, value)));
-    let room = i64::try_from(64 - RING_RECORDS_RESERVED).unwrap();
+    let room = i64::try_from(RING_RECORDS_RESERVED).unwrap();
     let records = rig.end(1);
-    assert_eq!(counts(&records, "udp.wan.rtt").len(), 32);
+    assert_eq!(counts(&records, "udp.wan.rtt").len(), RING_RECORDS_RESERVED);
     assert_eq!(counts(&records, "monitor.samples_dropped"), [100 - room]);
     assert_eq!(counts(&records, "udp.wan.sent"), [100]);
     assert_eq!(windows(&records)[0].count(), 100, "no window loses any");
@@ -307,10 +318,25 @@ fn compat_zero_publishes_losses_and_clamps_in_its_backend_alone() {
 }
 
 #[test]
-fn lateness_is_a_window_in_every_mode() {
+fn what_the_host_takes_is_a_window_in_every_mode() {
     let mut rig = Rig::new(Mode::Samples);
-    rig.take([Output::Lateness(30), Output::Lateness(50)]);
+    rig.take([
+        Output::Lateness(30),
+        Output::Lateness(50),
+        Output::SendGap(7),
+        Output::ReceiveGap(9),
+    ]);
     let records = rig.end(1);
+    let means: Vec<_> = windows(&records)
+        .iter()
+        .map(|window| (window.series().metric, window.mean()))
+        .collect();
+    let expected = [
+        ("monitor.lateness", 40),
+        ("monitor.send_gap", 7),
+        ("monitor.receive_gap", 9),
+    ];
+    assert_eq!(means, expected);
     let lateness = windows(&records)[0];
     assert_eq!(lateness.series().metric, "monitor.lateness");
     assert_eq!((lateness.count(), lateness.mean()), (2, 40));
@@ -373,7 +399,7 @@ fn a_large_interval_is_handed_over_in_turns_beside_the_next_one() {
 #[test]
 fn finish_publishes_all_there_is_as_the_flush_thread_makes_room() {
     let mut rig = Rig::with(SinkConfig {
-        ring_records: 64,
+        ring_records: 2 * RING_RECORDS_RESERVED,
         ..SinkConfig::new(Mode::Windows, SECOND_NS)
     });
     for origin in 0..200 {

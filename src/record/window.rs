@@ -3,6 +3,11 @@
 //! Few values are kept as they are; once there are [`WINDOW_VALUES_MAX`] the next ones go to a
 //! histogram, and the flush thread puts both together ([`Distribution`]). Nothing is ever poured
 //! from one into the other on the poll thread: series of one interval would all do so at once.
+//!
+//! A window of delays over their least (RFC 5481's PDV) knows that only at its end, and the delays may
+//! contain hours of clock difference, of which a histogram would show nothing but the hours. It keeps
+//! them as they are; the histogram counts from the least of those kept ([`Window::settle`] takes the
+//! least away, and moves the histogram by as much as that has fallen since).
 
 use std::sync::Arc;
 
@@ -56,12 +61,20 @@ impl Moments {
         self.wraps += u32::from(has_wrapped);
     }
 
+    /// Take the least value away from all of them.
+    fn lower_to_zero(&mut self) {
+        self.first = self.first.saturating_sub(self.min);
+        self.max = self.max.saturating_sub(self.min);
+        self.min = 0;
+    }
+
     fn mean(&self) -> i64 {
         let count = i128::from(self.count.max(1));
         // Rounded to the nearest, halves upwards.
         let above_first = (2 * self.sum + count).div_euclid(2 * count);
-        i64::try_from(i128::from(self.first) + above_first)
-            .expect("a mean lies between two values of its type")
+        let mean = i128::from(self.first) + above_first;
+        // A mean lies between two values of its type, unless they were centuries over their least.
+        i64::try_from(mean).unwrap_or(i64::MAX)
     }
 
     #[expect(
@@ -96,7 +109,8 @@ pub(super) struct Parts {
     pub(super) histograms: [Option<Box<Histogram<u32>>>; 2],
 }
 
-/// All delays of one series in one flush interval. Times are Unix nanoseconds, values nanoseconds.
+/// All delays of one series in one flush interval; those of a `pdv` series over the least of them. Times
+/// are Unix nanoseconds, values nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Window {
     series: Arc<Series>,
@@ -111,6 +125,16 @@ pub struct Window {
     negative: Option<Box<Histogram<u32>>>,
     below: u64,
     above: u64,
+    over_least: Option<OverLeast>,
+}
+
+/// A window whose least value is to be taken away from all.
+#[derive(Clone, Copy, Debug)]
+struct OverLeast {
+    /// How often the clocks had been set when it began.
+    steps: u32,
+    /// What its histograms count from, once values are not kept any more.
+    reference: i64,
 }
 
 impl Window {
@@ -128,6 +152,7 @@ impl Window {
             negative: None,
             below: 0,
             above: 0,
+            over_least: None,
         }
     }
 
@@ -138,12 +163,26 @@ impl Window {
         self.start = start;
     }
 
+    /// The values of this new window are to be those over their least.
+    pub(super) fn begin_over_least(&mut self, steps: u32) {
+        self.over_least = Some(OverLeast {
+            steps,
+            reference: 0,
+        });
+    }
+
+    /// What it was begun with, if its values are those over their least.
+    pub(super) fn steps(&self) -> u32 {
+        self.over_least.map_or(0, |over_least| over_least.steps)
+    }
+
     /// Forget the values, in the flush thread's time; the memory stays.
     pub(super) fn clear(&mut self) {
         self.stamp = StampSource::Hw;
         self.moments = Moments::default();
         self.kept = 0;
         (self.below, self.above) = (0, 0);
+        self.over_least = None;
         for histogram in [&mut self.positive, &mut self.negative]
             .into_iter()
             .flatten()
@@ -173,6 +212,17 @@ impl Window {
     pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
         self.moments.add(value);
         self.stamp = self.stamp.min(stamp);
+        let may_be_kept = self.kept < WINDOW_VALUES_MAX;
+        let value = match &mut self.over_least {
+            // What is in range is known at the end.
+            Some(over_least) if may_be_kept => {
+                over_least.reference = self.moments.min;
+                self.keep(value, pool);
+                return;
+            }
+            Some(over_least) => value.saturating_sub(over_least.reference),
+            None => value,
+        };
         if value.unsigned_abs() > HISTOGRAM_NS_MAX {
             if value < 0 {
                 self.below += 1;
@@ -181,7 +231,7 @@ impl Window {
             }
             return;
         }
-        if self.kept < WINDOW_VALUES_MAX {
+        if may_be_kept {
             self.keep(value, pool);
             return;
         }
@@ -204,6 +254,66 @@ impl Window {
             chunk.values[place] = value;
             self.kept += 1;
         }
+    }
+
+    /// If the values are to be those over their least, make them so, in the flush thread's time.
+    ///
+    /// They are exact but for those in a histogram, which have three digits, and an error of a
+    /// thousandth of how far the least has fallen since the first [`WINDOW_VALUES_MAX`] values.
+    pub(super) fn settle(&mut self, spare: &mut Option<Box<Histogram<u32>>>) {
+        let Some(over_least) = self.over_least.take() else {
+            return;
+        };
+        let least = self.moments.min;
+        self.moments.lower_to_zero();
+        let mut chunk = self.newest.as_deref_mut();
+        while let Some(Chunk { older, values }) = chunk {
+            for value in values {
+                *value = value.saturating_sub(least);
+            }
+            chunk = older.as_deref_mut();
+        }
+        if self.moments.max.unsigned_abs() > HISTOGRAM_NS_MAX {
+            self.above += self.kept().filter(|value| !is_in_range(*value)).count() as u64;
+        }
+        let fallen = over_least.reference.abs_diff(least);
+        if fallen > 0 {
+            self.move_histograms(fallen, spare);
+        }
+    }
+
+    /// Add so much to all values that are in histograms; none is negative after that.
+    fn move_histograms(&mut self, by: u64, spare: &mut Option<Box<Histogram<u32>>>) {
+        let histograms = [self.positive.take(), self.negative.take()];
+        if histograms.iter().all(Option::is_none) {
+            return;
+        }
+        let mut moved = spare.take().unwrap_or_else(|| Box::new(histogram()));
+        for (mut histogram, is_positive) in histograms.into_iter().zip([true, false]) {
+            let Some(old) = &mut histogram else { continue };
+            for step in old.iter_recorded() {
+                let value = old.median_equivalent(step.value_iterated_to());
+                let value = if is_positive {
+                    value.saturating_add(by)
+                } else {
+                    by.saturating_sub(value)
+                };
+                let count = step.count_at_value();
+                if value > HISTOGRAM_NS_MAX {
+                    self.above += u64::from(count);
+                } else {
+                    moved.saturating_record_n(value, count);
+                }
+            }
+            old.reset();
+            // One is the next window's; a second one goes on with this window's memory.
+            if spare.is_none() {
+                *spare = histogram;
+            } else {
+                self.negative = histogram;
+            }
+        }
+        self.positive = Some(moved);
     }
 
     /// The values kept as they are, the latest chunk of them first.
@@ -280,6 +390,10 @@ impl Window {
     }
 }
 
+const fn is_in_range(value: i64) -> bool {
+    value.unsigned_abs() <= HISTOGRAM_NS_MAX
+}
+
 /// The histograms of one window, one of each sign, and the quantiles over both.
 #[derive(Clone, Debug)]
 pub struct Distribution {
@@ -323,7 +437,7 @@ impl Distribution {
                 mine.add(&**theirs).expect("all histograms have one range");
             }
         }
-        for value in window.kept() {
+        for value in window.kept().filter(|value| is_in_range(*value)) {
             let histogram = if value < 0 {
                 &mut self.negative
             } else {

@@ -1,0 +1,226 @@
+//! What is published of flows and their peers' clocks beside delays.
+
+use super::*;
+use crate::proto::ClockEstimate;
+
+fn clock(origin: u32, offset_ns: i64, error_ns: u64) -> Output {
+    Output::Clock {
+        origin: Origin(origin),
+        estimate: ClockEstimate {
+            offset_ns,
+            skew_ppb: 2_500,
+            error_ns,
+        },
+    }
+}
+
+fn flow(lost: u64, forward: u64, reverse: u64, native: u64) -> Counters {
+    Counters {
+        sent: 100,
+        lost,
+        lost_forward: forward,
+        lost_reverse: reverse,
+        sent_native: native,
+        retransmits: 2,
+        ..Counters::default()
+    }
+}
+
+#[test]
+fn losses_have_a_direction_once_something_native_was_sent() {
+    let mut rig = Rig::new(Mode::Windows);
+    rig.take([opened(0, "b")]);
+    rig.flows.insert(0, (FlowKind::Udp, flow(4, 0, 0, 0)));
+    let records = rig.end(1);
+    assert_eq!(counts(&records, "udp.wan.lost"), [4]);
+    assert!(counts(&records, "udp.wan.lost.forward").is_empty());
+    assert!(counts(&records, "udp.wan.lost.reverse").is_empty());
+    assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [4]);
+    rig.flows.insert(0, (FlowKind::Udp, flow(9, 1, 0, 50)));
+    let records = rig.end(2);
+    assert_eq!(counts(&records, "udp.wan.lost"), [5]);
+    assert_eq!(counts(&records, "udp.wan.lost.forward"), [1]);
+    assert_eq!(counts(&records, "udp.wan.lost.reverse"), [0]);
+    assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [8]);
+    // Nothing more is lost, but more is known.
+    rig.flows.insert(0, (FlowKind::Udp, flow(9, 2, 3, 60)));
+    let records = rig.end(3);
+    assert_eq!(counts(&records, "udp.wan.lost"), [0]);
+    assert_eq!(counts(&records, "udp.wan.lost.forward"), [1]);
+    assert_eq!(counts(&records, "udp.wan.lost.reverse"), [3]);
+    assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [4]);
+}
+
+#[test]
+fn a_flow_that_went_keeps_the_directions_of_its_group() {
+    let mut rig = Rig::new(Mode::Windows);
+    rig.take([opened(0, "b"), opened(1, "b")]);
+    rig.flows.insert(0, (FlowKind::Udp, flow(1, 1, 0, 9)));
+    rig.end(1);
+    rig.flows.remove(&0);
+    rig.take([Output::Closed {
+        origin: Origin(0),
+        last: Some((FlowKind::Udp, flow(3, 2, 0, 9))),
+    }]);
+    rig.flows.insert(1, (FlowKind::Udp, flow(0, 0, 0, 0)));
+    let records = rig.end(2);
+    assert_eq!(counts(&records, "udp.wan.lost.forward"), [1]);
+    assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [1]);
+}
+
+#[test]
+fn only_a_persistent_tcp_flow_counts_segments_sent_again() {
+    let mut rig = Rig::new(Mode::Samples);
+    rig.take([opened(0, "b"), opened(1, "b"), opened(2, "b")]);
+    rig.flows.insert(0, (FlowKind::Udp, flow(0, 0, 0, 1)));
+    rig.flows.insert(1, (FlowKind::Tcp, flow(0, 0, 0, 1)));
+    rig.flows.insert(2, (FlowKind::Connect, flow(5, 0, 0, 1)));
+    let records = rig.end(1);
+    assert_eq!(counts(&records, "tcp.wan.retransmits"), [2]);
+    assert_eq!(counts(&records, "tcp.wan.lost.forward"), [0]);
+    let mut connects: Vec<_> = records
+        .iter()
+        .map(Record::metric)
+        .filter(|metric| metric.starts_with("tcp.wan.latency"))
+        .collect();
+    connects.sort_unstable();
+    let expected = [
+        "tcp.wan.latency.failed",
+        "tcp.wan.latency.sent",
+        "tcp.wan.latency.unsent",
+    ];
+    assert_eq!(connects, expected);
+}
+
+#[test]
+fn one_flow_has_the_room_that_is_reserved() {
+    let mut rig = Rig::with(SinkConfig {
+        ring_records: 2 * RING_RECORDS_RESERVED,
+        ..SinkConfig::new(Mode::Both, SECOND_NS)
+    });
+    for (origin, kind) in (0..).zip([FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect]) {
+        rig.take([opened(origin, "b"), clock(origin, 1, 1)]);
+        rig.flows.insert(origin, (kind, flow(1, 1, 0, 1)));
+    }
+    let metrics = Metric::ALL.map(|metric| sample(0, metric, 7));
+    rig.take(metrics);
+    let records = rig.end(1);
+    assert_eq!(counts(&records, "monitor.samples_dropped"), [0]);
+    assert_eq!(counts(&records, "clock.offset"), [1]);
+}
+
+#[test]
+fn the_latest_estimate_of_a_clock_is_published_once_a_window() {
+    let mut rig = Rig::new(Mode::Samples);
+    rig.take([opened(0, "b"), opened(1, "b"), opened(2, "c")]);
+    // Its own later one counts though its error is larger, and another's only if that is smaller.
+    rig.take([clock(0, -40, 10), clock(0, -44, 12), clock(1, 7, 13)]);
+    rig.take([clock(2, 5, 1), clock(9, 1, 1)]);
+    let records = rig.end(1);
+    assert_eq!(counts(&records, "clock.offset"), [-44, 5]);
+    assert_eq!(counts(&records, "clock.skew"), [2_500, 2_500]);
+    assert_eq!(counts(&records, "clock.error"), [12, 1]);
+    rig.take([clock(0, -44, 12), clock(1, 7, 11)]);
+    assert_eq!(counts(&rig.end(2), "clock.offset"), [7]);
+    assert!(counts(&rig.end(3), "clock.offset").is_empty(), "none came");
+}
+
+#[test]
+fn an_estimate_that_came_late_in_a_window_is_not_lost_with_its_origin() {
+    let mut rig = Rig::new(Mode::Windows);
+    let closed = Output::Closed {
+        origin: Origin(0),
+        last: None,
+    };
+    rig.take([opened(0, "b")]);
+    rig.turn(second(1));
+    rig.take([clock(0, 3, 1), closed]);
+    rig.drain();
+    assert_eq!(counts(&rig.end(2), "clock.offset"), [3]);
+    assert_eq!(rig.recorder.directory.groups().iter().flatten().count(), 0);
+}
+
+#[test]
+fn a_step_is_an_event_for_every_backend_at_once() {
+    let mut rig = Rig::new(Mode::Windows);
+    let mut other = rig
+        .recorder
+        .add_sink(SinkConfig::new(Mode::Samples, SECOND_NS));
+    let step = |origin| Output::ClockStep {
+        origin,
+        at: second(5).wall,
+        step_ns: -8,
+    };
+    rig.take([opened(0, "b"), step(Some(Origin(0))), step(None)]);
+    rig.take([step(Some(Origin(7)))]);
+    let others: Vec<_> = std::iter::from_fn(|| other.poll()).collect();
+    for records in [rig.drain(), others] {
+        let told: Vec<_> = records
+            .iter()
+            .map(|record| {
+                let Record::Event(event) = record else {
+                    panic!("{record:?}")
+                };
+                assert_eq!((record.at(), record.value()), (second(5).wall, Some(-8)));
+                assert_eq!(record.metric(), "clock_step");
+                assert!(record.window().is_none());
+                let tags: Vec<_> = record.tags().map(|tag| tag.to_string()).collect();
+                (event.kind, tags.join(" "))
+            })
+            .collect();
+        let kind = |clock| EventKind::ClockStep { clock, step_ns: -8 };
+        let expected = [
+            (kind(ClockOwner::Peer), "source:a target:b isp:x".to_owned()),
+            (kind(ClockOwner::Local), "source:a".to_owned()),
+        ];
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn corrected_delays_are_a_series_of_their_own() {
+    let mut rig = Rig::new(Mode::Both);
+    let corrected = |output| {
+        let Output::Sample(sample) = output else {
+            unreachable!()
+        };
+        Output::Sample(Sample {
+            is_corrected: true,
+            dwell_ns: Some(12),
+            ..sample
+        })
+    };
+    rig.take([opened(0, "b"), sample(0, Metric::UdpOwd, 5_000)]);
+    rig.take([corrected(sample(0, Metric::UdpOwd, 30))]);
+    rig.take([corrected(sample(0, Metric::TcpOwd, 31))]);
+    let records = rig.end(1);
+    let found: Vec<_> = records
+        .iter()
+        .filter(|record| record.metric().ends_with("owd"))
+        .map(|record| {
+            let last = record.tags().last().unwrap().to_string();
+            let value = record.value().or_else(|| record.window().map(Window::mean));
+            (record.metric(), last, value.unwrap())
+        })
+        .collect();
+    let plain = ("udp.wan.owd", "isp:x".to_owned(), 5_000);
+    let udp = ("udp.wan.owd", "owd:corrected".to_owned(), 30);
+    let tcp = ("tcp.wan.owd", "owd:corrected".to_owned(), 31);
+    let expected = [plain.clone(), udp.clone(), tcp.clone(), plain, udp, tcp];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn one_way_delays_of_our_own_flows_have_the_whole_ring() {
+    let mut rig = Rig::with(SinkConfig {
+        ring_records: 1_024,
+        ..SinkConfig::new(Mode::Samples, SECOND_NS)
+    });
+    rig.take([opened(0, "b"), opened(1, "c")]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(1)));
+    rig.end(1);
+    rig.take((0..600).map(|value| sample(1, Metric::UdpOwd, value)));
+    rig.take((0..300).map(|value| sample(0, Metric::UdpOwd, value)));
+    let records = rig.drain();
+    assert_eq!(records.len(), 512 + 300);
+}

@@ -130,3 +130,14 @@ pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Log lines that wait for a slow console or disk; past it they are dropped. The log backend's
 /// records are among them. 32 bytes each, whether there is a line or not.
 pub const LOG_LINES_MAX: usize = 16_384;
+
+/// Packets sent on one socket of a flow whose transmit stamps may still come. They come within
+/// microseconds, or while the interface's queue drains; where a driver makes none, this many are
+/// kept for nothing.
+pub const STAMPS_OUTSTANDING_MAX: usize = 64;
+
+/// The same on a listener, which sends to many peers at once.
+pub const STAMPS_OUTSTANDING_LISTENER_MAX: usize = 4_096;
+
+/// Stamps of a listener that may overtake one: an interface has several transmit queues.
+pub const STAMPS_OVERTAKING_MAX: u32 = 64;

@@ -396,6 +396,11 @@ impl Prober {
         self.shared.counters.stamps_missing_transmit += 1;
     }
 
+    /// A packet came without a stamp although the kernel stamps, or with one that cannot be.
+    pub fn handle_unstamped(&mut self) {
+        self.shared.counters.stamps_missing_receive += 1;
+    }
+
     /// TCP has sent so many segments again on this connection since it began.
     pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
         let _ = (socket, total);

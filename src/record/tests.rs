@@ -178,6 +178,7 @@ fn counts_are_differences_and_published_when_zero() {
         cpu_ns: 70,
         resident_bytes: Some(9_000),
         clock_steps: 1,
+        ..HostGauges::default()
     };
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.sent"), [5]);

@@ -112,6 +112,16 @@ impl Clock {
         self.steps.get()
     }
 
+    /// Has the anchor off by this, as if the system's clock had been set by as much the other way.
+    #[cfg(test)]
+    pub(crate) fn mislead(&self, by_ns: i64) {
+        let anchor = self.read_anchor();
+        self.anchor.set(Now {
+            wall: anchor.wall.plus(by_ns),
+            ..anchor
+        });
+    }
+
     fn renew(&self) -> Option<i64> {
         let anchor = self.read_anchor();
         let moved_ns = anchor.wall.since(self.wall_at(anchor.mono));
@@ -200,21 +210,11 @@ mod tests {
         assert_eq!(clock.anchor.get(), anchor);
     }
 
-    /// A clock whose anchor is off by this: the system's clock was set by as much the other way.
-    fn set_back(by_ns: i64) -> Clock {
-        let clock = Clock::new();
-        let anchor = clock.read_anchor();
-        clock.anchor.set(Now {
-            wall: anchor.wall.plus(by_ns),
-            ..anchor
-        });
-        clock
-    }
-
     #[test]
     fn a_step_is_seen_by_the_first_stamp_after_it() {
         for step_ns in [7_200_000_000_000, -7_200_000_000_000] {
-            let clock = set_back(-step_ns);
+            let clock = Clock::new();
+            clock.mislead(-step_ns);
             let seen = clock.check(wall_of(SystemTime::now()));
             let seen_ns = seen.expect("a step is seen");
             assert!((seen_ns - step_ns).abs() < 1_000_000, "{seen_ns}");

@@ -8,6 +8,8 @@ mod receive;
 mod send;
 mod sockets;
 mod stamps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;

@@ -110,14 +110,14 @@ impl MioEngine {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         {
             // That was about an earlier datagram, whose port unreachable has come back by now.
-            self.stamping.unsent(clock, prober, (udp, line));
+            self.stamping.handle_unsent(clock, prober, (udp, line));
             sent = udp.send(&self.payload);
         }
         match sent {
-            Ok(_) => self.stamping.sent(clock, prober, (udp, line), key),
+            Ok(_) => self.stamping.handle_sent(clock, prober, (udp, line), key),
             Err(error) => {
                 tracing::debug!(%error, "the kernel did not take a UDP probe");
-                self.stamping.unsent(clock, prober, (udp, line));
+                self.stamping.handle_unsent(clock, prober, (udp, line));
                 prober.handle_unsent(clock.now(), socket);
             }
         }
@@ -138,11 +138,11 @@ impl MioEngine {
         match sent {
             Ok(()) => {
                 let key = self.stamping.wanted(key);
-                self.stamping.sent(clock, prober, line, key);
+                self.stamping.handle_sent(clock, prober, line, key);
             }
             Err(error) => {
                 tracing::debug!(%error, %to, "the kernel did not take a reply");
-                self.stamping.unsent(clock, prober, line);
+                self.stamping.handle_unsent(clock, prober, line);
                 prober.handle_reply_unsent();
             }
         }

@@ -136,9 +136,9 @@ impl Stamping {
         }
     }
 
-    /// The kernel has taken one datagram, or so many bytes of a stream. Their stamp is there already
-    /// unless they wait in a queue of the interface.
-    pub(super) fn sent<S: AsRawFd + AsFd>(
+    /// The kernel has taken a datagram. Its stamp is there already unless it waits in a queue of the
+    /// interface.
+    pub(super) fn handle_sent<S: AsRawFd + AsFd>(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
@@ -150,7 +150,7 @@ impl Stamping {
     }
 
     /// The kernel has not taken a datagram, but may have used up a number for it.
-    pub(super) fn unsent<S: AsRawFd + AsFd>(
+    pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
@@ -226,6 +226,11 @@ impl Stamping {
             self.watch_hardware(follows);
         }
         choice.stamp.filter(|stamp| clock.can_have_said(stamp.at))
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_hardware(&mut self) {
+        self.level = Some(Level::Hardware);
     }
 
     fn watch_hardware(&mut self, follows: bool) {

@@ -18,7 +18,7 @@ const RX_ALL: i32 = 1;
 
 /// `ETHTOOL_GET_TS_INFO` and `SIOCGHWTSTAMP`, which libc does not have.
 const GET_TS_INFO: u32 = 0x41;
-const SIOCGHWTSTAMP: libc::c_ulong = 0x89b1;
+const SIOCGHWTSTAMP: libc::Ioctl = 0x89b1;
 
 /// What an interface can do: `ethtool_ts_info` of `linux/ethtool.h`.
 #[repr(C)]
@@ -171,23 +171,13 @@ fn switch_on(socket: &Socket, request: &mut libc::ifreq) -> io::Result<()> {
 fn exchange<T>(
     socket: &Socket,
     request: &mut libc::ifreq,
-    code: libc::c_ulong,
+    code: libc::Ioctl,
     data: &mut T,
 ) -> io::Result<()> {
     request.ifr_ifru.ifru_data = std::ptr::from_mut(data).cast();
     // SAFETY: `request` names an interface and points to a structure of the kind that this code
     // reads and writes, both of which outlive the call.
-    #[expect(
-        clippy::useless_conversion,
-        reason = "the type of a code differs between libcs"
-    )]
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            code.try_into().unwrap_or_default(),
-            std::ptr::from_mut(request),
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
     Errno::result(result)?;
     Ok(())
 }

@@ -159,9 +159,9 @@ pub(crate) fn take_transmitted(
     let (mut number, mut stamps) = (None, None);
     for control in controls {
         match &control {
-            ControlMessageOwned::Ipv4RecvErr(report, _) => number = number_in(report),
-            ControlMessageOwned::Ipv6RecvErr(report, _) => number = number_in(report),
-            other => stamps = stamps.or(stamps_in(other)),
+            ControlMessageOwned::Ipv4RecvErr(report, _)
+            | ControlMessageOwned::Ipv6RecvErr(report, _) => number = number_in(report),
+            other => stamps = stamps.or_else(|| stamps_in(other)),
         }
     }
     Ok(number.zip(stamps))

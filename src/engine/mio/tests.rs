@@ -143,7 +143,7 @@ fn numbers_are_right_after_a_failed_send() {
         let mut failed = 0;
         for seq in 0..20 {
             let sent = match seq % 4 {
-                3 => flow.send(&[0; 70_000]),
+                3 => flow.send(&vec![0; 70_000]),
                 _ => flow.send(b"probe"), // Refused each second time: nobody has the port.
             };
             let line = (&flow, &mut line);

@@ -20,6 +20,8 @@ pub(super) struct Line<K> {
     next: u32,
     /// Numbers given before the last renumbering, from and up to, whose stamps may still come.
     doubtful: Option<(u32, u32)>,
+    /// Stamps since then that are beyond doubt.
+    certain: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,7 @@ impl<K: Copy> Line<K> {
             patience,
             next: 0,
             doubtful: None,
+            certain: 0,
         }
     }
 
@@ -62,15 +65,10 @@ impl<K: Copy> Line<K> {
         self.next = self.next.wrapping_add(units);
         let number = self.next.wrapping_sub(1);
         let mut key = key;
-        if let Some((from, to)) = self.doubtful {
-            if number.wrapping_sub(from) < to.wrapping_sub(from) {
-                // Two packets have this number.
-                if let Some(key) = key.take() {
-                    give_up(key);
-                }
-            } else if is_before(to, number) {
-                self.doubtful = None;
-            }
+        if self.is_doubtful(number)
+            && let Some(key) = key.take()
+        {
+            give_up(key);
         }
         if self.sent.len() >= self.max
             && let Some(key) = self.sent.pop_front().and_then(|sent| sent.key)
@@ -94,6 +92,13 @@ impl<K: Copy> Line<K> {
             })
             .ok();
         let found = place.and_then(|place| self.sent.remove(place));
+        if found.is_some() && !self.is_doubtful(number) {
+            // Stamps come in order, but for those that overtake.
+            self.certain = self.certain.saturating_add(1);
+            if self.certain > self.patience {
+                self.doubtful = None;
+            }
+        }
         while let Some(front) = self.sent.front() {
             let behind = number.wrapping_sub(front.number).cast_signed();
             if behind <= 0 || behind.cast_unsigned() <= self.patience {
@@ -127,6 +132,13 @@ impl<K: Copy> Line<K> {
             give_up(key);
         }
         self.next = 0;
+        self.certain = 0;
+    }
+
+    /// Whether two packets under way may have this number.
+    fn is_doubtful(&self, number: u32) -> bool {
+        let range = self.doubtful;
+        range.is_some_and(|(from, to)| number.wrapping_sub(from) < to.wrapping_sub(from))
     }
 }
 
@@ -239,18 +251,37 @@ mod tests {
         rig.renumber();
         assert_eq!(rig.given_up, [1, 2]);
         assert_eq!(rig.stamp(1), None);
-        rig.send(1, Some(10));
-        assert_eq!(rig.stamp(0), Some(10));
         // Whether the stamp of number 1 or 2 is the old packet's or the new one's cannot be told.
-        rig.send(1, Some(11));
-        rig.send(1, Some(12));
-        rig.send(1, Some(13));
+        for key in 10..14 {
+            rig.send(1, Some(key));
+        }
         assert_eq!(rig.given_up, [1, 2, 11, 12]);
         assert_eq!(rig.stamp(2), None);
+        assert_eq!(rig.given_up, [1, 2, 11, 12, 10]);
         assert_eq!(rig.stamp(3), Some(13));
-        rig.send(1, Some(14));
-        assert_eq!(rig.stamp(4), Some(14));
         assert!(rig.line.doubtful.is_none());
+    }
+
+    #[test]
+    fn doubt_ends_with_the_first_stamp_that_is_certain() {
+        let mut rig = Rig::new(8, 0);
+        for key in 0..1_000 {
+            rig.send(1, Some(key));
+        }
+        rig.given_up.clear();
+        rig.renumber();
+        rig.send(1, Some(2_000));
+        assert_eq!(rig.stamp(0), Some(2_000));
+        rig.send(1, Some(2_001));
+        rig.renumber();
+        rig.given_up.clear();
+        rig.send(1, Some(2_002));
+        assert_eq!(rig.stamp(0), Some(2_002));
+        for key in 0..1_000 {
+            rig.send(1, Some(key));
+            assert_eq!(rig.stamp(u32::try_from(key).unwrap() + 1), Some(key));
+        }
+        assert!(rig.given_up.is_empty());
     }
 
     #[test]

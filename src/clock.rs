@@ -9,6 +9,7 @@
     reason = "this is the one place that reads clocks"
 )]
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
@@ -24,12 +25,24 @@ const READINGS: usize = 5;
 /// slewing moves it by 50 us at most between two anchors.
 const STEP_LEAST_NS: u64 = 1_000_000;
 
-/// Both clocks of this host.
+/// Both clocks of this host. One thread has it, which may renew the anchor whenever it doubts it.
 #[derive(Debug)]
 pub struct Clock {
     counter: quanta::Clock,
     start: u64,
-    anchor: Now,
+    anchor: Cell<Now>,
+    steps: Cell<Steps>,
+}
+
+/// When the system's clock was set, as far as that was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// How often.
+    pub count: u64,
+    /// By how much the last time, in nanoseconds; positive: forward.
+    pub last_ns: i64,
+    /// What was read before this, on the clock as it is now, may have been read before the last one.
+    since: Wall,
 }
 
 impl Clock {
@@ -38,12 +51,17 @@ impl Clock {
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
         let start = counter.raw();
-        let mut clock = Self {
+        let clock = Self {
             counter,
             start,
-            anchor: Now::default(),
+            anchor: Cell::default(),
+            steps: Cell::new(Steps {
+                count: 0,
+                last_ns: 0,
+                since: Wall::from_unix_nanos(i64::MIN),
+            }),
         };
-        clock.anchor = clock.read_anchor();
+        clock.anchor.set(clock.read_anchor());
         clock
     }
 
@@ -63,24 +81,67 @@ impl Clock {
 
     /// When [`refresh`](Self::refresh) is due.
     pub fn refresh_due(&self) -> Mono {
-        self.anchor.mono.plus(ANCHOR_EVERY_NS)
+        self.anchor.get().mono.plus(ANCHOR_EVERY_NS)
     }
 
     /// Renews the anchor, if it is due. Gives the size of the step in nanoseconds, signed, if
     /// the system's clock was set since the last anchor.
-    pub fn refresh(&mut self, now: Mono) -> Option<i64> {
+    pub fn refresh(&self, now: Mono) -> Option<i64> {
         if now < self.refresh_due() {
             return None;
         }
+        self.renew()
+    }
+
+    /// Renews the anchor if `at`, which the system's clock has just said, casts doubt on it: the
+    /// system's clock may have been set since. Gives the size of the step, if it was.
+    pub fn check(&self, at: Wall) -> Option<i64> {
+        let apart_ns = at.since(self.now().wall).unsigned_abs();
+        (apart_ns >= STEP_LEAST_NS).then(|| self.renew()).flatten()
+    }
+
+    /// Whether the system's clock, as it is now, can have said `at`: not if that is still to come,
+    /// nor if it was said before the clock was set.
+    pub fn can_have_said(&self, at: Wall) -> bool {
+        let ahead_ns = at.since(self.now().wall);
+        at >= self.steps.get().since && ahead_ns < STEP_LEAST_NS.cast_signed()
+    }
+
+    /// How often the system's clock was set.
+    pub fn steps(&self) -> Steps {
+        self.steps.get()
+    }
+
+    /// Has the anchor off by this, as if the system's clock had been set by as much the other way.
+    #[cfg(test)]
+    pub(crate) fn mislead(&self, by_ns: i64) {
+        let anchor = self.read_anchor();
+        self.anchor.set(Now {
+            wall: anchor.wall.plus(by_ns),
+            ..anchor
+        });
+    }
+
+    fn renew(&self) -> Option<i64> {
         let anchor = self.read_anchor();
         let moved_ns = anchor.wall.since(self.wall_at(anchor.mono));
-        self.anchor = anchor;
-        (moved_ns.unsigned_abs() >= STEP_LEAST_NS).then_some(moved_ns)
+        let last = self.anchor.replace(anchor);
+        let has_stepped = moved_ns.unsigned_abs() >= STEP_LEAST_NS;
+        if has_stepped {
+            let between_ns = i64::try_from(anchor.mono.since(last.mono)).unwrap_or(i64::MAX);
+            self.steps.set(Steps {
+                count: self.steps.get().count + 1,
+                last_ns: moved_ns,
+                since: anchor.wall.plus(-between_ns),
+            });
+        }
+        has_stepped.then_some(moved_ns)
     }
 
     fn wall_at(&self, mono: Mono) -> Wall {
-        let since = mono.as_nanos().cast_signed() - self.anchor.mono.as_nanos().cast_signed();
-        self.anchor.wall.plus(since)
+        let anchor = self.anchor.get();
+        let since = mono.as_nanos().cast_signed() - anchor.mono.as_nanos().cast_signed();
+        anchor.wall.plus(since)
     }
 
     /// The tightest of a few readings of Unix time between two readings of the counter.
@@ -124,7 +185,7 @@ mod tests {
 
     #[test]
     fn follows_the_system_clock() {
-        let mut clock = Clock::new();
+        let clock = Clock::new();
         let mut last = clock.now();
         while last.mono < clock.refresh_due() {
             let now = clock.now();
@@ -143,9 +204,44 @@ mod tests {
 
     #[test]
     fn is_not_renewed_before_it_is_due() {
-        let mut clock = Clock::new();
-        let anchor = clock.anchor;
+        let clock = Clock::new();
+        let anchor = clock.anchor.get();
         assert_eq!(clock.refresh(anchor.mono), None);
-        assert_eq!(clock.anchor, anchor);
+        assert_eq!(clock.anchor.get(), anchor);
+    }
+
+    #[test]
+    fn a_step_is_seen_by_the_first_stamp_after_it() {
+        for step_ns in [7_200_000_000_000, -7_200_000_000_000] {
+            let clock = Clock::new();
+            clock.mislead(-step_ns);
+            let seen = clock.check(wall_of(SystemTime::now()));
+            let seen_ns = seen.expect("a step is seen");
+            assert!((seen_ns - step_ns).abs() < 1_000_000, "{seen_ns}");
+            let steps = clock.steps();
+            assert_eq!((steps.count, steps.last_ns), (1, seen_ns));
+            assert_eq!(clock.check(clock.now().wall), None, "once");
+            let now = clock.now().wall;
+            assert!(clock.can_have_said(now));
+            assert!(
+                !clock.can_have_said(now.plus(-step_ns)),
+                "the clock of before"
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_stamp_is_no_step() {
+        let clock = Clock::new();
+        let at = clock.now().wall.plus(-50_000_000);
+        assert_eq!(clock.check(at), None);
+        assert!(clock.can_have_said(at));
+        assert_eq!(clock.steps().count, 0);
+    }
+
+    #[test]
+    fn nothing_was_said_tomorrow() {
+        let clock = Clock::new();
+        assert!(!clock.can_have_said(clock.now().wall.plus(86_400_000_000_000)));
     }
 }

@@ -139,3 +139,14 @@ pub const LOG_LINES_MAX: usize = 16_384;
 /// Stretches of time that a peer's clock is estimated from, each with its fastest exchange in either
 /// direction: a hundred seconds at a second and a half each. 3 KiB for every flow that does so.
 pub const CLOCK_BINS: usize = 64;
+
+/// Packets sent on one socket of a flow whose transmit stamps may still come. They come within
+/// microseconds, or while the interface's queue drains; where a driver makes none, this many are
+/// kept for nothing.
+pub const STAMPS_OUTSTANDING_MAX: usize = 64;
+
+/// The same on a listener, which sends to many peers at once.
+pub const STAMPS_OUTSTANDING_LISTENER_MAX: usize = 4_096;
+
+/// Stamps of a listener that may overtake one: an interface has several transmit queues.
+pub const STAMPS_OVERTAKING_MAX: u32 = 64;

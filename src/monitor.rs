@@ -326,7 +326,7 @@ impl LatencyMonitor {
                 commands,
                 finish_within,
                 handles,
-                clock_steps: 0,
+                watch: poll::ClockWatch::default(),
             }
             .run(&mut engine)
         };

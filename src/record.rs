@@ -94,7 +94,7 @@ pub struct HostGauges {
     /// Times that the wall clock was set since the process began; published as those of each
     /// interval.
     pub clock_steps: u64,
-    /// Whether something keeps the wall clock to UTC.
+    /// Whether something keeps the wall clock to UTC, as far as the kernel knows.
     pub is_synchronised: bool,
     /// The wall clock's largest error in nanoseconds, as far as the kernel knows.
     pub clock_error_ns: u64,

@@ -3,8 +3,11 @@
 //! What cannot be had on this system or without a right is an error that says so; nothing here
 //! waits, logs or reads a clock.
 
+pub(crate) mod hardware;
 pub(crate) mod process;
+pub(crate) mod stamp;
 pub(crate) mod tcp;
+pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod udp;
 

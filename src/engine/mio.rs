@@ -3,26 +3,30 @@
 //! Everything is watched edge-triggered and stands in a queue until it is drained, so that one
 //! busy socket takes no more than its share of a turn.
 
+mod line;
+mod receive;
+mod send;
 mod sockets;
+mod stamps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mio::event::Event;
 use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use self::sockets::{Entry, Kind, Sockets, Stream, Written};
+use self::line::Line;
+use self::sockets::Sockets;
+use self::stamps::Stamping;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
-use crate::limits::{
-    ACCEPTS_PER_TURN_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, RECEIVES_PER_TURN_MAX,
-    STREAM_READ_BYTES, UNWRITTEN_BYTES_MAX,
-};
-use crate::proto::{Arrival, CloseReason, ListenerId, Mono, Prober, SocketId, Transmit};
+use crate::limits::{EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX};
+use crate::proto::{Mono, Prober, SocketId, StampKey, Transmit};
 use crate::sys;
 use crate::sys::timer::WakeTimer;
 use crate::sys::udp::UdpListener;
@@ -48,7 +52,8 @@ pub struct MioEngine {
     /// What the timer is armed for, while it has not fired.
     armed: Option<Mono>,
     spin_ns: u64,
-    udp: Vec<UdpListener>,
+    stamping: Stamping,
+    udp: Vec<Listener>,
     tcp: Vec<TcpListener>,
     listening: Listening,
     sockets: Sockets,
@@ -62,6 +67,13 @@ pub struct MioEngine {
     unwritten: usize,
     payload: Vec<u8>,
     received: Box<[u8]>,
+}
+
+/// A UDP listener, and its replies whose stamps have not come.
+#[derive(Debug)]
+struct Listener {
+    udp: UdpListener,
+    line: Line<StampKey>,
 }
 
 impl MioEngine {
@@ -81,6 +93,7 @@ impl MioEngine {
             timer,
             armed: None,
             spin_ns: config.spin_ns,
+            stamping: Stamping::new(config.timestamps),
             udp: Vec::new(),
             tcp: Vec::new(),
             listening: Listening::default(),
@@ -125,7 +138,11 @@ impl MioEngine {
             self.listening
                 .udp
                 .push(listener.socket.local_addr().map_err(failed)?);
-            self.udp.push(listener);
+            let line = self.stamping.begin_listener(&listener.socket);
+            self.udp.push(Listener {
+                udp: listener,
+                line,
+            });
         }
         for address in config
             .addresses
@@ -159,119 +176,6 @@ impl MioEngine {
 
     fn token(&self, socket: SocketId) -> Token {
         Token(self.first_socket() + socket.index as usize)
-    }
-
-    // --- what the core asks for ---
-
-    fn open(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId, transmit: &Transmit) {
-        let opened = match transmit {
-            Transmit::OpenUdp { remote, .. } => {
-                sys::udp::connect(*remote).map(|socket| (Kind::Udp(socket), true))
-            }
-            Transmit::OpenTcp { remote, .. } => sys::tcp::connect(*remote)
-                .map(|(stream, done)| (Kind::Stream(Stream::new(stream, !done)), done)),
-            Transmit::OpenProbe { remote, .. } => sys::tcp::connect_probe(*remote)
-                .map(|(stream, done)| (Kind::Stream(Stream::new(stream, !done)), done)),
-            _ => return,
-        };
-        let established = opened.and_then(|(mut kind, done)| {
-            let token = self.token(socket);
-            let registry = self.poll.registry();
-            let both = Interest::READABLE | Interest::WRITABLE;
-            match &mut kind {
-                Kind::Udp(udp) => registry.register(udp, token, Interest::READABLE)?,
-                Kind::Stream(stream) => registry.register(&mut stream.socket, token, both)?,
-            }
-            self.sockets.insert(socket, kind);
-            Ok(done)
-        });
-        match established {
-            Ok(true) => prober.handle_connected(clock.now(), socket, None),
-            Ok(false) => {}
-            Err(error) => self.fail(clock, prober, socket, &error),
-        }
-    }
-
-    fn send_datagram(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry {
-            kind: Kind::Udp(udp),
-            ..
-        }) = self.sockets.get_mut(socket)
-        else {
-            return;
-        };
-        let mut sent = udp.send(&self.payload);
-        if sent
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-        {
-            // That was about an earlier datagram, whose port unreachable has come back by now.
-            sent = udp.send(&self.payload);
-        }
-        if let Err(error) = sent {
-            tracing::debug!(%error, "the kernel did not take a UDP probe");
-            prober.handle_unsent(clock.now(), socket);
-        }
-    }
-
-    fn write_stream(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry {
-            kind: Kind::Stream(stream),
-            ..
-        }) = self.sockets.get_mut(socket)
-        else {
-            return;
-        };
-        let before = stream.unwritten();
-        match stream.write(&self.payload) {
-            Ok(Written::All) => {}
-            Ok(Written::Waiting(now_waiting)) => {
-                self.unwritten += now_waiting - before;
-                prober.handle_blocked(socket, true);
-                if self.unwritten > UNWRITTEN_BYTES_MAX {
-                    self.drop_socket(socket);
-                    prober.handle_closed(clock.now(), socket, CloseReason::Exhausted);
-                }
-            }
-            Err(error) => self.fail(clock, prober, socket, &error),
-        }
-    }
-
-    fn reply(
-        &mut self,
-        prober: &mut Prober,
-        listener: ListenerId,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-    ) {
-        let Some(udp) = self.udp.get_mut(listener.0 as usize) else {
-            return;
-        };
-        if let Err(error) = udp.send(to, from, &self.payload) {
-            tracing::debug!(%error, %to, "the kernel did not take a reply");
-            prober.handle_reply_unsent();
-        }
-    }
-
-    /// Closes a socket without a word to the core.
-    fn drop_socket(&mut self, socket: SocketId) {
-        if let Some(Entry {
-            kind: Kind::Stream(stream),
-            ..
-        }) = self.sockets.remove(socket)
-        {
-            self.unwritten -= stream.unwritten();
-        }
-    }
-
-    /// Closes a socket after an error and tells the core.
-    fn fail(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId, error: &io::Error) {
-        self.drop_socket(socket);
-        let now = clock.now();
-        if sys::is_exhaustion(error) {
-            self.complain(now.mono, "open a socket", error);
-        }
-        prober.handle_closed(now, socket, sys::close_reason(error));
     }
 
     /// Says that the host has run out of something, but not for every probe that suffers from it.
@@ -351,7 +255,9 @@ impl MioEngine {
             match event.token() {
                 TIMER => self.armed = None,
                 WAKER => {}
-                Token(token) if token < self.first_socket() => self.queue_listener(token),
+                Token(token) if token < self.first_socket() => {
+                    self.sort_listener_event(clock, prober, token, event);
+                }
                 Token(token) => {
                     self.sort_socket_event(clock, prober, token - self.first_socket(), event);
                 }
@@ -365,241 +271,6 @@ impl MioEngine {
             self.ready.push_back(Token(token));
         }
     }
-
-    fn sort_socket_event(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        index: usize,
-        event: &Event,
-    ) {
-        let Some(entry) = self.sockets.at(index) else {
-            return;
-        };
-        let id = entry.id;
-        if let Kind::Stream(stream) = &mut entry.kind {
-            stream.ending |= event.is_read_closed();
-            if stream.connecting && (event.is_writable() || event.is_error()) {
-                match established(stream) {
-                    Ok(true) => {
-                        stream.connecting = false;
-                        prober.handle_connected(clock.now(), id, None);
-                    }
-                    Ok(false) => return,
-                    Err(error) => return self.fail(clock, prober, id, &error),
-                }
-            } else if event.is_writable() && stream.unwritten() > 0 {
-                self.flush(clock, prober, id);
-            }
-        }
-        if (event.is_readable() || event.is_read_closed() || event.is_error())
-            && let Some(entry) = self.sockets.get_mut(id)
-            && !std::mem::replace(&mut entry.queued, true)
-        {
-            self.ready.push_back(Token(self.first_socket() + index));
-        }
-    }
-
-    fn flush(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let Some(Entry {
-            kind: Kind::Stream(stream),
-            ..
-        }) = self.sockets.get_mut(socket)
-        else {
-            return;
-        };
-        let before = stream.unwritten();
-        match stream.flush() {
-            Ok(written) => {
-                self.unwritten -= before - stream.unwritten();
-                prober.handle_blocked(socket, written != Written::All);
-            }
-            Err(error) => self.fail(clock, prober, socket, &error),
-        }
-    }
-
-    /// Reads from the sockets that have something, each in its turn, up to a bounded number.
-    fn receive(&mut self, clock: &Clock, prober: &mut Prober, resolver: &mut dyn Resolve) {
-        let mut left = RECEIVES_PER_TURN_MAX;
-        while left > 0
-            && let Some(Token(token)) = self.ready.pop_front()
-        {
-            let listener = token.wrapping_sub(FIRST_LISTENER);
-            let drained = if token >= self.first_socket() {
-                self.receive_socket(clock, prober, token - self.first_socket(), &mut left)
-            } else {
-                let drained = if listener < self.udp.len() {
-                    self.receive_requests(clock, prober, listener, &mut left)
-                } else {
-                    self.accept(clock, prober, listener - self.udp.len(), &mut left)
-                };
-                self.listener_queued[listener] = !drained;
-                drained
-            };
-            self.transmit(clock, prober, resolver);
-            if !drained {
-                self.ready.push_back(Token(token));
-            }
-        }
-    }
-
-    /// Reads one datagram or chunk. True if there is nothing more.
-    fn receive_socket(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        index: usize,
-        left: &mut usize,
-    ) -> bool {
-        let Some(entry) = self.sockets.at(index) else {
-            return true;
-        };
-        let id = entry.id;
-        *left -= 1;
-        let (read, is_udp) = match &mut entry.kind {
-            Kind::Udp(socket) => (socket.recv(&mut self.received), true),
-            Kind::Stream(stream) => (
-                stream.socket.read(&mut self.received[..STREAM_READ_BYTES]),
-                false,
-            ),
-        };
-        let now = clock.now();
-        let drained = match read {
-            Ok(length) if is_udp => {
-                prober.handle_datagram(Arrival::unstamped(now), id, &self.received[..length]);
-                false
-            }
-            Ok(0) => {
-                self.drop_socket(id);
-                prober.handle_closed(now, id, CloseReason::Finished);
-                true
-            }
-            Ok(length) => {
-                let messages =
-                    prober.handle_stream(Arrival::unstamped(now), id, &self.received[..length]);
-                *left = left.saturating_sub(messages);
-                // The stream is drained after a short read, as epoll(7) has it, unless its end
-                // is still to be read.
-                length < STREAM_READ_BYTES && !self.is_ending(id)
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => true,
-                io::ErrorKind::Interrupted => false,
-                // An ICMP error about an earlier datagram; the probe's timeout tells the rest.
-                _ if is_udp => false,
-                _ => {
-                    self.fail(clock, prober, id, &error);
-                    true
-                }
-            },
-        };
-        if drained && let Some(entry) = self.sockets.get_mut(id) {
-            entry.queued = false;
-        }
-        drained
-    }
-
-    fn is_ending(&mut self, socket: SocketId) -> bool {
-        matches!(
-            self.sockets.get_mut(socket),
-            Some(Entry {
-                kind: Kind::Stream(Stream { ending: true, .. }),
-                ..
-            })
-        )
-    }
-
-    /// Reads requests until there are no more or the turn is over; each is answered at once.
-    fn receive_requests(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        listener: usize,
-        left: &mut usize,
-    ) -> bool {
-        *left -= 1;
-        match self.udp[listener].receive(&mut self.received) {
-            Ok((length, from, local)) => {
-                let now = clock.now();
-                let id = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
-                prober.handle_request(
-                    Arrival::unstamped(now),
-                    id,
-                    from,
-                    local,
-                    &self.received[..length],
-                );
-                false
-            }
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
-
-    /// Accepts connections until there are no more or the turn is over.
-    fn accept(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        listener: usize,
-        left: &mut usize,
-    ) -> bool {
-        for _ in 0..ACCEPTS_PER_TURN_MAX.min(*left) {
-            *left -= 1;
-            match self.tcp[listener].accept() {
-                Ok((stream, _)) => self.take_in(clock, prober, stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if sys::is_exhaustion(&error) => {
-                    let now = clock.mono();
-                    self.complain(now, "accept a connection", &error);
-                    self.accept_again = Some(now.plus(ACCEPT_AGAIN_NS));
-                    return true;
-                }
-                // The connection was gone before it was accepted: the next one may be there.
-                Err(_) => {}
-            }
-        }
-        false
-    }
-
-    fn take_in(&mut self, clock: &Clock, prober: &mut Prober, mut stream: mio::net::TcpStream) {
-        let Some(socket) = prober.handle_accept(clock.now()) else {
-            return;
-        };
-        let token = self.token(socket);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let watched = stream
-            .set_nodelay(true)
-            .and_then(|()| self.poll.registry().register(&mut stream, token, both));
-        match watched {
-            Ok(()) => drop(
-                self.sockets
-                    .insert(socket, Kind::Stream(Stream::new(stream, false))),
-            ),
-            Err(error) => self.fail(clock, prober, socket, &error),
-        }
-    }
-
-    /// Looks at the listeners again that had to be left alone.
-    fn resume_accepting(&mut self, now: Mono) {
-        if self.accept_again.is_some_and(|again| now >= again) {
-            self.accept_again = None;
-            for listener in self.udp.len()..self.listener_queued.len() {
-                self.queue_listener(FIRST_LISTENER + listener);
-            }
-        }
-    }
-}
-
-/// Whether a connection is there; not yet, or never.
-fn established(stream: &Stream) -> io::Result<bool> {
-    if let Some(error) = stream.socket.take_error()? {
-        return Err(error);
-    }
-    match stream.socket.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 impl Engine for MioEngine {
@@ -611,12 +282,17 @@ impl Engine for MioEngine {
                 | Transmit::OpenProbe { socket, .. } => {
                     self.open(clock, prober, socket, &transmit);
                 }
-                Transmit::Datagram { socket, .. } => self.send_datagram(clock, prober, socket),
+                Transmit::Datagram { socket, key } => {
+                    self.send_datagram(clock, prober, socket, key);
+                }
                 Transmit::Reply {
-                    listener, to, from, ..
-                } => self.reply(prober, listener, to, from),
-                Transmit::Stream { socket, .. } => self.write_stream(clock, prober, socket),
-                Transmit::Close { socket } => self.drop_socket(socket),
+                    listener,
+                    to,
+                    from,
+                    key,
+                } => self.reply(clock, prober, (listener, to, from), key),
+                Transmit::Stream { socket, key } => self.write_stream(clock, prober, socket, key),
+                Transmit::Close { socket } => self.drop_socket(prober, socket),
                 Transmit::Resolve { target, host } => resolver.resolve(target, &host),
             }
         }

@@ -10,12 +10,16 @@ use crate::engine::{Engine, EngineError};
 use crate::monitor::TargetHandle;
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::resolver::Resolver;
-use crate::proto::{Now, Prober, TargetId};
+use crate::proto::{ClockState, Mono, Now, Prober, TargetId};
 use crate::record::{HostGauges, Recorder};
 use crate::sys::process;
+use crate::sys::time::clock_state;
 
 /// Without anything to do the loop still turns this often, for the clock's anchor.
 const IDLE_TURN_NS: u64 = 250_000_000;
+
+/// The kernel is asked so often what it thinks of its clock; its bound grows by 0.5 ms a second.
+const CLOCK_STATE_EVERY_NS: u64 = 1_000_000_000;
 
 /// How long the last windows wait at a time for the flush threads to make room.
 const FINISH_PAUSE: Duration = Duration::from_millis(5);
@@ -30,7 +34,16 @@ pub(super) struct PollLoop {
     pub(super) commands: Arc<Commands>,
     pub(super) finish_within: Duration,
     pub(super) handles: BTreeMap<TargetHandle, TargetId>,
-    pub(super) clock_steps: u64,
+    pub(super) watch: ClockWatch,
+}
+
+/// What is known of the system's clock, and when to ask again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClockWatch {
+    state: ClockState,
+    ask_at: Mono,
+    /// Steps that were logged.
+    told: u64,
 }
 
 impl PollLoop {
@@ -54,7 +67,7 @@ impl PollLoop {
             now,
             self.prober.flows(),
             self.prober.self_counters(),
-            || host_gauges(self.clock_steps),
+            || host_gauges(self.clock.steps().count, self.watch.state),
         );
         let deadline = [self.prober.poll_timeout(), self.recorder.poll_timeout()]
             .into_iter()
@@ -77,13 +90,25 @@ impl PollLoop {
         }
     }
 
+    /// Renews the clock's anchor and what the kernel says of it. A step may have been seen here, or
+    /// before by the engine, from a packet's stamp.
     fn refresh_clock(&mut self) {
-        if let Some(step_ns) = self.clock.refresh(self.clock.mono()) {
-            self.clock_steps += 1;
+        let mono = self.clock.mono();
+        if let Some(step_ns) = self.clock.refresh(mono) {
+            self.prober.handle_clock_step(self.clock.now(), step_ns);
+        }
+        let steps = self.clock.steps();
+        if steps.count != self.watch.told {
+            self.watch.told = steps.count;
             tracing::warn!(
-                step_ns,
+                step_ns = steps.last_ns,
                 "the system clock was set; one-way delays move by as much, round trips do not"
             );
+        }
+        if mono >= self.watch.ask_at {
+            self.watch.ask_at = mono.plus(CLOCK_STATE_EVERY_NS);
+            self.watch.state = clock_state().unwrap_or_default();
+            self.prober.handle_clock_state(self.watch.state);
         }
     }
 
@@ -116,11 +141,15 @@ impl PollLoop {
     fn finish(&mut self) {
         let limit_ns = u64::try_from(self.finish_within.as_nanos()).unwrap_or(u64::MAX);
         let give_up = self.clock.mono().plus(limit_ns);
+        self.prober.handle_end();
         self.drain();
         loop {
-            let (now, steps) = (self.clock.now(), self.clock_steps);
+            let (now, steps) = (self.clock.now(), self.clock.steps().count);
+            let state = self.watch.state;
             let (flows, own) = (self.prober.flows(), self.prober.self_counters());
-            let done = self.recorder.finish(now, flows, own, || host_gauges(steps));
+            let done = self
+                .recorder
+                .finish(now, flows, own, || host_gauges(steps, state));
             if done || now.mono >= give_up {
                 return;
             }
@@ -129,11 +158,12 @@ impl PollLoop {
     }
 }
 
-fn host_gauges(clock_steps: u64) -> HostGauges {
+fn host_gauges(clock_steps: u64, state: ClockState) -> HostGauges {
     HostGauges {
         cpu_ns: process::cpu_ns(),
         resident_bytes: process::resident_bytes(),
         clock_steps,
-        ..HostGauges::default()
+        is_synchronised: state.is_synchronised,
+        clock_error_ns: state.error_ns,
     }
 }

@@ -467,7 +467,7 @@ impl Prober {
         self.shared.counters.stamps_missing_transmit += 1;
     }
 
-    /// Something was received without a stamp although the kernel stamps.
+    /// A packet came without a stamp although the kernel stamps, or with one that cannot be.
     pub fn handle_unstamped(&mut self) {
         self.shared.counters.stamps_missing_receive += 1;
     }

@@ -1,11 +1,16 @@
-//! TCP sockets: listeners, lasting connections, and probes that leave no trace.
+//! TCP sockets: listeners, lasting connections, probes that leave no trace, and what the kernel
+//! knows of a connection.
+
+#![expect(unsafe_code, reason = "TCP_INFO has no safe binding")]
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use nix::errno::Errno;
+use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections waiting to be accepted; the system caps it at `net.core.somaxconn`.
@@ -51,4 +56,34 @@ fn begin(socket: Socket, remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
         Err(error) => return Err(error),
     };
     Ok((TcpStream::from_std(socket.into()), established))
+}
+
+/// How long the kernel says that the handshake of a fresh connection took; `None` if it was sent
+/// more than once, when that is not known.
+pub(crate) fn handshake_ns(connection: &impl AsRawFd) -> Option<u64> {
+    let info = info(connection)?;
+    let is_known = info.tcpi_total_retrans == 0 && info.tcpi_rtt != 0;
+    is_known.then(|| u64::from(info.tcpi_rtt) * 1_000)
+}
+
+/// Segments sent again since the connection began.
+pub(crate) fn retransmits(connection: &impl AsRawFd) -> Option<u32> {
+    info(connection).map(|info| info.tcpi_total_retrans)
+}
+
+fn info(connection: &impl AsRawFd) -> Option<libc::tcp_info> {
+    // SAFETY: `tcp_info` is plain data, for which zeros are a value; older kernels leave its end so.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: the option fills in no more than `length` bytes of the structure.
+    let result = unsafe {
+        libc::getsockopt(
+            connection.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(info)
 }

@@ -15,6 +15,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::UDP_RECEIVE_BUFFER_BYTES;
+use crate::sys::stamp::{Control, Stamps, stamps_in};
 
 /// A non-blocking socket that sends to `remote` and hears only from it.
 pub(crate) fn connect(remote: SocketAddr) -> io::Result<UdpSocket> {
@@ -37,11 +38,20 @@ fn widen_receive_buffer(socket: &Socket) {
     }
 }
 
+/// A datagram that a listener has received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) length: usize,
+    pub(crate) from: SocketAddr,
+    /// Which of our addresses it came to.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) stamps: Stamps,
+}
+
 /// A bound UDP socket. One on a wildcard address learns from the system which of our addresses a
 /// request came to and answers from that one: a connected peer hears from no other.
 pub(crate) struct UdpListener {
     pub(crate) socket: UdpSocket,
-    control: Vec<u8>,
     replies: MultiHeaders<SockaddrStorage>,
     is_v6: bool,
 }
@@ -67,33 +77,41 @@ impl UdpListener {
         };
         Ok(Self {
             socket: UdpSocket::from_std(socket.into()),
-            control: vec![0; 128],
             replies: MultiHeaders::preallocate(1, Some(reply_control)),
             is_v6: address.is_ipv6(),
         })
     }
 
-    /// One datagram: its length, where it came from, and which of our addresses it came to.
-    pub(crate) fn receive(
-        &mut self,
-        buffer: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+    /// Reads one datagram.
+    pub(crate) fn receive(&self, buffer: &mut [u8], control: &mut Control) -> io::Result<Request> {
         let mut slices = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut slices,
-            Some(&mut self.control),
+            Some(control.bytes()),
             MsgFlags::empty(),
         )?;
         let from = message.address.as_ref().and_then(socket_addr);
-        let local = message.cmsgs()?.find_map(|control| local_address(&control));
-        match from {
-            Some(from) => Ok((message.bytes, from, local)),
-            None => Err(io::Error::new(
+        let Some(from) = from else {
+            return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a sender without an address",
-            )),
+            ));
+        };
+        let mut request = Request {
+            length: message.bytes,
+            from,
+            local: None,
+            stamps: Stamps::default(),
+        };
+        for control in message.cmsgs()? {
+            if let Some(stamps) = stamps_in(&control) {
+                request.stamps = stamps;
+            } else if let Some(local) = local_address(&control) {
+                request.local = Some(local);
+            }
         }
+        Ok(request)
     }
 
     /// Sends a datagram to `to`, from our address `from` if it is given.

@@ -38,5 +38,7 @@ engine_suite!(
         does_not_wait_for_a_peer_that_never_reads,
         says_which_port_is_taken,
         wakes_between_two_milliseconds,
+        stamps_every_packet,
+        stamps_nothing_unless_asked,
     ]
 );

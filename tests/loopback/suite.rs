@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError};
-use latency_monitor::proto::{FlowKind, Metric, TargetSpec};
+use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
+use latency_monitor::proto::{FlowKind, Metric, StampSource, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
 
@@ -201,7 +201,7 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
         tcp_port: Some(listener.listening().tcp[0].port()),
         udp_port: Some(listener.listening().udp[0].port()),
         spin_ns: 0,
-        timestamps: latency_monitor::engine::Timestamps::Auto,
+        timestamps: Timestamps::Auto,
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.timeout_ns = 200_000_000;
@@ -358,4 +358,75 @@ pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {
             sent >= sent_then + 8
         },
     );
+}
+
+/// Packets received and not stamped, and stamps of packets sent that did not come.
+fn stamps_missing<E: Engine>(host: &TestHost<E>) -> u64 {
+    let own = host.prober.self_counters();
+    own.stamps_missing_receive + own.stamps_missing_transmit
+}
+
+pub(crate) fn stamps_every_packet<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let config = EngineConfig {
+        timestamps: Timestamps::Kernel,
+        ..loopback()
+    };
+    let mut listener = TestHost::new(make, "b", &config);
+    let mut prober = prober_of(make, &clock, &listener, |_| ());
+    // The kernel begins to stamp a moment after it was asked to.
+    let metrics = [Metric::UdpRtt, Metric::TcpRtt];
+    let (mut missing, mut heard) = (0, [0; 2]);
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "all of many packets are stamped",
+        |hosts| {
+            let now_heard = metrics.map(|metric| hosts[0].received(metric).count());
+            let now_missing = stamps_missing(hosts[0]) + stamps_missing(hosts[1]);
+            if now_missing != missing {
+                (missing, heard) = (now_missing, now_heard);
+            }
+            now_heard
+                .iter()
+                .zip(heard)
+                .all(|(now, then)| *now >= then + 200)
+        },
+    );
+}
+
+pub(crate) fn stamps_nothing_unless_asked<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let user = |config| EngineConfig {
+        timestamps: Timestamps::User,
+        ..config
+    };
+    let mut listener = TestHost::new(make, "b", &user(loopback()));
+    let mut spec = target(
+        LOCALHOST,
+        Some(listener.listening().tcp[0].port()),
+        Some(listener.listening().udp[0].port()),
+    );
+    spec.connect_port = None;
+    let mut prober = TestHost::new(make, "a", &user(silent()));
+    prober
+        .prober
+        .add_target(clock.now(), spec)
+        .expect("there is room for a target");
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "both protocols are measured",
+        |hosts| {
+            hosts[0].received(Metric::UdpRtt).count() >= 50
+                && hosts[0].received(Metric::TcpRtt).count() >= 50
+        },
+    );
+    let samples = prober.samples.iter().chain(&listener.samples);
+    assert!(
+        samples
+            .clone()
+            .all(|sample| sample.stamp == StampSource::User)
+    );
+    assert_eq!(stamps_missing(&prober) + stamps_missing(&listener), 0);
 }

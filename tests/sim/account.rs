@@ -415,6 +415,24 @@ impl Account {
         }
     }
 
+    /// At the end of a quiet time: the losses of all UDP flows, forward and reverse.
+    pub(crate) fn check_losses(&self, truly: (u64, u64)) {
+        let udp = self
+            .flows
+            .values()
+            .filter(|flow| flow.kind == FlowKind::Udp);
+        let counted = udp.fold((0, 0, 0), |(forward, reverse, all), flow| {
+            let c = flow.counters;
+            (
+                forward + c.lost_forward,
+                reverse + c.lost_reverse,
+                all + c.lost,
+            )
+        });
+        assert_eq!((counted.0, counted.1), truly, "lost forward and reverse");
+        assert_eq!(counted.0 + counted.1, counted.2, "all losses");
+    }
+
     /// From now on nothing should be lost any more.
     pub(crate) fn settle(&mut self) {
         for flow in self.flows.values_mut() {

@@ -96,6 +96,7 @@ fn random_scenario(seed: u64) -> Scenario {
         seconds: (TROUBLE_SECONDS + 4 + RECOVERY_SECONDS + QUIET_SECONDS) as f64,
         seed,
         settled_at: Some((TROUBLE_SECONDS + 4 + RECOVERY_SECONDS) as f64),
+        exact_losses: false,
         link: Link {
             delay_us: 50 + rng.below(20_000),
             ..Link::default()

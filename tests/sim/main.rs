@@ -77,4 +77,17 @@ scenarios! {
     peer_reads_nothing
     one_way_only
     hour
+    native_lan
+    native_wan
+    native_slow
+    native_loss
+    native_peer_restarts
+    native_replaced
+    native_one_end_stamps
+    native_glued
+    native_stalled
+    clocks_skew
+    clocks_jitter
+    clocks_peer_steps
+    clocks_own_steps
 }

@@ -17,6 +17,10 @@ pub(crate) struct Scenario {
     /// From here on every flow must work without a loss.
     #[serde(default)]
     pub(crate) settled_at: Option<f64>,
+    /// Every loss of a UDP flow must be told apart by direction, exactly as the network had it. The
+    /// scenario ends with a quiet time in which all that is in flight comes back.
+    #[serde(default)]
+    pub(crate) exact_losses: bool,
     /// How every link behaves that is not listed.
     #[serde(default)]
     pub(crate) link: Link,

@@ -93,6 +93,21 @@ impl Truth {
         }
     }
 
+    /// Of the requests that a host sent, how many never arrived, and how many did without a reply that
+    /// came back.
+    pub(crate) fn losses(&self, host: HostId) -> (u64, u64) {
+        let of_host = self.exchanges.values().flatten();
+        let of_host = of_host.filter(|exchange| exchange.from == host);
+        of_host.fold((0, 0), |(forward, reverse), exchange| {
+            let is_back = exchange.replies.iter().any(|reply| reply.arrived.is_some());
+            match (exchange.arrived.is_empty(), is_back) {
+                (true, _) => (forward + 1, reverse),
+                (false, false) => (forward, reverse + 1),
+                (false, true) => (forward, reverse),
+            }
+        })
+    }
+
     fn of(&mut self, seq: u32, sent_wall_ns: i64) -> Option<&mut Exchange> {
         let same = self.exchanges.get_mut(&seq)?;
         same.iter_mut()

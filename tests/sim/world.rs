@@ -68,6 +68,10 @@ impl World {
             if let Program::Prober(prober) = &mut world.hosts[id].program {
                 prober.account.check_settled();
                 prober.finish(at, &world.net);
+                if world.scenario.exact_losses {
+                    let truly = world.net.truth.losses(id);
+                    prober.account.check_losses(truly);
+                }
             }
             world.tell(id);
         }

@@ -1,25 +1,52 @@
 //! The table of sockets that the core has named, and what their buffers hold.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use mio::net::{TcpStream, UdpSocket};
 
-use crate::proto::SocketId;
+use super::line::Line;
+use crate::limits::STAMPS_OUTSTANDING_MAX;
+use crate::proto::{Mono, SocketId, StampKey};
+use crate::sys::stamp::Numbers;
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Udp(UdpSocket),
+    Udp(Udp),
     Stream(Stream),
+}
+
+#[derive(Debug)]
+pub(super) struct Udp {
+    pub(super) socket: UdpSocket,
+    pub(super) line: Line<StampKey>,
+}
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A flow of ours.
+    Flow,
+    /// A connection of ours that is only timed.
+    Probe,
+    /// A peer's flow.
+    Accepted,
 }
 
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) socket: TcpStream,
+    pub(super) role: Role,
+    pub(super) line: Line<StampKey>,
     pub(super) connecting: bool,
     /// The peer will send no more: read until the end, also after a short read.
     pub(super) ending: bool,
+    /// When the kernel is asked next how much it had to send again.
+    pub(super) ask_at: Mono,
     /// What the kernel did not take yet.
     unwritten: Vec<u8>,
+    /// Stamps wanted of bytes among these: the offset after the byte.
+    wanted: VecDeque<(u32, StampKey)>,
 }
 
 /// What became of a write.
@@ -31,22 +58,44 @@ pub(super) enum Written {
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream, connecting: bool) -> Self {
+    pub(super) fn new(socket: TcpStream, role: Role) -> Self {
         Self {
             socket,
-            connecting,
+            role,
+            // It is not stamped before it is established.
+            line: Line::new(None, Numbers::Bytes, 0, 0),
+            connecting: true,
             ending: false,
+            ask_at: Mono::ZERO,
             unwritten: Vec::new(),
+            wanted: VecDeque::new(),
         }
     }
 
-    /// Writes all of `bytes`, keeping what the kernel does not take.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
+    /// Writes all of `bytes`, keeping what the kernel does not take. Stamps that will not come are
+    /// given up.
+    pub(super) fn write(
+        &mut self,
+        bytes: &[u8],
+        key: Option<StampKey>,
+        give_up: &mut dyn FnMut(StampKey),
+    ) -> io::Result<Written> {
+        if let Some(key) = key {
+            if self.line.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
+                give_up(key);
+            } else {
+                let waiting = low_bits(self.unwritten.len() + bytes.len());
+                let end = self.line.next().wrapping_add(waiting);
+                self.wanted.push_back((end, key));
+            }
+        }
         if !self.unwritten.is_empty() {
             self.unwritten.extend_from_slice(bytes);
             return Ok(Written::Waiting(self.unwritten.len()));
         }
-        let taken = write_some(&mut self.socket, bytes)?;
+        let taken = write_some(&mut self.socket, bytes, |count| {
+            note_written(&mut self.line, &mut self.wanted, count, &mut *give_up);
+        })?;
         if taken == bytes.len() {
             return Ok(Written::All);
         }
@@ -55,8 +104,10 @@ impl Stream {
     }
 
     /// Writes what waits, now that the kernel has room.
-    pub(super) fn flush(&mut self) -> io::Result<Written> {
-        let taken = write_some(&mut self.socket, &self.unwritten)?;
+    pub(super) fn flush(&mut self, give_up: &mut dyn FnMut(StampKey)) -> io::Result<Written> {
+        let taken = write_some(&mut self.socket, &self.unwritten, |count| {
+            note_written(&mut self.line, &mut self.wanted, count, &mut *give_up);
+        })?;
         if taken == self.unwritten.len() {
             self.unwritten = Vec::new();
             return Ok(Written::All);
@@ -70,13 +121,52 @@ impl Stream {
     }
 }
 
-/// Writes until the kernel takes no more; gives how much it took.
-fn write_some(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+/// The kernel has taken so many bytes at once: it will stamp the last of them. Messages that end
+/// before that get no stamp of their own.
+fn note_written<K: Copy>(
+    line: &mut Line<K>,
+    wanted: &mut VecDeque<(u32, K)>,
+    count: usize,
+    mut give_up: impl FnMut(K),
+) {
+    let end = line.next().wrapping_add(low_bits(count));
+    let mut key = None;
+    while let Some((offset, _)) = wanted.front()
+        && offset.wrapping_sub(end).cast_signed() <= 0
+    {
+        let Some((offset, wanted)) = wanted.pop_front() else {
+            break;
+        };
+        if offset == end {
+            key = Some(wanted);
+        } else {
+            give_up(wanted);
+        }
+    }
+    line.handle_sent(low_bits(count), key, give_up);
+}
+
+/// Offsets are counted modulo 2^32, as the kernel does.
+fn low_bits(count: usize) -> u32 {
+    (count as u64 & u64::from(u32::MAX))
+        .try_into()
+        .unwrap_or_default()
+}
+
+/// Writes until the kernel takes no more; gives how much it took, and tells of each part.
+fn write_some(
+    socket: &mut impl Write,
+    bytes: &[u8],
+    mut took: impl FnMut(usize),
+) -> io::Result<usize> {
     let mut taken = 0;
     while taken < bytes.len() {
         match socket.write(&bytes[taken..]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => taken += count,
+            Ok(count) => {
+                took(count);
+                taken += count;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -114,6 +204,14 @@ impl Sockets {
     /// The socket, if the core still means this one.
     pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Entry> {
         self.at(id.index as usize).filter(|entry| entry.id == id)
+    }
+
+    /// The socket, if it is a stream.
+    pub(super) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+        match &mut self.get_mut(id)?.kind {
+            Kind::Stream(stream) => Some(stream),
+            Kind::Udp(_) => None,
+        }
     }
 
     /// Whatever socket has this index.

@@ -623,7 +623,7 @@ mod tests {
         );
         let early = decode_datagram(b"1||1||").expect("it is a message");
         assert!(
-            !encode_reply(&mut reply, &early, "b", TIME),
+            !encode_reply(&mut reply, &early, "b", TIME, true),
             "our time is longer than theirs"
         );
     }

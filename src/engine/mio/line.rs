@@ -1,0 +1,295 @@
+//! What one socket has sent whose transmit stamp has not come, by the numbers that the kernel
+//! gives to stamps.
+
+use std::collections::VecDeque;
+
+use crate::sys::stamp::{Level, Numbers};
+
+/// Packets under way from one socket. `K` is what a stamp is wanted for.
+///
+/// Numbers wrap around; of two numbers the later is the one less than half of all ahead.
+#[derive(Debug)]
+pub(super) struct Line<K> {
+    /// Who stamps this socket's packets, as it was last asked for. `None`: nobody.
+    pub(super) level: Option<Level>,
+    pub(super) numbers: Numbers,
+    sent: VecDeque<Sent<K>>,
+    max: usize,
+    /// A stamp this much later than one that has not come says that it will not.
+    patience: u32,
+    next: u32,
+    /// Numbers given before the last renumbering, from and up to, whose stamps may still come.
+    doubtful: Option<(u32, u32)>,
+    /// Stamps since then that are beyond doubt.
+    certain: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent<K> {
+    number: u32,
+    key: Option<K>,
+}
+
+impl<K: Copy> Line<K> {
+    pub(super) fn new(level: Option<Level>, numbers: Numbers, max: usize, patience: u32) -> Self {
+        Self {
+            level,
+            numbers,
+            sent: VecDeque::new(),
+            max,
+            patience,
+            next: 0,
+            doubtful: None,
+            certain: 0,
+        }
+    }
+
+    /// Whether no stamp is under way, as far as we know.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// The number that comes next: on a stream, how many bytes were written.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The kernel has taken one datagram, or so many bytes.
+    pub(super) fn handle_sent(&mut self, units: u32, key: Option<K>, mut give_up: impl FnMut(K)) {
+        if units == 0 || self.level.is_none() {
+            if let Some(key) = key {
+                give_up(key);
+            }
+            return;
+        }
+        self.next = self.next.wrapping_add(units);
+        let number = self.next.wrapping_sub(1);
+        let mut key = key;
+        if self.is_doubtful(number)
+            && let Some(key) = key.take()
+        {
+            give_up(key);
+        }
+        if self.sent.len() >= self.max
+            && let Some(key) = self.sent.pop_front().and_then(|sent| sent.key)
+        {
+            give_up(key);
+        }
+        self.sent.push_back(Sent { number, key });
+    }
+
+    /// The stamp of this number has come: what it is wanted for. Those that are missing by now are
+    /// given up: their packets were merged into this one, or were never stamped.
+    pub(super) fn handle_number(&mut self, number: u32, mut give_up: impl FnMut(K)) -> Option<K> {
+        if !is_before(number, self.next) {
+            return None; // Of before the last renumbering.
+        }
+        let place = self
+            .sent
+            .binary_search_by(|sent| {
+                let ahead = sent.number.wrapping_sub(number).cast_signed();
+                ahead.cmp(&0)
+            })
+            .ok();
+        let found = place.and_then(|place| self.sent.remove(place));
+        if found.is_some() && !self.is_doubtful(number) {
+            // Stamps come in order, but for those that overtake.
+            self.certain = self.certain.saturating_add(1);
+            if self.certain > self.patience {
+                self.doubtful = None;
+            }
+        }
+        while let Some(front) = self.sent.front() {
+            let behind = number.wrapping_sub(front.number).cast_signed();
+            if behind <= 0 || behind.cast_unsigned() <= self.patience {
+                break;
+            }
+            if let Some(key) = self.sent.pop_front().and_then(|sent| sent.key) {
+                give_up(key);
+            }
+        }
+        found.and_then(|sent| sent.key)
+    }
+
+    /// Numbers begin at 0 again, or (`None`) no stamp comes any more.
+    pub(super) fn handle_renumbered(&mut self, level: Option<Level>, mut give_up: impl FnMut(K)) {
+        self.level = level;
+        if let Some(oldest) = self.sent.front().map(|sent| sent.number) {
+            let (from, to) = self.doubtful.unwrap_or((oldest, self.next));
+            let from = if is_before(oldest, from) {
+                oldest
+            } else {
+                from
+            };
+            let to = if is_before(to, self.next) {
+                self.next
+            } else {
+                to
+            };
+            self.doubtful = Some((from, to));
+        }
+        for key in self.sent.drain(..).filter_map(|sent| sent.key) {
+            give_up(key);
+        }
+        self.next = 0;
+        self.certain = 0;
+    }
+
+    /// Whether two packets under way may have this number.
+    fn is_doubtful(&self, number: u32) -> bool {
+        let range = self.doubtful;
+        range.is_some_and(|(from, to)| number.wrapping_sub(from) < to.wrapping_sub(from))
+    }
+}
+
+fn is_before(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other).cast_signed() < 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Rig {
+        line: Line<u64>,
+        given_up: Vec<u64>,
+    }
+
+    impl Rig {
+        fn new(max: usize, patience: u32) -> Self {
+            Self {
+                line: Line::new(Some(Level::Software), Numbers::Datagrams, max, patience),
+                given_up: Vec::new(),
+            }
+        }
+
+        fn send(&mut self, units: u32, key: Option<u64>) {
+            let given_up = &mut self.given_up;
+            self.line.handle_sent(units, key, |key| given_up.push(key));
+        }
+
+        fn stamp(&mut self, number: u32) -> Option<u64> {
+            let given_up = &mut self.given_up;
+            self.line.handle_number(number, |key| given_up.push(key))
+        }
+
+        fn renumber(&mut self) {
+            let given_up = &mut self.given_up;
+            let level = Some(Level::Software);
+            self.line.handle_renumbered(level, |key| given_up.push(key));
+        }
+    }
+
+    #[test]
+    fn datagrams_are_numbered_from_zero() {
+        let mut rig = Rig::new(8, 0);
+        rig.send(1, Some(10));
+        rig.send(1, None);
+        rig.send(1, Some(12));
+        assert_eq!(rig.stamp(0), Some(10));
+        assert_eq!(rig.stamp(1), None);
+        assert!(!rig.line.is_empty());
+        assert_eq!(rig.stamp(2), Some(12));
+        assert!(rig.line.is_empty());
+        assert_eq!(rig.stamp(2), None, "once");
+        assert!(rig.given_up.is_empty());
+    }
+
+    #[test]
+    fn bytes_count_to_the_last_of_a_write_and_wrap() {
+        let mut rig = Rig::new(8, 0);
+        rig.send(u32::MAX - 9, Some(1));
+        assert_eq!(rig.stamp(u32::MAX - 10), Some(1));
+        rig.send(100, Some(2));
+        rig.send(100, Some(3));
+        assert_eq!(rig.stamp(89), Some(2));
+        assert_eq!(rig.stamp(u32::MAX - 10), None, "sent again");
+        assert_eq!(rig.stamp(189), Some(3));
+        assert!(rig.given_up.is_empty());
+    }
+
+    #[test]
+    fn what_was_merged_is_given_up() {
+        let mut rig = Rig::new(8, 0);
+        rig.send(50, Some(1));
+        rig.send(50, Some(2));
+        rig.send(50, Some(3));
+        assert_eq!(rig.stamp(99), Some(2));
+        assert_eq!(rig.given_up, [1]);
+        assert_eq!(rig.stamp(149), Some(3));
+    }
+
+    #[test]
+    fn a_listener_waits_for_those_that_were_overtaken() {
+        let mut rig = Rig::new(100, 2);
+        for key in 0..6 {
+            rig.send(1, Some(key));
+        }
+        assert_eq!(rig.stamp(2), Some(2));
+        assert_eq!(rig.stamp(0), Some(0));
+        assert!(rig.given_up.is_empty());
+        assert_eq!(rig.stamp(4), Some(4));
+        assert_eq!(rig.given_up, [1]);
+    }
+
+    #[test]
+    fn stamps_that_never_come_make_room() {
+        let mut rig = Rig::new(2, 0);
+        for key in 0..4 {
+            rig.send(1, Some(key));
+        }
+        assert_eq!(rig.given_up, [0, 1]);
+    }
+
+    #[test]
+    fn numbers_of_before_are_not_mistaken_for_new_ones() {
+        let mut rig = Rig::new(8, 0);
+        for key in 0..3 {
+            rig.send(1, Some(key));
+        }
+        assert_eq!(rig.stamp(0), Some(0));
+        rig.renumber();
+        assert_eq!(rig.given_up, [1, 2]);
+        assert_eq!(rig.stamp(1), None);
+        // Whether the stamp of number 1 or 2 is the old packet's or the new one's cannot be told.
+        for key in 10..14 {
+            rig.send(1, Some(key));
+        }
+        assert_eq!(rig.given_up, [1, 2, 11, 12]);
+        assert_eq!(rig.stamp(2), None);
+        assert_eq!(rig.given_up, [1, 2, 11, 12, 10]);
+        assert_eq!(rig.stamp(3), Some(13));
+        assert!(rig.line.doubtful.is_none());
+    }
+
+    #[test]
+    fn doubt_ends_with_the_first_stamp_that_is_certain() {
+        let mut rig = Rig::new(8, 0);
+        for key in 0..1_000 {
+            rig.send(1, Some(key));
+        }
+        rig.given_up.clear();
+        rig.renumber();
+        rig.send(1, Some(2_000));
+        assert_eq!(rig.stamp(0), Some(2_000));
+        rig.send(1, Some(2_001));
+        rig.renumber();
+        rig.given_up.clear();
+        rig.send(1, Some(2_002));
+        assert_eq!(rig.stamp(0), Some(2_002));
+        for key in 0..1_000 {
+            rig.send(1, Some(key));
+            assert_eq!(rig.stamp(u32::try_from(key).unwrap() + 1), Some(key));
+        }
+        assert!(rig.given_up.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_is_not_stamped_keeps_nothing() {
+        let mut rig = Rig::new(8, 0);
+        rig.line.level = None;
+        rig.send(1, Some(1));
+        assert!(rig.line.is_empty());
+        assert_eq!(rig.given_up, [1]);
+    }
+}

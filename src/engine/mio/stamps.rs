@@ -1,0 +1,246 @@
+//! Stamps of packets: having them made, judging them, and taking them off error queues.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use socket2::{Domain, Socket, Type};
+
+use super::line::Line;
+use crate::clock::Clock;
+use crate::engine::Timestamps;
+use crate::limits::{
+    STAMPS_OUTSTANDING_LISTENER_MAX, STAMPS_OUTSTANDING_MAX, STAMPS_OVERTAKING_MAX,
+};
+use crate::proto::{Arrival, Prober, Stamp, StampKey};
+use crate::sys::hardware;
+use crate::sys::stamp::{
+    Control, Level, Numbers, Stamps, choose, enable, renumber, take_transmitted,
+};
+
+/// After so many packets in a row whose stamps by the interface are of another clock, they are not
+/// asked for any more.
+const ASTRAY_MAX: u32 = 16;
+
+/// Who stamps, and what that takes.
+#[derive(Debug)]
+pub(super) struct Stamping {
+    /// `None`: this process does.
+    level: Option<Level>,
+    /// The kernel begins to stamp a moment after the first socket has asked, and ends with the last:
+    /// this one is never the last.
+    keeper: Option<Socket>,
+    pub(super) control: Control,
+    astray: u32,
+}
+
+impl Stamping {
+    /// Finds out what there is, and says what is lost.
+    pub(super) fn new(wanted: Timestamps) -> Self {
+        let mut stamping = Self {
+            level: None,
+            keeper: None,
+            control: Control::new(),
+            astray: 0,
+        };
+        if wanted == Timestamps::User {
+            return stamping;
+        }
+        let kept = Socket::new(Domain::IPV4, Type::DGRAM, None)
+            .or_else(|_| Socket::new(Domain::IPV6, Type::DGRAM, None))
+            .and_then(|socket| {
+                enable(&socket, Level::Software, Numbers::Datagrams)?;
+                Ok(socket)
+            });
+        match kept {
+            Ok(socket) => {
+                stamping.keeper = Some(socket);
+                stamping.level = Some(Level::Software);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "the kernel does not stamp packets (SO_TIMESTAMPING; a sandbox may forbid it): \
+                     this process does, so its own delays are part of what is measured"
+                );
+            }
+        }
+        if wanted == Timestamps::Auto && stamping.level.is_some() {
+            stamping.look_for_hardware();
+        }
+        stamping
+    }
+
+    fn look_for_hardware(&mut self) {
+        let survey = hardware::survey();
+        if !survey.lost.is_empty() {
+            tracing::info!(
+                lost = survey.lost.join("; "),
+                "some interfaces could stamp packets and do not; there the kernel does"
+            );
+        }
+        if !survey.used.is_empty() {
+            tracing::info!(
+                used = survey.used.join("; "),
+                "interfaces stamp packets themselves, where their clock follows the system's"
+            );
+            self.level = Some(Level::Hardware);
+        }
+    }
+
+    /// A line for a socket, which is stamped from here on if it can be.
+    pub(super) fn begin(&self, socket: &impl AsFd, numbers: Numbers) -> Line<StampKey> {
+        self.begin_with(socket, numbers, STAMPS_OUTSTANDING_MAX, 0)
+    }
+
+    /// A line for a UDP listener.
+    pub(super) fn begin_listener(&self, socket: &impl AsFd) -> Line<StampKey> {
+        let max = STAMPS_OUTSTANDING_LISTENER_MAX;
+        self.begin_with(socket, Numbers::Datagrams, max, STAMPS_OVERTAKING_MAX)
+    }
+
+    fn begin_with(
+        &self,
+        socket: &impl AsFd,
+        numbers: Numbers,
+        max: usize,
+        patience: u32,
+    ) -> Line<StampKey> {
+        let level = self.level.filter(|level| {
+            let enabled = enable(socket, *level, numbers);
+            if let Err(error) = &enabled {
+                tracing::debug!(%error, "the kernel does not stamp the packets of a socket");
+            }
+            enabled.is_ok()
+        });
+        Line::new(level, numbers, max, patience)
+    }
+
+    /// The key, if a stamp for it can come at all.
+    pub(super) fn wanted(&self, key: Option<StampKey>) -> Option<StampKey> {
+        key.filter(|_| self.level.is_some())
+    }
+
+    /// Something was received just now, with these stamps.
+    pub(super) fn arrival(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        stamps: Stamps,
+    ) -> Arrival {
+        let stamp = self.judge(clock, prober, stamps);
+        if stamp.is_none() && self.level.is_some() {
+            prober.handle_unstamped();
+        }
+        Arrival {
+            now: clock.now(),
+            stamp,
+        }
+    }
+
+    /// The kernel has taken a datagram. Its stamp is there already unless it waits in a queue of the
+    /// interface.
+    pub(super) fn handle_sent<S: AsRawFd + AsFd>(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        (socket, line): (&S, &mut Line<StampKey>),
+        key: Option<StampKey>,
+    ) {
+        line.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
+        self.collect(clock, prober, (socket, line));
+    }
+
+    /// The kernel has not taken a datagram, but may have used up a number for it.
+    pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        (socket, line): (&S, &mut Line<StampKey>),
+    ) {
+        self.collect(clock, prober, (socket, line));
+        if let Some(level) = line.level {
+            let level = renumber(socket, level).ok().map(|()| level);
+            line.handle_renumbered(level, |key| prober.handle_stamp_missing(key));
+        }
+    }
+
+    /// Takes the stamps off the error queue, as long as some are under way.
+    pub(super) fn collect<S: AsRawFd + AsFd>(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        (socket, line): (&S, &mut Line<StampKey>),
+    ) {
+        while !line.is_empty() && self.take(clock, prober, (socket, line)) {}
+        if line.level != self.level && line.level.is_some() {
+            // The interface's clock was found to be another one.
+            if let Some(level) = self.level
+                && enable(socket, level, line.numbers).is_ok()
+            {
+                line.level = self.level;
+            }
+        }
+    }
+
+    /// Takes everything off the error queue, whether it was waited for or not: a segment sent again
+    /// is stamped again.
+    pub(super) fn empty<S: AsRawFd + AsFd>(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        (socket, line): (&S, &mut Line<StampKey>),
+    ) {
+        while self.take(clock, prober, (socket, line)) {}
+    }
+
+    /// Takes one entry off the error queue. False if there is none.
+    fn take<S: AsRawFd>(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        (socket, line): (&S, &mut Line<StampKey>),
+    ) -> bool {
+        let Ok(entry) = take_transmitted(socket, &mut self.control) else {
+            return false;
+        };
+        let Some((number, stamps)) = entry else {
+            return true;
+        };
+        let Some(key) = line.handle_number(number, |key| prober.handle_stamp_missing(key)) else {
+            return true;
+        };
+        match self.judge(clock, prober, stamps) {
+            Some(stamp) => prober.handle_stamp(key, stamp),
+            None => prober.handle_stamp_missing(key),
+        }
+        true
+    }
+
+    /// The stamp to believe, if there is one. A stamp may be the first to show that the system's
+    /// clock was set; then the core is told first.
+    fn judge(&mut self, clock: &Clock, prober: &mut Prober, stamps: Stamps) -> Option<Stamp> {
+        if let Some(step_ns) = stamps.software.and_then(|at| clock.check(at)) {
+            prober.handle_clock_step(clock.now(), step_ns);
+        }
+        let choice = choose(stamps, clock.now().wall);
+        if let Some(follows) = choice.follows {
+            self.watch_hardware(follows);
+        }
+        choice.stamp.filter(|stamp| clock.can_have_said(stamp.at))
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_hardware(&mut self) {
+        self.level = Some(Level::Hardware);
+    }
+
+    fn watch_hardware(&mut self, follows: bool) {
+        self.astray = if follows { 0 } else { self.astray + 1 };
+        if self.astray >= ASTRAY_MAX && self.level == Some(Level::Hardware) {
+            self.level = Some(Level::Software);
+            tracing::warn!(
+                "an interface's clock is not the system's, so its stamps are not used: have \
+                 phc2sys keep it to the system's clock, and restart"
+            );
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Stamps and figures of real sockets over loopback, below the core. Where something is waited for
+//! it is an event, and what is asserted of times is their order.
+
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::thread::yield_now;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{TimestampingFlag, getsockopt, sockopt};
+use nix::time::{ClockId, clock_gettime};
+
+use super::line::Line;
+use super::sockets::{Role, Stream, Written};
+use super::stamps::Stamping;
+use crate::clock::Clock;
+use crate::engine::Timestamps;
+use crate::proto::transmit::Wanted;
+use crate::proto::{Output, Prober, ProberConfig, SocketId, StampKey, StampSource, Wall};
+use crate::sys;
+use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, receive, take_transmitted};
+use crate::sys::udp::UdpListener;
+
+fn key(seq: u32) -> StampKey {
+    let socket = SocketId {
+        index: u32::MAX,
+        generation: 0,
+    };
+    StampKey(Wanted::StreamReply { socket, seq })
+}
+
+fn prober() -> Prober {
+    Prober::new(ProberConfig {
+        name: "here".into(),
+        udp_port: None,
+        accepted_max: 0,
+        resolve_interval_ns: 1_000_000_000,
+        seed: 1,
+        native: true,
+    })
+}
+
+fn missing(prober: &Prober) -> u64 {
+    prober.self_counters().stamps_missing_transmit
+}
+
+/// The kernel's own clock, which makes the stamps.
+fn kernel_now() -> Wall {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).expect("there is such a clock");
+    Wall::from_unix_nanos(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
+}
+
+/// Calls until there is something.
+fn wait_for<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
+    loop {
+        match call() {
+            Ok(found) => return found,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn transmitted(socket: &impl AsRawFd, control: &mut Control) -> (u32, Stamps) {
+    wait_for(|| take_transmitted(socket, control)).expect("the entry is a stamp")
+}
+
+fn assert_drained(socket: &impl AsRawFd, control: &mut Control) {
+    let left = take_transmitted(socket, control);
+    let error = left.expect_err("nothing is left on the error queue");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+}
+
+fn loopbacks() -> Vec<SocketAddr> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let has_v6 = UdpSocket::bind(v6).is_ok();
+    [v4].into_iter().chain(has_v6.then_some(v6)).collect()
+}
+
+/// Sends requests and replies between a flow's socket and a listener, and checks their stamps.
+fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> SocketAddr) {
+    let mut listener = UdpListener::bind(listen, false).expect("a free port");
+    let address = listener.socket.local_addr().expect("it is bound");
+    let flow = sys::udp::connect(remote(address)).expect("loopback is there");
+    for socket in [&listener.socket, &flow] {
+        enable(socket, Level::Software, Numbers::Datagrams).expect("Linux stamps");
+    }
+    let (mut buffer, mut control) = ([0; 100], Control::new());
+    let mut number = 0;
+    loop {
+        let begun = kernel_now();
+        flow.send(b"request").expect("loopback takes it");
+        let (of_request, sent) = transmitted(&flow, &mut control);
+        let request = wait_for(|| listener.receive(&mut buffer, &mut control));
+        let replied = kernel_now();
+        listener
+            .send(request.from, request.local, b"reply")
+            .expect("loopback takes it");
+        let (of_reply, reply_sent) = transmitted(&listener.socket, &mut control);
+        let (length, received) = wait_for(|| receive(&flow, &mut buffer, &mut control));
+        let ended = kernel_now();
+        assert_eq!(&buffer[..length], b"reply");
+        assert_eq!((of_request, of_reply), (number, number));
+        assert_drained(&flow, &mut control);
+        assert_drained(&listener.socket, &mut control);
+        number += 1;
+        let at = |stamps: Stamps| stamps.software.expect("it has left, so it is stamped");
+        assert!(begun <= at(sent) && replied <= at(reply_sent));
+        // The kernel begins to stamp what it receives a moment after it was asked to.
+        if let (Some(came), Some(reply_came)) = (request.stamps.software, received.software) {
+            assert!(at(sent) <= came && came <= replied, "{sent:?} {came:?}");
+            assert!(at(reply_sent) <= reply_came && reply_came <= ended);
+            return;
+        }
+    }
+}
+
+#[test]
+fn datagrams_are_stamped_in_the_order_of_their_way() {
+    for address in loopbacks() {
+        exchanges_are_in_order(address, |bound| bound);
+    }
+}
+
+#[test]
+fn ipv4_over_an_ipv6_listener_is_stamped_too() {
+    if loopbacks().len() == 2 {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        exchanges_are_in_order(any, |bound| (Ipv4Addr::LOCALHOST, bound.port()).into());
+    }
+}
+
+#[test]
+fn numbers_are_right_after_a_failed_send() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::Kernel);
+    for address in loopbacks() {
+        let gone = UdpSocket::bind(address).and_then(|socket| socket.local_addr());
+        let flow = sys::udp::connect(gone.expect("a free port")).expect("loopback is there");
+        let mut line = stamping.begin(&flow, Numbers::Datagrams);
+        let mut failed = 0;
+        for seq in 0..20 {
+            let sent = match seq % 4 {
+                3 => flow.send(&vec![0; 70_000]),
+                _ => flow.send(b"probe"), // Refused each second time: nobody has the port.
+            };
+            let line = (&flow, &mut line);
+            match sent {
+                Ok(_) => {
+                    stamping.handle_sent(&clock, &mut prober, line, Some(key(seq)));
+                }
+                Err(_) => {
+                    failed += 1;
+                    stamping.handle_unsent(&clock, &mut prober, line);
+                }
+            }
+        }
+        assert!(failed >= 5, "{failed} sends have failed");
+        while !line.is_empty() {
+            stamping.collect(&clock, &mut prober, (&flow, &mut line));
+        }
+        assert_drained(&flow, &mut stamping.control);
+        assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
+    }
+}
+
+/// A stamped stream of the engine's, and its peer.
+fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream, TcpStream) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    let bound = listener.local_addr().expect("it is bound");
+    let (socket, _) = sys::tcp::connect(bound).expect("loopback is there");
+    let (peer, _) = listener.accept().expect("somebody connects");
+    wait_for(|| match socket.peer_addr() {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        other => other,
+    });
+    let mut stream = Stream::new(socket, Role::Flow);
+    stream.line = stamping.begin(&stream.socket, Numbers::Bytes);
+    (stream, peer)
+}
+
+#[test]
+fn messages_on_a_stream_are_stamped_by_their_last_byte() {
+    let stamping = Stamping::new(Timestamps::Kernel);
+    let mut control = Control::new();
+    for address in loopbacks() {
+        let (mut stream, mut peer) = stream(&stamping, address);
+        let mut came = None;
+        while came.is_none() {
+            for length in [1, 200, 10_000] {
+                let begun = kernel_now();
+                let wanted = Some(key(length));
+                let message = vec![b'0'; length as usize];
+                let written = stream.write(&message, wanted, &mut |key| panic!("{key:?}"));
+                // The peer reads, so the kernel has room.
+                assert_eq!(written.expect("it is connected"), Written::All);
+                let mut chunk = vec![0; message.len()];
+                let mut left = message.len();
+                while left > 0 {
+                    let (read, stamps) =
+                        receive(&peer, &mut chunk[..left], &mut control).expect("bytes");
+                    left -= read;
+                    came = stamps.software;
+                }
+                let ended = kernel_now();
+                // A long message may leave as several packets: the last one bears its number.
+                let mut found = None;
+                while found.is_none() {
+                    let (number, stamps) = transmitted(&stream.socket, &mut control);
+                    found = stream
+                        .line
+                        .handle_number(number, |key| panic!("{key:?}"))
+                        .map(|key| (key, stamps));
+                }
+                let (found, stamps) = found.expect("it was found");
+                assert_eq!(Some(found), wanted);
+                let left = stamps.software.expect("it is stamped");
+                assert!(begun <= left && left <= ended);
+                if let Some(came) = came.filter(|_| length < 1_000) {
+                    assert!(left <= came && came <= ended);
+                }
+            }
+            enable(&peer, Level::Software, Numbers::Bytes).expect("Linux stamps");
+        }
+        assert!(stream.line.is_empty());
+        assert_drained(&stream.socket, &mut control);
+        assert!(matches!(stream.socket.take_error(), Ok(None)));
+        peer.set_nonblocking(true).expect("a socket can be");
+        let end = peer.read(&mut [0; 1]).expect_err("all was read");
+        assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
+    let stamping = Stamping::new(Timestamps::Kernel);
+    let (address, mut control) = (loopbacks()[0], Control::new());
+    let (mut stream, mut peer) = stream(&stamping, address);
+    let message = [b'0'; 5_000];
+    let (mut seq, mut given_up, mut stamped) = (0, Vec::new(), Vec::new());
+    let collect = |stream: &mut Stream, given_up: &mut Vec<StampKey>, control: &mut Control| {
+        let mut found = Vec::new();
+        while let Ok(entry) = take_transmitted(&stream.socket, control) {
+            let (number, _) = entry.expect("the entry is a stamp");
+            found.extend(stream.line.handle_number(number, |key| given_up.push(key)));
+        }
+        found
+    };
+    // More messages than the kernel takes; the last ones wait together.
+    while stream.unwritten() < 4 * message.len() {
+        let written = stream.write(&message, Some(key(seq)), &mut |key| given_up.push(key));
+        written.expect("it is connected");
+        seq += 1;
+        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+    }
+    peer.set_nonblocking(true).expect("a socket can be");
+    let mut left = seq as usize * message.len();
+    let mut chunk = vec![0; 100_000];
+    while left > 0 {
+        if let Ok(read) = peer.read(&mut chunk) {
+            left -= read;
+        }
+        if stream.unwritten() > 0 {
+            let flushed = stream.flush(&mut |key| given_up.push(key));
+            flushed.expect("it is connected");
+        }
+        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+    }
+    while !stream.line.is_empty() {
+        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+    }
+    assert_drained(&stream.socket, &mut control);
+    // Every message is accounted for, once, and the last one left with the last byte.
+    assert_eq!(stamped.first(), Some(&key(0)));
+    assert_eq!(stamped.last(), Some(&key(seq - 1)));
+    let mut all: Vec<StampKey> = stamped.iter().chain(&given_up).copied().collect();
+    all.sort_by_key(|key| format!("{key:?}").len() * 1_000_000 + number_of(*key) as usize);
+    all.dedup();
+    assert_eq!(all.len(), stamped.len() + given_up.len());
+    assert_eq!(all.len(), seq as usize);
+}
+
+fn number_of(key: StampKey) -> u32 {
+    match key.0 {
+        Wanted::StreamReply { seq, .. } => seq,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stamp_that_was_taken_wakes_nobody() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::Kernel);
+    let at_once = Some(Duration::ZERO);
+    for address in loopbacks() {
+        let (mut poll, mut events) = (Poll::new().expect("epoll"), Events::with_capacity(8));
+        let peer = UdpSocket::bind(address).expect("a free port");
+        let remote = peer.local_addr().expect("it is bound");
+        let mut flow = sys::udp::connect(remote).expect("loopback is there");
+        let mut line = stamping.begin(&flow, Numbers::Datagrams);
+        let (mut stream, _peer) = stream(&stamping, address);
+        let registry = poll.registry();
+        registry
+            .register(&mut flow, Token(0), Interest::READABLE)
+            .and_then(|()| registry.register(&mut stream.socket, Token(1), Interest::READABLE))
+            .expect("sockets can be watched");
+        for seq in 0..10 {
+            flow.send(b"probe").expect("loopback takes it");
+            stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(seq)));
+            let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
+            written.expect("it is connected");
+            while !(line.is_empty() && stream.line.is_empty()) {
+                stamping.collect(&clock, &mut prober, (&flow, &mut line));
+                let line = (&stream.socket, &mut stream.line);
+                stamping.collect(&clock, &mut prober, line);
+            }
+            poll.poll(&mut events, at_once).expect("epoll waits");
+            assert!(events.is_empty(), "{events:?}");
+        }
+        assert_eq!(missing(&prober), 0);
+    }
+}
+
+#[test]
+fn user_stamps_set_no_option() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::User);
+    let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
+    let remote = peer.local_addr().expect("it is bound");
+    let flow = sys::udp::connect(remote).expect("loopback is there");
+    let mut line = stamping.begin(&flow, Numbers::Datagrams);
+    assert!(stamping.wanted(Some(key(0))).is_none());
+    flow.send(b"probe").expect("loopback takes it");
+    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), None);
+    assert!(line.is_empty());
+    assert_drained(&flow, &mut stamping.control);
+    let set = getsockopt(&flow, sockopt::Timestamping).expect("the option can be read");
+    assert_eq!(set, TimestampingFlag::empty());
+    let (_, stamps) = receive(&peer, &mut [0; 10], &mut stamping.control).expect("a datagram");
+    assert_eq!(stamps, Stamps::default());
+    let arrival = stamping.arrival(&clock, &mut prober, stamps);
+    assert_eq!(arrival.stamp, None);
+    let own = prober.self_counters();
+    assert_eq!(
+        (own.stamps_missing_receive, own.stamps_missing_transmit),
+        (0, 0)
+    );
+}
+
+#[test]
+fn the_core_hears_of_a_clock_step_before_the_packet() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::Kernel);
+    let an_hour_ns = 3_600_000_000_000;
+    clock.mislead(an_hour_ns);
+    let stamps = Stamps {
+        software: Some(kernel_now()),
+        hardware: None,
+    };
+    let arrival = stamping.arrival(&clock, &mut prober, stamps);
+    let stamp = arrival.stamp.expect("the kernel's clock is right");
+    assert_eq!(stamp.source, StampSource::Kernel);
+    assert_eq!(Some(stamp.at), stamps.software);
+    let Some(Output::ClockStep { at, step_ns, .. }) = prober.poll_output() else {
+        panic!("a step is told");
+    };
+    assert!(step_ns < -an_hour_ns / 2 && at.since(stamp.at).abs() < an_hour_ns / 2);
+    // A stamp of the clock as it was is none.
+    let before = Stamps {
+        software: Some(kernel_now().plus(an_hour_ns)),
+        hardware: None,
+    };
+    let arrival = stamping.arrival(&clock, &mut prober, before);
+    assert_eq!(arrival.stamp, None);
+    assert!(prober.poll_output().is_none(), "it is the same step");
+    assert_eq!(prober.self_counters().stamps_missing_receive, 1);
+}
+
+#[test]
+fn the_kernel_times_a_handshake() {
+    for address in loopbacks() {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let bound = listener.local_addr().expect("it is bound");
+        let (probe, _) = sys::tcp::connect_probe(bound).expect("loopback is there");
+        let _peer = listener.accept().expect("somebody connects");
+        wait_for(|| match probe.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => other,
+        });
+        assert!(sys::tcp::handshake_ns(&probe).is_some_and(|ns| ns > 0));
+        assert_eq!(sys::tcp::retransmits(&probe), Some(0));
+    }
+    let unconnected = UdpSocket::bind(loopbacks()[0]).expect("a free port");
+    assert_eq!(sys::tcp::handshake_ns(&unconnected), None);
+    assert_eq!(sys::tcp::retransmits(&unconnected), None);
+}
+
+#[test]
+fn an_interface_whose_clock_is_another_is_left_alone() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::Kernel);
+    stamping.pretend_hardware();
+    let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
+    let flow = sys::udp::connect(peer.local_addr().expect("it is bound")).expect("loopback");
+    let mut line: Line<StampKey> = stamping.begin(&flow, Numbers::Datagrams);
+    assert_eq!(line.level, Some(Level::Hardware));
+    for _ in 0..20 {
+        let now = kernel_now();
+        let stamps = Stamps {
+            software: Some(now),
+            hardware: Some(now.plus(37_000_000_000)), // International atomic time.
+        };
+        let stamp = stamping.arrival(&clock, &mut prober, stamps).stamp;
+        assert_eq!(stamp.map(|stamp| stamp.source), Some(StampSource::Kernel));
+    }
+    flow.send(b"probe").expect("loopback takes it");
+    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(0)));
+    assert_eq!(line.level, Some(Level::Software));
+    flow.send(b"probe").expect("loopback takes it");
+    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(1)));
+    while !line.is_empty() {
+        stamping.collect(&clock, &mut prober, (&flow, &mut line));
+    }
+    assert_eq!(missing(&prober), 0, "the numbers go on");
+}

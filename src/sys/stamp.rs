@@ -1,0 +1,268 @@
+//! Timestamps that the kernel, or the interface below it, puts on packets (`SO_TIMESTAMPING`).
+//!
+//! A packet that is received carries its stamps in a control message. Those of a packet that was
+//! sent come later, on the socket's error queue, under a number: the datagram's, counted from 0
+//! since the option was set, or on a stream the offset of the last byte of a write.
+//!
+//! All stamps are of the system's clock. An interface has a clock of its own, which is that one
+//! only if something (`phc2sys`) keeps it so: [`choose`] looks.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, TimestampingFlag, recvmsg, setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
+
+use crate::proto::{Stamp, StampSource, Wall};
+
+/// Room for the control messages of one packet: stamps, an error report, an address of ours.
+const CONTROL_BYTES: usize = 256;
+
+/// An interface's stamp that is further than this from the kernel's is of another clock: between
+/// the two lie microseconds, unless the host stood still.
+const SAME_CLOCK_NS: u64 = 1_000_000;
+
+/// What is to make the stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// The kernel.
+    Software,
+    /// The interface too.
+    Hardware,
+}
+
+/// What a socket numbers its transmit stamps by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    Datagrams,
+    Bytes,
+}
+
+/// What one packet was stamped with, in Unix nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    pub(crate) software: Option<Wall>,
+    pub(crate) hardware: Option<Wall>,
+}
+
+/// A buffer for control messages, used again for every packet.
+#[derive(Debug)]
+pub(crate) struct Control(Vec<u8>);
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; CONTROL_BYTES])
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Has packets stamped from here on. On a stream it must be established, and nothing written yet.
+pub(crate) fn enable(socket: &impl AsFd, level: Level, numbers: Numbers) -> io::Result<()> {
+    let flags = flags(level) | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID;
+    if numbers == Numbers::Bytes {
+        let by_written = TimestampingFlag::from_bits_retain(libc::SOF_TIMESTAMPING_OPT_ID_TCP);
+        match setsockopt(socket, sockopt::Timestamping, &(flags | by_written)) {
+            // Before Linux 6.2 offsets count from what was acknowledged when the option is set.
+            // Before the first write that is the same.
+            Err(Errno::EINVAL) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(setsockopt(socket, sockopt::Timestamping, &flags)?)
+}
+
+/// Has the next datagram numbered 0. After a send that failed nobody knows whether it has used up a
+/// number: that depends on where in the kernel it failed, and on the kernel's version.
+pub(crate) fn renumber(socket: &impl AsFd, level: Level) -> io::Result<()> {
+    setsockopt(socket, sockopt::Timestamping, &flags(level))?;
+    enable(socket, level, Numbers::Datagrams)
+}
+
+fn flags(level: Level) -> TimestampingFlag {
+    let software = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    match level {
+        Level::Software => software,
+        Level::Hardware => {
+            software
+                | TimestampingFlag::SOF_TIMESTAMPING_RAW_HARDWARE
+                | TimestampingFlag::SOF_TIMESTAMPING_RX_HARDWARE
+                | TimestampingFlag::SOF_TIMESTAMPING_TX_HARDWARE
+        }
+    }
+}
+
+/// Reads a datagram, or what a stream has, with the stamps of its last packet.
+pub(crate) fn receive(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+    control: &mut Control,
+) -> io::Result<(usize, Stamps)> {
+    let mut slices = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(control.bytes()),
+        MsgFlags::empty(),
+    )?;
+    let stamps = message
+        .cmsgs()
+        .ok()
+        .and_then(|mut controls| controls.find_map(|control| stamps_in(&control)));
+    Ok((message.bytes, stamps.unwrap_or_default()))
+}
+
+/// The stamps in a control message, if it is about stamps.
+pub(crate) fn stamps_in(control: &ControlMessageOwned) -> Option<Stamps> {
+    let ControlMessageOwned::ScmTimestampsns(stamps) = control else {
+        return None;
+    };
+    Some(Stamps {
+        software: wall(&stamps.system),
+        hardware: wall(&stamps.hw_raw),
+    })
+}
+
+fn wall(time: &TimeSpec) -> Option<Wall> {
+    let ns = time
+        .tv_sec()
+        .checked_mul(1_000_000_000)?
+        .checked_add(time.tv_nsec())?;
+    // Zero stands for none.
+    (ns != 0).then_some(Wall::from_unix_nanos(ns))
+}
+
+/// Takes one entry off the error queue: the number and the stamps of a packet that has left, or
+/// `None` if the entry was about something else. An empty queue is an error, `WouldBlock`.
+pub(crate) fn take_transmitted(
+    socket: &impl AsRawFd,
+    control: &mut Control,
+) -> io::Result<Option<(u32, Stamps)>> {
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut [],
+        Some(control.bytes()),
+        MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
+    )?;
+    let Ok(controls) = message.cmsgs() else {
+        return Ok(None);
+    };
+    let (mut number, mut stamps) = (None, None);
+    for control in controls {
+        match &control {
+            ControlMessageOwned::Ipv4RecvErr(report, _)
+            | ControlMessageOwned::Ipv6RecvErr(report, _) => number = number_in(report),
+            other => stamps = stamps.or_else(|| stamps_in(other)),
+        }
+    }
+    Ok(number.zip(stamps))
+}
+
+fn number_in(report: &libc::sock_extended_err) -> Option<u32> {
+    // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves; it is not in libc.
+    const SENT: u32 = 0;
+    let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
+    is_stamp.then_some(report.ee_data)
+}
+
+/// Which of a packet's stamps is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) stamp: Option<Stamp>,
+    /// What it says of the interface's clock, if it says anything: whether it is the system's.
+    pub(crate) follows: Option<bool>,
+}
+
+/// The interface's stamp, if its clock is the system's, else the kernel's.
+pub(crate) fn choose(stamps: Stamps, now: Wall) -> Choice {
+    let is_near = |one: Wall, other: Wall| one.since(other).unsigned_abs() <= SAME_CLOCK_NS;
+    let kernel = stamps.software.map(|at| Stamp {
+        at,
+        source: StampSource::Kernel,
+    });
+    let Some(hardware) = stamps.hardware else {
+        return Choice {
+            stamp: kernel,
+            follows: None,
+        };
+    };
+    let of_interface = Some(Stamp {
+        at: hardware,
+        source: StampSource::Hw,
+    });
+    match stamps.software {
+        Some(software) if is_near(hardware, software) => Choice {
+            stamp: of_interface,
+            follows: Some(true),
+        },
+        Some(_) => Choice {
+            stamp: kernel,
+            follows: Some(false),
+        },
+        // Being far from now proves nothing: this process may have been kept waiting.
+        None => Choice {
+            stamp: of_interface.filter(|_| is_near(hardware, now)),
+            follows: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Wall = Wall::from_unix_nanos(1_768_219_134_587_069_267);
+
+    fn chosen(software: Option<i64>, hardware: Option<i64>) -> (Option<StampSource>, Option<bool>) {
+        let stamps = Stamps {
+            software: software.map(|ns| NOW.plus(ns)),
+            hardware: hardware.map(|ns| NOW.plus(ns)),
+        };
+        let choice = choose(stamps, NOW);
+        (choice.stamp.map(|stamp| stamp.source), choice.follows)
+    }
+
+    #[test]
+    fn the_kernel_stamps_where_the_interface_does_not() {
+        assert_eq!(chosen(None, None), (None, None));
+        assert_eq!(
+            chosen(Some(-5_000), None),
+            (Some(StampSource::Kernel), None)
+        );
+    }
+
+    #[test]
+    fn an_interface_is_believed_while_its_clock_is_the_systems() {
+        let hw = Some(StampSource::Hw);
+        assert_eq!(chosen(Some(-5_000), Some(-9_000)), (hw, Some(true)));
+        // Both are old: this process was kept waiting.
+        assert_eq!(
+            chosen(Some(-80_000_000), Some(-80_009_000)),
+            (hw, Some(true))
+        );
+        assert_eq!(chosen(None, Some(-9_000)), (hw, None));
+    }
+
+    #[test]
+    fn an_interface_with_another_clock_is_not() {
+        let kernel = Some(StampSource::Kernel);
+        assert_eq!(
+            chosen(Some(-5_000), Some(37_000_000_000)),
+            (kernel, Some(false))
+        );
+        assert_eq!(
+            chosen(Some(-5_000), Some(-2_000_000)),
+            (kernel, Some(false))
+        );
+        assert_eq!(chosen(None, Some(37_000_000_000)), (None, None));
+    }
+}

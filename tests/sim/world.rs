@@ -69,7 +69,7 @@ impl World {
                 prober.account.check_settled();
                 prober.finish(at, &world.net);
                 if world.scenario.exact_losses {
-                    let truly = world.net.truth.losses(id);
+                    let truly = world.net.truth.losses(id, end_ns - 1_000_000_000);
                     prober.account.check_losses(truly);
                 }
             }

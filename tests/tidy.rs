@@ -160,6 +160,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "CHANGELOG.md",
         "fuzz/README.md",
         "docs/design/README.md",
+        "docs/design/clocks.md",
         "docs/design/text-wire.md",
         "docs/design/native-wire.md",
     ];

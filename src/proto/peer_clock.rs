@@ -70,7 +70,8 @@ impl Exchange {
 pub(crate) enum Seen {
     /// It is in the estimate, or is of no use to it.
     Estimating,
-    /// It contradicts all before it. Until the next one decides there is no estimate.
+    /// It contradicts all before it. Until the next one decides there is no estimate. Our own clock
+    /// may be the one that was set: whoever can tell does so now, and calls `restart`.
     Suspicious,
     /// It is the second that does, and agrees with the first: the peer's clock was set by this many
     /// nanoseconds; positive: forward.

@@ -429,7 +429,11 @@ impl Account {
                 all + c.lost,
             )
         });
-        assert_eq!((counted.0, counted.1), truly, "lost forward and reverse, {counted:?}");
+        assert_eq!(
+            (counted.0, counted.1),
+            truly,
+            "lost forward and reverse, {counted:?}"
+        );
         assert_eq!(counted.0 + counted.1, counted.2, "all losses");
     }
 

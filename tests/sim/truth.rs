@@ -97,8 +97,8 @@ impl Truth {
     /// without a reply that came back.
     pub(crate) fn losses(&self, host: HostId, before_ns: u64) -> (u64, u64) {
         let of_host = self.exchanges.values().flatten();
-        let of_host = of_host
-            .filter(|exchange| exchange.from == host && exchange.left.true_ns < before_ns);
+        let of_host =
+            of_host.filter(|exchange| exchange.from == host && exchange.left.true_ns < before_ns);
         of_host.fold((0, 0), |(forward, reverse), exchange| {
             let is_back = exchange.replies.iter().any(|reply| reply.arrived.is_some());
             match (exchange.arrived.is_empty(), is_back) {

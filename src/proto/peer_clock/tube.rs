@@ -101,14 +101,14 @@ impl Tube {
     /// part is about as wide as the whole, since the fastest each way are seen again and again; where
     /// the truth bends, the points from before the bend cut into what those after it leave, long
     /// before nothing is left. Rare and slow exchanges look like that at times: then giving up the
-    /// oldest costs some of the precision, and nothing else.
+    /// oldest costs some of the precision, and nothing else. One pair alone is never pinched.
     pub(super) fn is_pinched(&self, lines: &Lines) -> bool {
         let slope = lines.slope_middle();
         let pairs = self.uppers[..self.len].iter().zip(&self.lowers[..self.len]);
         let narrowest = pairs
             .map(|(upper, lower)| upper.reach(slope) - lower.reach(slope))
             .fold(f64::INFINITY, f64::min);
-        self.len > 1 && lines.high - lines.low < narrowest / 2.0
+        lines.high - lines.low < narrowest / 2.0
     }
 
     /// From a slope at one end inwards to the first that has a line.

@@ -1,0 +1,101 @@
+"""Others read our packets as we mean them: Scapy's STAMP layer every field of them, Wireshark's those that
+it knows. And our reflector answers senders that have never heard of us: one by the book, and stamp-suite's.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+from capture import HEADER, UDP, Capture, decode_native, end_captures, packets
+from lab import ROOT, VENV, collect, expect, run as command, values
+
+FAR, PORT = "192.0.2.2", 8001
+ENOUGH = 200
+LAYERS = ROOT / "tests" / "net" / "stamp_layers.py"
+# Installed by `truth_compare.py --install`.
+STAMP_SUITE = ROOT / "target" / "tools" / "bin" / "stamp-suite"
+# What Wireshark has of STAMP is TWAMP's test packet, which is the same as far as it goes. The sender's time
+# in a reply is left out: it takes that for NTP's whatever its error estimate says.
+TSHARK_FIELDS = [
+    "udp.srcport",
+    "twamp.test.seq_number",
+    "twamp.test.error_estimate.z",
+    "twamp.test.sender_seq_number",
+    "twamp.test.sender_ttl",
+    "twamp.test.timestamp",
+    "twamp.test.receive_timestamp",
+]
+
+
+def run(lab):
+    near, far = lab.namespace("near"), lab.namespace("far")
+    lab.link(near, far, ["192.0.2.1/24"], [f"{FAR}/24"])
+    server = lab.ours("server", {"name": "far", "metrics": {"send_interval": 0.2}}, namespace=far)
+    capture = probe(lab, near)
+    found = layers("decode", capture, PORT)
+    lab.note(f"Scapy reads {found}")
+    least = {"requests": 2 * ENOUGH, "replies": 2 * ENOUGH, "padded": 2 * ENOUGH, "followed up": ENOUGH}
+    for what, count in least.items():
+        expect(found.get(what, 0) >= count, f"{what} in the capture: {found.get(what, 0)}")
+    lab.note(f"Wireshark reads {wireshark(capture)}")
+    found = layers("send", FAR, PORT, namespace=near)
+    lab.note(f"a sender by the book has {found}")
+    lab.note(stamp_suite(near) if STAMP_SUITE.exists() else "stamp-suite is not installed")
+    code, _ = server.end()
+    expect(code == 0, f"the server ended with {code}: {server.log()[-500:]}")
+
+
+def probe(lab, near):
+    """A short run of two flows, one of them padded, with tags; gives its capture."""
+    capture = Capture(lab, "near", near)
+    target = {"host": FAR, "type": "udp", "interval": 5}
+    targets = [
+        {**target, "label": "plain", "tags": ["isp:local", "it's: \u00fc"]},
+        {**target, "label": "padded", "size": 700},
+    ]
+    settings = {"name": "near", "metrics": {"mode": "samples", "send_interval": 0.2}, "targets": targets}
+    client = lab.ours("client", settings, namespace=near)
+
+    def enough(records):
+        native = [record for record in records if "dwell" in record]
+        return all(len(values(native, "udp.wan.rtt", target=one["label"])) >= ENOUGH for one in targets)
+
+    collect(client, enough, "native round trips")
+    code, _ = client.end()
+    expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
+    end_captures([capture], near, FAR)
+    return capture.path
+
+
+def layers(*words, namespace=None):
+    """What `stamp_layers.py` has found."""
+    prefix = ["ip", "netns", "exec", namespace] if namespace else []
+    python = str(VENV / "bin" / "python")
+    words = [str(word) for word in words]
+    done = subprocess.run([*prefix, python, "-B", str(LAYERS), *words], capture_output=True, text=True)
+    expect(done.returncode == 0, f"{' '.join(words)}: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout)
+
+
+def wireshark(path):
+    """Compares what Wireshark reads; gives how many packets that were."""
+    fields = [word for field in TSHARK_FIELDS for word in ("-e", field)]
+    kind = ["-d", f"udp.port=={PORT},twamp.test", "-Y", "udp", "-T", "fields", "-E", "occurrence=f"]
+    lines = command("tshark", "-n", "-r", str(path), *kind, "-E", "separator=|", *fields).splitlines()
+    udp = [packet for packet in packets(path) if packet.protocol == UDP]
+    expect(len(lines) == len(udp), f"{len(lines)} UDP packets, not {len(udp)}")
+    count = 0
+    for packet, line in zip(udp, lines):
+        if PORT not in (packet.source_port, packet.target_port) or HEADER.match(packet.payload):
+            continue
+        ours = decode_native(packet.payload)
+        source, seq, z, sender_seq, ttl, *times = line.split("|")
+        meant = [packet.source_port, ours.seq, 1, ours.sender_seq, ours.ttl]
+        read = [int(word or 0) for word in (source, seq, z, sender_seq, ttl)]
+        expect(read == meant, f"Wireshark reads {line!r}, not {meant}")
+        fractions = [int(time.partition(".")[2][:9] or 0) for time in times]
+        meant = [time % 1_000_000_000 for time in (ours.at, ours.received)]
+        expect(fractions == meant, f"Wireshark reads {line!r}, not the ns {meant}")
+        count += 1
+    return count

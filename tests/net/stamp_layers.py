@@ -1,0 +1,206 @@
+"""Scapy's STAMP layer (RFC 8762, RFC 8972) beside ours. Runs in the labs' environment for Python, for the
+lab `dissect`, and prints what it has found as JSON:
+
+    stamp_layers.py decode CAPTURE PORT     reads the native packets of a capture, and compares
+    stamp_layers.py send HOST PORT          is a sender that has never heard of us
+"""
+
+import json
+import pathlib
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+
+import scapy.contrib.stamp as stamp
+from capture import HEADER, UDP, decode_native, packets, ptp
+from lab import expect
+
+UNRECOGNISED, MALFORMED = 0x80, 0x40
+PADDING, FOLLOW_UP, OURS, UNKNOWN = 1, 7, 252, 200
+FOLLOW_UP_BYTES, OURS_LEAST = 16, 64
+# Seconds from 1900, where NTP begins, to 1970.
+NTP_TO_UNIX_S = 2_208_988_800
+PROBES = 50
+SSID = 4711
+ANSWER_WITHIN_S = 60
+
+
+def fields(packet):
+    """A packet of Scapy's as plain values: a time is its 64 bits."""
+    found = {name: packet.getfieldval(name) for name in ("seq", "ts", "ssid")}
+    found["error"] = int.from_bytes(bytes(packet.err_estimate), "big")
+    found["tlvs"] = [(int(tlv.flags), tlv.type, bytes(tlv.value)) for tlv in packet.tlv_objects]
+    if isinstance(packet, stamp.STAMPSessionReflectorTestUnauthenticated):
+        found |= {name: packet.getfieldval(name) for name in ("ts_rx", "seq_sender", "ts_sender", "ttl_sender")}
+        found["error_sender"] = int.from_bytes(bytes(packet.err_estimate_sender), "big")
+        found["zeros"] = (packet.mbz1, packet.mbz2)
+    else:
+        found["zeros"] = (packet.mbz,)
+    return found
+
+
+def ns_of(bits):
+    """A truncated PTP time."""
+    return ptp(bits >> 32, bits & 0xFFFF_FFFF)
+
+
+def as_layer(data, is_reply):
+    """A packet as Scapy reads it; from those values it must make the same bytes again."""
+    kind = stamp.STAMPSessionReflectorTestUnauthenticated if is_reply else stamp.STAMPSessionSenderTestUnauthenticated
+    packet = kind(data)
+    values = fields(packet)
+    packet.clear_cache()
+    expect(bytes(packet) == data, f"Scapy makes other bytes of it: {data.hex()}")
+    return values
+
+
+def check_fields(data, values, is_reply):
+    """What we read is what Scapy reads."""
+    ours = decode_native(data)
+    # Scapy's second zeros of a reply are the three bytes behind the TTL.
+    expect(not any(values["zeros"]), f"not zero where it must be: {data.hex()}")
+    expect(values["error"] >> 14 & 1, f"the time is not said to be PTP's: {data.hex()}")
+    read = [values["seq"], ns_of(values["ts"]), values["error"], values["ssid"], values["tlvs"]]
+    meant = [ours.seq, ours.at, ours.error, ours.ssid, [tuple(tlv) for tlv in ours.tlvs]]
+    if is_reply:
+        read += [ns_of(values["ts_rx"]), values["seq_sender"], ns_of(values["ts_sender"])]
+        read += [values["error_sender"], values["ttl_sender"]]
+        meant += [ours.received, ours.sender_seq, ours.sender_at, ours.sender_error, 255]
+    expect(read == meant, f"Scapy reads {read}, not {meant}")
+
+
+def check_request(values, data):
+    kinds = [kind for _, kind, _ in values["tlvs"]]
+    expect(kinds in ([FOLLOW_UP, OURS], [FOLLOW_UP, OURS, PADDING]), f"a request's TLVs: {kinds}")
+    flags = {flag for flag, _, _ in values["tlvs"]}
+    expect(flags == {UNRECOGNISED}, f"a request's flags: {flags}")
+    (_, _, follow_up), (_, _, ours), *padding = values["tlvs"]
+    expect(follow_up == bytes(FOLLOW_UP_BYTES), f"a request follows up: {data.hex()}")
+    expect(ours[:5] == b"LMon\x01" and len(ours) >= OURS_LEAST and not ours[5] & 1, f"not ours: {ours.hex()}")
+    expect(not padding or not any(padding[0][2]), f"padding that is not zeros: {data.hex()}")
+    expect(values["ssid"] != 0, "no SSID")
+
+
+def check_reply(values, data, request, left):
+    """A reply beside its request, and when those before it in its session left, as they said."""
+    asked, asked_data = request
+    expect(len(data) == len(asked_data), f"{len(data)} bytes answer {len(asked_data)}")
+    copies = [values["ssid"], values["seq_sender"], values["ts_sender"], values["error_sender"]]
+    expect(copies == [asked["ssid"], asked["seq"], asked["ts"], asked["error"]], f"not the request's: {copies}")
+    shape = [(kind, len(value)) for _, kind, value in values["tlvs"]]
+    expect(shape == [(kind, len(value)) for _, kind, value in asked["tlvs"]], f"other TLVs: {shape}")
+    expect(all(flag == 0 for flag, _, _ in values["tlvs"]), f"flags of what is known: {values['tlvs']}")
+    ours = values["tlvs"][1][2]
+    expect(ours[5] & 1 and ours[8:12] == asked["tlvs"][1][2][8:12], f"not our reply: {ours.hex()}")
+    expect(values["seq"] == len(left), f"reply {values['seq']} after {len(left)} others")
+    expect(ns_of(values["ts_rx"]) <= ns_of(values["ts"]), "it left before its request came in")
+    follow_up = values["tlvs"][0][2]
+    of, seconds, ns, how = struct.unpack_from(">IIIB", follow_up)
+    if any(follow_up):
+        # It left after it was made, and before this one was. When replies are close, the stamp of the last
+        # one may be yet to come.
+        between = of < len(left) and left[of] <= ptp(seconds, ns) <= ns_of(values["ts"])
+        expect(between and how in (1, 2), f"a follow-up of {of} in {values['seq']}: {follow_up.hex()}")
+    return any(follow_up)
+
+
+def decode(path, port):
+    """Everything native in a capture; gives how much there was."""
+    found, requests, left = Counter(), {}, {}
+    for packet in packets(path):
+        if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
+            continue
+        data, is_reply = packet.payload, packet.source_port == port
+        if HEADER.match(data):
+            found["text"] += 1
+            continue
+        values = as_layer(data, is_reply)
+        check_fields(data, values, is_reply)
+        found["replies" if is_reply else "requests"] += 1
+        found["padded"] += any(kind == PADDING for _, kind, _ in values["tlvs"])
+        session = values["ssid"]
+        if is_reply:
+            request = requests.pop((session, values["seq_sender"]), None)
+            expect(request, f"a reply to no request: {data.hex()}")
+            earlier = left.setdefault(session, [])
+            found["followed up"] += check_reply(values, data, request, earlier)
+            earlier.append(ns_of(values["ts"]))
+        else:
+            check_request(values, data)
+            requests[session, values["seq"]] = (values, data)
+    return dict(found)
+
+
+def ntp_of(ns):
+    """A time in NTP's format, rounded up so that the difference is not hidden by the fraction's end."""
+    return (ns // 1_000_000_000 + NTP_TO_UNIX_S) << 32 | -(-(ns % 1_000_000_000 << 32) // 1_000_000_000)
+
+
+def request(number, left_ns, estimate, tlvs):
+    # As numbers: Scapy's letters count the flags' bits from the wrong end.
+    objects = [
+        stamp.STAMPTestTLV(flags=UNRECOGNISED, type=kind, len=len(value), value=value) for kind, value in tlvs
+    ]
+    packet = stamp.STAMPSessionSenderTestUnauthenticated(
+        seq=number, err_estimate=estimate, ssid=SSID, tlv_objects=objects
+    )
+    data = bytearray(bytes(packet))
+    # As 64 bits: Scapy would take a float, which does not hold them.
+    struct.pack_into(">Q", data, 4, ntp_of(left_ns))
+    return bytes(data)
+
+
+def send(host, port):
+    """Probes of a sender by the book, one at a time; gives what the answers had in them."""
+    found, before = Counter(), None
+    estimate = stamp.ErrorEstimate(S=1, Z=0, scale=3, multiplier=9)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((host, port))
+        sender.settimeout(ANSWER_WITHIN_S)
+        for number in range(PROBES):
+            tlvs = [(PADDING, bytes(20)), (UNKNOWN, b"what is this"), (FOLLOW_UP, bytes(FOLLOW_UP_BYTES))]
+            # Any order will do, and an empty one.
+            tlvs = tlvs[number % 3 :] + tlvs[: number % 3] + [(PADDING, b"")]
+            left_ns = time.time_ns()
+            data = request(number, left_ns, estimate, tlvs)
+            sender.send(data)
+            answer = sender.recv(65_535)
+            back_ns = time.time_ns()
+            values, asked = as_layer(answer, True), as_layer(data, False)
+            check_answer(values, asked, len(answer) == len(data), (left_ns, back_ns))
+            found["answers"] += 1
+            follow_up = next(value for _, kind, value in values["tlvs"] if kind == FOLLOW_UP)
+            of, seconds, ns, how = struct.unpack_from(">IIIB", follow_up)
+            if before is None:
+                expect(values["seq"] == 0, f"the first reply is {values['seq']}")
+                expect(not any(follow_up), f"the first reply follows up: {follow_up.hex()}")
+            else:
+                expect(values["seq"] == before["seq"] + 1, f"reply {values['seq']} after {before['seq']}")
+                expect(of == before["seq"] and how in (1, 2), f"reply {values['seq']}: {follow_up.hex()}")
+                in_order = ns_of(before["ts"]) <= ptp(seconds, ns) <= ns_of(values["ts_rx"])
+                expect(in_order, f"reply {of} left at {ptp(seconds, ns)}, after {before} and before {values}")
+                found["followed up"] += 1
+            before = values
+    return dict(found)
+
+
+def check_answer(values, asked, same_length, between):
+    expect(same_length, f"another length than {asked}: {values}")
+    copies = [values["ssid"], values["seq_sender"], values["ts_sender"], values["error_sender"]]
+    expect(copies == [asked["ssid"], asked["seq"], asked["ts"], asked["error"]], f"not the request's: {copies}")
+    expect(values["error"] >> 14 & 1, "the time is not said to be PTP's")
+    expect(not any(values["zeros"]), f"not zero where it must be: {values}")
+    left_ns, back_ns = between
+    in_order = left_ns <= ns_of(values["ts_rx"]) <= ns_of(values["ts"]) <= back_ns
+    expect(in_order, f"times out of order: {between}, {values}")
+    for (flags, kind, value), (_, asked_kind, asked_value) in zip(values["tlvs"], asked["tlvs"], strict=True):
+        expect(kind == asked_kind and len(value) == len(asked_value), f"other TLVs: {values['tlvs']}")
+        expect(kind == FOLLOW_UP or value == asked_value, f"a changed value: {values['tlvs']}")
+        expect(flags == (UNRECOGNISED if kind == UNKNOWN else 0), f"flags {flags:#x} of type {kind}")
+
+
+if __name__ == "__main__":
+    what, of, number = sys.argv[1:]
+    print(json.dumps(decode(pathlib.Path(of), int(number)) if what == "decode" else send(of, int(number))))

@@ -13,6 +13,7 @@ mod exchange;
 mod flow;
 mod peer;
 mod peer_clock;
+mod probed;
 pub mod prober;
 mod reflection;
 mod responder;

@@ -7,7 +7,7 @@
 
 use crate::proto::flow::{Departure, Flow, Measured, Reply, Testimony};
 use crate::proto::peer::{Peer, Stamps, Which};
-use crate::proto::prober::Voice;
+use crate::proto::probed::Voice;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::shared::Shared;
 use crate::proto::time::{Mono, Now, Wall};
@@ -162,13 +162,13 @@ impl Exchange {
         flow.counters.settling += 1;
         if received.source == StampSource::User {
             // Nothing better is to be expected of this reflector.
-            return self.settle(waiting, waiting.sent, flow, peer, shared);
+            return settle(waiting, waiting.sent, flow, peer, shared);
         }
         if let Some(free) = self.waiting.iter_mut().find(|waiting| waiting.is_none()) {
             *free = Some(waiting);
         } else {
             // Those that can still be told of fit, so this one is older than they are.
-            self.settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, shared);
         }
     }
 
@@ -195,14 +195,14 @@ impl Exchange {
         for follow_up in told {
             let found = self.take(|waiting| waiting.reply == follow_up.seq);
             if let Some(waiting) = found {
-                self.settle(waiting, follow_up.stamp, flow, peer, shared);
+                settle(waiting, follow_up.stamp, flow, peer, shared);
             }
         }
         let is_past = |waiting: &Waiting| {
             packet.seq.wrapping_sub(waiting.reply).cast_signed() >= TOLD_BY.cast_signed()
         };
         while let Some(waiting) = self.take(is_past) {
-            self.settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, shared);
         }
     }
 
@@ -227,7 +227,7 @@ impl Exchange {
         shared: &mut Shared,
     ) {
         while let Some(waiting) = self.take(|waiting| waiting.arrival.now.mono < before) {
-            self.settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, shared);
         }
     }
 
@@ -241,14 +241,14 @@ impl Exchange {
         shared: &mut Shared,
     ) {
         while let Some(waiting) = self.take(|waiting| waiting.number < number) {
-            self.settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, shared);
         }
     }
 
     /// No more replies are to come: what waits takes what there is.
     pub(crate) fn settle_all(&mut self, flow: &mut Flow, peer: &mut Peer, shared: &mut Shared) {
         while let Some(waiting) = self.take(|_| true) {
-            self.settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, shared);
         }
     }
 
@@ -262,48 +262,41 @@ impl Exchange {
             .min_by_key(|waiting| waiting.map(|waiting| waiting.number))?
             .take()
     }
+}
 
-    /// All four stamps are as good as they will be.
-    fn settle(
-        &mut self,
-        waiting: Waiting,
-        sent: Stamp,
-        flow: &mut Flow,
-        peer: &mut Peer,
-        shared: &mut Shared,
-    ) {
-        let Waiting {
-            number,
-            received,
-            arrival,
-            ..
-        } = waiting;
-        flow.counters.settling -= 1;
-        let Some(departure) = flow.departure(number, shared) else {
-            return;
-        };
-        let elapsed = departure.elapsed(&arrival);
-        let delay = without_dwell(elapsed, received, sent);
-        flow.publish(arrival.best().at, number, delay, shared);
-        let Departure {
-            left,
-            is_comparable,
-            ..
-        } = departure;
-        let stamps = Stamps {
-            t: [left, received, sent, arrival.best()],
-            received: arrival.now.mono,
-            elapsed_ns: elapsed.0,
-            is_comparable,
-        };
-        let kind = flow.kind();
-        let which = Which {
-            kind,
-            origin: flow.origin,
-            number,
-        };
-        peer.handle_stamps(which, &stamps, shared);
-    }
+/// All four stamps are as good as they will be.
+fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, shared: &mut Shared) {
+    let Waiting {
+        number,
+        received,
+        arrival,
+        ..
+    } = waiting;
+    flow.counters.settling -= 1;
+    let Some(departure) = flow.departure(number, shared) else {
+        return;
+    };
+    let elapsed = departure.elapsed(&arrival);
+    let delay = without_dwell(elapsed, received, sent);
+    flow.publish(arrival.best().at, number, delay, shared);
+    let Departure {
+        left,
+        is_comparable,
+        ..
+    } = departure;
+    let stamps = Stamps {
+        t: [left, received, sent, arrival.best()],
+        received: arrival.now.mono,
+        elapsed_ns: elapsed.0,
+        is_comparable,
+    };
+    let kind = flow.kind();
+    let which = Which {
+        kind,
+        origin: flow.origin,
+        number,
+    };
+    peer.handle_stamps(which, &stamps, shared);
 }
 
 /// T4 - T1 less T3 - T2, where that can be: a reflector whose clock was set in between has no dwell to

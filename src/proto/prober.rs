@@ -6,26 +6,16 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX};
-use crate::proto::backoff::Backoff;
-use crate::proto::connect::ConnectFlow;
-use crate::proto::flow::Flow;
-use crate::proto::peer::Peer;
+use crate::proto::probed::{RESOLVE_AGAIN_NS, Target};
 use crate::proto::responder::Responder;
-use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, Stamp};
+use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer, small};
 use crate::proto::target::{Host, TargetSpec};
-use crate::proto::tcp::TcpFlow;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
     Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
 };
-use crate::proto::udp::UdpFlow;
-use crate::proto::wheel::TimerKey;
 use crate::proto::wire::native::ErrorEstimate;
-use crate::proto::wire::text;
-
-/// A name that failed to resolve, or whose target failed, is looked up again after this at first.
-const RESOLVE_AGAIN_NS: u64 = 1_000_000_000;
 
 /// What a prober needs to know of its host.
 #[derive(Clone, Debug)]
@@ -78,65 +68,6 @@ pub struct SelfCounters {
     pub stamps_missing_receive: u64,
 }
 
-/// How a target's probes speak, the same on all its flows.
-#[derive(Debug)]
-pub(crate) struct Voice {
-    pub(crate) name: Arc<str>,
-    /// As they stand on the text wire.
-    pub(crate) tags: Box<str>,
-    pub(crate) size: Option<usize>,
-}
-
-#[derive(Debug)]
-struct Target {
-    id: TargetId,
-    host: Host,
-    voice: Voice,
-    peer: Peer,
-    address: Option<IpAddr>,
-    resolving: bool,
-    resolve_timer: Option<TimerKey>,
-    /// No look-up because of failures before this.
-    resolve_after: Mono,
-    /// The look-up under way was asked for because of a failure.
-    because_failed: bool,
-    /// Between look-ups that do not help: names that fail, or lead to where nobody answers.
-    backoff: Backoff,
-    udp: Option<UdpFlow>,
-    tcp: Option<TcpFlow>,
-    connect: Option<ConnectFlow>,
-}
-
-impl Target {
-    fn flow_mut(&mut self, kind: FlowKind) -> Option<&mut Flow> {
-        match kind {
-            FlowKind::Udp => self.udp.as_mut().map(|udp| &mut udp.flow),
-            FlowKind::Tcp => self.tcp.as_mut().map(|tcp| &mut tcp.flow),
-            FlowKind::Connect => self.connect.as_mut().map(|connect| &mut connect.flow),
-        }
-    }
-
-    /// What waits for a transmit stamp takes what there is.
-    fn settle_all(&mut self, shared: &mut Shared) {
-        if let Some(udp) = &mut self.udp {
-            udp.settle_all(&mut self.peer, shared);
-        }
-        if let Some(tcp) = &mut self.tcp {
-            tcp.settle_all(&mut self.peer, shared);
-        }
-    }
-
-    fn flows(&self) -> impl Iterator<Item = (FlowKind, &Flow)> {
-        let udp = self.udp.as_ref().map(|udp| (FlowKind::Udp, &udp.flow));
-        let tcp = self.tcp.as_ref().map(|tcp| (FlowKind::Tcp, &tcp.flow));
-        let connect = self
-            .connect
-            .as_ref()
-            .map(|connect| (FlowKind::Connect, &connect.flow));
-        udp.into_iter().chain(tcp).chain(connect)
-    }
-}
-
 /// The pure core. See the [module](crate::proto) for the order of calls.
 #[derive(Debug)]
 pub struct Prober {
@@ -175,7 +106,14 @@ impl Prober {
         self.targets_begun += 1;
         let id = TargetId(self.targets_begun);
         let slot = small(self.targets.vacant_key());
-        let target = self.new_target(now, slot, id, spec);
+        let again_most_ns = self.resolve_interval_ns;
+        let target = Target::new(
+            now,
+            (slot, id),
+            (&self.name, again_most_ns),
+            spec,
+            &mut self.shared,
+        );
         let literal = match target.host {
             Host::Address(address) => Some(address),
             Host::Name(_) => None,
@@ -188,58 +126,6 @@ impl Prober {
         Some(id)
     }
 
-    fn new_target(&mut self, now: Now, slot: u32, id: TargetId, spec: TargetSpec) -> Target {
-        let labels = Arc::new(Labels::new(&self.name, &spec.label, &spec.tags));
-        let shared = &mut self.shared;
-        let mut begin = |kind, wanted: Option<u16>| {
-            let port = wanted?;
-            let this = FlowRef {
-                slot,
-                target: id,
-                kind,
-            };
-            let origin = shared.open_origin(labels.clone());
-            let published = spec.rtt || kind == FlowKind::Connect;
-            let times = (spec.interval_ns, spec.timeout_ns);
-            let first_due = shared.next_due(now.mono, spec.interval_ns);
-            let flow = Flow::new(shared, this, origin, published, times, first_due);
-            Some((this, flow, port))
-        };
-        let udp = begin(FlowKind::Udp, spec.udp_port);
-        let tcp = begin(FlowKind::Tcp, spec.tcp_port);
-        let connect = begin(FlowKind::Connect, spec.connect_port);
-        let limits = (spec.max_lost, spec.timeout_ns);
-        let protocol = spec.protocol;
-        Target {
-            id,
-            peer: Peer::new(
-                self.name.clone(),
-                &spec.label,
-                &spec.tags,
-                spec.owd_corrected,
-                spec.interval_ns,
-            ),
-            host: spec.host,
-            voice: Voice {
-                name: self.name.clone(),
-                tags: text::encode_tags(&spec.tags).into(),
-                size: spec.size,
-            },
-            address: None,
-            resolving: false,
-            resolve_timer: None,
-            resolve_after: Mono::ZERO,
-            because_failed: false,
-            backoff: Backoff::new(RESOLVE_AGAIN_NS, self.resolve_interval_ns),
-            udp: udp
-                .map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits, protocol)),
-            tcp: tcp
-                .map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits, protocol)),
-            connect: connect
-                .map(|(this, flow, port)| ConnectFlow::new(this, flow, port, spec.max_lost)),
-        }
-    }
-
     /// Stop probing a target; what is in flight is forgotten, neither received nor lost.
     /// False if there is no such target.
     pub fn remove_target(&mut self, target: TargetId) -> bool {
@@ -248,25 +134,7 @@ impl Prober {
             .iter()
             .find(|(_, candidate)| candidate.id == target);
         let Some((slot, _)) = found else { return false };
-        let mut target = self.targets.remove(slot);
-        let shared = &mut self.shared;
-        target.settle_all(shared);
-        for (kind, flow) in target.flows() {
-            shared.close_origin(flow.origin, Some((kind, flow.counters)));
-        }
-        target.peer.end(shared);
-        if let Some(udp) = &mut target.udp {
-            udp.end(shared);
-        }
-        if let Some(tcp) = &mut target.tcp {
-            tcp.end(shared);
-        }
-        if let Some(connect) = &mut target.connect {
-            connect.end(shared);
-        }
-        if let Some(timer) = target.resolve_timer {
-            shared.wheel.cancel(timer);
-        }
+        self.targets.remove(slot).end(&mut self.shared);
         true
     }
 
@@ -572,24 +440,7 @@ impl Prober {
             let Some(target) = found.filter(|target| target.id == due.target) else {
                 continue;
             };
-            let Some(slot) = target.flow_mut(due.kind).and_then(Flow::take_slot) else {
-                continue;
-            };
-            let (voice, shared) = (&target.voice, &mut self.shared);
-            let peer = &mut target.peer;
-            let transmit =
-                match due.kind {
-                    FlowKind::Udp => target.udp.as_mut().and_then(|udp| {
-                        udp.poll_transmit(now, slot, (voice, peer), shared, buffer)
-                    }),
-                    FlowKind::Tcp => target.tcp.as_mut().and_then(|tcp| {
-                        tcp.poll_transmit(now, slot, (voice, peer), shared, buffer)
-                    }),
-                    FlowKind::Connect => target
-                        .connect
-                        .as_mut()
-                        .and_then(|connect| connect.poll_transmit(now, slot, shared)),
-                };
+            let transmit = target.poll_transmit(now, due.kind, &mut self.shared, buffer);
             if transmit.is_some() {
                 return transmit;
             }
@@ -629,46 +480,15 @@ impl Prober {
     }
 
     fn handle_expiry(&mut self, now: Now, flow: FlowRef) {
-        let shared = &mut self.shared;
-        let Target {
-            udp,
-            tcp,
-            connect,
-            peer,
-            ..
-        } = &mut self.targets[flow.slot as usize];
-        let silent = match flow.kind {
-            FlowKind::Udp => udp
-                .as_mut()
-                .is_some_and(|udp| udp.handle_expiry(now, peer, shared)),
-            FlowKind::Tcp => tcp
-                .as_mut()
-                .is_some_and(|tcp| tcp.handle_expiry(now, peer, shared)),
-            FlowKind::Connect => connect
-                .as_mut()
-                .is_some_and(|connect| connect.handle_expiry(now, shared)),
-        };
-        if silent {
+        let target = &mut self.targets[flow.slot as usize];
+        if target.handle_expiry(now, flow.kind, &mut self.shared) {
             self.look_again(now, flow.slot);
         }
     }
 
     fn handle_reopen(&mut self, now: Now, flow: FlowRef) {
-        let shared = &mut self.shared;
-        let Target { udp, tcp, peer, .. } = &mut self.targets[flow.slot as usize];
-        let failed = match flow.kind {
-            FlowKind::Udp => {
-                if let Some(udp) = udp {
-                    udp.handle_reopen(now, peer, shared);
-                }
-                false
-            }
-            FlowKind::Tcp => tcp
-                .as_mut()
-                .is_some_and(|tcp| tcp.handle_reopen(now, peer, shared)),
-            FlowKind::Connect => false,
-        };
-        if failed {
+        let target = &mut self.targets[flow.slot as usize];
+        if target.handle_reopen(now, flow.kind, &mut self.shared) {
             self.look_again(now, flow.slot);
         }
     }
@@ -700,26 +520,6 @@ impl Prober {
     }
 
     fn move_target(&mut self, now: Now, slot: u32, address: IpAddr) {
-        let shared = &mut self.shared;
-        let target = &mut self.targets[slot as usize];
-        target.address = Some(address);
-        let Target {
-            udp,
-            tcp,
-            connect,
-            peer,
-            ..
-        } = target;
-        if let Some(udp) = udp {
-            udp.handle_address(now, address, peer, shared);
-        }
-        if let Some(tcp) = tcp {
-            tcp.handle_address(now, address, peer, shared);
-        }
-        if let Some(connect) = connect {
-            connect.handle_address(address);
-        }
-        // After the flows have settled what came from the old one.
-        peer.handle_move(now, shared);
+        self.targets[slot as usize].handle_address(now, address, &mut self.shared);
     }
 }

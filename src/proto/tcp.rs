@@ -6,7 +6,7 @@ use crate::proto::backoff::Backoff;
 use crate::proto::exchange::Exchange;
 use crate::proto::flow::{Flow, Measured, Reply};
 use crate::proto::peer::Peer;
-use crate::proto::prober::Voice;
+use crate::proto::probed::Voice;
 use crate::proto::sample::Stamp;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::target::Protocol;
@@ -41,12 +41,12 @@ struct Native {
 }
 
 impl Native {
-    fn new(first: u64, shared: &mut Shared) -> Self {
-        Self {
+    fn new(first: u64, shared: &mut Shared) -> Box<Self> {
+        Box::new(Self {
             exchange: Exchange::new(first, shared),
             decoder: FrameDecoder::new(false),
             is_new: true,
-        }
+        })
     }
 }
 
@@ -55,7 +55,7 @@ struct Connection {
     socket: SocketId,
     decoder: StreamDecoder,
     /// Instead of the decoder, once native is spoken.
-    native: Option<Native>,
+    native: Option<Box<Native>>,
     /// The first probe on this connection; the sequence starts at 0 with it.
     first: u64,
     /// The peer has answered. Until then probes go alone: a Python responder does not survive it
@@ -359,7 +359,7 @@ impl TcpFlow {
         let mut messages = 0;
         let Native {
             exchange, decoder, ..
-        } = native;
+        } = &mut **native;
         let (flow, backoff) = (&mut self.flow, &mut self.backoff);
         let outcome = decoder.feed(bytes, |packet, is_last| {
             messages += 1;

@@ -7,7 +7,7 @@ use crate::proto::backoff::Backoff;
 use crate::proto::exchange::Exchange;
 use crate::proto::flow::{Flow, Measured, Reply};
 use crate::proto::peer::Peer;
-use crate::proto::prober::Voice;
+use crate::proto::probed::Voice;
 use crate::proto::sample::Stamp;
 use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::target::Protocol;

@@ -92,6 +92,10 @@ struct FlowAccount {
 
 /// What one prober has done since it began.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing in common"
+)]
 pub(crate) struct Account {
     flows: BTreeMap<Origin, FlowAccount>,
     senders: BTreeMap<Origin, (Arc<Labels>, Spread)>,

@@ -59,7 +59,7 @@ fn random_scenario(seed: u64) -> Scenario {
         .collect();
     for target in hosts.iter_mut().flat_map(|host| &mut host.targets) {
         if target.protocol == "native" && python.contains(&target.host) {
-            target.protocol = "auto".to_owned();
+            "auto".clone_into(&mut target.protocol);
         }
     }
     let mut acts = Vec::new();

@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 15
 LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare clean
+.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare bench-truth clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -48,6 +48,10 @@ test-net: build ## Run the labs: namespaces, the Python program, hostile peers. 
 bench-compare: build ## Compare processor time and memory with the Python program's. Needs root
 	tests/net/run --install-only
 	tests/net/compare.py
+
+bench-truth: build ## Compare reported round trips with captures, ours and others'; installs them if it can. Needs root
+	tests/net/run --install-only
+	tests/net/truth_compare.py --install
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -68,7 +68,7 @@ def run(lab):
         for protocol in PROTOCOLS:
             failures += compare(lab, load, protocol, records, captures)
     print(FOOT, flush=True)
-    expect(not failures, "; ".join(failures))
+    expect(not failures, "\n    ".join(failures))
 
 
 def measure(lab, near, far, load):
@@ -127,7 +127,7 @@ def compare(lab, load, protocol, records, captures):
     for name, delay in DELAYS.items():
         samples = published(records, protocol, delay)
         strangers = set(samples) - set(exchanges)
-        expect(not strangers, f"{load} {protocol} {name}: samples of probes that were not on the link: {list(strangers)[:5]}")
+        expect(not strangers, f"{load} {protocol} {name}: not on the link: probes {sorted(strangers)[:5]}")
         stamped = {number: value for number, (value, stamp) in samples.items() if stamp == "kernel"}
         link = {number: getattr(one, delay.of)() for number, one in answered.items()}
         errors = [abs(value - link[number]) for number, value in stamped.items() if number in link]
@@ -143,7 +143,8 @@ def compare(lab, load, protocol, records, captures):
         for percent, most in ERROR_MAX[load].items():
             # Without an error there is no sample, and that does not hold either.
             if not errors_at[percent] <= most:
-                failures.append(f"{what}: error p{percent} {microseconds(errors_at[percent])} us, not {most / 1000:.0f}")
+                error = microseconds(errors_at[percent])
+                failures.append(f"{what}: error p{percent} {error} us, not {most / 1000:.0f}")
         if share < STAMPED_LEAST:
             failures.append(f"{what}: {share:.1%} of {len(asked)} answered probes have a kernel sample")
         if name == "rtt":

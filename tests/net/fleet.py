@@ -71,7 +71,7 @@ def run(lab):
     expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
     records += client.records()
     end_captures(captures, near, FAR)
-    explained(lab, records, captures)
+    explained(lab, records, [capture.path for capture in captures])
 
 
 def measured(since_ns, native):

@@ -10,6 +10,10 @@ use crate::proto::sample::{
 use crate::proto::shared::Shared;
 use crate::proto::time::{Mono, Now};
 
+/// A peer that calls itself something else is believed again after this: a store keeps every series
+/// that it has ever seen, and names come from the network.
+const RENAME_AGAIN_NS: u64 = 600_000_000_000;
+
 /// One exchange, with all that is known of its four stamps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamps {
@@ -57,6 +61,8 @@ pub(crate) struct Peer {
     estimate: Option<ClockEstimate>,
     /// What the delays of the peer's packets are published under, and the peer's name there.
     reverse: Option<(Origin, Box<str>)>,
+    /// No other name before this.
+    rename_after: Mono,
 }
 
 impl Peer {
@@ -76,6 +82,7 @@ impl Peer {
             clock: None,
             estimate: None,
             reverse: None,
+            rename_after: Mono::ZERO,
         }
     }
 
@@ -88,7 +95,9 @@ impl Peer {
     /// The peer calls itself so; without a name in its packets what we call it stands.
     pub(crate) fn handle_name(&mut self, name: Option<&str>, shared: &mut Shared) {
         let is_known = match (&self.reverse, name) {
-            (Some((_, known)), Some(name)) => **known == *name,
+            (Some((_, known)), Some(name)) => {
+                **known == *name || shared.now.mono < self.rename_after
+            }
             (Some(_), None) => true,
             (None, _) => false,
         };
@@ -96,6 +105,7 @@ impl Peer {
             return;
         }
         self.end(shared);
+        self.rename_after = shared.now.mono.plus(RENAME_AGAIN_NS);
         let name = name.unwrap_or(&self.label);
         let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
         self.reverse = Some((shared.open_origin(labels), name.into()));

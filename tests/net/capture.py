@@ -1,7 +1,8 @@
 """What was on the link, and when: captures with nanosecond stamps, and what their bytes say.
 
-A capture sees a packet on its way out before the driver stamps it, and on its way in with the very stamp
-that a socket gets. Messages are those of docs/design/native-wire.md and docs/design/text-wire.md.
+A capture sees a packet on its way out before the driver stamps it (see lead.py), and on its way in with the
+very stamp that a socket gets; but what TCP has sent over a pair of virtual devices carries its own time of
+departure with it, and the kernel stamps it anew behind the capture. Messages are those of docs/design/native-wire.md and docs/design/text-wire.md.
 """
 
 import bisect
@@ -31,7 +32,7 @@ PREAMBLE = b"LMS1"
 # A length below this begins with a byte that no text message has.
 PRINTABLE_LEAST = 0x20
 HEADER = re.compile(rb"0*?(\d{1,3})\|([^|]*)\|(\d+)\|([^|]*)\|((?:~[a-z0-9]{1,64}~)*)")
-IDENTIFIER = re.compile(rb"~[ab]([0-9a-f]{8})([0-9a-f]{8})([0-9a-f]{4})~")
+IDENTIFIER = re.compile(rb"~[a-d]([0-9a-f]{8})([0-9a-f]{8})([0-9a-f]{4})~")
 
 
 class Capture:

@@ -81,7 +81,7 @@ def layers(*words, namespace=None):
 def wireshark(path):
     """Compares what Wireshark reads; gives how many packets that were."""
     fields = [word for field in TSHARK_FIELDS for word in ("-e", field)]
-    kind = ["-d", f"udp.port=={PORT},twamp.test", "-Y", "udp", "-T", "fields", "-E", "occurrence=f"]
+    kind = ["-d", f"udp.port=={PORT},twamp.test", "-Y", "udp && !icmp", "-T", "fields", "-E", "occurrence=f"]
     lines = command("tshark", "-n", "-r", str(path), *kind, "-E", "separator=|", *fields).splitlines()
     udp = [packet for packet in packets(path) if packet.protocol == UDP]
     expect(len(lines) == len(udp), f"{len(lines)} UDP packets, not {len(udp)}")

@@ -1,18 +1,28 @@
 """What our daemons publish beside what was on the link, probe by probe: captures at both ends of it are
 the truth. Once with the host idle, once with all its processors kept busy.
 
+A capture's transmit stamps run ahead of the driver's. By how much is measured first (`lead`), and taken off UDP's
+differences before they are held against anything. TCP's are taken as they are: over a pair of virtual devices its
+receive stamps are as late as the transmit stamps, nearly, and both together cancel out.
+
 LM_SPIN_US is the prober's `spin_us`, LM_TRUTH_SECONDS how long each is measured.
 """
 
+import json
 import math
 import os
+import pathlib
+import sys
+import time
 from typing import NamedTuple
 
+import lead
 from capture import TCP, UDP, Capture, end_captures, join
-from lab import collect, expect, pause, values
+from lab import GIVE_UP_S, collect, expect, pause, values
 
 SECONDS = float(os.environ.get("LM_TRUTH_SECONDS", "20"))
 SPIN_US = os.environ.get("LM_SPIN_US")
+LEAD_S = 3
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 # Nothing is asked of the first and the last second: there the flow begins and ends.
@@ -23,24 +33,38 @@ EDGE_NS = 1_000_000_000
 ERROR_MAX = {"idle": {50: 2_000, 99: 5_000}, "busy": {99: 8_000}}
 STAMPED_LEAST = 0.98
 
-HEAD = "| host | delay | probes | link p50 | p99 | ours p50 | p99 | error p50 | p99 | stamped |"
-FOOT = "(us; a capture's transmit stamps run about 1 us ahead of the driver's, which is in the error)"
+HEAD = "| host | delay | probes | link p50 | p99 | ours p50 | p99 | difference p50 | p99 | error p50 | p99 | stamped |"
+FOOT = """(us; link: between the captures' stamps; difference: of ours from that. A capture's transmit stamps run about
+1 us ahead of the driver's: here {}.
+error: the difference without that on UDP, as it is on TCP, whose receive stamps come behind the capture too)"""
 
 
 class Delay(NamedTuple):
-    """A delay that is published, with the end that does, and how the link has it."""
+    """A delay that is published, with the end that does, how the link has it, and whose transmit stamps
+    are in it."""
 
     metric: str
     end: str
     tags: dict
     of: str
+    senders: tuple
 
 
 DELAYS = {
-    "rtt": Delay("rtt", "near", {}, "rtt"),
-    "forward": Delay("owd", "far", {"source": "near", "target": "far"}, "forward"),
-    "reverse": Delay("owd", "near", {"source": "far", "target": "near"}, "reverse"),
+    "rtt": Delay("rtt", "near", {}, "rtt", ("near", "far")),
+    "forward": Delay("owd", "far", {"source": "near", "target": "far"}, "forward", ("near",)),
+    "reverse": Delay("owd", "near", {"source": "far", "target": "near"}, "reverse", ("far",)),
 }
+
+
+class Measured(NamedTuple):
+    """What two daemons printed, by their end; what was on the link meanwhile, as two captures, and the median
+    lead of each over its end's driver, in ns; and since when nothing else was there."""
+
+    records: dict
+    captures: list
+    leads: dict
+    since: int
 
 
 def percentile(numbers, percent):
@@ -60,20 +84,22 @@ def row(*cells):
 def run(lab):
     print(HEAD)
     print("| --- " * (HEAD.count("|") - 1) + "|")
-    failures = []
+    failures, leads = [], []
     for load in ERROR_MAX:
         near, far = lab.namespace(f"{load}-near"), lab.namespace(f"{load}-far")
         lab.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
-        records, captures = measure(lab, near, far, load)
+        measured = measure(lab, near, far, load)
+        leads += [f"{load} {end} {microseconds(ns)}" for end, ns in measured.leads.items()]
         for protocol in PROTOCOLS:
-            failures += compare(lab, load, protocol, records, captures)
-    print(FOOT, flush=True)
+            failures += compare(lab, load, protocol, measured)
+    print(FOOT.format(", ".join(leads)), flush=True)
     expect(not failures, "\n    ".join(failures))
 
 
 def measure(lab, near, far, load):
-    """Lets two daemons measure; gives what each printed, by its end, and the two captures."""
-    captures = [Capture(lab, f"{load}-{end}", space) for end, space in (("near", near), ("far", far))]
+    """Lets two daemons measure."""
+    spaces = {"near": near, "far": far}
+    captures = [Capture(lab, f"{load}-{end}", space) for end, space in spaces.items()]
     metrics = {"mode": "samples", "send_interval": 0.2}
     server = lab.ours(f"{load}-server", {"name": "far", "metrics": metrics}, namespace=far)
     target = {"host": FAR, "label": "far", "interval": 1, "tcp_latency": False}
@@ -84,6 +110,7 @@ def measure(lab, near, far, load):
     records = {"near": [], "far": []}
     wanted = [f"{protocol}.wan.rtt" for protocol in PROTOCOLS]
     records["near"] += collect(client, lambda found: all(values(found, one) for one in wanted), "samples")
+    leads, since = lead_stamps(lab, load, spaces), time.time_ns()
     pause(SECONDS)
     for daemon, end in ((client, "near"), (server, "far")):
         code, _ = daemon.end()
@@ -92,7 +119,24 @@ def measure(lab, near, far, load):
     for burner in burners:
         burner.kill()
     end_captures(captures, near, FAR)
-    return records, [capture.path for capture in captures]
+    addresses = {"near": NEAR, "far": FAR}
+    medians = {}
+    for (end, stamps), capture in zip(leads.items(), captures):
+        medians[end] = percentile(lead.leads(capture.path, addresses[end], stamps), 50)
+        expect(not math.isnan(medians[end]), f"{load} {end}: the kernel has stamped nothing")
+    return Measured(records, [capture.path for capture in captures], medians, since)
+
+
+def lead_stamps(lab, load, spaces):
+    """Sends what tells how far ahead the captures are; gives the driver's stamps of it by end."""
+    senders = {}
+    for end, other in (("near", FAR), ("far", NEAR)):
+        command = [sys.executable, "-B", pathlib.Path(lead.__file__), other, LEAD_S]
+        senders[end] = lab.start(f"{load}-lead-{end}", command, namespace=spaces[end])
+    for sender in senders.values():
+        code = sender.process.wait(LEAD_S + GIVE_UP_S)
+        expect(code == 0, f"{sender.label} ended with {code}: {sender.log()[-500:]}")
+    return {end: json.loads(sender.out_path.read_text()) for end, sender in senders.items()}
 
 
 def keep_busy(lab):
@@ -116,37 +160,36 @@ def published(records, protocol, delay):
     return found
 
 
-def compare(lab, load, protocol, records, captures):
+def compare(lab, load, protocol, measured):
     """A row for each delay of a protocol; gives what does not hold."""
-    exchanges = join(*captures, *PROTOCOLS[protocol])
+    exchanges = join(*measured.captures, *PROTOCOLS[protocol])
     answered = {number: one for number, one in exchanges.items() if one.complete() and not one.again}
     outs = [one.request_out for one in exchanges.values() if one.request_out is not None]
-    begin, end = min(outs) + EDGE_NS, max(outs) - EDGE_NS
+    begin, end = max(min(outs), measured.since) + EDGE_NS, max(outs) - EDGE_NS
     asked = {number: one for number, one in answered.items() if begin <= one.request_out <= end}
     failures = [] if asked else [f"{load} {protocol}: no answered probes on the link"]
     for name, delay in DELAYS.items():
-        samples = published(records, protocol, delay)
-        strangers = set(samples) - set(exchanges)
-        expect(not strangers, f"{load} {protocol} {name}: not on the link: probes {sorted(strangers)[:5]}")
-        stamped = {number: value for number, (value, stamp) in samples.items() if stamp == "kernel"}
-        link = {number: getattr(one, delay.of)() for number, one in answered.items()}
-        errors = [abs(value - link[number]) for number, value in stamped.items() if number in link]
-        share = len(asked.keys() & stamped.keys()) / max(1, len(asked))
-        ours, errors_at = [value for value, _ in samples.values()], {}
-        figures = [percentile(link.values(), 50), percentile(link.values(), 99)]
-        figures += [percentile(ours, 50), percentile(ours, 99)]
-        for percent in (50, 99):
-            errors_at[percent] = percentile(errors, percent)
-        shown = [microseconds(figure) for figure in (*figures, *errors_at.values())]
-        print(row(load, f"{protocol} {name}", len(asked), *shown, f"{share:.1%}"))
         what = f"{load} {protocol} {name}"
+        samples = published(measured.records, protocol, delay)
+        strangers = set(samples) - set(exchanges)
+        expect(not strangers, f"{what}: not on the link: probes {sorted(strangers)[:5]}")
+        stamped = {number: value for number, (value, stamp) in samples.items() if stamp == "kernel"}
+        link = {number: getattr(one, delay.of)() for number, one in asked.items()}
+        differences = [stamped[number] - link[number] for number in link.keys() & stamped.keys()]
+        ahead = sum(measured.leads[sender] for sender in delay.senders) if protocol == "udp" else 0
+        errors = [abs(difference + ahead) for difference in differences]
+        ours = [samples[number][0] for number in link.keys() & samples.keys()]
+        columns = [link.values(), ours, [abs(difference) for difference in differences], errors]
+        share = len(differences) / max(1, len(asked))
+        shown = [microseconds(percentile(column, percent)) for column in columns for percent in (50, 99)]
+        print(row(load, f"{protocol} {name}", len(asked), *shown, f"{share:.1%}"))
         for percent, most in ERROR_MAX[load].items():
+            error = percentile(errors, percent)
             # Without an error there is no sample, and that does not hold either.
-            if not errors_at[percent] <= most:
-                error = microseconds(errors_at[percent])
-                failures.append(f"{what}: error p{percent} {error} us, not {most / 1000:.0f}")
+            if not error <= most:
+                failures.append(f"{what}: error p{percent} {microseconds(error)} us, not {most / 1000:.0f}")
         if share < STAMPED_LEAST:
             failures.append(f"{what}: {share:.1%} of {len(asked)} answered probes have a kernel sample")
         if name == "rtt":
-            lab.note(f"{load} {protocol} error p50 {shown[4]} us, p99 {shown[5]} us, {share:.1%} stamped")
+            lab.note(f"{load} {protocol} error p50 {shown[-2]} us, p99 {shown[-1]} us, {share:.1%} stamped")
     return failures

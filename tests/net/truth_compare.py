@@ -44,6 +44,8 @@ TOOLS = ROOT / "target" / "tools"
 STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
 INTERVAL_MS = 1
 HEAD = "| program | probes/s | link p50 | p99 | reported p50 | p99 | error p50 | p99 |"
+FOOT = """(UDP unless it says TCP; us. error: of what is reported from what was on the link. A capture's transmit stamps run
+about 1 us ahead of the driver's, and two of them are in it.)"""
 IRTT_ECHO_NUMBER = 12
 
 
@@ -102,13 +104,13 @@ def inside(namespace, *words):
 
 
 def ours(lab):
-    records, captures = truth.measure(lab, *spaces(lab), "idle")
+    measured = truth.measure(lab, *spaces(lab), "idle")
     for protocol, where in truth.PROTOCOLS.items():
-        samples = truth.published(records, protocol, truth.DELAYS["rtt"])
+        samples = truth.published(measured.records, protocol, truth.DELAYS["rtt"])
         reported = {number: value for number, (value, _) in samples.items()}
         stamped = sum(stamp == "kernel" for _, stamp in samples.values())
         label = f"ours, {protocol.upper()} ({stamped / max(1, len(samples)):.1%} kernel stamps)"
-        print_row(label, join(*captures, *where), reported)
+        print_row(label, join(*measured.captures, *where), reported)
 
 
 def irtt(lab):
@@ -205,7 +207,7 @@ def main():
                 program(lab)
         except Failed as failure:
             notes.append(f"{program.__name__}: {failure}")
-    print("\n".join(["", f"UDP unless it says TCP. {truth.FOOT}", *notes]))
+    print("\n".join(["", FOOT, *notes]))
 
 
 main()

@@ -1,0 +1,81 @@
+"""How far ahead of the driver's transmit stamps those of a capture are, measured by a program that is none of ours.
+
+A capture sees a packet on its way out before the driver does, and what the capture itself takes lies between
+the two: a microsecond or so, more when the processor has just slept. This sends datagrams over the captured
+link, of which the kernel tells when the driver had them. In a namespace of its own:
+
+    lead.py ADDRESS SECONDS     sends to an address; prints the stamps as JSON
+"""
+
+import json
+import select
+import socket
+import struct
+import sys
+import time
+
+from capture import MARK_PORT, UDP, packets
+
+# As often as the probes, about: a processor that has slept longer is slower.
+PERIOD_S = 0.002
+# From linux/net_tstamp.h: a stamp by software when the driver has it, with its number and without the packet.
+SO_TIMESTAMPING = getattr(socket, "SO_TIMESTAMPING", 37)
+TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
+# From linux/errqueue.h.
+EXTENDED_ERROR = struct.Struct("=IBBBBII")
+TIMES = struct.Struct("=qq")
+TAG = b"lead"
+NUMBER = struct.Struct(">I")
+
+
+def stamps_of(sender):
+    """The stamps that have come, by number."""
+    found = {}
+    while True:
+        try:
+            _, notes, _, _ = sender.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return found
+        at = number = None
+        for level, kind, data in notes:
+            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPING:
+                seconds, ns = TIMES.unpack_from(data)
+                at = seconds * 1_000_000_000 + ns
+            elif len(data) >= EXTENDED_ERROR.size:
+                number = EXTENDED_ERROR.unpack_from(data)[6]
+        if at and number is not None:
+            found[number] = at
+
+
+def main(address, seconds):
+    stamps = {}
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        # What the other end sends comes in here and is left lying: nobody complains of it.
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
+    ):
+        sink.bind(("0.0.0.0", MARK_PORT))
+        sender.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_SOFTWARE | SOFTWARE | OPT_ID | OPT_TSONLY)
+        end = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < end:
+            sender.sendto(TAG + NUMBER.pack(number), (address, MARK_PORT))
+            number += 1
+            select.select([], [], [], PERIOD_S)
+            stamps |= stamps_of(sender)
+    print(json.dumps(stamps))
+
+
+def leads(path, source, stamps):
+    """The leads of a capture, in ns, for what an address sent."""
+    found = []
+    for packet in packets(path):
+        if packet.protocol == UDP and packet.source == source and packet.payload.startswith(TAG):
+            (number,) = NUMBER.unpack_from(packet.payload, len(TAG))
+            if str(number) in stamps:
+                found.append(stamps[str(number)] - packet.at)
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -17,8 +17,9 @@ TIMEOUT_NS = 1_000_000_000
 # A peer is heard again within its probes' timeout and an interval. TCP waits before it connects again,
 # half the timeout at most.
 RESUME_NS = {"udp": TIMEOUT_NS + INTERVAL_NS, "tcp": TIMEOUT_NS + INTERVAL_NS + TIMEOUT_NS // 2}
-# The same clock, read in the kernel and in a process: they agree within this.
-CLOCK_NS = 100_000
+# Another probe's stamp would be wrong by an interval at least. Less than that says nothing: the host may lose its
+# processor between the capture's stamp and the driver's.
+OTHER_NS = INTERVAL_NS // 2
 ENOUGH = 50
 
 
@@ -123,13 +124,13 @@ def explained(lab, records, captures):
             expect(exchange and exchange.complete(), f"{protocol}: not answered on the link: {trip}")
             if exchange.again:
                 continue
-            # A process can only be early with the first stamp, and late with the last one.
+            # A process is early with the first stamp, and late with the last one.
             early, late = exchange.request_out - trip.left, trip.back - exchange.reply_in
-            expect(early >= -CLOCK_NS and late >= -CLOCK_NS, f"{protocol}: shorter than on the link: {trip}")
+            shown = f"{protocol}: shorter than on the link by {early} and {late} ns: {trip}"
+            expect(early > -OTHER_NS and late > -OTHER_NS, shown)
             if trip.stamp == "kernel":
                 kernel += 1
                 link = exchange.rtt() if trip.native else exchange.whole()
-                # Another probe's stamp would be wrong by an interval at least.
                 error = abs(trip.value - link)
-                expect(error < INTERVAL_NS / 2, f"{protocol}: {error} ns off the link's {link}: {trip}")
+                expect(error < OTHER_NS, f"{protocol}: {error} ns off the link's {link}: {trip}")
         lab.note(f"{protocol}: {len(seen)} round trips as on the link, {kernel} between kernel stamps")

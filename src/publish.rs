@@ -6,11 +6,13 @@
 //!
 //! [`Feed`]: crate::record::Feed
 
+mod batch;
 mod channel;
 mod cli;
 mod flusher;
 mod json;
 mod log;
+mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -21,11 +23,16 @@ use std::time::Duration;
 
 use crate::record::Record;
 
+pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
 pub use flusher::Flusher;
 pub use json::Encoder;
 pub use log::Log;
+pub use settings::{
+    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
+    ZeroMqSettings,
+};
 
 /// A place that records are published to. Only its own flush thread calls it, so it may wait.
 pub trait Backend: Send {

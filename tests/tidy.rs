@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["clock", "limits", "proto", "sys"]),
     ("record", &["limits", "proto"]),
     ("publish", &["limits", "proto", "record"]),
-    ("config", &["limits", "proto", "record", "sys"]),
+    ("config", &["limits", "proto", "publish", "record", "sys"]),
     ("cli", &["config", "record"]),
     (
         "monitor",

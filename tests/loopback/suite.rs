@@ -393,6 +393,24 @@ pub(crate) fn stamps_every_packet<E: Engine>(make: Make<'_, E>) {
                 .all(|(now, then)| *now >= then + 200)
         },
     );
+    // Of several messages that are read at once only one is stamped, so not all need be.
+    for metric in metrics {
+        let by_kernel = prober.received(metric).filter(|sample| {
+            sample.stamp == StampSource::Kernel && sample.dwell_ns.is_some() && sample.value_ns > 0
+        });
+        assert!(by_kernel.count() >= 100, "{metric:?} between kernel stamps");
+    }
+    for (host, metric) in [
+        (&listener, Metric::UdpOwd),
+        (&listener, Metric::TcpOwd),
+        (&prober, Metric::UdpOwd),
+        (&prober, Metric::TcpOwd),
+    ] {
+        let by_kernel = host
+            .received(metric)
+            .filter(|sample| sample.stamp == StampSource::Kernel && sample.value_ns > 0);
+        assert!(by_kernel.count() >= 100, "{metric:?} between kernel stamps");
+    }
 }
 
 pub(crate) fn stamps_nothing_unless_asked<E: Engine>(make: Make<'_, E>) {

@@ -50,7 +50,7 @@ impl ConnectFlow {
             self.flow.skip();
             return None;
         };
-        let number = self.flow.send(now, slot, shared);
+        let number = self.flow.send(now, slot, false, shared);
         let socket = shared.open_socket(Owner::Connect(self.this.slot, number));
         self.attempts.push_back((number, socket));
         Some(Transmit::OpenProbe { socket, remote })

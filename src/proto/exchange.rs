@@ -43,7 +43,7 @@ pub(crate) struct Exchange {
     ssid: u16,
     cookie: u32,
     /// The first probe under this session identifier.
-    pub(crate) first: u64,
+    first: u64,
     /// The reflector's session, as its last reply said; 0 before that.
     session: u32,
     /// T1 of the last probes of which it is known, the newest first.

@@ -45,6 +45,8 @@ struct Probe {
     /// How often our wall clock had been set by then.
     clock_epoch: u32,
     state: State,
+    /// It speaks native, so that its reflector can say whether it came in.
+    is_native: bool,
     reach: Reach,
 }
 
@@ -163,6 +165,7 @@ impl Flow {
             },
             clock_epoch: 0,
             state: State::Unsent,
+            is_native: false,
             reach: Reach::Unknown,
         };
         let due_timer = Some(shared.wheel.insert(first_due, Timer::Due(this)));
@@ -228,7 +231,13 @@ impl Flow {
     }
 
     /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
-    pub(crate) fn send(&mut self, now: Now, slot: Mono, shared: &mut Shared) -> u64 {
+    pub(crate) fn send(
+        &mut self,
+        now: Now,
+        slot: Mono,
+        is_native: bool,
+        shared: &mut Shared,
+    ) -> u64 {
         let number = self.next;
         let index = self.index(number);
         if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
@@ -244,10 +253,12 @@ impl Flow {
             },
             clock_epoch: shared.clock_epoch,
             state: State::InFlight,
+            is_native,
             reach: Reach::Unknown,
         };
         self.next += 1;
         self.counters.sent += 1;
+        self.counters.sent_native += u64::from(is_native);
         shared
             .outputs
             .push_back(Output::Lateness(now.mono.since(slot)));
@@ -272,6 +283,7 @@ impl Flow {
         if self.remembers(number) && self.probes[index].state == State::InFlight {
             self.probes[index].state = State::Unsent;
             self.counters.sent -= 1;
+            self.counters.sent_native -= u64::from(self.probes[index].is_native);
             self.counters.unsent += 1;
         }
     }
@@ -313,9 +325,10 @@ impl Flow {
         Mono::from_nanos(now.mono.as_nanos().saturating_sub(wait_ns))
     }
 
-    /// Whether a reply has come since a probe was sent.
-    pub(crate) fn was_heard_since(&self, number: u64) -> bool {
-        self.remembers(number) && self.last_heard >= self.probes[self.index(number)].sent
+    /// Whether a native probe has had its time without a word from anybody since it was sent.
+    pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
+        let probe = &self.probes[self.index(number)];
+        self.remembers(number) && probe.is_native && self.last_heard < probe.sent
     }
 
     /// A reply to probe `number` came in at `now`.

@@ -200,10 +200,9 @@ impl TcpFlow {
             }
         };
         let (socket, first) = (up.socket, up.first);
-        let number = self.flow.send(now, slot, shared);
+        let number = self.flow.send(now, slot, up.native.is_some(), shared);
         let key = Some(self.this.stamp_key(number));
         if let Some(native) = &mut up.native {
-            self.flow.counters.sent_native += 1;
             if std::mem::take(&mut native.is_new) {
                 buffer.extend_from_slice(&PREAMBLE);
             }

@@ -30,7 +30,10 @@ pub(crate) struct UdpFlow {
     remote: Option<SocketAddr>,
     socket: Option<SocketId>,
     protocol: Protocol,
-    /// The conversation on the native wire, while that is spoken.
+    /// The next probe speaks native.
+    is_native: bool,
+    /// The conversation on the native wire, once there was one on this socket: replies are read also
+    /// when text is spoken again.
     exchange: Option<Exchange>,
     /// The first probe on this socket, or after native ones: the text sequence starts at 0 with it.
     first: u64,
@@ -59,6 +62,7 @@ impl UdpFlow {
             this,
             port,
             protocol,
+            is_native: false,
             exchange: None,
             max_lost,
             remote: None,
@@ -90,7 +94,7 @@ impl UdpFlow {
     pub(crate) fn handle_closed(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
         self.socket = None;
         self.flow.lose_all(now, shared);
-        self.speak_text(peer, shared);
+        self.begin(peer, shared);
         self.schedule_reopen(now, shared);
     }
 
@@ -125,10 +129,9 @@ impl UdpFlow {
         if !std::mem::take(&mut self.was_refused) {
             self.refused = 0;
         }
-        let number = self.flow.send(now, slot, shared);
+        let number = self.flow.send(now, slot, self.is_native, shared);
         let size = voice.size.map(|size| size.min(payload_most));
-        if let Some(exchange) = &self.exchange {
-            self.flow.counters.sent_native += 1;
+        if let Some(exchange) = self.exchange.as_ref().filter(|_| self.is_native) {
             let extras = (size, peer.correction_ns());
             exchange.encode(now, number, voice, extras, shared, buffer);
         } else {
@@ -165,9 +168,6 @@ impl UdpFlow {
     /// address may be gone, which only a fresh one gets over. True if it is time for one.
     pub(crate) fn handle_unsent(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
         self.flow.unsend_last();
-        if self.exchange.is_some() {
-            self.flow.counters.sent_native -= 1;
-        }
         self.was_refused = true;
         self.refused = self.refused.saturating_add(1);
         let over = self.refused >= self.max_lost && now.mono >= self.reopen_after;
@@ -209,7 +209,7 @@ impl UdpFlow {
             let delay = Measured::whole(departure.elapsed(&arrival));
             self.flow.publish(arrival.best().at, number, delay, shared);
         }
-        if takes_offer(message) && self.protocol == Protocol::Auto && self.exchange.is_none() {
+        if takes_offer(message) && self.protocol == Protocol::Auto {
             self.speak_native(shared);
         }
         true
@@ -228,22 +228,33 @@ impl UdpFlow {
         let reply = exchange.handle_reply(arrival, payload, (&mut self.flow, peer), shared);
         if let Some(Reply::Received(_)) = reply {
             self.backoff.reset();
+            // One that was slower than the doubt about it.
+            self.is_native = true;
         }
         reply.is_some()
     }
 
     /// From the next probe on.
     fn speak_native(&mut self, shared: &mut Shared) {
-        self.flow.forget_testimony();
-        self.exchange = Some(Exchange::new(self.flow.next_number(), shared));
+        self.is_native = true;
+        if self.exchange.is_none() {
+            self.flow.forget_testimony();
+            self.exchange = Some(Exchange::new(self.flow.next_number(), shared));
+        }
     }
 
-    /// From the next probe on, if the target may speak it at all; otherwise a new native session begins.
-    fn speak_text(&mut self, peer: &mut Peer, shared: &mut Shared) {
+    /// From the next probe on.
+    fn speak_text(&mut self) {
+        self.is_native = false;
+        self.first = self.flow.next_number();
+    }
+
+    /// Everything anew: the next probe is the first one of its socket.
+    fn begin(&mut self, peer: &mut Peer, shared: &mut Shared) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.settle_all(&mut self.flow, peer, shared);
         }
-        self.first = self.flow.next_number();
+        self.speak_text();
         if self.protocol == Protocol::Native {
             self.speak_native(shared);
         }
@@ -257,9 +268,9 @@ impl UdpFlow {
         if let (Some(exchange), Some(number)) = (&mut self.exchange, last_lost) {
             exchange.handle_expired(number, &mut self.flow, peer, shared);
             // A whole timeout without a word: perhaps somebody else is there now, who speaks text.
-            let is_silent = number >= exchange.first && !self.flow.was_heard_since(number);
+            let is_silent = self.is_native && self.flow.is_native_unheard(number);
             if is_silent && self.protocol == Protocol::Auto {
-                self.speak_text(peer, shared);
+                self.speak_text();
             }
         }
         self.restart_if_silent(now, peer, shared)
@@ -293,7 +304,7 @@ impl UdpFlow {
         }
         let Some(remote) = self.remote else { return };
         self.flow.consecutive_lost = 0;
-        self.speak_text(peer, shared);
+        self.begin(peer, shared);
         self.reopen_after = now.mono.plus(self.backoff.wait(&mut shared.rng));
         let socket = shared.open_socket(Owner::Udp(self.this.slot));
         self.socket = Some(socket);

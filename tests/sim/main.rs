@@ -81,6 +81,7 @@ scenarios! {
     native_wan
     native_slow
     native_loss
+    native_slow_loss
     native_peer_restarts
     native_replaced
     native_one_end_stamps

@@ -119,7 +119,8 @@ impl Flow {
             .count() as u64;
         reached = reached.saturating_sub(answered);
         for number in numbers {
-            if self.probes[self.index(number)].reach == Reach::Unknown {
+            let probe = &self.probes[self.index(number)];
+            if probe.is_native && probe.reach == Reach::Unknown {
                 self.judge(number, reached > 0);
                 reached = reached.saturating_sub(1);
             }
@@ -131,6 +132,10 @@ impl Flow {
         let index = self.index(number);
         let probe = &mut self.probes[index];
         let before = probe.reach;
+        if !probe.is_native {
+            // The session is not asked about text.
+            return false;
+        }
         match (before, has_reached) {
             (Reach::Reached, _) | (Reach::Missing, false) => return false,
             (_, true) => probe.reach = Reach::Reached,

@@ -1,8 +1,9 @@
 """What was on the link, and when: captures with nanosecond stamps, and what their bytes say.
 
 A capture sees a packet on its way out before the driver stamps it (see lead.py), and on its way in with the
-very stamp that a socket gets; but what TCP has sent over a pair of virtual devices carries its own time of
-departure with it, and the kernel stamps it anew behind the capture. Messages are those of docs/design/native-wire.md and docs/design/text-wire.md.
+very stamp that a socket gets. But what TCP has sent over a pair of virtual devices carries its own time of
+departure with it, and the kernel stamps it anew, behind the capture. Messages are those of
+docs/design/native-wire.md and docs/design/text-wire.md.
 """
 
 import bisect

@@ -3,8 +3,6 @@ it knows. And our reflector answers senders that have never heard of us: one by 
 """
 
 import json
-import re
-import shutil
 import subprocess
 
 from capture import HEADER, UDP, Capture, decode_native, end_captures, packets
@@ -12,6 +10,7 @@ from lab import ROOT, VENV, collect, expect, run as command, values
 
 FAR, PORT = "192.0.2.2", 8001
 ENOUGH = 200
+FOREIGN_PROBES = 100
 LAYERS = ROOT / "tests" / "net" / "stamp_layers.py"
 # Installed by `truth_compare.py --install`.
 STAMP_SUITE = ROOT / "target" / "tools" / "bin" / "stamp-suite"
@@ -99,3 +98,26 @@ def wireshark(path):
         expect(fractions == meant, f"Wireshark reads {line!r}, not the ns {meant}")
         count += 1
     return count
+
+
+def stamp_suite(namespace):
+    """Lets stamp-suite probe our reflector, with times in both formats; gives what it makes of the answers."""
+    made = []
+    for form in ("NTP", "PTP"):
+        # Type 3, Timestamp Information, is one that our reflector does not know.
+        flags = ["--follow-up-telemetry", "--extra-padding", "30", "--timestamp-info", "--ssid", "77", "-K", form]
+        flags += ["-d", "5", "-c", str(FOREIGN_PROBES), "-L", "30", "--output-format", "json"]
+        words = ["ip", "netns", "exec", namespace, str(STAMP_SUITE), "-r", FAR, "-p", str(PORT), *flags]
+        said = json.loads(command(*words))
+        answered, rejected = said["packets_received"], said["measurements"]["tlv_validation"]["rejected_replies"]
+        text = f"stamp-suite, {form}: {answered} answers, {rejected} rejected"
+        expect((answered, rejected) == (FOREIGN_PROBES, 0), text)
+        for kind, found in said["measurements"]["tlv_validation"]["by_type"].items():
+            unrecognized, malformed = found["flags"]["unrecognized"], found["flags"]["malformed"]
+            expected = (FOREIGN_PROBES if kind == "3" else 0, 0)
+            expect((unrecognized, malformed) == expected, f"stamp-suite, {form}, type {kind}: {found}")
+        follow_up = said["measurements"]["follow_up"]
+        wrong = follow_up["unmatched"] + follow_up["ambiguous"]
+        expect(follow_up["matched"] > 0 and wrong == 0, f"stamp-suite, {form}: {follow_up}")
+        made.append(f"{answered} answers in {form}'s format, {follow_up['matched']} followed up")
+    return f"stamp-suite has {', '.join(made)}"

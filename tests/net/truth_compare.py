@@ -44,9 +44,11 @@ TOOLS = ROOT / "target" / "tools"
 STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
 INTERVAL_MS = 1
 HEAD = "| program | probes/s | link p50 | p99 | reported p50 | p99 | error p50 | p99 |"
-FOOT = """(UDP unless it says TCP; us. error: of what is reported from what was on the link. A capture's transmit stamps run
-about 1 us ahead of the driver's, and two of them are in it.)"""
-IRTT_ECHO_NUMBER = 12
+FOOT = """(UDP unless it says TCP; us; error: of what is reported from what was on the link. A capture's transmit
+stamps run about 1 us ahead of the driver's, and two of them are in it.)"""
+# Where irtt's packets have their number, and the least that have one.
+IRTT_NUMBER, IRTT_BYTES = 12, 16
+IRTT_OPEN = 0x01
 
 
 class Numbers:
@@ -56,8 +58,8 @@ class Numbers:
         self.asked, self.count = {}, 0
 
     def irtt(self, data, _):
-        # An opening has no room for a number behind its token.
-        return struct.unpack_from("<I", data, IRTT_ECHO_NUMBER)[0] if len(data) >= 60 and not data[3] & 1 else None
+        has_number = len(data) >= IRTT_BYTES and not data[3] & IRTT_OPEN
+        return struct.unpack_from("<I", data, IRTT_NUMBER)[0] if has_number else None
 
     def stamp(self, data, is_reply):
         return struct.unpack_from(">I", data, 24 if is_reply else 0)[0]

@@ -170,12 +170,17 @@ impl Responder {
             shared.counters.replies_dropped += 1;
             return;
         };
+        let found = self.sessions.get_mut(slot as usize);
+        let Some(session) = found.filter(|_| taken != Taken::Unreadable) else {
+            shared.counters.corrupt += 1;
+            return;
+        };
         let Session {
             sender,
             reflection,
             birth,
             ..
-        } = &mut self.sessions[slot as usize];
+        } = session;
         let conversation = Conversation { sender, reflection };
         let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) else {
             shared.counters.replies_dropped += 1;
@@ -190,8 +195,8 @@ impl Responder {
         }
     }
 
-    /// The session of a message, made if it has none, and what the message is in it. `None` if there
-    /// is no room for one more.
+    /// The session of a message, made if it has none, and what the message is in it: an unreadable one
+    /// need not have any. `None` if there is no room for one more.
     fn find_session(
         &mut self,
         key: (SocketAddr, Wire),

@@ -144,7 +144,7 @@ impl Backend for ZeroMq {
             return Ok(());
         };
         // What ends this thread needs a part of the time as well.
-        let linger = timeout - timeout / 8;
+        let linger = timeout / 8 * 7;
         let result = socket.set_linger(i32::try_from(linger.as_millis()).unwrap_or(i32::MAX));
         drop(socket);
         // Waits for what the socket has left, as long as it lingers.

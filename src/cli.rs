@@ -55,7 +55,8 @@ struct Flags {
     /// The metrics backend to use [default: cli]
     #[arg(short, long, value_name = "BACKEND", global = true)]
     metrics: Option<Backend>,
-    /// Publish each sample, windows with histograms, or both [default: samples]
+    /// Publish each sample, windows with histograms, or both [default: windows for pushgateway and
+    /// datadog, else samples]
     #[arg(long, global = true)]
     mode: Option<Mode>,
     #[command(flatten)]
@@ -217,7 +218,14 @@ const fn switch(on: bool, off: bool) -> Option<bool> {
 
 impl ValueEnum for Backend {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Cli, Self::Log]
+        &[
+            Self::Cli,
+            Self::Log,
+            Self::ZeroMq,
+            Self::ClickHouse,
+            Self::Pushgateway,
+            Self::Datadog,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

@@ -6,8 +6,10 @@
 mod effective;
 mod error;
 mod file;
+mod keys;
 mod metrics;
 mod options;
+mod outside;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,9 @@ pub(crate) use section::Word;
 
 pub use effective::effective;
 pub use error::{ConfigError, Place, Problem};
-pub use metrics::{Backend, MetricsConfig};
+pub use metrics::{Backend, BackendSettings, MetricsConfig};
 pub use options::TargetOptions;
+pub use outside::{Outside, Sealed, System};
 
 pub use crate::proto::Protocol;
 
@@ -235,10 +238,11 @@ impl Config {
                 });
             }
         };
-        Self::parse_as(Some(file), &text, overrides)
+        Self::parse_as(Some(file), &text, overrides, &System)
     }
 
-    /// Reads a file's text, and puts flags over it.
+    /// Reads a file's text, and puts flags over it. Secrets that it does not hold itself come from
+    /// the environment and from the files that it names.
     ///
     /// ```
     /// use latency_monitor::Config;
@@ -247,22 +251,37 @@ impl Config {
     /// assert!(error.to_string().contains("line 2: `hots` is not a key of [[targets]]"));
     /// ```
     pub fn parse(text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
-        Self::parse_as(None, text, overrides)
+        Self::parse_with(text, overrides, &System)
+    }
+
+    /// The same, with secrets from elsewhere; from nowhere with [`Sealed`].
+    pub fn parse_with(
+        text: &str,
+        overrides: &Overrides,
+        outside: &dyn Outside,
+    ) -> Result<Self, ConfigError> {
+        Self::parse_as(None, text, overrides, outside)
     }
 
     fn parse_as(
         path: Option<&Path>,
         text: &str,
         overrides: &Overrides,
+        outside: &dyn Outside,
     ) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let mut file = File::parse(text, &mut problems);
         overrides.clone().put_over(&mut file);
-        let config = Self::build(file, overrides, &mut problems);
+        let config = Self::build(file, overrides, outside, &mut problems);
         problems.or(path, config)
     }
 
-    fn build(file: File, overrides: &Overrides, problems: &mut Problems) -> Self {
+    fn build(
+        file: File,
+        overrides: &Overrides,
+        outside: &dyn Outside,
+        problems: &mut Problems,
+    ) -> Self {
         let default = Self::default();
         let layer = file.defaults;
         layer.check(problems);
@@ -301,9 +320,12 @@ impl Config {
             targets: Vec::new(),
             metrics: metrics::resolve(
                 file.metrics,
-                overrides.metrics,
-                overrides.mode,
-                log_level,
+                &metrics::Around {
+                    backend: overrides.metrics,
+                    mode: overrides.mode,
+                    log_level,
+                    outside,
+                },
                 problems,
             ),
             log_level,

@@ -150,3 +150,21 @@ pub const STAMPS_OUTSTANDING_LISTENER_MAX: usize = 4_096;
 
 /// Stamps of a listener that may overtake one: an interface has several transmit queues.
 pub const STAMPS_OVERTAKING_MAX: u32 = 64;
+
+/// Messages that wait for one ZeroMQ subscriber; past it they are dropped and counted.
+/// At some 200 bytes each it is 13 MiB at worst, and what one target at 1 ms makes in ten seconds.
+pub const ZEROMQ_MESSAGES_MAX: i32 = 65_536;
+
+/// Milliseconds that a ZeroMQ subscriber may take nothing though something waits for it; then it is
+/// disconnected, since until then nobody gets anything. A reader that works takes something within
+/// milliseconds.
+pub const ZEROMQ_STUCK_MS_MAX: i32 = 10_000;
+
+/// Bytes of a message from a ZeroMQ subscriber: a subscription, which is a prefix of our JSON.
+pub const ZEROMQ_RECEIVED_BYTES_MAX: i64 = 1_024;
+
+/// Bounds of a Pushgateway histogram. Each is a line for every series in every push.
+pub const BUCKETS_MAX: usize = 512;
+
+/// Bytes of a file that holds a secret: more is some other file.
+pub const SECRET_BYTES_MAX: u64 = 4_096;

@@ -2,6 +2,7 @@
 //!
 //! [`LatencyMonitor`] is what a program embeds; [`run`] is the daemon around it.
 
+mod backends;
 mod commands;
 mod logging;
 mod poll;
@@ -16,10 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{
-    Backend as BackendKind, Config, ConfigError, MetricsConfig, TargetOptions,
-    Timestamps as StampChoice,
-};
+use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions, Timestamps as StampChoice};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
 use crate::limits::{CHANNEL_RECORDS_MAX, TARGETS_MAX};
@@ -48,6 +46,14 @@ pub enum StartError {
     /// The system gives no random numbers for identifiers.
     #[error("cannot read the system's random source: {0}")]
     Random(getrandom::Error),
+    /// A backend cannot be made: its port is taken, its folder is locked.
+    #[error("cannot start the backend {name}: {reason}")]
+    Backend {
+        /// Its name in the configuration.
+        name: &'static str,
+        /// What happened, with the address or path.
+        reason: String,
+    },
     /// It runs already.
     #[error("this monitor is running already")]
     Running,
@@ -392,11 +398,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let _ = signal_ends.send(Some(signal));
     })
     .map_err(RunError::Signals)?;
-    let backends = config
-        .metrics
-        .iter()
-        .map(|metrics| (sink_config(metrics), backend(metrics, &log)));
-    let backends = backends.collect();
+    let backends = config.metrics.iter().map(|metrics| {
+        let backend = backends::backend(metrics, &config.name, &log)?;
+        Ok((sink_config(metrics), backend))
+    });
+    let backends = backends.collect::<Result<_, StartError>>()?;
     let mut monitor = LatencyMonitor::new(config);
     monitor.start_with(backends, move || {
         let _ = ends.send(None);
@@ -443,18 +449,7 @@ const fn timestamps(choice: StampChoice) -> Timestamps {
 fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
     SinkConfig {
         compat_zero: metrics.compat_zero,
-        ..SinkConfig::new(metrics.mode, nanos(metrics.send_interval))
-    }
-}
-
-/// The backends. A new one is a file in `publish` and a line here.
-fn backend(metrics: &MetricsConfig, log: &logging::Log) -> Box<dyn Backend> {
-    match metrics.backend {
-        BackendKind::Cli => Box::new(publish::Cli::stdout()),
-        BackendKind::Log => {
-            let level = metrics.level.tracing();
-            Box::new(publish::Log::new(level).counting(log.dropped()))
-        }
+        ..SinkConfig::new(metrics.mode, nanos(metrics.delivery.send_interval))
     }
 }
 

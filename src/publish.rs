@@ -17,6 +17,7 @@ mod settings;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod zeromq;
 
 use std::io;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use settings::{
     ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
     ZeroMqSettings,
 };
+pub use zeromq::{ZeroMq, ZeroMqError};
 
 /// A place that records are published to. Only its own flush thread calls it, so it may wait.
 pub trait Backend: Send {

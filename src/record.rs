@@ -41,6 +41,7 @@ use crate::record::sink::Sink;
 pub use event::{ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use item::{Record, Series, Tags};
+pub(crate) use own::SAMPLES_DROPPED;
 pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
 
 /// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.

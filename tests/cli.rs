@@ -324,3 +324,43 @@ fn a_port_that_is_taken_is_said_and_ends_with_1() {
         assert!(said.contains(&wanted), "{said}");
     }
 }
+
+#[test]
+fn a_backend_that_cannot_start_is_said_and_ends_with_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let file = format!(
+        "tcp_port = 0\nudp_port = 0\n[metrics]\nbackend = 'zeromq'\naddress = '127.0.0.1'\nport = {port}"
+    );
+    std::fs::write(folder.path().join("latency.toml"), file).expect("a file");
+    let output = run(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let wanted = format!(
+        "latency-monitor: cannot start the backend zeromq: cannot bind tcp://127.0.0.1:{port}: \
+         Address already in use\n"
+    );
+    assert_eq!(text(&output.stderr), wanted);
+}
+
+#[test]
+fn check_shows_that_there_is_a_secret_and_not_which() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "name = 'a'\n[[metrics]]\nbackend = 'clickhouse'\npassword_file = 'key'\n\
+                [[metrics]]\nbackend = 'datadog'\n[[metrics]]\nbackend = 'zeromq'\n\
+                [[metrics]]\nbackend = 'pushgateway'\nspool_dir = '/var/spool/lm'\n";
+    std::fs::write(folder.path().join("lm.toml"), file).expect("a file");
+    std::fs::write(folder.path().join("key"), "open sesame\n").expect("a file");
+    let output = Command::new(PROGRAM)
+        .args(["check", "-c", "lm.toml"])
+        .env("DD_API_KEY", "0123456789")
+        .env_remove("DD_SITE")
+        .current_dir(folder.path())
+        .output()
+        .expect("the program can be started");
+    assert!(output.status.success(), "{output:?}");
+    let printed = text(&output.stdout);
+    assert!(!printed.contains("sesame") && !printed.contains("0123456789"));
+    let metrics = printed.find("[[metrics]]").expect("a table of metrics");
+    insta::assert_snapshot!("check_backends", &printed[metrics..]);
+}

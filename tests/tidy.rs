@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sys", &["limits", "proto"]),
     ("engine", &["clock", "limits", "proto", "sys"]),
     ("record", &["limits", "proto"]),
-    ("publish", &["limits", "proto", "record"]),
+    ("publish", &["limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
     ("cli", &["config", "record"]),
     (
@@ -163,6 +163,10 @@ fn every_document_that_is_pointed_at_is_there() {
         "docs/design/clocks.md",
         "docs/design/text-wire.md",
         "docs/design/native-wire.md",
+        "docs/backends/README.md",
+        "docs/backends/cli.md",
+        "docs/backends/log.md",
+        "docs/backends/zeromq.md",
     ];
     for document in documents {
         let path = root().join(document);

@@ -3,10 +3,11 @@
 use std::fmt::{self, Write as _};
 
 use crate::config::options::Owd;
-use crate::config::{Backend, Config, Word};
+use crate::config::{BackendSettings, Config, MetricsConfig, Word};
 use crate::proto::TargetSpec;
+use crate::publish::{ClickHouseSettings, Secret};
 
-/// The configuration as a file that would give it again, without what it leaves to defaults.
+/// The configuration as a file that would give it again, but for secrets, which it does not show.
 pub fn effective(config: &Config) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
@@ -43,24 +44,80 @@ fn write_config(out: &mut String, config: &Config) -> fmt::Result {
     writeln!(out, "kind = {}", quoted(config.engine.kind.as_word()))?;
     writeln!(out, "spin_us = {}", config.engine.spin_us)?;
     for metrics in &config.metrics {
-        writeln!(out, "\n[[metrics]]")?;
-        writeln!(out, "backend = {}", quoted(metrics.backend.as_word()))?;
-        writeln!(out, "mode = {}", quoted(metrics.mode.as_word()))?;
-        writeln!(
-            out,
-            "send_interval = {:?}",
-            metrics.send_interval.as_secs_f64()
-        )?;
-        writeln!(out, "format = \"json\"")?;
-        writeln!(out, "compat_zero = {}", metrics.compat_zero)?;
-        if metrics.backend == Backend::Log {
-            writeln!(out, "level = {}", quoted(metrics.level.as_word()))?;
-        }
+        write_metrics(out, metrics)?;
     }
     for target in &config.targets {
         write_target(out, target)?;
     }
     Ok(())
+}
+
+fn write_metrics(out: &mut String, metrics: &MetricsConfig) -> fmt::Result {
+    let delivery = &metrics.delivery;
+    writeln!(out, "\n[[metrics]]")?;
+    writeln!(out, "backend = {}", quoted(metrics.backend.as_word()))?;
+    writeln!(out, "mode = {}", quoted(metrics.mode.as_word()))?;
+    let interval = delivery.send_interval.as_secs_f64();
+    writeln!(out, "send_interval = {interval:?}")?;
+    writeln!(out, "format = \"json\"")?;
+    writeln!(out, "compat_zero = {}", metrics.compat_zero)?;
+    match &metrics.settings {
+        BackendSettings::Cli => return Ok(()),
+        BackendSettings::Log => {
+            return writeln!(out, "level = {}", quoted(metrics.level.as_word()));
+        }
+        BackendSettings::ZeroMq(settings) => {
+            writeln!(out, "address = {}", quoted(&settings.address))?;
+            return writeln!(out, "port = {}", settings.port);
+        }
+        BackendSettings::ClickHouse(settings) => write_clickhouse(out, settings)?,
+        BackendSettings::Pushgateway(settings) => {
+            writeln!(out, "gateway = {}", quoted(&settings.gateway))?;
+            writeln!(out, "job = {}", quoted(&settings.job))?;
+            if !settings.buckets.is_empty() {
+                writeln!(out, "buckets = {:?}", settings.buckets)?;
+            }
+            writeln!(out, "delete_on_stop = {}", settings.delete_on_stop)?;
+        }
+        BackendSettings::Datadog(settings) => {
+            writeln!(out, "site = {}", quoted(&settings.site))?;
+            write_secret(out, "api_key", &settings.api_key)?;
+            if let Some(url) = &settings.url {
+                writeln!(out, "url = {}", quoted(url))?;
+            }
+        }
+    }
+    writeln!(out, "buffer_mib = {}", delivery.buffer_mib)?;
+    if let Some(folder) = &delivery.spool_dir {
+        writeln!(out, "spool_dir = {}", quoted(&folder.to_string_lossy()))?;
+    }
+    Ok(())
+}
+
+fn write_clickhouse(out: &mut String, settings: &ClickHouseSettings) -> fmt::Result {
+    writeln!(out, "host = {}", quoted(&settings.host))?;
+    writeln!(out, "port = {}", settings.port)?;
+    writeln!(out, "secure = {}", settings.secure)?;
+    writeln!(out, "database = {}", quoted(&settings.database))?;
+    writeln!(out, "username = {}", quoted(&settings.username))?;
+    write_secret(out, "password", &settings.password)?;
+    writeln!(out, "table = {}", quoted(&settings.table))?;
+    if !settings.columns.is_empty() {
+        let columns = settings.columns.clone().into_iter();
+        let columns: toml::Table = columns
+            .map(|(ours, theirs)| (ours, theirs.into()))
+            .collect();
+        writeln!(out, "columns = {}", toml::Value::from(columns))?;
+    }
+    Ok(())
+}
+
+/// A secret's place is shown, and never the secret.
+fn write_secret(out: &mut String, key: &str, secret: &Secret) -> fmt::Result {
+    if secret.0.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{key} = {}", quoted(&format!("{secret:?}")))
 }
 
 #[expect(

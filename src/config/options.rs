@@ -452,7 +452,12 @@ pub(super) fn check_range<T: PartialOrd + Display>(
     }
 }
 
-fn check_with<T>(given: &Given<T>, key: &str, fault: Option<String>, problems: &mut Problems) {
+pub(super) fn check_with<T>(
+    given: &Given<T>,
+    key: &str,
+    fault: Option<String>,
+    problems: &mut Problems,
+) {
     if let Some(fault) = fault {
         problems.add(given.place, key, fault);
     }
@@ -490,7 +495,7 @@ fn tags_fault(tags: &[String]) -> Option<String> {
         .then(|| format!("must be at most {TAGS_BYTES_MAX} bytes written as a list, not {bytes}"))
 }
 
-fn parse_host(host: &str) -> Result<Host, String> {
+pub(super) fn parse_host(host: &str) -> Result<Host, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return if address.is_unspecified() || address.is_multicast() {
             Err(format!("must be the address of one host, not {address}"))

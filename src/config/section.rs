@@ -1,7 +1,7 @@
 //! One table of a TOML file, read key by key: every value keeps its line, and what nobody asked
 //! for is unknown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -104,14 +104,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         problems: &mut Problems,
     ) -> Option<Given<f64>> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "nobody waits for 2^53 milliseconds"
-        )]
-        self.read(key, "a number", problems, |value| match value.as_float() {
-            Some(float) => float.as_str().parse().ok(),
-            None => integer(value).map(|whole| whole as f64),
-        })
+        self.read(key, "a number", problems, number)
     }
 
     pub(super) fn strings(
@@ -120,6 +113,39 @@ impl<'a> Section<'a> {
         problems: &mut Problems,
     ) -> Option<Given<Vec<String>>> {
         self.read(key, "a list of strings", problems, strings)
+    }
+
+    pub(super) fn numbers(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Given<Vec<f64>>> {
+        self.read(key, "a list of numbers", problems, |value| {
+            let items = value.as_array()?.iter();
+            items.map(|item| number(item.get_ref())).collect()
+        })
+    }
+
+    /// A table of strings, or a list of them, which stand for `names` in that order.
+    pub(super) fn names(
+        &mut self,
+        key: &'static str,
+        names: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Given<BTreeMap<String, String>>> {
+        let wanted = format!("a table of strings, or a list of {}", names.len());
+        self.read(key, &wanted, problems, |value| {
+            let Some(table) = value.as_table() else {
+                let listed = strings(value).filter(|listed| listed.len() == names.len())?;
+                let names = names.iter().map(|name| (*name).to_owned());
+                return Some(names.zip(listed).collect());
+            };
+            let pairs = table.iter().map(|(name, value)| {
+                let value = value.get_ref().as_str()?;
+                Some((name.get_ref().to_string(), value.to_owned()))
+            });
+            pairs.collect()
+        })
     }
 
     /// A list of strings, or one string alone.
@@ -259,6 +285,17 @@ pub(crate) trait Word: Copy + PartialEq + 'static {
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nobody waits for 2^53 milliseconds"
+)]
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value.as_float() {
+        Some(float) => float.as_str().parse().ok(),
+        None => integer(value).map(|whole| whole as f64),
+    }
 }
 
 fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {

@@ -1,14 +1,19 @@
 //! What files and flags come to, and what is said about wrong ones.
 
+mod backends;
+
 use std::time::Duration;
 
-use crate::config::{Backend, Config, LogLevel, Overrides, TargetOptions, Timestamps, effective};
+use crate::config::{
+    Backend, Config, LogLevel, Overrides, Sealed, TargetOptions, Timestamps, effective,
+};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 use crate::proto::{Host, Protocol, TargetSpec};
 use crate::record::Mode;
 
 fn parse(text: &str) -> Config {
-    Config::parse(text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    Config::parse_with(text, &Overrides::default(), &Sealed)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// Everything that is said about a file, a line each.
@@ -17,7 +22,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 fn faults_with(text: &str, overrides: &Overrides) -> Vec<String> {
-    let error = Config::parse(text, overrides).expect_err("it is wrong");
+    let error = Config::parse_with(text, overrides, &Sealed).expect_err("it is wrong");
     error.to_string().lines().map(str::to_owned).collect()
 }
 
@@ -34,7 +39,10 @@ fn nothing_said_is_server_mode() {
     assert!(config.targets.is_empty());
     assert_eq!(config.metrics[0].backend, Backend::Cli);
     assert_eq!(config.metrics[0].mode, Mode::Samples);
-    assert_eq!(config.metrics[0].send_interval, Duration::from_secs(30));
+    assert_eq!(
+        config.metrics[0].delivery.send_interval,
+        Duration::from_secs(30)
+    );
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.protocol(), Protocol::Auto);
     assert_eq!(config.timestamps, Timestamps::Auto);
@@ -230,7 +238,10 @@ fn backends_are_chosen_by_the_flag() {
     assert_eq!(both.metrics.len(), 2);
     assert_eq!(both.metrics[0].mode, Mode::Windows);
     assert_eq!(both.metrics[1].level, LogLevel::Error);
-    assert_eq!(both.metrics[1].send_interval, Duration::from_millis(1500));
+    assert_eq!(
+        both.metrics[1].delivery.send_interval,
+        Duration::from_millis(1500)
+    );
     let flags = Overrides {
         metrics: Some(Backend::Log),
         mode: Some(Mode::Both),
@@ -248,7 +259,7 @@ fn backends_are_chosen_by_the_flag() {
         (Backend::Log, Mode::Both)
     );
     assert_eq!(
-        only.metrics[0].send_interval,
+        only.metrics[0].delivery.send_interval,
         Duration::from_secs(5),
         "the rest of the table holds"
     );
@@ -390,7 +401,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[metrics]\nbackend = 'clii'",
-        "line 2: `backend` must be \"cli\" or \"log\", not the string \"clii\"; did you mean `cli`?",
+        "line 2: `backend` must be \"cli\" or \"log\" or \"zeromq\" or \"clickhouse\" or \
+         \"pushgateway\" or \"datadog\", not the string \"clii\"; did you mean `cli`?",
     ),
     (
         "[metrics]\nsend_interval = 0",
@@ -566,7 +578,7 @@ fn a_log_backend_that_the_log_would_not_show_is_a_mistake() {
 #[test]
 fn what_a_program_changes_is_checked_at_the_start() {
     let mut config = Config::default().with_name("a|b");
-    config.metrics[0].send_interval = Duration::ZERO;
+    config.metrics[0].delivery.send_interval = Duration::ZERO;
     let mut spec = config.target(TargetOptions::new("192.0.2.1")).unwrap();
     spec.interval_ns = 0;
     config.targets.push(spec);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::limits::RING_RECORDS_MAX;
 use crate::publish::{Backend, PublishError};
-use crate::record::Feed;
+use crate::record::{Feed, Record, SAMPLES_DROPPED};
 
 /// How long it rests once the ring is empty.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -147,6 +147,9 @@ impl Pump {
                 return self.judge(result).map(|()| true);
             };
             let result = self.backend.publish(&record);
+            if let Err(PublishError::Full { .. }) = &result {
+                self.feed.count_dropped(told_dropped(&record));
+            }
             self.feed.recycle(record);
             self.judge(result)?;
         }
@@ -168,5 +171,13 @@ impl Pump {
                 Ok(())
             }
         }
+    }
+}
+
+/// How many drops a record tells of. If it is itself dropped, the next one has to.
+fn told_dropped(record: &Record) -> u64 {
+    match record {
+        Record::Count { name, value, .. } if *name == SAMPLES_DROPPED => *value,
+        _ => 0,
     }
 }

@@ -307,10 +307,11 @@ fn what_a_backend_drops_is_counted_by_its_recorder() {
     assert!(flusher.join(PATIENCE));
     let rest = told.iter().filter(|told| !told.starts_with("finish"));
     let published = 3 + u64::try_from(rest.count()).unwrap();
-    assert_eq!(
-        dropped.load(std::sync::atomic::Ordering::Relaxed),
-        published
-    );
+    // The count of drops is among what is dropped, and what it told of is to be told again: the first
+    // three or, if the third was just being counted, two of them.
+    let counted = dropped.load(std::sync::atomic::Ordering::Relaxed);
+    let again = counted - published;
+    assert!((2..=3).contains(&again), "{counted} of {published}");
 }
 
 #[test]

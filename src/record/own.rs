@@ -15,10 +15,13 @@ const _: () = assert!(Gap::ALL.len() + COUNTS + GAUGES <= RING_RECORDS_RESERVED)
 const COUNTS: usize = 10;
 const GAUGES: usize = 5;
 
+/// Records that a backend did not get, or gave up.
+pub(crate) const SAMPLES_DROPPED: &str = "monitor.samples_dropped";
+
 /// The counts, in the order of [`counted`].
 const COUNT_NAMES: [&str; COUNTS] = [
     "monitor.slots_missed",
-    "monitor.samples_dropped",
+    SAMPLES_DROPPED,
     "monitor.responder.answered",
     "monitor.responder.corrupt",
     "monitor.responder.duplicate",

@@ -1,0 +1,69 @@
+//! What a configuration takes from outside its file: secrets, from the environment or from files of
+//! their own. This is the only place that reads either.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crate::limits::SECRET_BYTES_MAX;
+
+/// Where secrets come from that a file does not hold itself.
+pub trait Outside {
+    /// An environment variable; one that is empty or no UTF-8 is none.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The content of a file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+}
+
+/// This process's environment, and the files of this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Outside for System {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        let file = File::open(path)?;
+        file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > SECRET_BYTES_MAX {
+            let text = format!("it has more than {SECRET_BYTES_MAX} bytes");
+            return Err(io::Error::other(text));
+        }
+        Ok(text)
+    }
+}
+
+/// Nothing: no variable is set, and no file is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sealed;
+
+impl Outside for Sealed {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_secret_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "open sesame\n").unwrap();
+        assert_eq!(System.read(&path).unwrap(), "open sesame\n");
+        std::fs::write(&path, vec![b'x'; 5_000]).unwrap();
+        let error = System.read(&path).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 4096 bytes");
+        assert!(System.read(&folder.path().join("missing")).is_err());
+    }
+}

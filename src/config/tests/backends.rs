@@ -1,0 +1,407 @@
+//! The keys of single backends, and where their secrets come from.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{faults, parse};
+use crate::config::{
+    Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, effective,
+};
+use crate::publish::{
+    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
+    ZeroMqSettings,
+};
+use crate::record::Mode;
+
+/// An environment and files that only a test has.
+#[derive(Default)]
+struct Held {
+    variables: BTreeMap<&'static str, &'static str>,
+    files: BTreeMap<&'static str, &'static str>,
+}
+
+impl Held {
+    fn new(
+        variables: &[(&'static str, &'static str)],
+        files: &[(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            variables: variables.iter().copied().collect(),
+            files: files.iter().copied().collect(),
+        }
+    }
+}
+
+impl Outside for Held {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).map(|value| (*value).to_owned())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let found = path.to_str().and_then(|path| self.files.get(path));
+        let found = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        found.map(|text| (*text).to_owned())
+    }
+}
+
+fn only(text: &str, outside: &dyn Outside) -> MetricsConfig {
+    let config = Config::parse_with(text, &Overrides::default(), outside);
+    let mut config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(config.metrics.len(), 1);
+    config.metrics.remove(0)
+}
+
+fn password(text: &str, outside: &dyn Outside) -> String {
+    match only(text, outside).settings {
+        BackendSettings::ClickHouse(settings) => settings.password.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn datadog(text: &str, outside: &dyn Outside) -> DatadogSettings {
+    match only(text, outside).settings {
+        BackendSettings::Datadog(settings) => settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_backend_alone_has_its_defaults() {
+    let key = Held::new(&[("DD_API_KEY", "k")], &[]);
+    let api_key = Secret("k".to_owned());
+    let backends = [
+        ("cli", Mode::Samples, BackendSettings::Cli),
+        ("log", Mode::Samples, BackendSettings::Log),
+        (
+            "zeromq",
+            Mode::Samples,
+            BackendSettings::ZeroMq(ZeroMqSettings::default()),
+        ),
+        (
+            "clickhouse",
+            Mode::Samples,
+            BackendSettings::ClickHouse(ClickHouseSettings::default()),
+        ),
+        (
+            "pushgateway",
+            Mode::Windows,
+            BackendSettings::Pushgateway(PushgatewaySettings::default()),
+        ),
+        (
+            "datadog",
+            Mode::Windows,
+            BackendSettings::Datadog(DatadogSettings {
+                api_key,
+                ..DatadogSettings::default()
+            }),
+        ),
+    ];
+    for (word, mode, settings) in backends {
+        let metrics = only(&format!("[metrics]\nbackend = '{word}'"), &key);
+        assert_eq!(metrics, MetricsConfig::new(settings), "{word}");
+        assert_eq!(metrics.mode, mode, "{word}");
+        assert_eq!(metrics.delivery, DeliverySettings::default());
+    }
+}
+
+#[test]
+fn every_key_is_taken() {
+    let file = "
+        [[metrics]]
+        backend = 'zeromq'
+        address = '::'
+        port = 9002
+        mode = 'both'
+        [[metrics]]
+        backend = 'clickhouse'
+        host = 'click.example.com'
+        port = 8123
+        secure = false
+        database = 'net'
+        username = 'super'
+        password = 'secure'
+        table = 'delays'
+        columns = { MetricName = 'name', Tags = 'labels' }
+        send_interval = 5
+        buffer_mib = 128
+        spool_dir = '/var/spool/lm'
+        [[metrics]]
+        backend = 'pushgateway'
+        gateway = 'https://push.example.com:9091/base'
+        job = 'wan'
+        buckets = [1e-6, 0.001, 1]
+        delete_on_stop = true
+        [[metrics]]
+        backend = 'datadog'
+        site = 'datadoghq.eu'
+        api_key = 'abc'
+        url = 'http://127.0.0.1:8080'
+        mode = 'samples'";
+    let config = parse(file);
+    assert_eq!(
+        config.metrics[0].settings,
+        BackendSettings::ZeroMq(ZeroMqSettings {
+            address: "::".to_owned(),
+            port: 9002
+        })
+    );
+    assert_eq!(config.metrics[0].mode, Mode::Both);
+    let columns = [("MetricName", "name"), ("Tags", "labels")];
+    let columns = columns.map(|(ours, theirs)| (ours.to_owned(), theirs.to_owned()));
+    let clickhouse = ClickHouseSettings {
+        host: "click.example.com".to_owned(),
+        port: 8123,
+        secure: false,
+        database: "net".to_owned(),
+        username: "super".to_owned(),
+        password: Secret("secure".to_owned()),
+        table: "delays".to_owned(),
+        columns: columns.into(),
+    };
+    assert_eq!(
+        config.metrics[1].settings,
+        BackendSettings::ClickHouse(clickhouse)
+    );
+    let delivery = DeliverySettings {
+        send_interval: Duration::from_secs(5),
+        buffer_mib: 128,
+        spool_dir: Some(PathBuf::from("/var/spool/lm")),
+    };
+    assert_eq!(config.metrics[1].delivery, delivery);
+    let pushgateway = PushgatewaySettings {
+        gateway: "https://push.example.com:9091/base".to_owned(),
+        job: "wan".to_owned(),
+        buckets: vec![1e-6, 0.001, 1.0],
+        delete_on_stop: true,
+    };
+    assert_eq!(
+        config.metrics[2].settings,
+        BackendSettings::Pushgateway(pushgateway)
+    );
+    let datadog = DatadogSettings {
+        site: "datadoghq.eu".to_owned(),
+        api_key: Secret("abc".to_owned()),
+        url: Some("http://127.0.0.1:8080".to_owned()),
+    };
+    assert_eq!(
+        config.metrics[3].settings,
+        BackendSettings::Datadog(datadog)
+    );
+    assert_eq!(config.metrics[3].mode, Mode::Samples);
+    let printed = effective(&config);
+    assert!(
+        !printed.contains("secure'") && !printed.contains("abc"),
+        "{printed}"
+    );
+    assert!(printed.contains("password = \"(secret)\""), "{printed}");
+    assert!(printed.contains("api_key = \"(secret)\""), "{printed}");
+    let again = parse(&printed);
+    assert_eq!(effective(&again), printed);
+    assert_eq!(
+        format!("{:?}", again.metrics),
+        format!("{:?}", config.metrics)
+    );
+}
+
+#[test]
+fn the_predecessor_s_list_of_columns_is_its_five_in_order() {
+    let file = "[metrics]\nbackend = 'clickhouse'\ncolumns = ['a', 'b', 'c', 'd', 'e']";
+    let BackendSettings::ClickHouse(settings) = only(file, &Sealed).settings else {
+        panic!("not clickhouse");
+    };
+    let columns: Vec<String> = settings
+        .columns
+        .iter()
+        .map(|(ours, theirs)| format!("{ours}={theirs}"))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            "InsertedAt=e",
+            "MetricName=a",
+            "MetricValue=c",
+            "Tags=d",
+            "Timestamp=b"
+        ]
+    );
+}
+
+#[test]
+fn a_key_goes_over_a_file_and_a_file_over_the_environment() {
+    let held = Held::new(
+        &[
+            ("LATENCY_MONITOR_PASSWORD", "from the environment"),
+            ("DD_API_KEY", "key of the environment"),
+            ("DD_SITE", "us5.datadoghq.com"),
+        ],
+        &[("/run/secret", " from a file \r\n")],
+    );
+    let clickhouse = "[metrics]\nbackend = 'clickhouse'\n";
+    let in_file = format!("{clickhouse}password_file = '/run/secret'\n");
+    assert_eq!(password(clickhouse, &held), "from the environment");
+    assert_eq!(password(&in_file, &held), " from a file ");
+    assert_eq!(
+        password(&format!("{in_file}password = 'own'"), &held),
+        "own"
+    );
+    assert_eq!(password(clickhouse, &Sealed), "");
+    let text = "[metrics]\nbackend = 'datadog'\n";
+    let found = datadog(text, &held);
+    assert_eq!(found.api_key.0, "key of the environment");
+    assert_eq!(found.site, "us5.datadoghq.com");
+    let found = datadog(&format!("{text}site = 'datadoghq.eu'"), &held);
+    assert_eq!(found.site, "datadoghq.eu");
+    let found = datadog(&format!("{text}api_key_file = '/run/secret'"), &held);
+    assert_eq!(found.api_key.0, " from a file ");
+}
+
+#[test]
+fn a_flag_takes_a_table_over_without_the_keys_of_its_backend() {
+    let file = "
+        [metrics]
+        backend = 'clickhouse'
+        host = 'click.example.com'
+        password_file = '/not/there'
+        send_interval = 7";
+    for backend in [Backend::Cli, Backend::ZeroMq, Backend::Pushgateway] {
+        let flags = Overrides {
+            metrics: Some(backend),
+            ..Overrides::default()
+        };
+        let config = Config::parse_with(file, &flags, &Sealed).unwrap();
+        assert_eq!(config.metrics[0].settings.backend(), backend);
+        assert_eq!(config.metrics[0].mode, backend.default_mode());
+        let interval = config.metrics[0].delivery.send_interval;
+        assert_eq!(interval, Duration::from_secs(7));
+    }
+}
+
+#[test]
+fn a_site_or_file_that_cannot_be_is_said_with_its_name() {
+    let held = Held::new(
+        &[("DD_API_KEY", "k"), ("DD_SITE", "https://datadoghq.com/")],
+        &[("empty", "\n")],
+    );
+    let flags = Overrides::default();
+    let error = |text: &str| {
+        Config::parse_with(text, &flags, &held)
+            .unwrap_err()
+            .to_string()
+    };
+    let told = error("[metrics]\nbackend = 'datadog'");
+    assert!(
+        told.starts_with("DD_SITE in the environment must be"),
+        "{told}"
+    );
+    let told = error("[metrics]\nbackend = 'clickhouse'\npassword_file = 'empty'");
+    assert_eq!(told, "line 3: `password_file` \"empty\" is empty");
+    let told = error("[metrics]\nbackend = 'clickhouse'\npassword_file = 'missing'");
+    let wanted = "line 3: `password_file` \"missing\" cannot be read: ";
+    assert!(told.starts_with(wanted), "{told}");
+}
+
+#[test]
+fn settings_of_another_backend_are_a_program_s_mistake() {
+    let mut config = Config::default();
+    config.metrics[0].backend = Backend::ZeroMq;
+    let told = config.check().unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "`backend` is \"zeromq\", and its settings are those of \"cli\""
+    );
+}
+
+/// The lines of a table, and what is said about them.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "backend = 'cli'\ntable = 'x'",
+        "line 3: `table` is for `backend = \"clickhouse\"` only",
+    ),
+    (
+        "port = 1",
+        "line 2: `port` is for `backend = \"zeromq\"` or `backend = \"clickhouse\"` only",
+    ),
+    (
+        "backend = 'zeromq'\nspool_dir = '/x'",
+        "line 3: `spool_dir` is for `backend = \"clickhouse\"` or `backend = \"pushgateway\"` or \
+         `backend = \"datadog\"` only",
+    ),
+    (
+        "backend = 'datadog'",
+        "line 1: `backend = \"datadog\"` needs an API key: give `api_key`, `api_key_file`, or \
+         DD_API_KEY in the environment",
+    ),
+    (
+        "backend = 'datadog'\napi_key = 'k'\nurl = 'ftp://x'",
+        "line 4: `url` must be an http or https URL, not \"ftp://x\"",
+    ),
+    (
+        "backend = 'datadog'\napi_key = 'k'\nsite = 'a/b'",
+        "line 4: `site` must be an IP address or a host name, without a port, not \"a/b\"",
+    ),
+    (
+        "backend = 'zeromq'\nport = 0",
+        "line 3: `port` must be 1 to 65535, not 0",
+    ),
+    (
+        "backend = 'clickhouse'\nport = 65536",
+        "line 3: `port` must be 1 to 65535, not 65536",
+    ),
+    (
+        "backend = 'zeromq'\naddress = 'eth0'",
+        "line 3: `address` must be an IP address such as 0.0.0.0 or ::, not \"eth0\"",
+    ),
+    (
+        "backend = 'clickhouse'\nhost = 'http://click'",
+        "line 3: `host` must be an IP address or a host name, without a port, not \"http://click\"",
+    ),
+    (
+        "backend = 'clickhouse'\nbuffer_mib = 0",
+        "line 3: `buffer_mib` must be 1 to 1048576 mebibytes, not 0",
+    ),
+    (
+        "backend = 'clickhouse'\ntable = ''",
+        "line 3: `table` must be a name, not \"\"",
+    ),
+    (
+        "backend = 'clickhouse'\ncolumns = ['a', 'b']",
+        "line 3: `columns` must be a table of strings, or a list of 5, not a list of something else",
+    ),
+    (
+        "backend = 'clickhouse'\ncolumns = { Tags = '' }",
+        "line 3: `columns` must name columns, and \"\" is no name",
+    ),
+    (
+        "backend = 'pushgateway'\ngateway = 'ftp://x'",
+        "line 3: `gateway` must be host:port or an http or https URL, not \"ftp://x\"",
+    ),
+    (
+        "backend = 'pushgateway'\nbuckets = [0.1, 0.1]",
+        "line 3: `buckets` must ascend, and 0.1 comes after 0.1",
+    ),
+    (
+        "backend = 'pushgateway'\nbuckets = [0, 0.1]",
+        "line 3: `buckets` must be seconds above 0, not 0",
+    ),
+    (
+        "backend = 'pushgateway'\nbuckets = [nan]",
+        "line 3: `buckets` must be seconds above 0, not NaN",
+    ),
+    (
+        "backend = 'pushgateway'\nbuckets = []",
+        "line 3: `buckets` must be 1 to 512 bounds, not 0",
+    ),
+    (
+        "backend = 'pushgateway'\nbuckets = ['a']",
+        "line 3: `buckets` must be a list of numbers, not a list of something else",
+    ),
+];
+
+#[test]
+fn mistakes_are_told_with_line_and_remedy() {
+    for (lines, wanted) in MISTAKES {
+        assert_eq!(faults(&format!("[metrics]\n{lines}")), [*wanted], "{lines}");
+    }
+}

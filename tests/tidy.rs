@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sys", &["limits", "proto"]),
     ("engine", &["clock", "limits", "proto", "sys"]),
     ("record", &["limits", "proto"]),
-    ("publish", &["limits", "proto", "record"]),
+    ("publish", &["clock", "limits", "proto", "record"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
     ("cli", &["config", "record"]),
     (
@@ -163,6 +163,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "docs/design/clocks.md",
         "docs/design/text-wire.md",
         "docs/design/native-wire.md",
+        "docs/design/delivery.md",
     ];
     for document in documents {
         let path = root().join(document);

@@ -7,7 +7,6 @@ mod date;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -189,7 +188,10 @@ impl Response {
         if self.status.is_redirection()
             && let Some(to) = self.header(LOCATION.as_str())
         {
-            let to = Url::parse(to).map_or_else(|_| to.to_owned(), |to| Place(to).to_string());
+            let to = match Url::parse(to) {
+                Ok(to) => Place(to).to_string(),
+                Err(_) => to.split('?').next().unwrap_or_default().to_owned(),
+            };
             reason.push_str(&format!(", it has moved to {to}; configure that"));
         }
         let text = self.text();

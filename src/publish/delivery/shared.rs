@@ -364,6 +364,14 @@ impl Shared {
         }
     }
 
+    /// From now on the disk fails.
+    #[cfg(test)]
+    pub(super) fn break_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.close();
+        }
+    }
+
     /// A last attempt to write what the disk did not take before.
     fn rescue(&self, left: &mut [Entry]) {
         let (Some(spool), true) = (

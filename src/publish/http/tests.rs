@@ -45,8 +45,8 @@ fn serve(answers: Vec<String>) -> (SocketAddr, Receiver<Request>) {
             let Some(request) = read_request(&mut reader) else {
                 return;
             };
-            stream.write_all(answer.as_bytes()).unwrap();
-            if sender.send(request).is_err() {
+            // Nobody may want to hear it out.
+            if stream.write_all(answer.as_bytes()).is_err() || sender.send(request).is_err() {
                 return;
             }
         }

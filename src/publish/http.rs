@@ -192,7 +192,9 @@ impl Response {
                 Ok(to) => Place(to).to_string(),
                 Err(_) => to.split('?').next().unwrap_or_default().to_owned(),
             };
-            reason.push_str(&format!(", it has moved to {to}; configure that"));
+            reason.push_str(", it has moved to ");
+            reason.push_str(&to);
+            reason.push_str("; configure that");
         }
         let text = self.text();
         let line = text.lines().map(str::trim).find(|line| !line.is_empty());

@@ -23,14 +23,14 @@ pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// The longest that a server can have us wait.
-pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
 /// Attempts to read a batch from disk before it is given up, so that one that is unreadable does not
 /// hold up all behind it.
 pub(super) const READS_MAX: u32 = 4;
 
 /// How long a reason for which batches are refused stays told.
-pub(super) const REASON_REPEATED_AFTER: Duration = Duration::from_secs(3_600);
+pub(super) const REASON_REPEATED_AFTER: Duration = Duration::from_hours(1);
 
 /// What the thread does next.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,10 +13,16 @@ use crate::publish::delivery::queue::{Body, Entry, Queue};
 use crate::publish::delivery::spool::{Found, Spool};
 use crate::record::BackendStats;
 
+/// Reads both clocks.
+type Time = dyn Fn() -> Now + Send + Sync;
+
+/// Tells somebody.
+type Say = dyn Fn(Level, &str) + Send + Sync;
+
 /// What a delivery has of the world: the time, and somebody to tell.
 pub(super) struct World {
-    pub(super) now: Box<dyn Fn() -> Now + Send + Sync>,
-    pub(super) say: Box<dyn Fn(Level, &str) + Send + Sync>,
+    pub(super) now: Box<Time>,
+    pub(super) say: Box<Say>,
 }
 
 /// From the first failure or drop until batches are taken again.

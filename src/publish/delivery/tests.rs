@@ -248,7 +248,7 @@ fn a_failed_batch_is_sent_again_as_it_was_before_the_next_one() {
     rig.batches([1, 2]);
     for _ in 0..2 {
         let wait = rig.wait();
-        rig.pass(wait - Duration::from_nanos(1));
+        rig.pass(wait.saturating_sub(Duration::from_nanos(1)));
         assert!(matches!(rig.settle(), Turn::Wait(_, Some(_))), "not before");
         rig.pass(Duration::from_nanos(1));
     }

@@ -61,7 +61,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn url(address: SocketAddr) -> Url {
     Url::parse(&format!("http://me:hush@{address}/in?key=hush")).unwrap()

@@ -53,7 +53,7 @@ fn a_backend_that_hangs_holds_up_nobody() {
         assert_eq!(questions.recv().unwrap(), value.to_string());
     }
     answer.send(Ok(())).unwrap();
-    delivery.finish(Duration::from_secs(60)).unwrap();
+    delivery.finish(Duration::from_mins(1)).unwrap();
     assert_eq!((stats.sent(), stats.dropped()), (100, 0));
 }
 
@@ -69,7 +69,7 @@ fn finish_leaves_a_backend_that_hangs() {
 #[test]
 fn finish_with_nothing_to_send_returns_at_once() {
     let (mut delivery, _stats, _questions, _answer) = running();
-    delivery.finish(Duration::from_secs(3_600)).unwrap();
+    delivery.finish(Duration::from_hours(1)).unwrap();
 }
 
 struct Broken;

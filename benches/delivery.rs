@@ -1,5 +1,6 @@
 //! What it costs the flush thread to have a batch wait, in memory and on disk; and to compress it.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,9 +122,39 @@ fn push(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A start with a full spool, which is checked as a whole.
+fn open(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut ends = Vec::new();
+    let mut begin = |bytes| {
+        let (over, is_over) = channel();
+        ends.push(over);
+        let spool = Some(folder.path().to_owned());
+        delivery(bytes, spool, Box::new(Hanging(is_over)))
+    };
+    let mut full = begin(1_000_000);
+    for _ in 0..67 {
+        full.publish(&record()).expect("room");
+    }
+    drop(full);
+    let mut group = criterion.benchmark_group("delivery");
+    group.sample_size(10);
+    group.bench_function("spool/open/67000000", |bench| bench.iter(|| begin(0)));
+    group.finish();
+}
+
 fn compress(criterion: &mut Criterion) {
-    let line = "udp.wan.rtt,1768219134587069267,282072,source:a,target:b,isp:local\n";
-    let text = line.repeat(10_000);
+    let mut text = String::new();
+    for number in 0..10_000_u64 {
+        let (at, value) = (1_000_123 * number, number * 7_919 % 50_021);
+        let tags = "source:a,target:b,isp:local";
+        writeln!(
+            text,
+            "udp.wan.rtt,{},{value},{tags}",
+            1_768_219_134_587_069_267 + at
+        )
+        .expect("memory takes it");
+    }
     let mut group = criterion.benchmark_group("gzip");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("lines", |bench| {
@@ -132,5 +163,5 @@ fn compress(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, push, compress);
+criterion_group!(benches, push, open, compress);
 criterion_main!(benches);

@@ -168,3 +168,20 @@ pub const BUCKETS_MAX: usize = 512;
 
 /// Bytes of a file that holds a secret: more is some other file.
 pub const SECRET_BYTES_MAX: u64 = 4_096;
+
+/// Batches that wait for one backend, besides the bytes that its `buffer_mib` allows: what is known of
+/// each is in memory, some 150 bytes. A second's worth a batch, as with a spool, is a day.
+pub const BATCHES_QUEUED_MAX: usize = 86_400;
+
+/// Bytes of an HTTP answer that are read: enough for the columns of any table and for a reason; a
+/// server that says more is not heard out.
+pub const HTTP_ANSWER_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes of a reason that a server gives, as far as it is logged.
+pub const REASON_BYTES_MAX: usize = 300;
+
+/// Bytes of a spool file's pages that are kept in memory.
+pub const SPOOL_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reasons for which a backend refused batches that are remembered, so that each is told once.
+pub const REASONS_MAX: usize = 16;

@@ -29,7 +29,9 @@ mod udp;
 pub mod wheel;
 pub mod wire;
 
+pub(crate) use backoff::Backoff;
 pub use prober::{ClockState, Prober, ProberConfig, SelfCounters};
+pub(crate) use rng::Rng;
 pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
     Sample, Stamp, StampSource,

@@ -9,7 +9,9 @@
 mod batch;
 mod channel;
 mod cli;
+pub mod delivery;
 mod flusher;
+pub mod http;
 mod json;
 mod log;
 mod settings;
@@ -27,6 +29,7 @@ use crate::record::Record;
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
+pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;
 pub use json::Encoder;
 pub use log::Log;

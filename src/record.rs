@@ -13,6 +13,7 @@
 //! Nothing here waits, reads a clock, or allocates for a sample once its series runs. What finds no
 //! room in a ring is dropped and counted.
 
+mod backend;
 mod counts;
 mod directory;
 mod event;
@@ -33,11 +34,13 @@ use std::sync::Arc;
 use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
 use crate::proto::{Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall};
+use crate::record::backend::Monitored;
 use crate::record::directory::Directory;
 use crate::record::own::{Gap, OwnSeries};
 use crate::record::quantity::Lane;
 use crate::record::sink::Sink;
 
+pub use backend::{BackendStats, Queued};
 pub use event::{ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use item::{Record, Series, Tags};
@@ -108,6 +111,8 @@ pub struct Recorder {
     directory: Directory,
     sinks: Vec<Sink>,
     own: OwnSeries,
+    name: Box<str>,
+    backends: Vec<Monitored>,
 }
 
 impl Recorder {
@@ -118,7 +123,15 @@ impl Recorder {
             directory: Directory::default(),
             sinks: Vec::new(),
             own: OwnSeries::new(name),
+            name: name.into(),
+            backends: Vec::new(),
         }
+    }
+
+    /// Publish, to every sink and once an interval, how the delivery of a backend goes
+    /// (`monitor.backend.*`); so another backend shows that this one is down.
+    pub fn add_backend(&mut self, stats: Arc<BackendStats>) {
+        self.backends.push(Monitored::new(&self.name, stats));
     }
 
     /// Add a backend; its flush thread gets the feed.
@@ -225,12 +238,13 @@ impl Recorder {
             }
             let host = host();
             for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-                sink.end_window(now, self.directory.groups(), own, host);
+                sink.end_window(now, self.directory.groups(), &self.backends, (own, host));
             }
         }
         let mut any_complete = false;
         for sink in &mut self.sinks {
-            any_complete |= sink.hand_over(now, self.directory.groups(), &self.own.tags);
+            any_complete |=
+                sink.hand_over(now, self.directory.groups(), &self.backends, &self.own.tags);
         }
         if any_complete {
             self.free_deserted();

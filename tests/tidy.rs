@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sys", &["limits", "proto"]),
     ("engine", &["clock", "limits", "proto", "sys"]),
     ("record", &["limits", "proto"]),
-    ("publish", &["limits", "proto", "record", "sys"]),
+    ("publish", &["clock", "limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
     ("cli", &["config", "record"]),
     (
@@ -167,6 +167,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "docs/backends/cli.md",
         "docs/backends/log.md",
         "docs/backends/zeromq.md",
+        "docs/design/delivery.md",
     ];
     for document in documents {
         let path = root().join(document);

@@ -18,26 +18,40 @@ pub enum Tags {
     Marked(Arc<Labels>, Tag<'static>),
     /// Of this process itself (`monitor.*`): its name alone, as the source.
     Host(Box<str>),
+    /// Of one of its backends (`monitor.backend.*`): its name and the backend's.
+    Backend {
+        /// The name of this process, as the source.
+        source: Box<str>,
+        /// The backend's name.
+        backend: Box<str>,
+    },
 }
 
 impl Tags {
     /// The tags as published, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
-        let (labels, last) = match self {
-            Self::Flow(labels) => (Some(labels), None),
-            Self::Marked(labels, tag) => (Some(labels), Some(*tag)),
-            Self::Host(name) => (
+        let (labels, source, last) = match self {
+            Self::Flow(labels) => (Some(labels), None, None),
+            Self::Marked(labels, tag) => (Some(labels), None, Some(*tag)),
+            Self::Host(name) => (None, Some(keyed("source", name)), None),
+            Self::Backend { source, backend } => (
                 None,
-                Some(Tag {
-                    key: Some("source"),
-                    value: name,
-                }),
+                Some(keyed("source", source)),
+                Some(keyed("backend", backend)),
             ),
         };
         labels
             .into_iter()
             .flat_map(|labels| labels.iter())
+            .chain(source)
             .chain(last)
+    }
+}
+
+const fn keyed<'a>(key: &'static str, value: &'a str) -> Tag<'a> {
+    Tag {
+        key: Some(key),
+        value,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::proto::prober::SelfCounters;
 use crate::proto::{
     ClockEstimate, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
+use crate::record::backend::{Monitored, Reading};
 use crate::record::counts::{ALL_KINDS, COUNTS, KINDS, count_names, unattributed};
 use crate::record::directory::{Found, Group};
 use crate::record::event::Event;
@@ -80,6 +81,8 @@ impl Slot {
 struct Handover {
     end: Wall,
     next_group: usize,
+    /// After the groups: first what the process says of itself, then each backend.
+    next_own: usize,
     resume: Mono,
 }
 
@@ -96,6 +99,7 @@ pub(super) struct Sink {
     ended_last: bool,
     slots: Vec<Slot>,
     own: Own,
+    backends: Vec<Reading>,
 }
 
 impl Sink {
@@ -132,6 +136,7 @@ impl Sink {
             ended_last: false,
             slots: Vec::new(),
             own: Own::default(),
+            backends: Vec::new(),
         };
         (sink, feed)
     }
@@ -260,8 +265,8 @@ impl Sink {
         &mut self,
         now: Now,
         groups: &[Option<Group>],
-        own: &SelfCounters,
-        host: HostGauges,
+        backends: &[Monitored],
+        (own, host): (&SelfCounters, HostGauges),
     ) {
         if groups.len() > self.slots.len() {
             self.slots.resize_with(groups.len(), Slot::default);
@@ -277,9 +282,14 @@ impl Sink {
         }
         let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
         self.own.end_window(own, dropped, host);
+        self.backends.resize_with(backends.len(), Reading::default);
+        for (reading, backend) in self.backends.iter_mut().zip(backends) {
+            reading.end_window(backend, now.wall);
+        }
         self.handover = Some(Handover {
             end: now.wall,
             next_group: 0,
+            next_own: 0,
             resume: now.mono,
         });
         self.outlet.generation += 1;
@@ -296,6 +306,7 @@ impl Sink {
         &mut self,
         now: Now,
         groups: &[Option<Group>],
+        backends: &[Monitored],
         own_tags: &Arc<Tags>,
     ) -> bool {
         let Some(mut handover) = self.handover else {
@@ -313,14 +324,18 @@ impl Sink {
         while pushed < turn_max
             && (is_abandoned || self.outlet.ring.slots() >= RING_RECORDS_RESERVED)
         {
-            if handover.next_group == self.slots.len() {
-                self.own.hand_over(own_tags, handover.end, &mut self.outlet);
+            if handover.next_group < self.slots.len() {
+                let group = groups.get(handover.next_group).and_then(Option::as_ref);
+                pushed += 1 + self.hand_over_group(handover.next_group, group, handover.end);
+                handover.next_group += 1;
+                continue;
+            }
+            pushed += 1 + self.hand_over_own(handover, backends, own_tags);
+            handover.next_own += 1;
+            if handover.next_own > self.backends.len() {
                 self.handover = None;
                 return true;
             }
-            let group = groups.get(handover.next_group).and_then(Option::as_ref);
-            pushed += 1 + self.hand_over_group(handover.next_group, group, handover.end);
-            handover.next_group += 1;
         }
         handover.resume = now.mono.plus(if pushed < turn_max {
             FULL_PAUSE_NS
@@ -329,6 +344,25 @@ impl Sink {
         });
         self.handover = Some(handover);
         false
+    }
+
+    /// Hand over what is said of this process, or of the backend whose turn it is.
+    fn hand_over_own(
+        &mut self,
+        handover: Handover,
+        backends: &[Monitored],
+        own_tags: &Arc<Tags>,
+    ) -> usize {
+        let Some(place) = handover.next_own.checked_sub(1) else {
+            self.own.hand_over(own_tags, handover.end, &mut self.outlet);
+            return 0;
+        };
+        match (self.backends.get_mut(place), backends.get(place)) {
+            (Some(reading), Some(backend)) => {
+                reading.hand_over(&backend.tags, handover.end, &mut self.outlet)
+            }
+            _ => 0,
+        }
     }
 
     fn hand_over_group(&mut self, index: usize, group: Option<&Group>, end: Wall) -> usize {

@@ -1,5 +1,6 @@
 //! The recorder from outputs to records, in virtual time.
 
+mod backends;
 mod flows;
 mod variation;
 

@@ -1,0 +1,257 @@
+//! Between a backend's encoder and its transport: batches that wait in order, and a thread of their
+//! own that sends them.
+//!
+//! ```text
+//! flush thread: record -> Encode -> batch -> queue (memory, or a file) -> sender thread: Transport
+//! ```
+//!
+//! The flush thread gathers and closes batches, and never waits for the network. The sender takes
+//! the oldest batch and tries until the backend takes it, or refuses it for good. What is
+//! lost, and when, is in `docs/design/delivery.md`.
+
+mod queue;
+mod sender;
+mod shared;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::Level;
+
+use crate::clock::Clock;
+use crate::proto::Mono;
+use crate::publish::delivery::sender::Sender;
+use crate::publish::delivery::shared::{Shared, World};
+use crate::publish::delivery::spool::Spool;
+use crate::publish::{
+    Backend, Batch, BatchId, DeliverySettings, Encode, Payload, PublishError, Transport,
+};
+use crate::record::{BackendStats, Record};
+
+pub use spool::SpoolError;
+
+/// With a spool, a batch is closed at least this often: so much is lost by a kill, at most.
+const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Of the time to finish in, what is kept for writing down what is left.
+const LEAVE_MARGIN: Duration = Duration::from_millis(200);
+
+/// Why a delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// Its spool cannot be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Its thread cannot be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The system gives no random numbers for identities.
+    #[error("cannot read the system's random source: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A backend that sends over the network: see the [module](self). Dropping it without
+/// [`finish`](Backend::finish) leaves what waits on disk, or loses it.
+#[derive(Debug)]
+pub struct Delivery<E> {
+    encoder: E,
+    gathering: Gathering,
+    ids: Ids,
+    shared: Arc<Shared>,
+    payloads: Vec<Payload>,
+}
+
+impl<E: Encode> Delivery<E> {
+    /// Begins to send, what a spool holds from the last run first. `stats` has the name of the
+    /// backend as it is published, logged and as its spool file is called.
+    pub fn new(
+        encoder: E,
+        transport: Box<dyn Transport>,
+        settings: &DeliverySettings,
+        stats: Arc<BackendStats>,
+    ) -> Result<Self, DeliveryError> {
+        let name: Arc<str> = stats.name().into();
+        let clock = Mutex::new(Clock::new());
+        let world = World {
+            now: Box::new(move || {
+                let clock = clock.lock();
+                clock.refresh(clock.mono());
+                clock.now()
+            }),
+            say: Box::new(move |level, message| log(&name, level, message)),
+        };
+        let (delivery, sender) = Self::with(encoder, transport, settings, stats, world)?;
+        thread::Builder::new()
+            .name(format!("send-{}", delivery.shared.stats.name()))
+            .spawn(move || sender.run())
+            .map_err(DeliveryError::Thread)?;
+        Ok(delivery)
+    }
+
+    /// The same in another world, and with a sender that does not run yet.
+    fn with(
+        encoder: E,
+        transport: Box<dyn Transport>,
+        settings: &DeliverySettings,
+        stats: Arc<BackendStats>,
+        world: World,
+    ) -> Result<(Self, Sender), DeliveryError> {
+        let spool = match &settings.spool_dir {
+            Some(folder) => Some(Spool::open(folder, stats.name())?),
+            None => None,
+        };
+        let bytes_max = u64::from(settings.buffer_mib) * 1024 * 1024;
+        let shared = Arc::new(Shared::new(stats, bytes_max, spool, world));
+        let every = match settings.spool_dir {
+            Some(_) => settings.send_interval.min(SPOOL_INTERVAL),
+            None => settings.send_interval,
+        };
+        let seed = getrandom::u64().map_err(DeliveryError::Random)?;
+        let delivery = Self {
+            encoder,
+            gathering: Gathering::new(nanos(every), shared.now().mono),
+            ids: Ids::new()?,
+            shared: Arc::clone(&shared),
+            payloads: Vec::new(),
+        };
+        Ok((delivery, Sender::new(shared, transport, seed)))
+    }
+
+    /// Closes the batch under way.
+    fn cut(&mut self) {
+        let now = self.shared.now();
+        self.gathering.cut(now.mono);
+        self.encoder.take(&mut self.payloads);
+        if self.payloads.is_empty() {
+            return;
+        }
+        let ids = &mut self.ids;
+        let batches = self.payloads.drain(..).map(|payload| Batch {
+            id: ids.next(),
+            payload,
+        });
+        self.shared.push(batches.collect(), now);
+    }
+}
+
+impl<E: Encode> Backend for Delivery<E> {
+    fn name(&self) -> &'static str {
+        self.encoder.name()
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        if self.encoder.add(record) {
+            self.gathering.add(record);
+        } else {
+            self.shared.stats.count_left_out(1);
+        }
+        if self.encoder.is_full() {
+            self.cut();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        assert!(
+            !self.shared.has_failed(),
+            "the sender of {} has failed",
+            self.shared.stats.name()
+        );
+        if self.gathering.is_due(self.shared.now().mono) {
+            self.cut();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        self.cut();
+        self.shared
+            .close(timeout.saturating_sub(LEAVE_MARGIN.min(timeout / 4)));
+        self.shared.leave(true);
+        Ok(())
+    }
+}
+
+impl<E> Drop for Delivery<E> {
+    fn drop(&mut self) {
+        self.shared.leave(false);
+    }
+}
+
+/// When a batch is closed that is not full: soon after what comes at the end of an interval is all
+/// there, so that it does not wait for the end of the next one; and after a time.
+#[derive(Debug)]
+struct Gathering {
+    every_ns: u64,
+    due: Mono,
+    /// It has windows, counts or gauges.
+    has_ends: bool,
+    /// Some came since it was last asked.
+    has_fresh_ends: bool,
+}
+
+impl Gathering {
+    const fn new(every_ns: u64, now: Mono) -> Self {
+        Self {
+            every_ns,
+            due: now.plus(every_ns),
+            has_ends: false,
+            has_fresh_ends: false,
+        }
+    }
+
+    const fn add(&mut self, record: &Record) {
+        if matches!(
+            record,
+            Record::Window(_) | Record::Count { .. } | Record::Gauge { .. }
+        ) {
+            self.has_ends = true;
+            self.has_fresh_ends = true;
+        }
+    }
+
+    fn is_due(&mut self, now: Mono) -> bool {
+        let is_complete = self.has_ends && !std::mem::take(&mut self.has_fresh_ends);
+        is_complete || now >= self.due
+    }
+
+    const fn cut(&mut self, now: Mono) {
+        *self = Self::new(self.every_ns, now);
+    }
+}
+
+/// Identities that no other run gives.
+#[derive(Debug)]
+struct Ids(u128);
+
+impl Ids {
+    fn new() -> Result<Self, DeliveryError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(DeliveryError::Random)?;
+        Ok(Self(u128::from_ne_bytes(bytes)))
+    }
+
+    const fn next(&mut self) -> BatchId {
+        self.0 = self.0.wrapping_add(1);
+        BatchId(self.0)
+    }
+}
+
+fn log(backend: &str, level: Level, message: &str) {
+    match level {
+        Level::ERROR => tracing::error!(backend, "{message}"),
+        Level::WARN => tracing::warn!(backend, "{message}"),
+        _ => tracing::info!(backend, "{message}"),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

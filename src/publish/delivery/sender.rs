@@ -1,0 +1,223 @@
+//! The thread that sends: one batch after the other, each until it is taken or refused for good.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::limits::REASONS_MAX;
+use crate::proto::{Backoff, Mono, Rng};
+use crate::publish::delivery::nanos;
+use crate::publish::delivery::queue::Entry;
+use crate::publish::delivery::shared::Shared;
+use crate::publish::{SendError, Transport};
+
+/// What one attempt may take. A store that is busy answers within this or not at all.
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The first wait after a failure; jitter takes up to half of it.
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+
+/// And the longest one.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The longest that a server can have us wait.
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
+
+/// Attempts to read a batch from disk before it is given up, so that one that is unreadable does not
+/// hold up all behind it.
+pub(super) const READS_MAX: u32 = 4;
+
+/// How long a reason for which batches are refused stays told.
+pub(super) const REASON_REPEATED_AFTER: Duration = Duration::from_hours(1);
+
+/// What the thread does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Goes on.
+    Again,
+    /// Waits for a change after this version, at most so long.
+    Wait(u64, Option<Duration>),
+    /// Ends.
+    End,
+}
+
+/// See the [module](self).
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+    transport: Box<dyn Transport>,
+    backoff: Backoff,
+    rng: Rng,
+    /// Not to be asked before this.
+    not_before: Mono,
+    /// That is what the server wishes.
+    is_wished: bool,
+    /// When to end, once that is known.
+    deadline: Option<Mono>,
+    unreadable: u32,
+    refusals: Refusals,
+}
+
+/// Tells when a thread ends, whatever ends it.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.set_ended();
+    }
+}
+
+impl Sender {
+    pub(super) fn new(shared: Arc<Shared>, transport: Box<dyn Transport>, seed: u64) -> Self {
+        Self {
+            shared,
+            transport,
+            backoff: Backoff::new(nanos(BACKOFF_FIRST), nanos(BACKOFF_MAX)),
+            rng: Rng::new(seed),
+            not_before: Mono::ZERO,
+            is_wished: false,
+            deadline: None,
+            unreadable: 0,
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Sends until it is told to end.
+    pub(super) fn run(mut self) {
+        let ending = Ending(Arc::clone(&self.shared));
+        loop {
+            match self.turn() {
+                Turn::Again => {}
+                Turn::Wait(version, timeout) => self.shared.wait(version, timeout),
+                Turn::End => break,
+            }
+        }
+        drop(ending);
+    }
+
+    /// Sends the oldest batch, if it is time.
+    pub(super) fn turn(&mut self) -> Turn {
+        let now = self.shared.now().mono;
+        let mut state = self.shared.lock();
+        if state.is_abandoned {
+            return Turn::End;
+        }
+        if let (Some(timeout), None) = (state.closing, self.deadline) {
+            self.deadline = Some(now.plus(nanos(timeout)));
+            if !self.is_wished {
+                // What has failed before may not fail now, and there is no later.
+                self.not_before = now;
+                self.backoff.reset();
+            }
+        }
+        let next = self.not_before.max(now);
+        if self
+            .deadline
+            .is_some_and(|deadline| state.queue.is_empty() || next >= deadline)
+        {
+            return Turn::End;
+        }
+        if next > now && !state.queue.is_empty() {
+            let wait = Duration::from_nanos(next.since(now));
+            return Turn::Wait(state.version, Some(wait));
+        }
+        let Some(entry) = state.queue.begin() else {
+            return Turn::Wait(state.version, None);
+        };
+        drop(state);
+        self.attempt(&entry, now);
+        Turn::Again
+    }
+
+    fn attempt(&mut self, entry: &Entry, now: Mono) {
+        let batch = match self.shared.load(entry) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return self.give_up(entry, "a batch is missing in the spool"),
+            Err(error) => {
+                self.unreadable += 1;
+                let reason = format!("a batch cannot be read from the spool: {error}");
+                if self.unreadable >= READS_MAX {
+                    return self.give_up(entry, &reason);
+                }
+                return self.try_later(&reason, None);
+            }
+        };
+        self.unreadable = 0;
+        if entry.attempts > 1 {
+            self.shared.stats.count_retried();
+        }
+        let left = self.deadline.map(|deadline| deadline.since(now));
+        let timeout = SEND_TIMEOUT.min(left.map_or(SEND_TIMEOUT, Duration::from_nanos));
+        match self.transport.send(&batch, timeout) {
+            Ok(()) => {
+                self.shared.stats.count_sent(entry.records);
+                self.be_answered(entry);
+            }
+            Err(SendError::Later { reason, after }) => self.try_later(&reason, after),
+            Err(SendError::Never { reason }) => self.give_up(entry, &reason),
+        }
+    }
+
+    /// The batch is done with, and the backend is there.
+    fn be_answered(&mut self, entry: &Entry) {
+        self.backoff.reset();
+        self.is_wished = false;
+        self.shared.finished(entry);
+        self.shared.answered(self.shared.now().mono);
+    }
+
+    fn try_later(&mut self, reason: &str, after: Option<Duration>) {
+        let now = self.shared.now().mono;
+        let backoff_ns = self.backoff.wait(&mut self.rng);
+        let wait_ns = match after {
+            // Not all of a fleet at the same moment.
+            Some(after) => {
+                nanos(after.min(RETRY_AFTER_MAX)) + self.rng.jitter(nanos(BACKOFF_FIRST))
+            }
+            None => backoff_ns,
+        };
+        self.is_wished = after.is_some();
+        self.not_before = now.plus(wait_ns);
+        self.shared.failed(reason, now);
+    }
+
+    fn give_up(&mut self, entry: &Entry, reason: &str) {
+        self.unreadable = 0;
+        self.shared.stats.count_dropped(entry.records);
+        if self.refusals.is_news(reason, self.shared.now().mono) {
+            self.shared.say(
+                Level::ERROR,
+                &format!("records are refused and dropped, and so are others like them: {reason}"),
+            );
+        }
+        self.be_answered(entry);
+    }
+}
+
+/// Reasons that were told, so that a bad key is one error and not one every second.
+#[derive(Debug, Default)]
+struct Refusals(VecDeque<(String, Mono)>);
+
+impl Refusals {
+    fn is_news(&mut self, reason: &str, now: Mono) -> bool {
+        // The same reason may name another line or request each time.
+        let reason: String = reason
+            .chars()
+            .filter(|letter| !letter.is_ascii_digit())
+            .collect();
+        let known = self.0.iter_mut().find(|(known, _)| *known == reason);
+        if let Some((_, told)) = known {
+            let is_old = now.since(*told) >= nanos(REASON_REPEATED_AFTER);
+            if is_old {
+                *told = now;
+            }
+            return is_old;
+        }
+        if self.0.len() == REASONS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((reason, now));
+        true
+    }
+}

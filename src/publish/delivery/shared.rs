@@ -1,0 +1,425 @@
+//! What the flush thread and the sender share: the queue, its spool, and what was said of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tracing::Level;
+
+use crate::proto::{Mono, Now};
+use crate::publish::Batch;
+use crate::publish::delivery::queue::{Body, Entry, Queue};
+use crate::publish::delivery::spool::{Found, Spool};
+use crate::record::BackendStats;
+
+/// Reads both clocks.
+type Time = dyn Fn() -> Now + Send + Sync;
+
+/// Tells somebody.
+type Say = dyn Fn(Level, &str) + Send + Sync;
+
+/// What a delivery has of the world: the time, and somebody to tell.
+pub(super) struct World {
+    pub(super) now: Box<Time>,
+    pub(super) say: Box<Say>,
+}
+
+/// From the first failure or drop until batches are taken again.
+#[derive(Debug)]
+pub(super) struct Outage {
+    since: Mono,
+    failed: u64,
+    dropped: u64,
+    is_down_said: bool,
+    is_full_said: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) queue: Queue,
+    next_key: u64,
+    /// Changes whenever the sender may have something to do.
+    pub(super) version: u64,
+    /// There is this much time left, from when this was set.
+    pub(super) closing: Option<Duration>,
+    /// Nobody waits for the sender any more.
+    pub(super) is_abandoned: bool,
+    /// The sender has ended.
+    pub(super) has_ended: bool,
+    outage: Option<Outage>,
+    is_disk_failing: bool,
+}
+
+/// See the [module](self).
+pub(super) struct Shared {
+    pub(super) stats: Arc<BackendStats>,
+    spool: Option<Spool>,
+    state: Mutex<State>,
+    /// The sender waits for it.
+    changed: Condvar,
+    /// Who finishes waits for it.
+    ended: Condvar,
+    world: World,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Shared")
+            .field("stats", &self.stats)
+            .field("spool", &self.spool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A queue with what was `found` in its spool.
+    pub(super) fn new(
+        stats: Arc<BackendStats>,
+        bytes_max: u64,
+        spool: Option<(Spool, Vec<Found>)>,
+        world: World,
+    ) -> Self {
+        let mut queue = Queue::new(bytes_max);
+        let (spool, found) = spool.unzip();
+        let found = found.unwrap_or_default();
+        let next_key = found.last().map_or(0, |last| last.key + 1);
+        let (batches, records) = (found.len(), found.iter().map(|found| found.records).sum());
+        for found in found {
+            queue.push(Entry {
+                key: found.key,
+                records: found.records,
+                bytes: found.bytes,
+                created: found.created,
+                attempts: 0,
+                body: Body::Spooled,
+            });
+        }
+        let shared = Self {
+            stats,
+            spool,
+            state: Mutex::new(State {
+                queue,
+                next_key,
+                version: 0,
+                closing: None,
+                is_abandoned: false,
+                has_ended: false,
+                outage: None,
+                is_disk_failing: false,
+            }),
+            changed: Condvar::new(),
+            ended: Condvar::new(),
+            world,
+        };
+        if batches > 0 {
+            let records: u64 = records;
+            shared.say(
+                Level::INFO,
+                &format!("{records} records in {batches} batches wait from the last run"),
+            );
+        }
+        // The buffer may have been larger then.
+        shared.push(Vec::new(), shared.now());
+        shared
+    }
+
+    pub(super) fn now(&self) -> Now {
+        (self.world.now)()
+    }
+
+    pub(super) fn say(&self, level: Level, message: &str) {
+        (self.world.say)(level, message);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Takes batches in, at the cost of the oldest ones if there is no room for them.
+    pub(super) fn push(&self, batches: Vec<Batch>, now: Now) {
+        let (mut placed, dropped, lost) = self.place(batches, now);
+        self.write(&mut placed, &dropped);
+        let dropped_records = lost + dropped.iter().map(|entry| entry.records).sum::<u64>();
+        let mut state = self.lock();
+        for entry in placed {
+            state.queue.push(entry);
+        }
+        self.stats.set_queued(state.queue.queued());
+        state.version += 1;
+        let is_news = dropped_records > 0 && state.outage(now.mono).dropped(dropped_records);
+        drop(state);
+        self.changed.notify_one();
+        self.stats.count_dropped(dropped_records);
+        if is_news {
+            self.say(
+                Level::WARN,
+                "the buffer is full: the oldest records are dropped until the backend takes more",
+            );
+        }
+    }
+
+    /// Makes room, and says for which batches there is some, what had to go, and how many records
+    /// of the new ones found none.
+    fn place(&self, batches: Vec<Batch>, now: Now) -> (Vec<Entry>, Vec<Entry>, u64) {
+        let (mut placed, mut dropped, mut lost) = (Vec::new(), Vec::new(), 0);
+        let mut planned = 0;
+        let mut state = self.lock();
+        state.queue.make_room(0, &mut dropped);
+        for batch in batches {
+            let bytes = batch.payload.body.len() as u64;
+            let records = batch.payload.records;
+            if !state.queue.make_room(planned + bytes, &mut dropped) {
+                lost += records;
+                continue;
+            }
+            planned += bytes;
+            placed.push(Entry {
+                key: state.next_key,
+                records,
+                bytes,
+                created: now.wall,
+                attempts: 0,
+                body: Body::Memory(Arc::new(batch)),
+            });
+            state.next_key += 1;
+        }
+        (placed, dropped, lost)
+    }
+
+    /// Writes to disk what was placed and takes out what was dropped, if there is a spool; what the
+    /// disk does not take stays in memory.
+    fn write(&self, placed: &mut [Entry], dropped: &[Entry]) {
+        let Some(spool) = &self.spool else { return };
+        let rows: Vec<_> = placed
+            .iter()
+            .filter_map(|entry| match &entry.body {
+                Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
+                Body::Spooled => None,
+            })
+            .collect();
+        let gone: Vec<u64> = dropped
+            .iter()
+            .filter(|entry| matches!(entry.body, Body::Spooled))
+            .map(|entry| entry.key)
+            .collect();
+        if rows.is_empty() && gone.is_empty() {
+            return;
+        }
+        let result = spool.write(&rows, &gone);
+        if result.is_err() {
+            self.stats.count_spool_failed(rows.len() as u64);
+        } else {
+            drop(rows);
+            for entry in placed {
+                entry.body = Body::Spooled;
+            }
+        }
+        self.judge_disk(result.err());
+    }
+
+    /// Says once that the disk fails, and once that it works again.
+    fn judge_disk(&self, error: Option<redb::Error>) {
+        let was_failing = std::mem::replace(&mut self.lock().is_disk_failing, error.is_some());
+        match error {
+            Some(error) if !was_failing => self.say(
+                Level::ERROR,
+                &format!("the spool fails, batches wait in memory: {error}"),
+            ),
+            None if was_failing => self.say(Level::INFO, "the spool works again"),
+            _ => {}
+        }
+    }
+
+    /// The batch of an entry. `Ok(None)`: it is not there.
+    pub(super) fn load(&self, entry: &Entry) -> Result<Option<Arc<Batch>>, redb::Error> {
+        match (&entry.body, &self.spool) {
+            (Body::Memory(batch), _) => Ok(Some(Arc::clone(batch))),
+            (Body::Spooled, Some(spool)) => Ok(spool.read(entry.key)?.map(Arc::new)),
+            (Body::Spooled, None) => Ok(None),
+        }
+    }
+
+    /// The batch that was being sent is done with. On disk first: what is sent twice keeps its
+    /// identity, what is forgotten is lost.
+    pub(super) fn finished(&self, entry: &Entry) {
+        if let (Body::Spooled, Some(spool)) = (&entry.body, &self.spool) {
+            let result = spool.remove(entry.key);
+            // Who closed the spool does not wait for this.
+            if !self.lock().is_abandoned {
+                self.judge_disk(result.err());
+            }
+        }
+        let mut state = self.lock();
+        if !state.is_abandoned {
+            state.queue.finished();
+            self.stats.set_queued(state.queue.queued());
+        }
+    }
+
+    /// The backend has taken or refused a batch: it is there.
+    pub(super) fn answered(&self, now: Mono) {
+        let mut state = self.lock();
+        if !state.queue.is_relieved() {
+            return;
+        }
+        let Some(outage) = state.outage.take() else {
+            return;
+        };
+        drop(state);
+        let lasted = Duration::from_nanos(now.since(outage.since));
+        let Outage {
+            failed, dropped, ..
+        } = outage;
+        self.say(
+            Level::INFO,
+            &format!(
+                "the backend takes batches again after {lasted:.1?}: {failed} attempts failed, \
+                 {dropped} records were dropped for want of room"
+            ),
+        );
+    }
+
+    /// An attempt has failed that will be made again.
+    pub(super) fn failed(&self, reason: &str, now: Mono) {
+        let mut state = self.lock();
+        state.queue.kept();
+        let outage = state.outage(now);
+        outage.failed += 1;
+        let is_news = !std::mem::replace(&mut outage.is_down_said, true);
+        drop(state);
+        if is_news {
+            let waiting = "batches wait and are sent again";
+            self.say(Level::WARN, &format!("cannot send, {waiting}: {reason}"));
+        }
+    }
+
+    /// Waits until there may be something to do other than at `version`, at most this long.
+    pub(super) fn wait(&self, version: u64, timeout: Option<Duration>) {
+        let mut state = self.lock();
+        if state.version != version {
+            return;
+        }
+        match timeout {
+            Some(timeout) => {
+                self.changed.wait_for(&mut state, timeout);
+            }
+            None => self.changed.wait(&mut state),
+        }
+    }
+
+    /// No more batches come: the sender has this long. Returns when it has ended, or the time is over.
+    pub(super) fn close(&self, timeout: Duration) {
+        let mut state = self.lock();
+        state.closing = Some(timeout);
+        state.version += 1;
+        self.changed.notify_one();
+        self.ended
+            .wait_while_for(&mut state, |state| !state.has_ended, timeout);
+    }
+
+    /// The sender has ended.
+    pub(super) fn set_ended(&self) {
+        self.lock().has_ended = true;
+        self.ended.notify_all();
+    }
+
+    /// Whether the sender is gone although nobody told it to go.
+    pub(super) fn has_failed(&self) -> bool {
+        let state = self.lock();
+        state.has_ended && state.closing.is_none() && !state.is_abandoned
+    }
+
+    /// Leaves what waits where it is, and lets go of the spool. What is on disk is sent after the
+    /// next start, what is in memory is counted as dropped. Says so if it should.
+    pub(super) fn leave(&self, should_say: bool) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.is_abandoned, true) {
+            return;
+        }
+        state.version += 1;
+        self.changed.notify_one();
+        let mut left: Vec<Entry> = state
+            .queue
+            .entries_mut()
+            .map(|entry| entry.clone())
+            .collect();
+        drop(state);
+        self.rescue(&mut left);
+        let (kept, lost): (Vec<_>, Vec<_>) = left
+            .iter()
+            .partition(|entry| matches!(entry.body, Body::Spooled));
+        let records = |entries: &[&Entry]| entries.iter().map(|entry| entry.records).sum::<u64>();
+        let (kept_records, lost_records) = (records(&kept), records(&lost));
+        self.stats.count_dropped(lost_records);
+        if let Some(spool) = &self.spool {
+            spool.close();
+            if should_say && !kept.is_empty() {
+                let (batches, path) = (kept.len(), spool.path().display());
+                self.say(
+                    Level::INFO,
+                    &format!("{kept_records} records in {batches} batches wait in {path}"),
+                );
+            }
+        }
+        if should_say && !lost.is_empty() {
+            self.say(
+                Level::WARN,
+                &format!("{lost_records} records could not be sent in time and are dropped"),
+            );
+        }
+    }
+
+    /// From now on the disk fails.
+    #[cfg(test)]
+    pub(super) fn break_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.close();
+        }
+    }
+
+    /// A last attempt to write what the disk did not take before.
+    fn rescue(&self, left: &mut [Entry]) {
+        let (Some(spool), true) = (
+            &self.spool,
+            left.iter()
+                .any(|entry| matches!(entry.body, Body::Memory(_))),
+        ) else {
+            return;
+        };
+        let rows: Vec<_> = left
+            .iter()
+            .filter_map(|entry| match &entry.body {
+                Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
+                Body::Spooled => None,
+            })
+            .collect();
+        if spool.write(&rows, &[]).is_ok() {
+            drop(rows);
+            for entry in left {
+                entry.body = Body::Spooled;
+            }
+        }
+    }
+}
+
+impl State {
+    /// The outage that is, or that begins now.
+    fn outage(&mut self, now: Mono) -> &mut Outage {
+        self.outage.get_or_insert(Outage {
+            since: now,
+            failed: 0,
+            dropped: 0,
+            is_down_said: false,
+            is_full_said: false,
+        })
+    }
+}
+
+impl Outage {
+    /// Counts what was dropped for want of room. True if that is news.
+    fn dropped(&mut self, records: u64) -> bool {
+        self.dropped += records;
+        !std::mem::replace(&mut self.is_full_said, true)
+    }
+}

@@ -1,0 +1,235 @@
+//! Against a small server on the loopback, which says what it is told to.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use super::*;
+
+/// Reads one request: its head, and its body.
+fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        head.push_str(&line.to_ascii_lowercase());
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.trim().parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((head, body))
+}
+
+type Request = (String, Vec<u8>);
+
+/// Serves one connection, and gives each of these answers to one request on it.
+fn serve(answers: Vec<String>) -> (SocketAddr, Receiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, requests) = channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut stream = stream;
+        for answer in answers {
+            let Some(request) = read_request(&mut reader) else {
+                return;
+            };
+            // Nobody may want to hear it out.
+            if stream.write_all(answer.as_bytes()).is_err() || sender.send(request).is_err() {
+                return;
+            }
+        }
+    });
+    (address, requests)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+}
+
+const LONG: Duration = Duration::from_mins(1);
+
+fn url(address: SocketAddr) -> Url {
+    Url::parse(&format!("http://me:hush@{address}/in?key=hush")).unwrap()
+}
+
+fn post(address: SocketAddr, timeout: Duration) -> Result<Response, SendError> {
+    let http = Http::new().unwrap();
+    let request = http.request(Method::POST, url(address)).body("rows");
+    http.send(request, timeout)
+}
+
+/// The result of one request that gets this answer.
+fn result_of(status: &str, headers: &str, body: &str) -> Result<Response, SendError> {
+    let (address, _requests) = serve(vec![answer(status, headers, body)]);
+    post(address, LONG)
+}
+
+#[test]
+fn says_who_we_are_and_keeps_the_connection() {
+    let (address, requests) = serve(vec![answer("200 OK", "x-a: b\r\n", "fine"); 2]);
+    let http = Http::new().unwrap();
+    for _ in 0..2 {
+        let request = http.request(Method::POST, url(address)).body("rows");
+        let response = http.send(request, LONG).unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(
+            (response.text().as_str(), response.header("X-A")),
+            ("fine", Some("b"))
+        );
+        let (head, body) = requests.recv().unwrap();
+        assert!(head.contains(concat!(
+            "user-agent: latency-monitor/",
+            env!("CARGO_PKG_VERSION")
+        )));
+        assert_eq!(body, b"rows");
+    }
+}
+
+#[test]
+fn statuses_that_pass_are_for_later() {
+    for status in [
+        "408 A", "425 A", "429 A", "500 A", "502 A", "503 A", "504 A",
+    ] {
+        let error = result_of(status, "", "Too busy\nsecond line").unwrap_err();
+        let SendError::Later {
+            reason,
+            after: None,
+        } = error
+        else {
+            panic!("{status}: {error:?}");
+        };
+        assert!(reason.contains(&status[..3]), "{reason}");
+        assert!(reason.ends_with(": Too busy"), "{reason}");
+        assert!(!reason.contains("hush"), "{reason}");
+    }
+}
+
+#[test]
+fn other_statuses_are_for_good_and_say_why() {
+    for status in ["400 A", "401 A", "403 A", "404 A", "413 A"] {
+        let error = result_of(status, "", "\r\nBad \x07key\r\nmore").unwrap_err();
+        let SendError::Never { reason } = error else {
+            panic!("{status}: {error:?}");
+        };
+        assert!(reason.ends_with(": Bad  key"), "{reason}");
+        assert!(!reason.contains("hush"), "{reason}");
+    }
+    let long = "x".repeat(2 * REASON_BYTES_MAX);
+    let reason = result_of("400 A", "", &long).unwrap_err().to_string();
+    assert!(reason.len() < REASON_BYTES_MAX + 100, "{}", reason.len());
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let location = "location: https://me:hush@elsewhere/there?key=hush\r\n";
+    let error = result_of("307 A", location, "").unwrap_err();
+    let SendError::Never { reason } = error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        reason.contains("moved to https://elsewhere/there;"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn the_server_says_when_to_ask_again() {
+    let after = |headers: &str| match result_of("429 A", headers, "") {
+        Err(SendError::Later { after, .. }) => after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(after("retry-after: 17\r\n"), Some(Duration::from_secs(17)));
+    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\n\
+                retry-after: Wed, 21 Oct 2015 07:29:30 GMT\r\n";
+    assert_eq!(after(date), Some(Duration::from_secs(90)));
+    let past = "retry-after: Wed, 21 Oct 2015 07:29:30 GMT\r\n";
+    assert_eq!(after(past), Some(Duration::ZERO));
+    assert_eq!(after("retry-after: soon\r\n"), None);
+}
+
+#[test]
+fn a_dropped_connection_and_a_refused_one_are_for_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        // It hangs up in the middle of the head.
+        let mut reader = BufReader::new(stream);
+        read_request(&mut reader);
+        reader.get_mut().write_all(b"HTTP/1.1 20").unwrap();
+    });
+    assert!(matches!(post(address, LONG), Err(SendError::Later { .. })));
+    server.join().unwrap();
+    let error = post(address, LONG).unwrap_err();
+    let SendError::Later { reason, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        reason.starts_with(&format!("http://{address}/in: ")),
+        "{reason}"
+    );
+    assert!(reason.contains("refused"), "{reason}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_left_at_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let error = post(address, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, SendError::Later { .. }), "{error:?}");
+    assert!(error.to_string().contains("timed out"), "{error}");
+}
+
+#[test]
+fn an_answer_that_never_ends_is_left_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (done, is_done) = channel::<()>();
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        read_request(&mut reader);
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nsome";
+        reader.get_mut().write_all(head).unwrap();
+        // The rest does not come; the connection stays.
+        let _ = is_done.recv();
+    });
+    let error = post(address, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, SendError::Later { .. }), "{error:?}");
+    drop(done);
+    server.join().unwrap();
+}
+
+#[test]
+fn of_an_endless_answer_only_the_beginning_is_read() {
+    let size = usize::try_from(HTTP_ANSWER_BYTES_MAX).unwrap();
+    let response = result_of("200 OK", "", &"x".repeat(size + 5_000)).unwrap();
+    assert_eq!(response.text().len(), size);
+}
+
+#[test]
+fn what_is_compressed_comes_out_again() {
+    let bytes = b"udp.wan.rtt".repeat(1_000);
+    let packed = gzip(&bytes);
+    assert!(packed.len() < bytes.len() / 10);
+    let mut back = Vec::new();
+    flate2::read::GzDecoder::new(packed.as_slice())
+        .read_to_end(&mut back)
+        .unwrap();
+    assert_eq!(back, bytes);
+}

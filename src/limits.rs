@@ -150,3 +150,21 @@ pub const STAMPS_OUTSTANDING_LISTENER_MAX: usize = 4_096;
 
 /// Stamps of a listener that may overtake one: an interface has several transmit queues.
 pub const STAMPS_OVERTAKING_MAX: u32 = 64;
+
+/// Series that are kept for a Pushgateway, histograms, counters and gauges together. Each target has
+/// some fifty; a histogram's text is 4 to 8 KiB, so that the whole stays under a hundred mebibytes.
+pub const PUSHGATEWAY_SERIES_MAX: usize = 16_384;
+
+/// Bounds that a Prometheus histogram can be given: each is a series of its own in the store.
+pub const PUSHGATEWAY_BUCKETS_MAX: usize = 256;
+
+/// Bytes of a payload that Datadog's intake takes, before it was compressed and after it. A payload
+/// that passes either is split.
+pub const DATADOG_JSON_BYTES_MAX: usize = 5_242_880;
+
+/// See [`DATADOG_JSON_BYTES_MAX`].
+pub const DATADOG_COMPRESSED_BYTES_MAX: usize = 512_000;
+
+/// Bytes of JSON, about, at which a payload for Datadog is closed: random values compress to a
+/// sixth of it, so that it seldom has to be split.
+pub const DATADOG_BATCH_BYTES: usize = 2_500_000;

@@ -9,14 +9,18 @@
 mod batch;
 mod channel;
 mod cli;
+mod datadog;
 mod flusher;
 mod json;
 mod log;
+mod pushgateway;
+mod request;
 mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::io;
 use std::time::Duration;
@@ -26,9 +30,12 @@ use crate::record::Record;
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
+pub use datadog::{DatadogEncoder, DatadogTransport};
 pub use flusher::Flusher;
 pub use json::Encoder;
 pub use log::Log;
+pub use pushgateway::Pushgateway;
+pub use request::SetupError;
 pub use settings::{
     ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
     ZeroMqSettings,

@@ -52,10 +52,7 @@ impl Pushgateway {
         let url = group_url(&settings.gateway, &settings.job, name)?;
         let bounds = match &settings.buckets[..] {
             [] => None,
-            given => Some(Bounds::given(given).map_err(|reason| SetupError::Setting {
-                backend: NAME,
-                reason,
-            })?),
+            given => Some(Bounds::given(given).map_err(SetupError::Setting)?),
         };
         let state = Arc::new(Mutex::new(State::new(bounds, mode)));
         let failed = Arc::new(AtomicU64::new(0));
@@ -124,7 +121,7 @@ impl Backend for Pushgateway {
 
 /// Where a group is put.
 fn group_url(gateway: &str, job: &str, instance: &str) -> Result<String, SetupError> {
-    let base = base_url(NAME, gateway)?;
+    let base = base_url(gateway)?;
     let base = base.trim_end_matches("/metrics");
     let (job, instance) = (part("job", job), part("instance", instance));
     Ok(format!("{base}/metrics/{job}/{instance}"))

@@ -16,45 +16,32 @@ const ANSWER_BYTES_MAX: u64 = 4_096;
 const LINE_CHARS_MAX: usize = 300;
 
 /// Why a backend that sends over HTTP cannot begin.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
     /// Where it is to send is no address.
-    #[error("{backend}: `{given}` is no address that can be asked over HTTP: {reason}")]
+    #[error("`{given}` is no address that can be asked over HTTP: {reason}")]
     Address {
-        /// The backend's name.
-        backend: &'static str,
         /// What was configured.
         given: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A setting has a value that it cannot have.
-    #[error("{backend}: {reason}")]
-    Setting {
-        /// The backend's name.
-        backend: &'static str,
-        /// Which, and what would be right.
-        reason: String,
-    },
+    /// A setting has a value that it cannot have; the reason says which, and what would be right.
+    #[error("{0}")]
+    Setting(String),
     /// The system did not give what sending needs.
-    #[error("{backend}: cannot prepare to send: {reason}")]
-    System {
-        /// The backend's name.
-        backend: &'static str,
-        /// What it said.
-        reason: String,
-    },
+    #[error("cannot prepare to send: {0}")]
+    System(String),
 }
 
 /// The scheme and the rest of a URL are as HTTP has them; without a final slash.
-pub(super) fn base_url(backend: &'static str, given: &str) -> Result<String, SetupError> {
+pub(super) fn base_url(given: &str) -> Result<String, SetupError> {
     let mut text = given.trim().to_owned();
     if !text.contains("://") {
         text.insert_str(0, "http://");
     }
     let wrong = |reason: String| SetupError::Address {
-        backend,
         given: given.to_owned(),
         reason,
     };
@@ -115,7 +102,7 @@ impl Answer {
 pub(super) struct Client(Inner);
 
 impl Client {
-    pub(super) fn new(backend: &'static str) -> Result<Self, SetupError> {
+    pub(super) fn new() -> Result<Self, SetupError> {
         let agent = concat!("latency-monitor/", env!("CARGO_PKG_VERSION"));
         Inner::builder()
             .user_agent(agent)
@@ -123,10 +110,7 @@ impl Client {
             .redirect(Policy::none())
             .build()
             .map(Self)
-            .map_err(|error| SetupError::System {
-                backend,
-                reason: chain(&error),
-            })
+            .map_err(|error| SetupError::System(chain(&error)))
     }
 
     /// Ask, and wait for the answer no longer than the request says.
@@ -195,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_address_may_lack_its_scheme_but_not_be_nonsense() {
-        let base = |given| base_url("pushgateway", given).ok();
+        let base = |given| base_url(given).ok();
         assert_eq!(base("gw:9091").as_deref(), Some("http://gw:9091"));
         assert_eq!(base("[::1]:9091/").as_deref(), Some("http://[::1]:9091"));
         assert_eq!(base("https://gw/pg/").as_deref(), Some("https://gw/pg"));

@@ -12,11 +12,14 @@ pub(super) enum Unit {
 /// What a gauge is recorded in.
 pub(super) fn gauge_unit(name: &str) -> Unit {
     match name {
-        "clock.offset" | "clock.error" | "monitor.clock.error" | "monitor.cpu" => Unit::Nanoseconds,
+        "clock.offset"
+        | "clock.error"
+        | "monitor.clock.error"
+        | "monitor.cpu"
+        | "monitor.backend.oldest" => Unit::Nanoseconds,
         "clock.skew" => Unit::PartsPerBillion,
         "monitor.resident" => Unit::Bytes,
         _ if name.ends_with("bytes") => Unit::Bytes,
-        _ if name.ends_with("age") => Unit::Nanoseconds,
         _ => Unit::Number,
     }
 }

@@ -78,7 +78,7 @@ impl DatadogEncoder {
         Self {
             host: host.to_owned(),
             // A rate is per second, over whole ones.
-            interval_s: interval.as_secs_f64().round().max(1.0) as u64,
+            interval_s: (interval + Duration::from_millis(500)).as_secs().max(1),
             mode,
             series: BTreeMap::new(),
             events: Vec::new(),
@@ -388,10 +388,6 @@ struct EventJson<'a> {
     alert_type: &'static str,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
 fn as_text<S: Serializer>(text: &fmt::Arguments<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(text)
 }

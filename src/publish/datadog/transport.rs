@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::publish::datadog::{EVENT, NAME};
+use crate::publish::datadog::EVENT;
 use crate::publish::request::{Client, Request, SetupError, base_url};
 use crate::publish::{Batch, DatadogSettings, Secret, SendError, Transport};
 
@@ -22,10 +22,7 @@ impl DatadogTransport {
     /// For the site, or the `url`, of these settings.
     pub fn new(settings: &DatadogSettings) -> Result<Self, SetupError> {
         let DatadogSettings { site, api_key, url } = settings;
-        let setting = |reason: &str| SetupError::Setting {
-            backend: NAME,
-            reason: reason.to_owned(),
-        };
+        let setting = |reason: &str| SetupError::Setting(reason.to_owned());
         let key = api_key.0.trim();
         if key.is_empty() {
             return Err(setting("there is no key: set `api_key` or DD_API_KEY"));
@@ -34,11 +31,11 @@ impl DatadogTransport {
             return Err(setting("`api_key` has characters that no key has"));
         }
         let base = match url {
-            Some(url) => base_url(NAME, url)?,
-            None => base_url(NAME, &format!("https://api.{}", site.trim()))?,
+            Some(url) => base_url(url)?,
+            None => base_url(&format!("https://api.{}", site.trim()))?,
         };
         Ok(Self {
-            client: Client::new(NAME)?,
+            client: Client::new()?,
             series_url: format!("{base}/api/v2/series"),
             events_url: format!("{base}/api/v1/events"),
             api_key: Secret(key.to_owned()),

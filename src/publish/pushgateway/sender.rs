@@ -20,7 +20,7 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first wait after a push that failed, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// What the two threads hand to each other.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Sender {
     ) -> Result<Self, SetupError> {
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
-            client: Client::new(NAME)?,
+            client: Client::new()?,
             url,
             delete_on_stop,
             shared: Arc::clone(&shared),
@@ -65,10 +65,7 @@ impl Sender {
         thread::Builder::new()
             .name("push-sender".to_owned())
             .spawn(move || worker.run())
-            .map_err(|error| SetupError::System {
-                backend: NAME,
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| SetupError::System(error.to_string()))?;
         Ok(Self { shared })
     }
 

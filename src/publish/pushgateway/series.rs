@@ -202,7 +202,7 @@ impl State {
             return None;
         }
         let value = match kind {
-            Kind::Histogram if metric.ends_with(".owd") => {
+            Kind::Histogram if metric.rsplit('.').next() == Some("owd") => {
                 Value::Histogram(Buckets::new(&self.signed))
             }
             Kind::Histogram => Value::Histogram(Buckets::new(&self.positive)),

@@ -155,8 +155,8 @@ pub const STAMPS_OVERTAKING_MAX: u32 = 64;
 /// some fifty; a histogram's text is 4 to 8 KiB, so that the whole stays under a hundred mebibytes.
 pub const PUSHGATEWAY_SERIES_MAX: usize = 16_384;
 
-/// Bounds that a Prometheus histogram can be given: each is a series of its own in the store.
-pub const PUSHGATEWAY_BUCKETS_MAX: usize = 256;
+/// Bounds of a Pushgateway histogram. Each is a line for every series in every push.
+pub const BUCKETS_MAX: usize = 512;
 
 /// Bytes of a payload that Datadog's intake takes, before it was compressed and after it. A payload
 /// that passes either is split.

@@ -72,12 +72,15 @@ def check_delivery(lab):
     requests = []
 
     def taken():
-        daemon.expect_alive()
         server.expect_alive()
         requests.extend(record for record in server.records() if "status" in record)
         return sum(request["status"] == 202 for request in requests)
 
-    wait_until(lambda: taken() >= 6, "payloads to be taken")
+    def has_enough():
+        daemon.expect_alive()
+        return taken() >= 6
+
+    wait_until(has_enough, "payloads to be taken")
     code, _ = daemon.end()
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
     taken()
@@ -142,7 +145,7 @@ def compare(metric, ours, received):
 def check_bad_key(lab):
     port = PORT + 10
     server = intake(lab, "intake-key", port)
-    daemon = publisher(lab, "bad-key", port, "not the key".replace(" ", "-"))
+    daemon = publisher(lab, "bad-key", port, "not-the-key")
     refused = []
 
     def has_enough():

@@ -18,6 +18,7 @@ from datadog_api_client import Configuration
 from datadog_api_client.model_utils import validate_and_convert_types
 from datadog_api_client.v1.model.event_create_request import EventCreateRequest
 from datadog_api_client.v2.model.metric_payload import MetricPayload
+from datadog_api_client.v2.model.metric_series import MetricSeries
 
 MODELS = {"/api/v2/series": MetricPayload, "/api/v1/events": EventCreateRequest}
 COMPRESSED_MAX, JSON_MAX = 512_000, 5_242_880
@@ -38,13 +39,16 @@ def fault(path, body, encoding):
         return f"{len(body)} bytes", None
     payload = json.loads(body)
     try:
-        # Types are checked and not converted; what the model does not know is an error.
+        # Types are checked, and not converted.
         model = validate_and_convert_types(payload, (MODELS[path],), ["payload"], True, True, Configuration())
     except Exception as error:
         return f"{type(error).__name__}: {error}", payload
-    if getattr(model, "_unparsed", False) or '"_unparsed": true' in json.dumps(payload):
-        return "unparsed parts", payload
+    # What is wrong anywhere in it leaves the whole unparsed, but keys that the model does not know.
+    if getattr(model, "_unparsed", False):
+        return "it does not fit the model", payload
     unknown = set(payload) - set(MODELS[path].openapi_types)
+    for series in payload.get("series", []):
+        unknown |= set(series) - set(MetricSeries.openapi_types)
     return (f"unknown keys {unknown}" if unknown else None), payload
 
 

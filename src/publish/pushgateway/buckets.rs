@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::limits::PUSHGATEWAY_BUCKETS_MAX;
+use crate::limits::BUCKETS_MAX;
 use crate::publish::units::per;
 use crate::record::{Distribution, Window};
 
@@ -41,9 +41,9 @@ impl Bounds {
         if finite.iter().any(|bound| !bound.is_finite()) {
             return Err("`buckets` are seconds, in numbers".to_owned());
         }
-        if !(1..=PUSHGATEWAY_BUCKETS_MAX).contains(&finite.len()) {
+        if !(1..=BUCKETS_MAX).contains(&finite.len()) {
             return Err(format!(
-                "`buckets` are 1 to {PUSHGATEWAY_BUCKETS_MAX}, not {}",
+                "`buckets` are 1 to {BUCKETS_MAX}, not {}",
                 finite.len()
             ));
         }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(bounds.seconds[..], [0.001, 1.0]);
         assert!(Bounds::given(&[f64::NAN]).is_err());
         assert!(Bounds::given(&[]).is_err());
-        assert!(Bounds::given(&vec![1.0; PUSHGATEWAY_BUCKETS_MAX + 1]).is_err());
+        assert!(Bounds::given(&vec![1.0; BUCKETS_MAX + 1]).is_err());
     }
 
     fn filled(buckets: &Buckets) -> Vec<u64> {

@@ -50,6 +50,11 @@ impl Bounds {
         Ok(Self::new(finite))
     }
 
+    /// The same, and zero: what is negative is told from what is small.
+    pub(super) fn with_zero(&self) -> Self {
+        Self::new(self.seconds.iter().copied().chain([0.0]).collect())
+    }
+
     /// From 1 us to 10 s.
     pub(super) fn positive() -> Self {
         Self::new(positive().collect())
@@ -186,6 +191,7 @@ mod tests {
     fn bounds_are_numbers_in_any_order() {
         let bounds = Bounds::given(&[1.0, f64::INFINITY, 0.001, 1.0]).unwrap();
         assert_eq!(bounds.seconds[..], [0.001, 1.0]);
+        assert_eq!(bounds.with_zero().seconds[..], [0.0, 0.001, 1.0]);
         assert!(Bounds::given(&[f64::NAN]).is_err());
         assert!(Bounds::given(&[]).is_err());
         assert!(Bounds::given(&vec![1.0; BUCKETS_MAX + 1]).is_err());

@@ -82,9 +82,13 @@ pub(super) struct State {
 impl State {
     /// No series yet; `bounds` are all histograms', or the default ones are.
     pub(super) fn new(bounds: Option<Bounds>, mode: Mode) -> Self {
+        let (positive, signed) = match bounds {
+            Some(bounds) => (bounds.clone(), bounds.with_zero()),
+            None => (Bounds::positive(), Bounds::signed()),
+        };
         Self {
-            positive: bounds.clone().unwrap_or_else(Bounds::positive),
-            signed: bounds.unwrap_or_else(Bounds::signed),
+            positive,
+            signed,
             // Windows have all of them; whoever has both must count them once.
             takes_samples: mode == Mode::Samples,
             series_max: PUSHGATEWAY_SERIES_MAX,

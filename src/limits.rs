@@ -168,3 +168,6 @@ pub const DATADOG_COMPRESSED_BYTES_MAX: usize = 512_000;
 /// Bytes of JSON, about, at which a payload for Datadog is closed: random values compress to a
 /// sixth of it, so that it seldom has to be split.
 pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
+
+/// Characters of an event's text that Datadog takes; many long tags would pass it.
+pub const DATADOG_EVENT_CHARS_MAX: usize = 4_000;

@@ -11,7 +11,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Serialize, Serializer};
 
-use crate::limits::{DATADOG_BATCH_BYTES, DATADOG_COMPRESSED_BYTES_MAX, DATADOG_JSON_BYTES_MAX};
+use crate::limits::{
+    DATADOG_BATCH_BYTES, DATADOG_COMPRESSED_BYTES_MAX, DATADOG_EVENT_CHARS_MAX,
+    DATADOG_JSON_BYTES_MAX,
+};
 use crate::proto::Wall;
 use crate::publish::datadog::{EVENT, NAME, SERIES};
 use crate::publish::units::{Unit, gauge_unit, per};
@@ -159,7 +162,11 @@ impl DatadogEncoder {
     fn put_event(&mut self, record: &Record, event: &Event) {
         let json = EventJson {
             title: format_args!("latency-monitor: {}", event.name()),
-            text: record.to_json(),
+            text: record
+                .to_json()
+                .chars()
+                .take(DATADOG_EVENT_CHARS_MAX)
+                .collect(),
             tags: TagsJson(&event.tags),
             host: &self.host,
             date_happened: seconds(event.at),

@@ -22,6 +22,9 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
+/// The longest wait that a gateway may ask for.
+const AFTER_MAX: Duration = Duration::from_hours(1);
+
 /// What the two threads hand to each other.
 #[derive(Debug, Default)]
 struct Slot {
@@ -143,19 +146,27 @@ impl Worker {
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                // Once an outage; what comes with the next push is all that this one had.
-                if self.in_vain == 0 {
-                    tracing::warn!(
-                        backend = NAME,
-                        "{error}; nothing is lost, the next has it all"
-                    );
-                }
+                let is_first = self.in_vain == 0;
                 self.in_vain += 1;
-                let SendError::Later { after, .. } = error else {
-                    // The same text would fail the same way; the next one may not.
-                    return;
-                };
-                after.unwrap_or_else(|| jittered(self.wait)).min(WAIT_MAX)
+                match error {
+                    SendError::Later { reason, after } => {
+                        if is_first {
+                            // Once an outage.
+                            tracing::warn!(
+                                backend = NAME,
+                                "{reason}; nothing is lost, a later push has it all"
+                            );
+                        }
+                        after.map_or_else(|| jittered(self.wait), |after| after.min(AFTER_MAX))
+                    }
+                    SendError::Never { reason } => {
+                        if is_first {
+                            tracing::error!(backend = NAME, "{reason}");
+                        }
+                        // The same text would fail the same way; the next one may not.
+                        return;
+                    }
+                }
             }
         };
         self.wait = (2 * self.wait).min(WAIT_MAX);

@@ -42,7 +42,7 @@ pub(super) fn base_url(given: &str) -> Result<String, SetupError> {
         text.insert_str(0, "http://");
     }
     let wrong = |reason: String| SetupError::Address {
-        given: given.to_owned(),
+        given: shown(given),
         reason,
     };
     let url = reqwest::Url::parse(&text).map_err(|error| wrong(error.to_string()))?;
@@ -53,6 +53,16 @@ pub(super) fn base_url(given: &str) -> Result<String, SetupError> {
         return Err(wrong("it has a query or a fragment".to_owned()));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// An address without the name and the password that may be in it.
+fn shown(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(start);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}{host}{path}")
 }
 
 /// One request.
@@ -122,7 +132,7 @@ impl Client {
             body,
             timeout,
         } = request;
-        let what = format!("{method} {url}");
+        let what = format!("{method} {}", shown(url));
         let mut builder = self.0.request(method, url).timeout(timeout).body(body);
         for &(name, value) in headers {
             builder = builder.header(name, value);
@@ -186,6 +196,19 @@ mod tests {
         for wrong in ["", "ftp://gw", "http://", "gw:port", "http://gw?x=1"] {
             assert_eq!(base(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn messages_show_no_password() {
+        for (url, expected) in [
+            ("https://me:p@ss@gw:1/x@y", "https://gw:1/x@y"),
+            ("me:pass@gw", "gw"),
+            ("http://[::1]:9091", "http://[::1]:9091"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+        let error = base_url("ftp://me:pass@gw").unwrap_err().to_string();
+        assert!(!error.contains("pass"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ def run(lab):
     printed = collect(daemon, has_enough, "samples")
     wait_until(lambda: count_of("udp_wan_rtt_seconds_count") >= SAMPLES, "histograms at the gateway")
     check_metrics(lab)
-    gateway = restart(lab, gateway, daemon)
+    restart(lab, gateway, daemon)
     printed += daemon.records()
     before = len(values(printed, "udp.wan.rtt"))
     wait_until(lambda: count_of("udp_wan_rtt_seconds_count") >= before, "the full counts at the emptied gateway")
@@ -116,9 +116,8 @@ def restart(lab, gateway, daemon):
     """Ends the gateway, which keeps nothing, and begins it anew once the daemon has met nobody."""
     gateway.kill()
     daemon.wait_for_log("nothing is lost")
-    gateway = start_gateway(lab, "gateway-emptied")
-    expect("pushed again" not in daemon.log(), "it says that it has pushed to nobody")
-    return gateway
+    start_gateway(lab, "gateway-emptied")
+    daemon.wait_for_log("pushed again")
 
 
 def labels_of(record):

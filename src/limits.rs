@@ -163,6 +163,10 @@ pub const ZEROMQ_STUCK_MS_MAX: i32 = 10_000;
 /// Bytes of a message from a ZeroMQ subscriber: a subscription, which is a prefix of our JSON.
 pub const ZEROMQ_RECEIVED_BYTES_MAX: i64 = 1_024;
 
+/// Series that are kept for a Pushgateway, histograms, counters and gauges together. Each target has
+/// some fifty; a histogram's text is 4 to 8 KiB, so that the whole stays under a hundred mebibytes.
+pub const PUSHGATEWAY_SERIES_MAX: usize = 16_384;
+
 /// Bounds of a Pushgateway histogram. Each is a line for every series in every push.
 pub const BUCKETS_MAX: usize = 512;
 
@@ -185,3 +189,17 @@ pub const SPOOL_CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reasons for which a backend refused batches that are remembered, so that each is told once.
 pub const REASONS_MAX: usize = 16;
+
+/// Bytes of a payload that Datadog's intake takes, before it was compressed and after it. A payload
+/// that passes either is split.
+pub const DATADOG_JSON_BYTES_MAX: usize = 5_242_880;
+
+/// See [`DATADOG_JSON_BYTES_MAX`].
+pub const DATADOG_COMPRESSED_BYTES_MAX: usize = 512_000;
+
+/// Bytes of JSON, about, at which a payload for Datadog is closed: random values compress to a
+/// sixth of it, so that it seldom has to be split.
+pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
+
+/// Characters of an event's text that Datadog takes; many long tags would pass it.
+pub const DATADOG_EVENT_CHARS_MAX: usize = 4_000;

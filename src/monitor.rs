@@ -216,6 +216,9 @@ impl LatencyMonitor {
         let accepted_max = self.accepted_max();
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
+        for stats in backends.iter().filter_map(|(_, backend)| backend.stats()) {
+            recorder.add_backend(stats);
+        }
         let (feeds, backends): (Vec<Feed>, Vec<Box<dyn Backend>>) = backends
             .into_iter()
             .map(|(sink, backend)| (recorder.add_sink(sink), backend))

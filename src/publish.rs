@@ -9,30 +9,38 @@
 mod batch;
 mod channel;
 mod cli;
+mod datadog;
 pub mod delivery;
 mod flusher;
 pub mod http;
 mod json;
 mod log;
+mod pushgateway;
+mod request;
 mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod units;
 mod zeromq;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::Record;
+use crate::record::{BackendStats, Record};
 
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
+pub use datadog::{DatadogEncoder, DatadogTransport};
 pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;
 pub use json::Encoder;
 pub use log::Log;
+pub use pushgateway::Pushgateway;
+pub use request::SetupError;
 pub use settings::{
     ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
     ZeroMqSettings,
@@ -43,6 +51,11 @@ pub use zeromq::{ZeroMq, ZeroMqError};
 pub trait Backend: Send {
     /// Its name in the configuration and in messages.
     fn name(&self) -> &'static str;
+
+    /// What is known of its queue, if it has one; published as `monitor.backend.*`.
+    fn stats(&self) -> Option<Arc<BackendStats>> {
+        None
+    }
 
     /// Take a record: send it, or gather it for later. An error says how many records are lost,
     /// this one included if it is.

@@ -1,8 +1,12 @@
 //! The table of backends: from what the configuration says to something that publishes.
 
+use std::fmt::Display;
+use std::sync::Arc;
+
 use crate::config::{BackendSettings, MetricsConfig, Word as _};
 use crate::monitor::{StartError, logging};
-use crate::publish::{self, Backend};
+use crate::publish::{self, Backend, Delivery, Encode, Transport};
+use crate::record::BackendStats;
 
 /// The backends. A new one is a file in `publish` and a line here.
 pub(super) fn backend(
@@ -15,9 +19,17 @@ pub(super) fn backend(
         BackendSettings::Cli => Ok(Box::new(publish::Cli::stdout())),
         BackendSettings::Log => Ok(Box::new(publish::Log::new(level).counting(log.dropped()))),
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),
-        BackendSettings::ClickHouse(_)
-        | BackendSettings::Pushgateway(_)
-        | BackendSettings::Datadog(_) => queued(metrics, own_name),
+        BackendSettings::Pushgateway(settings) => {
+            boxed(publish::Pushgateway::new(settings, own_name, metrics.mode))
+        }
+        BackendSettings::Datadog(settings) => {
+            let interval = metrics.delivery.send_interval;
+            let encoder = publish::DatadogEncoder::new(own_name, metrics.mode, interval);
+            queued(metrics, encoder, publish::DatadogTransport::new(settings))
+        }
+        BackendSettings::ClickHouse(_) => {
+            Err("this version reads its keys and cannot send to it yet".to_owned())
+        }
     };
     made.map_err(|reason| StartError::Backend {
         name: metrics.backend.as_word(),
@@ -25,13 +37,24 @@ pub(super) fn backend(
     })
 }
 
-/// MERGE: the lines of the backends with a queue, which are written beside this. Each is
-/// `boxed(Delivery::new(encoder, transport, &metrics.delivery, stats))`.
-fn queued(_: &MetricsConfig, _own_name: &str) -> Result<Box<dyn Backend>, String> {
-    Err("this build does not have it yet".to_owned())
+/// A backend whose batches wait in a queue and are sent by a thread of their own.
+fn queued<E: Encode + 'static, T: Transport + 'static, S: Display>(
+    metrics: &MetricsConfig,
+    encoder: E,
+    transport: Result<T, S>,
+) -> Result<Box<dyn Backend>, String> {
+    let transport = transport.map_err(|error| error.to_string())?;
+    let stats = Arc::new(BackendStats::new(metrics.backend.as_word()));
+    let delivery = &metrics.delivery;
+    boxed(Delivery::new(
+        encoder,
+        Box::new(transport),
+        delivery,
+        stats,
+    ))
 }
 
-fn boxed<B: Backend + 'static, E: std::fmt::Display>(
+fn boxed<B: Backend + 'static, E: Display>(
     made: Result<B, E>,
 ) -> Result<Box<dyn Backend>, String> {
     match made {

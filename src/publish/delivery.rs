@@ -146,6 +146,10 @@ impl<E: Encode> Backend for Delivery<E> {
         self.encoder.name()
     }
 
+    fn stats(&self) -> Option<Arc<BackendStats>> {
+        Some(Arc::clone(&self.shared.stats))
+    }
+
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         if self.encoder.add(record) {
             self.gathering.add(record);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::proto::Wall;
-use crate::record::{Record, Tags};
+use crate::proto::prober::SelfCounters;
+use crate::proto::{Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall};
+use crate::record::{HostGauges, Mode, Record, Recorder, SinkConfig, Tags};
 
 /// A gauge that only its value tells from others.
 pub(super) fn gauge(value: i64) -> Record {
@@ -11,6 +12,57 @@ pub(super) fn gauge(value: i64) -> Record {
         name: "clock.offset",
         tags: Arc::new(Tags::Host("a".into())),
         at: Wall::from_unix_nanos(1_768_219_134_587_069_267),
+        value,
+    }
+}
+
+/// The instant that tests begin at, so many seconds later.
+pub(super) fn at(seconds: i64) -> Now {
+    let ns = seconds * 1_000_000_000;
+    Now {
+        mono: Mono::from_nanos(ns.unsigned_abs()),
+        wall: Wall::from_unix_nanos(1_768_219_134_587_069_267 + ns),
+    }
+}
+
+/// Records of one interval of ten seconds in which these delays were measured toward a target.
+pub(super) fn records(mode: Mode, metric: Metric, labels: Labels, values: &[i64]) -> Vec<Record> {
+    let mut recorder = Recorder::new("a", at(0));
+    let mut feed = recorder.add_sink(SinkConfig::new(mode, 10_000_000_000));
+    recorder.handle_output(&Output::Opened {
+        origin: Origin(0),
+        labels: Arc::new(labels),
+    });
+    for (seq, &value_ns) in (17..).zip(values) {
+        recorder.handle_output(&Output::Sample(Sample {
+            origin: Origin(0),
+            metric,
+            outcome: Outcome::Received,
+            value_ns,
+            at: at(0).wall,
+            seq,
+            stamp: StampSource::Kernel,
+            dwell_ns: None,
+            is_corrected: false,
+        }));
+    }
+    recorder.handle_timeout(at(10), [], &SelfCounters::default(), HostGauges::default);
+    std::iter::from_fn(|| feed.poll()).collect()
+}
+
+/// A window of these one-way delays.
+pub(super) fn window(values: &[i64]) -> Record {
+    let labels = Labels::new("a", "b", &["isp:local"]);
+    let records = records(Mode::Windows, Metric::UdpOwd, labels, values);
+    records.into_iter().next().expect("a window")
+}
+
+/// A count of a flow.
+pub(super) fn count(name: &'static str, value: u64) -> Record {
+    Record::Count {
+        name,
+        tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &["isp:local"])))),
+        at: at(10).wall,
         value,
     }
 }

@@ -68,6 +68,10 @@ impl Moments {
         self.min = 0;
     }
 
+    fn total(&self) -> i128 {
+        i128::from(self.first) * i128::from(self.count) + self.sum
+    }
+
     fn mean(&self) -> i64 {
         let count = i128::from(self.count.max(1));
         // Rounded to the nearest, halves upwards.
@@ -367,6 +371,11 @@ impl Window {
         self.moments.mean()
     }
 
+    /// The sum of all values in nanoseconds, exactly.
+    pub fn sum(&self) -> i128 {
+        self.moments.total()
+    }
+
     /// The standard deviation of these values (not an estimate of others'), in nanoseconds, rounded.
     pub fn stddev(&self) -> u64 {
         self.moments.stddev()
@@ -458,6 +467,11 @@ impl Distribution {
     /// The magnitudes of the values below zero, if there are any.
     pub fn negative(&self) -> Option<&Histogram<u32>> {
         (!self.negative.is_empty()).then_some(&self.negative)
+    }
+
+    /// How many values lie so far below zero that they are in no histogram.
+    pub const fn below(&self) -> u64 {
+        self.below
     }
 
     /// The value in nanoseconds that the share `quantile` (0 to 1) of all values does not exceed,

@@ -1,0 +1,97 @@
+//! What the flush threads of Pushgateway and Datadog pay for each sample, and for each window.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use latency_monitor::proto::prober::SelfCounters;
+use latency_monitor::proto::{
+    Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall,
+};
+use latency_monitor::publish::{
+    Backend as _, DatadogEncoder, Encode as _, Pushgateway, PushgatewaySettings,
+};
+use latency_monitor::record::{HostGauges, Mode, Record, Recorder, SinkConfig};
+
+const ORIGINS: u32 = 100;
+const SAMPLES: u32 = 20_000;
+
+fn at(seconds: u64) -> Now {
+    let ns = seconds * 1_000_000_000;
+    Now {
+        mono: Mono::from_nanos(ns),
+        wall: Wall::from_unix_nanos(1_768_219_134_000_000_000 + ns.cast_signed()),
+    }
+}
+
+/// What a backend in this mode gets of a second with so many samples of a hundred targets.
+fn records(mode: Mode) -> Vec<Record> {
+    let mut recorder = Recorder::new("a", at(0));
+    let mut feed = recorder.add_sink(SinkConfig::new(mode, 1_000_000_000));
+    for origin in 0..ORIGINS {
+        recorder.handle_output(&Output::Opened {
+            origin: Origin(origin),
+            labels: Arc::new(Labels::new("a", &format!("t{origin}"), &["isp:local"])),
+        });
+    }
+    for number in 0..SAMPLES {
+        recorder.handle_output(&Output::Sample(Sample {
+            origin: Origin(number % ORIGINS),
+            metric: Metric::UdpRtt,
+            outcome: Outcome::Received,
+            value_ns: 250_000 + i64::from(number) * 7_919 % 65_536,
+            at: at(0).wall,
+            seq: u64::from(number),
+            stamp: StampSource::Kernel,
+            dwell_ns: None,
+            is_corrected: false,
+        }));
+    }
+    recorder.handle_timeout(at(1), [], &SelfCounters::default(), HostGauges::default);
+    std::iter::from_fn(|| feed.poll()).collect()
+}
+
+fn datadog(records: &[Record], mode: Mode) -> impl FnMut() {
+    let mut encoder = DatadogEncoder::new("a", mode, Duration::from_secs(1));
+    let mut out = Vec::new();
+    move || {
+        for record in records {
+            encoder.add(record);
+            if encoder.is_full() {
+                encoder.take(&mut out);
+            }
+        }
+        encoder.take(&mut out);
+        black_box(&out);
+        out.clear();
+    }
+}
+
+fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
+    let mut backend = Pushgateway::new(&PushgatewaySettings::default(), "a", mode)
+        .expect("the default settings are right");
+    move || {
+        for record in records {
+            backend.publish(record).expect("room for a hundred targets");
+        }
+        black_box(backend.text());
+    }
+}
+
+fn payload(criterion: &mut Criterion) {
+    for (mode, word) in [(Mode::Samples, "samples"), (Mode::Windows, "windows")] {
+        let records = records(mode);
+        let mut group = criterion.benchmark_group(format!("{word}_of_100_targets"));
+        // Of windows too: it is what they were made of.
+        group.throughput(Throughput::Elements(u64::from(SAMPLES)));
+        let mut run = datadog(&records, mode);
+        group.bench_function("datadog", |bencher| bencher.iter(&mut run));
+        let mut run = pushgateway(&records, mode);
+        group.bench_function("pushgateway", |bencher| bencher.iter(&mut run));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, payload);
+criterion_main!(benches);

@@ -1,0 +1,423 @@
+//! From records to payloads that the intake does not refuse for their size.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::{Serialize, Serializer};
+
+use crate::limits::{
+    DATADOG_BATCH_BYTES, DATADOG_COMPRESSED_BYTES_MAX, DATADOG_EVENT_CHARS_MAX,
+    DATADOG_JSON_BYTES_MAX,
+};
+use crate::proto::Wall;
+use crate::publish::datadog::{EVENT, NAME, SERIES};
+use crate::publish::units::{Unit, gauge_unit, per};
+use crate::publish::{Encode, Payload};
+use crate::record::{Distribution, Event, Mode, Record, Tags, Window};
+
+/// What a point takes in JSON, about.
+const POINT_BYTES: usize = 48;
+
+/// What a series takes beside its tags and points, about.
+const SERIES_BYTES: usize = 160;
+
+/// Nanoseconds of the unit that times are published in.
+const NS_PER_MS: f64 = 1e6;
+
+/// The intake's numbers for the kinds of series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Count = 1,
+    Gauge = 3,
+}
+
+/// A series of a payload, as long as it is gathered: name and suffix, and where its tags are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    tags: usize,
+    metric: &'static str,
+    suffix: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    seconds: i64,
+    value: f64,
+    /// How many records it stands for: of the series of a window one does.
+    records: u64,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    kind: Kind,
+    unit: Option<&'static str>,
+    /// Held, so that its address stays its own while it is a key.
+    tags: Arc<Tags>,
+    points: Vec<Point>,
+}
+
+/// Turns records into series of points, and events into events.
+#[derive(Debug)]
+pub struct DatadogEncoder {
+    host: String,
+    interval_s: u64,
+    mode: Mode,
+    series: BTreeMap<Key, Gathered>,
+    events: Vec<Vec<u8>>,
+    distribution: Distribution,
+    /// About as many bytes as the JSON will have.
+    bytes: usize,
+}
+
+impl DatadogEncoder {
+    /// For the host of this name, whose intervals are this long; `mode` is what it will be given.
+    pub fn new(host: &str, mode: Mode, interval: Duration) -> Self {
+        Self {
+            host: host.to_owned(),
+            // A rate is per second, over whole ones.
+            interval_s: (interval + Duration::from_millis(500)).as_secs().max(1),
+            mode,
+            series: BTreeMap::new(),
+            events: Vec::new(),
+            distribution: Distribution::new(),
+            bytes: 0,
+        }
+    }
+
+    fn put(
+        &mut self,
+        (metric, suffix): (&'static str, &'static str),
+        tags: &Arc<Tags>,
+        (kind, unit): (Kind, Option<&'static str>),
+        point: Point,
+    ) {
+        let key = Key {
+            tags: Arc::as_ptr(tags).addr(),
+            metric,
+            suffix,
+        };
+        let bytes = &mut self.bytes;
+        let gathered = self.series.entry(key).or_insert_with(|| {
+            *bytes += SERIES_BYTES + tags.iter().map(|tag| tag.value.len() + 12).sum::<usize>();
+            Gathered {
+                kind,
+                unit,
+                tags: Arc::clone(tags),
+                points: Vec::new(),
+            }
+        });
+        gathered.points.push(point);
+        *bytes += POINT_BYTES;
+    }
+
+    fn put_window(&mut self, window: &Window) {
+        self.distribution.load(window);
+        let quantile = |quantile| i128::from(self.distribution.quantile(quantile));
+        let times = [
+            ("", quantile(0.5)),
+            (".avg", i128::from(window.mean())),
+            (".min", i128::from(window.min())),
+            (".max", i128::from(window.max())),
+            (".95percentile", quantile(0.95)),
+            (".99percentile", quantile(0.99)),
+            (".999percentile", quantile(0.999)),
+        ];
+        let series = Arc::clone(window.series());
+        let seconds = seconds(window.end());
+        // The samples have the plain name where there are both.
+        let names_taken = usize::from(self.mode == Mode::Both);
+        for (suffix, ns) in times.into_iter().skip(names_taken) {
+            let point = Point {
+                seconds,
+                value: per(ns, NS_PER_MS),
+                records: 0,
+            };
+            let names = (series.metric, suffix);
+            self.put(
+                names,
+                &series.tags,
+                (Kind::Gauge, Some("millisecond")),
+                point,
+            );
+        }
+        let count = Point {
+            seconds,
+            value: per(i128::from(window.count()), 1.0),
+            records: 1,
+        };
+        self.put(
+            (series.metric, ".count"),
+            &series.tags,
+            (Kind::Count, None),
+            count,
+        );
+    }
+
+    fn put_event(&mut self, record: &Record, event: &Event) {
+        let json = EventJson {
+            title: format_args!("latency-monitor: {}", event.name()),
+            text: record
+                .to_json()
+                .chars()
+                .take(DATADOG_EVENT_CHARS_MAX)
+                .collect(),
+            tags: TagsJson(&event.tags),
+            host: &self.host,
+            date_happened: seconds(event.at),
+            aggregation_key: event.name(),
+            alert_type: "warning",
+        };
+        let body = serde_json::to_vec(&json).expect("keys are strings");
+        self.bytes += body.len();
+        self.events.push(body);
+    }
+
+    /// Write these parts of series as one payload, or as more if one would be too large.
+    fn pack(&self, parts: &[Part<'_>], out: &mut Vec<Payload>) {
+        let records = parts.iter().flat_map(Part::points).map(|p| p.records).sum();
+        let json = serde_json::to_vec(&PayloadJson {
+            series: parts.iter().map(|part| self.series_json(part)).collect(),
+        })
+        .expect("keys are strings, and every number is finite");
+        if json.len() <= DATADOG_JSON_BYTES_MAX {
+            let body = gzip(&json);
+            if body.len() <= DATADOG_COMPRESSED_BYTES_MAX {
+                let kind = SERIES;
+                out.push(Payload {
+                    kind,
+                    body,
+                    records,
+                });
+                return;
+            }
+        }
+        match parts {
+            [] => {}
+            [one] => {
+                let Range { start, end } = one.range.clone();
+                let middle = usize::midpoint(start, end);
+                // Tags are far shorter than a payload, so a single point always fits.
+                assert!(middle > start, "a point that is larger than a payload");
+                for range in [start..middle, middle..end] {
+                    self.pack(&[Part { range, ..*one }], out);
+                }
+            }
+            many => {
+                let (front, back) = many.split_at(many.len() / 2);
+                self.pack(front, out);
+                self.pack(back, out);
+            }
+        }
+    }
+
+    fn series_json<'a>(&'a self, part: &'a Part<'a>) -> SeriesJson<'a> {
+        let Part { key, gathered, .. } = part;
+        let is_count = gathered.kind == Kind::Count;
+        SeriesJson {
+            metric: Name(key),
+            kind: gathered.kind as u8,
+            points: part.points().map(PointJson::from).collect(),
+            resources: [ResourceJson {
+                name: &self.host,
+                kind: "host",
+            }],
+            tags: TagsJson(&gathered.tags),
+            unit: gathered.unit,
+            interval: is_count.then_some(self.interval_s),
+        }
+    }
+}
+
+impl Encode for DatadogEncoder {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn add(&mut self, record: &Record) -> bool {
+        match record {
+            Record::Sample {
+                series,
+                at,
+                value_ns,
+                ..
+            } => {
+                let point = point(*at, per(i128::from(*value_ns), NS_PER_MS));
+                let what = (Kind::Gauge, Some("millisecond"));
+                self.put((series.metric, ""), &series.tags, what, point);
+            }
+            Record::Window(window) => self.put_window(window),
+            Record::Count {
+                name,
+                tags,
+                at,
+                value,
+            } => {
+                let point = point(*at, per(i128::from(*value), 1.0));
+                self.put((name, ""), tags, (Kind::Count, None), point);
+            }
+            Record::Gauge {
+                name,
+                tags,
+                at,
+                value,
+            } => {
+                let (unit, divisor) = match gauge_unit(name) {
+                    Unit::Nanoseconds => (Some("millisecond"), NS_PER_MS),
+                    Unit::Bytes => (Some("byte"), 1.0),
+                    Unit::PartsPerBillion | Unit::Number => (None, 1.0),
+                };
+                let point = point(*at, per(i128::from(*value), divisor));
+                self.put((name, ""), tags, (Kind::Gauge, unit), point);
+            }
+            Record::Event(event) => self.put_event(record, event),
+        }
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= DATADOG_BATCH_BYTES
+    }
+
+    fn take(&mut self, out: &mut Vec<Payload>) {
+        let parts: Vec<Part<'_>> = self
+            .series
+            .iter()
+            .map(|(key, gathered)| Part {
+                key,
+                gathered,
+                range: 0..gathered.points.len(),
+            })
+            .collect();
+        if !parts.is_empty() {
+            self.pack(&parts, out);
+        }
+        self.series.clear();
+        self.bytes = 0;
+        let events = self.events.drain(..).map(|body| Payload {
+            kind: EVENT,
+            body,
+            records: 1,
+        });
+        out.extend(events);
+    }
+}
+
+/// Some points of a series.
+#[derive(Clone, Debug)]
+struct Part<'a> {
+    key: &'a Key,
+    gathered: &'a Gathered,
+    range: Range<usize>,
+}
+
+impl Part<'_> {
+    fn points(&self) -> impl Iterator<Item = &Point> {
+        self.gathered.points[self.range.clone()].iter()
+    }
+}
+
+fn point(at: Wall, value: f64) -> Point {
+    Point {
+        seconds: seconds(at),
+        value,
+        records: 1,
+    }
+}
+
+fn seconds(at: Wall) -> i64 {
+    at.as_unix_nanos().div_euclid(1_000_000_000)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .expect("memory takes every write")
+}
+
+#[derive(Serialize)]
+struct PayloadJson<'a> {
+    series: Vec<SeriesJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct SeriesJson<'a> {
+    metric: Name<'a>,
+    #[serde(rename = "type")]
+    kind: u8,
+    points: Vec<PointJson>,
+    resources: [ResourceJson<'a>; 1],
+    tags: TagsJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PointJson {
+    timestamp: i64,
+    value: f64,
+}
+
+impl From<&Point> for PointJson {
+    fn from(point: &Point) -> Self {
+        Self {
+            timestamp: point.seconds,
+            value: point.value,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ResourceJson<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct EventJson<'a> {
+    #[serde(serialize_with = "as_text")]
+    title: fmt::Arguments<'a>,
+    text: String,
+    tags: TagsJson<'a>,
+    host: &'a str,
+    date_happened: i64,
+    aggregation_key: &'static str,
+    alert_type: &'static str,
+}
+
+fn as_text<S: Serializer>(text: &fmt::Arguments<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(text)
+}
+
+struct Name<'a>(&'a Key);
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Key { metric, suffix, .. } = self.0;
+        serializer.collect_str(&format_args!("{metric}{suffix}"))
+    }
+}
+
+struct TagsJson<'a>(&'a Tags);
+
+impl Serialize for TagsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Text<T>(T);
+        impl<T: fmt::Display> Serialize for Text<T> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&self.0)
+            }
+        }
+        serializer.collect_seq(self.0.iter().map(Text))
+    }
+}

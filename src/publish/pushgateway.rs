@@ -1,0 +1,142 @@
+//! The `pushgateway` backend: everything since the process began, as Prometheus has it.
+//!
+//! Records add up in one entry per series, for the life of the process. Each interval's end pushes
+//! the state as a whole, so there is no queue: a push that fails is made good by the next, and a
+//! gateway that was emptied has the full counts again. The flush thread writes the text; a thread
+//! of its own pushes the latest, and nobody waits for that.
+
+mod buckets;
+mod labels;
+mod sender;
+mod series;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+
+use crate::publish::pushgateway::buckets::Bounds;
+use crate::publish::pushgateway::sender::{NAME, Sender};
+use crate::publish::pushgateway::series::{Added, State};
+use crate::publish::pushgateway::text::Writer;
+use crate::publish::request::{SetupError, base_url};
+use crate::publish::{Backend, PublishError, PushgatewaySettings};
+use crate::record::{Mode, Record};
+
+/// Calls of [`Backend::flush`] without a word of the interval that ended, after which it has been
+/// handed over: a tenth of a second. It comes in parts if there are many series.
+const SETTLED_TURNS: u32 = 4;
+
+/// Pushes what has been measured since the process began.
+#[derive(Debug)]
+pub struct Pushgateway {
+    state: Arc<Mutex<State>>,
+    writer: Writer,
+    sender: Sender,
+    /// Turns until the interval that ended is taken to be complete; 0: it was pushed.
+    turns_left: u32,
+    /// Something came since the last push.
+    is_dirty: bool,
+}
+
+impl Pushgateway {
+    /// A backend and its thread, for the host of this name; `mode` is what it will be given.
+    pub fn new(settings: &PushgatewaySettings, name: &str, mode: Mode) -> Result<Self, SetupError> {
+        let url = group_url(&settings.gateway, &settings.job, name)?;
+        let bounds = match &settings.buckets[..] {
+            [] => None,
+            given => Some(Bounds::given(given).map_err(SetupError::Setting)?),
+        };
+        let state = Arc::new(Mutex::new(State::new(bounds, mode)));
+        let failed = Arc::new(AtomicU64::new(0));
+        Ok(Self {
+            writer: Writer::new(Arc::clone(&state), Arc::clone(&failed), name),
+            sender: Sender::spawn(url, settings.delete_on_stop, failed)?,
+            state,
+            turns_left: 0,
+            is_dirty: false,
+        })
+    }
+
+    /// The whole state as it would be pushed now.
+    pub fn text(&mut self) -> String {
+        self.writer.write()
+    }
+
+    fn push(&mut self) {
+        if std::mem::take(&mut self.is_dirty) {
+            let text = self.text();
+            self.state.lock().end_round();
+            self.sender.put(text);
+        }
+    }
+}
+
+impl Backend for Pushgateway {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        let added = self.state.lock().add(record);
+        self.is_dirty |= added == Added::Yes;
+        // Samples and events come at any time; the rest when an interval has ended.
+        if !matches!(record, Record::Sample { .. } | Record::Event(_)) {
+            self.turns_left = SETTLED_TURNS;
+        }
+        match added {
+            Added::Refused => Err(PublishError::Full { backend: NAME }),
+            Added::Yes | Added::Ignored => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        if self.turns_left > 0 {
+            self.turns_left -= 1;
+            if self.turns_left == 0 {
+                self.push();
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        self.push();
+        self.sender
+            .finish(timeout)
+            .map_err(|reason| PublishError::Write {
+                backend: NAME,
+                lost: 0,
+                source: io::Error::other(reason),
+            })
+    }
+}
+
+/// Where a group is put.
+fn group_url(gateway: &str, job: &str, instance: &str) -> Result<String, SetupError> {
+    let base = base_url(gateway)?;
+    let base = base.trim_end_matches("/metrics");
+    let (job, instance) = (part("job", job), part("instance", instance));
+    Ok(format!("{base}/metrics/{job}/{instance}"))
+}
+
+/// A label of the group as a part of a path; in base64 what a path cannot have as it is.
+fn part(label: &str, value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let means_itself = value.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    if value.is_empty() {
+        // The gateway's way to write nothing.
+        return format!("{label}@base64/=");
+    }
+    if means_itself && value.bytes().all(is_plain) {
+        return format!("{label}/{value}");
+    }
+    format!("{label}@base64/{}", URL_SAFE_NO_PAD.encode(value))
+}

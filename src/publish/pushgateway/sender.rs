@@ -1,0 +1,208 @@
+//! The thread that pushes: always the latest text, and nobody waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use reqwest::Method;
+
+use crate::publish::SendError;
+use crate::publish::pushgateway::text::CONTENT_TYPE;
+use crate::publish::request::{Client, Request, SetupError};
+
+/// The backend's name in messages.
+pub(super) const NAME: &str = "pushgateway";
+
+/// How long one push may take.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first wait after a push that failed, and the longest.
+const WAIT_MIN: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// The longest wait that a gateway may ask for.
+const AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// What the two threads hand to each other.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The latest text that has not been pushed.
+    text: Option<String>,
+    /// There will be no more; with this much time for what is left.
+    stop: Option<Duration>,
+    /// How it ended.
+    ended: Option<Result<(), String>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+/// A running sender. Dropped, it ends by itself.
+#[derive(Debug)]
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// A thread that puts to this URL, and counts in `failed`.
+    pub(super) fn spawn(
+        url: String,
+        delete_on_stop: bool,
+        failed: Arc<AtomicU64>,
+    ) -> Result<Self, SetupError> {
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker {
+            client: Client::new()?,
+            url,
+            delete_on_stop,
+            shared: Arc::clone(&shared),
+            failed,
+            in_vain: 0,
+            wait: WAIT_MIN,
+        };
+        thread::Builder::new()
+            .name("push-sender".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| SetupError::System(error.to_string()))?;
+        Ok(Self { shared })
+    }
+
+    /// Push this instead of what waits.
+    pub(super) fn put(&self, text: String) {
+        self.shared.slot.lock().text = Some(text);
+        self.shared.changed.notify_all();
+    }
+
+    /// Push what waits, end, and say how that went.
+    pub(super) fn finish(&self, timeout: Duration) -> Result<(), String> {
+        let mut slot = self.shared.slot.lock();
+        slot.stop = Some(timeout);
+        self.shared.changed.notify_all();
+        let changed = &self.shared.changed;
+        let wait = changed.wait_while_for(&mut slot, |slot| slot.ended.is_none(), timeout);
+        if wait.timed_out() {
+            return Err("the gateway did not answer in time".to_owned());
+        }
+        slot.ended.clone().unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.slot.lock().stop.get_or_insert(Duration::ZERO);
+        self.shared.changed.notify_all();
+    }
+}
+
+struct Worker {
+    client: Client,
+    url: String,
+    delete_on_stop: bool,
+    shared: Arc<Shared>,
+    failed: Arc<AtomicU64>,
+    /// Pushes in vain since the last that was not.
+    in_vain: u64,
+    wait: Duration,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let result = loop {
+            let (text, stop) = self.next();
+            match (text, stop) {
+                (text, Some(timeout)) => break self.end(text, timeout),
+                (Some(text), None) => self.push(text),
+                (None, None) => {}
+            }
+        };
+        self.shared.slot.lock().ended = Some(result);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for something to do.
+    fn next(&self) -> (Option<String>, Option<Duration>) {
+        let mut slot = self.shared.slot.lock();
+        let is_idle = |slot: &mut Slot| slot.text.is_none() && slot.stop.is_none();
+        self.shared.changed.wait_while(&mut slot, is_idle);
+        (slot.text.take(), slot.stop)
+    }
+
+    fn push(&mut self, text: String) {
+        let body = text.clone().into_bytes();
+        let wait = match self.call(Method::PUT, body, PUSH_TIMEOUT) {
+            Ok(()) => {
+                if self.in_vain > 0 {
+                    let in_vain = self.in_vain;
+                    tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
+                }
+                self.in_vain = 0;
+                self.wait = WAIT_MIN;
+                return;
+            }
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                let is_first = self.in_vain == 0;
+                self.in_vain += 1;
+                match error {
+                    SendError::Later { reason, after } => {
+                        if is_first {
+                            // Once an outage.
+                            tracing::warn!(
+                                backend = NAME,
+                                "{reason}; nothing is lost, a later push has it all"
+                            );
+                        }
+                        after.map_or_else(|| jittered(self.wait), |after| after.min(AFTER_MAX))
+                    }
+                    SendError::Never { reason } => {
+                        if is_first {
+                            tracing::error!(backend = NAME, "{reason}");
+                        }
+                        // The same text would fail the same way; the next one may not.
+                        return;
+                    }
+                }
+            }
+        };
+        self.wait = (2 * self.wait).min(WAIT_MAX);
+        let mut slot = self.shared.slot.lock();
+        slot.text.get_or_insert(text);
+        let goes_on = |slot: &mut Slot| slot.stop.is_none();
+        self.shared.changed.wait_while_for(&mut slot, goes_on, wait);
+    }
+
+    /// The last push, or the end of the group.
+    fn end(&mut self, text: Option<String>, timeout: Duration) -> Result<(), String> {
+        if timeout.is_zero() {
+            return Ok(());
+        }
+        let result = match text {
+            _ if self.delete_on_stop => self.call(Method::DELETE, Vec::new(), timeout),
+            Some(text) => self.call(Method::PUT, text.into_bytes(), timeout),
+            None => Ok(()),
+        };
+        result.map_err(|error| error.to_string())
+    }
+
+    fn call(&self, method: Method, body: Vec<u8>, timeout: Duration) -> Result<(), SendError> {
+        let request = Request {
+            method,
+            url: &self.url,
+            headers: &[("content-type", CONTENT_TYPE)],
+            body,
+            timeout,
+        };
+        self.client.call(request)?.judge()
+    }
+}
+
+/// Between half of a time and all of it, so that a fleet does not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    wait.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}

@@ -1,0 +1,291 @@
+//! What has been measured since the process began, one entry a series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::limits::PUSHGATEWAY_SERIES_MAX;
+use crate::proto::sample::Tag;
+use crate::publish::pushgateway::buckets::{Bounds, Buckets};
+use crate::publish::pushgateway::labels::{Label, labels};
+use crate::publish::units::is_increment;
+use crate::record::{Distribution, Mode, Record, Tags};
+
+/// Rounds after which a gauge that was not read again is no longer told.
+const GAUGE_ROUNDS: u64 = 2;
+
+/// Rounds after which a series to which nothing came makes room for a new one, if there is none.
+const IDLE_ROUNDS: u64 = 10;
+
+/// What a family is in the text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Histogram,
+    Counter,
+    Gauge,
+}
+
+/// What tells one series from the others, families together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) kind: Kind,
+    pub(super) metric: &'static str,
+    pub(super) labels: Vec<Label>,
+}
+
+/// The state of one series.
+#[derive(Debug)]
+pub(super) enum Value {
+    Histogram(Buckets),
+    Counter(u64),
+    Gauge(i64),
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Value,
+    /// The round in which something came last.
+    round: u64,
+}
+
+/// Tags as they are in memory, and the metric: known to be an entry.
+type Known = BTreeMap<(usize, &'static str), (Arc<Tags>, usize)>;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is in its series.
+    Yes,
+    /// There is nothing in it for the gateway.
+    Ignored,
+    /// There are as many series as there may be.
+    Refused,
+}
+
+/// All series.
+#[derive(Debug)]
+pub(super) struct State {
+    positive: Bounds,
+    signed: Bounds,
+    takes_samples: bool,
+    series_max: usize,
+    index: BTreeMap<Key, usize>,
+    entries: Slab<Entry>,
+    known: Known,
+    distribution: Distribution,
+    round: u64,
+    swept: u64,
+    refused: u64,
+}
+
+impl State {
+    /// No series yet; `bounds` are all histograms', or the default ones are.
+    pub(super) fn new(bounds: Option<Bounds>, mode: Mode) -> Self {
+        let (positive, signed) = match bounds {
+            Some(bounds) => (bounds.clone(), bounds.with_zero()),
+            None => (Bounds::positive(), Bounds::signed()),
+        };
+        Self {
+            positive,
+            signed,
+            // Windows have all of them; whoever has both must count them once.
+            takes_samples: mode == Mode::Samples,
+            series_max: PUSHGATEWAY_SERIES_MAX,
+            index: BTreeMap::new(),
+            entries: Slab::new(),
+            known: BTreeMap::new(),
+            distribution: Distribution::new(),
+            round: GAUGE_ROUNDS,
+            swept: 0,
+            refused: 0,
+        }
+    }
+
+    /// Take a record into its series.
+    pub(super) fn add(&mut self, record: &Record) -> Added {
+        match record {
+            Record::Sample { .. } if !self.takes_samples => Added::Ignored,
+            Record::Sample {
+                series, value_ns, ..
+            } => self.update(Kind::Histogram, series.metric, &series.tags, |value, _| {
+                if let Value::Histogram(buckets) = value {
+                    buckets.record(*value_ns);
+                }
+            }),
+            Record::Window(window) => {
+                let series = window.series();
+                let add = |value: &mut Value, distribution: &mut Distribution| {
+                    if let Value::Histogram(buckets) = value {
+                        distribution.load(window);
+                        buckets.merge(window, distribution);
+                    }
+                };
+                self.update(Kind::Histogram, series.metric, &series.tags, add)
+            }
+            Record::Count {
+                name, tags, value, ..
+            } => self.count(name, tags, *value),
+            Record::Gauge {
+                name, tags, value, ..
+            } if is_increment(name) => self.count(name, tags, u64::try_from(*value).unwrap_or(0)),
+            Record::Gauge {
+                name, tags, value, ..
+            } => self.update(Kind::Gauge, name, tags, |gauge, _| {
+                *gauge = Value::Gauge(*value);
+            }),
+            Record::Event(event) => {
+                let mut labels = labels(event.tags());
+                labels.push(("event".to_owned(), event.name().to_owned()));
+                let Some(place) = self.place(Kind::Counter, "monitor.events", labels) else {
+                    return self.refuse();
+                };
+                self.entries[place].add(1, self.round);
+                Added::Yes
+            }
+        }
+    }
+
+    fn count(&mut self, name: &'static str, tags: &Arc<Tags>, more: u64) -> Added {
+        self.update(Kind::Counter, name, tags, |value, _| {
+            if let Value::Counter(count) = value {
+                *count = count.saturating_add(more);
+            }
+        })
+    }
+
+    /// Find or make a series, and change it.
+    fn update(
+        &mut self,
+        kind: Kind,
+        metric: &'static str,
+        tags: &Arc<Tags>,
+        change: impl FnOnce(&mut Value, &mut Distribution),
+    ) -> Added {
+        let key = (Arc::as_ptr(tags).addr(), metric);
+        let place = match self.known.get(&key) {
+            Some(&(_, place)) => place,
+            None => {
+                let Some(place) = self.place(kind, metric, labels(tags.iter())) else {
+                    return self.refuse();
+                };
+                // Tags of one meaning come anew whenever a flow does.
+                if self.known.len() >= 2 * self.series_max {
+                    self.known.clear();
+                }
+                // As long as they are held here, their address is nobody else's.
+                self.known.insert(key, (Arc::clone(tags), place));
+                place
+            }
+        };
+        let entry = &mut self.entries[place];
+        entry.round = self.round;
+        change(&mut entry.value, &mut self.distribution);
+        Added::Yes
+    }
+
+    fn refuse(&mut self) -> Added {
+        self.refused += 1;
+        Added::Refused
+    }
+
+    /// The entry of a series, made if there is room.
+    fn place(&mut self, kind: Kind, metric: &'static str, labels: Vec<Label>) -> Option<usize> {
+        let key = Key {
+            kind,
+            metric,
+            labels,
+        };
+        if let Some(&place) = self.index.get(&key) {
+            return Some(place);
+        }
+        if self.index.len() >= self.series_max {
+            self.sweep();
+        }
+        if self.index.len() >= self.series_max {
+            return None;
+        }
+        let value = match kind {
+            Kind::Histogram if metric.rsplit('.').next() == Some("owd") => {
+                Value::Histogram(Buckets::new(&self.signed))
+            }
+            Kind::Histogram => Value::Histogram(Buckets::new(&self.positive)),
+            Kind::Counter => Value::Counter(0),
+            Kind::Gauge => Value::Gauge(0),
+        };
+        let place = self.entries.insert(Entry {
+            value,
+            round: self.round,
+        });
+        self.index.insert(key, place);
+        Some(place)
+    }
+
+    /// Forget what has been idle, at most once a round.
+    fn sweep(&mut self) {
+        if self.swept == self.round {
+            return;
+        }
+        self.swept = self.round;
+        let entries = &mut self.entries;
+        let is_idle = |entry: &Entry| entry.round + IDLE_ROUNDS < self.round;
+        self.index.retain(|_, &mut place| {
+            let keep = !is_idle(&entries[place]);
+            if !keep {
+                entries.remove(place);
+            }
+            keep
+        });
+        self.known.clear();
+    }
+
+    /// All series have been told as they are.
+    pub(super) fn end_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// How many series there are.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Records that found no room among the series.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// What is to be told, families together. Gauges of what is gone are left out.
+    pub(super) fn series(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        self.index.iter().filter_map(|(key, &place)| {
+            let entry = &self.entries[place];
+            let is_told = key.kind != Kind::Gauge || entry.round + GAUGE_ROUNDS >= self.round;
+            is_told.then_some((key, &entry.value))
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn limited(series_max: usize) -> Self {
+        Self {
+            series_max,
+            ..Self::new(None, Mode::Windows)
+        }
+    }
+}
+
+impl Entry {
+    fn add(&mut self, more: u64, round: u64) {
+        self.round = round;
+        if let Value::Counter(count) = &mut self.value {
+            *count = count.saturating_add(more);
+        }
+    }
+}
+
+/// The labels of this backend's own series.
+pub(super) fn own_labels(name: &str) -> Vec<Label> {
+    let source = Tag {
+        key: Some("source"),
+        value: name,
+    };
+    labels([source].into_iter())
+}

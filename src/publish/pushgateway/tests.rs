@@ -1,0 +1,273 @@
+//! The text to the byte, the state over intervals, and pushes to a gateway of our own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use super::*;
+use crate::proto::{Labels, Metric};
+use crate::publish::pushgateway::series::{Key, Value};
+use crate::publish::testing::{at, count, gauge, records, window};
+use crate::record::{ClockOwner, Event, EventKind, Tags};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn settings(gateway: &str, buckets: &[f64]) -> PushgatewaySettings {
+    PushgatewaySettings {
+        gateway: gateway.to_owned(),
+        buckets: buckets.to_vec(),
+        ..PushgatewaySettings::default()
+    }
+}
+
+/// A backend that has no gateway to push to.
+fn backend(mode: Mode) -> Pushgateway {
+    Pushgateway::new(&settings("localhost:1", &[-1e-6, 1e-3]), "a", mode).unwrap()
+}
+
+#[test]
+fn the_text_is_what_prometheus_reads() {
+    let mut backend = backend(Mode::Windows);
+    backend.publish(&window(&[-1_500, 20, 2_000_000])).unwrap();
+    backend.publish(&count("udp.wan.lost", 3)).unwrap();
+    backend.publish(&count("udp.wan.lost", 4)).unwrap();
+    for (name, value) in [
+        ("clock.skew", 20),
+        ("clock.offset", -250),
+        ("monitor.cpu", 1_500_000_000),
+        ("monitor.cpu", 1_000_000_000),
+        ("monitor.resident", 9_000_000),
+        ("monitor.clock.synchronised", 1),
+    ] {
+        let tags = Arc::new(Tags::Host("a\"\\\n".into()));
+        let at = at(10).wall;
+        let gauge = Record::Gauge {
+            name,
+            tags,
+            at,
+            value,
+        };
+        backend.publish(&gauge).unwrap();
+    }
+    let event = Event {
+        at: at(3).wall,
+        kind: EventKind::ClockStep {
+            clock: ClockOwner::Local,
+            step_ns: 5,
+        },
+        tags: Arc::new(Tags::Host("a".into())),
+    };
+    backend.publish(&Record::Event(Arc::new(event))).unwrap();
+    insta::assert_snapshot!(backend.text());
+}
+
+#[test]
+fn everything_adds_up_over_intervals_and_windows_are_counted_once() {
+    for (mode, samples) in [(Mode::Windows, 0), (Mode::Samples, 3), (Mode::Both, 3)] {
+        let mut backend = backend(mode);
+        for _ in 0..5 {
+            let labels = Labels::new("a", "2001:db8::1", &[""; 0]);
+            let records = records(mode, Metric::UdpRtt, labels, &[10, 20, 3_000_000]);
+            let is_sample = |record: &&Record| matches!(record, Record::Sample { .. });
+            assert_eq!(records.iter().filter(is_sample).count(), samples);
+            for record in &records {
+                backend.publish(record).unwrap();
+            }
+        }
+        let text = backend.text();
+        let labels = "source=\"a\",target=\"2001:db8::1\"";
+        for line in [
+            format!("udp_wan_rtt_seconds_bucket{{{labels},le=\"0.001\"}} 10\n"),
+            format!("udp_wan_rtt_seconds_bucket{{{labels},le=\"+Inf\"}} 15\n"),
+            format!("udp_wan_rtt_seconds_sum{{{labels}}} 0.01500015\n"),
+            format!("udp_wan_rtt_seconds_count{{{labels}}} 15\n"),
+        ] {
+            assert!(text.contains(&line), "{mode:?} lacks {line}{text}");
+        }
+    }
+}
+
+fn keys(state: &State) -> Vec<(&'static str, u64)> {
+    let number = |(key, value): (&Key, &Value)| match value {
+        Value::Histogram(buckets) => (key.metric, buckets.count()),
+        Value::Counter(count) => (key.metric, *count),
+        Value::Gauge(value) => (key.metric, value.unsigned_abs()),
+    };
+    state.series().map(number).collect()
+}
+
+#[test]
+fn series_are_bounded_and_idle_ones_make_room() {
+    let mut state = State::limited(2);
+    assert_eq!(state.add(&count("udp.wan.lost", 1)), Added::Yes);
+    assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
+    assert_eq!(state.add(&count("udp.wan.sent", 1)), Added::Refused);
+    assert_eq!((state.len(), state.refused()), (2, 1));
+    for _ in 0..11 {
+        assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
+        state.end_round();
+    }
+    assert_eq!(state.add(&count("udp.wan.sent", 5)), Added::Yes);
+    assert_eq!(keys(&state), [("udp.wan.late", 12), ("udp.wan.sent", 5)]);
+    assert_eq!(state.add(&count("udp.wan.lost", 1)), Added::Refused);
+    // Tags of equal content are one series, wherever they are in memory.
+    assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
+    assert_eq!(keys(&state)[0], ("udp.wan.late", 13));
+}
+
+#[test]
+fn a_gauge_that_is_not_read_again_is_not_told_for_ever() {
+    let mut state = State::limited(9);
+    state.add(&gauge(7));
+    state.add(&count("udp.wan.lost", 1));
+    for _ in 0..2 {
+        state.end_round();
+        assert_eq!(keys(&state), [("udp.wan.lost", 1), ("clock.offset", 7)]);
+    }
+    state.end_round();
+    assert_eq!(keys(&state), [("udp.wan.lost", 1)]);
+}
+
+#[test]
+fn a_group_has_the_job_and_our_name_whatever_they_are() {
+    let url = |job, name| group_url("gw:9091", job, name).unwrap();
+    assert_eq!(
+        url("j", "host-1.x"),
+        "http://gw:9091/metrics/job/j/instance/host-1.x"
+    );
+    assert_eq!(
+        url("a/b", "\u{e9} 1"),
+        "http://gw:9091/metrics/job@base64/YS9i/instance@base64/w6kgMQ"
+    );
+    assert_eq!(
+        url("j", ""),
+        "http://gw:9091/metrics/job/j/instance@base64/="
+    );
+    assert_eq!(
+        url("j", ".."),
+        "http://gw:9091/metrics/job/j/instance@base64/Li4"
+    );
+    let ours = group_url("https://gw/x/metrics/", "j", "a").unwrap();
+    assert_eq!(ours, "https://gw/x/metrics/job/j/instance/a");
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let wrong = |settings| Pushgateway::new(&settings, "a", Mode::Windows).unwrap_err();
+    let error = wrong(settings("gw:port", &[])).to_string();
+    assert!(error.contains("gw:port"), "{error}");
+    let error = wrong(settings("gw", &[f64::NAN])).to_string();
+    assert!(error.contains("`buckets`"), "{error}");
+}
+
+/// Answers each request with the next of these, and tells what it got; the last answer goes on.
+fn gateway(answers: &'static [&'static str]) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let last = answers.last().unwrap();
+        for answer in answers.iter().chain(std::iter::repeat(last)) {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let answer =
+                format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            if sender.send(head + str::from_utf8(&body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, receiver)
+}
+
+/// An interval ends: what it had to say, and the quiet after it.
+fn interval(backend: &mut Pushgateway, lost: u64) {
+    backend.publish(&count("udp.wan.lost", lost)).unwrap();
+    for _ in 0..SETTLED_TURNS {
+        backend.flush().unwrap();
+    }
+}
+
+fn pushed(requests: &Receiver<String>) -> String {
+    requests.recv_timeout(PATIENCE).unwrap()
+}
+
+#[test]
+fn a_push_in_vain_is_made_good_by_the_next() {
+    let (address, requests) = gateway(&["503 Busy", "400 Bad", "200 OK"]);
+    let settings = settings(&address, &[1.0]);
+    let mut backend = Pushgateway::new(&settings, "a", Mode::Windows).unwrap();
+    interval(&mut backend, 1);
+    let first = pushed(&requests);
+    assert!(first.starts_with("PUT /metrics/job/latency-monitor/instance/a HTTP/1.1\r\n"));
+    assert!(
+        first.contains("content-type: text/plain; version=0.0.4"),
+        "{first}"
+    );
+    let labels = "{isp=\"local\",source=\"a\",target=\"b\"}";
+    assert!(
+        first.contains(&format!("udp_wan_lost_total{labels} 1\n")),
+        "{first}"
+    );
+    // Tried again by itself, and refused for good: the next interval brings it all.
+    pushed(&requests);
+    interval(&mut backend, 2);
+    let third = pushed(&requests);
+    assert!(
+        third.contains(&format!("udp_wan_lost_total{labels} 3\n")),
+        "{third}"
+    );
+    // What came after the last push goes with the end.
+    backend.publish(&count("udp.wan.lost", 4)).unwrap();
+    backend.finish(PATIENCE).unwrap();
+    let last = pushed(&requests);
+    assert!(
+        last.contains(&format!("udp_wan_lost_total{labels} 7\n")),
+        "{last}"
+    );
+    let failed = "monitor_pushgateway_pushes_failed_total{source=\"a\"}";
+    assert!(last.contains(&format!("{failed} 2\n")), "{last}");
+}
+
+#[test]
+fn the_group_goes_with_the_daemon_if_asked() {
+    let (address, requests) = gateway(&["202 Accepted"]);
+    let settings = PushgatewaySettings {
+        delete_on_stop: true,
+        ..settings(&address, &[])
+    };
+    let mut backend = Pushgateway::new(&settings, "a/b", Mode::Windows).unwrap();
+    interval(&mut backend, 1);
+    assert!(pushed(&requests).starts_with("PUT "));
+    backend.finish(PATIENCE).unwrap();
+    let last = pushed(&requests);
+    assert!(
+        last.starts_with("DELETE /metrics/job/latency-monitor/instance@base64/YS9i "),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_gateway_that_hangs_holds_up_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut backend = Pushgateway::new(&settings(&address, &[]), "a", Mode::Windows).unwrap();
+    for _ in 0..100 {
+        interval(&mut backend, 1);
+    }
+    let error = backend.finish(Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.lost(), 0);
+}

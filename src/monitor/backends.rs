@@ -46,17 +46,10 @@ fn queued<E: Encode + 'static, T: Transport + 'static, S: Display>(
     let transport = transport.map_err(|error| error.to_string())?;
     let stats = Arc::new(BackendStats::new(metrics.backend.as_word()));
     let delivery = &metrics.delivery;
-    boxed(Delivery::new(
-        encoder,
-        Box::new(transport),
-        delivery,
-        stats,
-    ))
+    boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))
 }
 
-fn boxed<B: Backend + 'static, E: Display>(
-    made: Result<B, E>,
-) -> Result<Box<dyn Backend>, String> {
+fn boxed<B: Backend + 'static, E: Display>(made: Result<B, E>) -> Result<Box<dyn Backend>, String> {
     match made {
         Ok(backend) => Ok(Box::new(backend)),
         Err(error) => Err(error.to_string()),

@@ -217,6 +217,11 @@ impl Window {
         self.moments.add(value);
         self.stamp = self.stamp.min(stamp);
         let may_be_kept = self.kept < WINDOW_VALUES_MAX;
+        if self.over_least.is_some() && !may_be_kept && self.positive.is_none() {
+            // A value below all before it may come at any time, and that is no time to allocate.
+            self.positive = Some(pool.histogram());
+            self.negative = Some(pool.histogram());
+        }
         let value = match &mut self.over_least {
             // What is in range is known at the end.
             Some(over_least) if may_be_kept => {

@@ -9,6 +9,7 @@
 mod batch;
 mod channel;
 mod cli;
+pub mod clickhouse;
 mod flusher;
 mod json;
 mod log;
@@ -26,6 +27,7 @@ use crate::record::Record;
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
+pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
 pub use flusher::Flusher;
 pub use json::Encoder;
 pub use log::Log;

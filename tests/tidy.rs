@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["limits", "proto"]),
     ("publish", &["limits", "proto", "record"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
-    ("cli", &["config", "record"]),
+    ("cli", &["config", "publish", "record"]),
     (
         "monitor",
         &[

@@ -6,6 +6,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Backend, LogLevel, Overrides, Protocol, Timestamps, Word as _};
+use crate::publish::clickhouse;
 use crate::record::Mode;
 
 const EXAMPLES: &str = "\
@@ -38,10 +39,45 @@ pub struct Cli {
 }
 
 /// What else the program can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Validate the configuration, and print it with every default filled in
     Check,
+    /// Print the statements that make a backend's tables
+    Schema {
+        /// Of which backend
+        #[command(subcommand)]
+        store: Store,
+    },
+}
+
+/// The backends that have tables.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Store {
+    /// `ClickHouse`: samples, windows, events, and an hourly roll-up
+    Clickhouse {
+        /// Replicated tables on this cluster, and distributed ones over them
+        #[arg(long)]
+        cluster: Option<String>,
+        /// The database
+        #[arg(long, default_value = "default")]
+        database: String,
+        /// The table of samples; the others' names begin with it
+        #[arg(long, default_value = "metrics")]
+        table: String,
+    },
+}
+
+impl Store {
+    /// The statements.
+    pub fn statements(&self) -> String {
+        let Self::Clickhouse {
+            cluster,
+            database,
+            table,
+        } = self;
+        clickhouse::schema::ddl(database, table, cluster.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -7,19 +7,22 @@ use clap::Parser as _;
 use latency_monitor::cli::{Cli, Command};
 use latency_monitor::{Config, config, monitor};
 
-/// The exit code of a wrong command line or configuration, as clap has it.
-const USAGE: u8 = 2;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Schema { store }) = &cli.command {
+        return end(write(&store.statements()).map_err(Into::into));
+    }
     let config = match Config::load(cli.config_file(), &cli.overrides()) {
         Ok(config) => config,
-        Err(error) => return fail(&error, ExitCode::from(USAGE)),
+        Err(error) => return fail(&error, ExitCode::from(2)), // As clap has it.
     };
-    let ended = match cli.command {
-        Some(Command::Check) => print(&config).map_err(anyhow::Error::from),
-        None => monitor::run(config).map_err(anyhow::Error::from),
-    };
+    end(match cli.command {
+        Some(_) => print(&config).map_err(Into::into),
+        None => monitor::run(config).map_err(Into::into),
+    })
+}
+
+fn end(ended: anyhow::Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&*error, ExitCode::FAILURE),
@@ -30,14 +33,17 @@ fn print(config: &Config) -> io::Result<()> {
     for warning in &config.warnings {
         writeln!(io::stderr(), "warning: {warning}")?;
     }
-    match io::stdout().write_all(config::effective(config).as_bytes()) {
+    write(&config::effective(config))
+}
+
+fn write(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
 }
 
 fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
-    // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "latency-monitor: {error}");
     code
 }

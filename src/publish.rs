@@ -9,6 +9,7 @@
 mod batch;
 mod channel;
 mod cli;
+pub mod clickhouse;
 mod datadog;
 pub mod delivery;
 mod flusher;
@@ -34,6 +35,7 @@ use crate::record::{BackendStats, Record};
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
+pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
 pub use datadog::{DatadogEncoder, DatadogTransport};
 pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;

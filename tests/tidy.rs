@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["limits", "proto"]),
     ("publish", &["clock", "limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
-    ("cli", &["config", "record"]),
+    ("cli", &["config", "publish", "record"]),
     (
         "monitor",
         &[
@@ -167,6 +167,9 @@ fn every_document_that_is_pointed_at_is_there() {
         "docs/backends/cli.md",
         "docs/backends/log.md",
         "docs/backends/zeromq.md",
+        "docs/backends/clickhouse.md",
+        "docs/backends/datadog.md",
+        "docs/backends/pushgateway.md",
         "docs/design/delivery.md",
     ];
     for document in documents {

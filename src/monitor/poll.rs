@@ -107,7 +107,11 @@ impl PollLoop {
         }
         if mono >= self.watch.ask_at {
             self.watch.ask_at = mono.plus(CLOCK_STATE_EVERY_NS);
-            self.watch.state = clock_state().unwrap_or_default();
+            // Where the kernel does not say, nothing is known of the clock.
+            self.watch.state = clock_state().unwrap_or(ClockState {
+                is_synchronised: false,
+                error_ns: u64::MAX,
+            });
             self.prober.handle_clock_state(self.watch.state);
         }
     }

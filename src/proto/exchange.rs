@@ -188,10 +188,9 @@ impl Exchange {
             self.session = ours.session;
         }
         peer.handle_name(ours.name, shared);
-        let told = packet
-            .follow_up
-            .into_iter()
-            .chain(ours.older.into_iter().flatten());
+        // The oldest first, so that samples come out in order.
+        let [second, third] = ours.older;
+        let told = [third, second, packet.follow_up].into_iter().flatten();
         for follow_up in told {
             let found = self.take(|waiting| waiting.reply == follow_up.seq);
             if let Some(waiting) = found {

@@ -295,6 +295,11 @@ impl Flow {
             return false;
         }
         let probe = &mut self.probes[index];
+        let is_comparable = probe.clock_epoch == shared.clock_epoch;
+        if is_comparable && stamp.at.since(probe.sent_wall) < -STEP_LEAST_NS {
+            // It left before it was sent: this is another packet's stamp.
+            return false;
+        }
         probe.left = stamp;
         if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
             && probe.clock_epoch == shared.clock_epoch
@@ -329,6 +334,24 @@ impl Flow {
     pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
         let probe = &self.probes[self.index(number)];
         self.remembers(number) && probe.is_native && self.last_heard < probe.sent
+    }
+
+    /// The same of the oldest probe in flight, at the slot at which it has had its time: the timer, counted
+    /// from when it was sent, is a moment later.
+    pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
+        let by = slot.plus(self.interval_ns / 16);
+        let mut in_flight = (self.oldest..self.next).map(|number| &self.probes[self.index(number)]);
+        in_flight
+            .find(|probe| probe.state == State::InFlight)
+            .is_some_and(|probe| {
+                let has_had_its_time = by.since(probe.sent) >= self.timeout_ns;
+                has_had_its_time && probe.is_native && self.last_heard < probe.sent
+            })
+    }
+
+    /// Whether a probe speaks native.
+    pub(crate) fn is_native(&self, number: u64) -> bool {
+        self.remembers(number) && self.probes[self.index(number)].is_native
     }
 
     /// A reply to probe `number` came in at `now`.

@@ -114,15 +114,15 @@ impl Peer {
     /// All four stamps of an exchange are known: publishes the one-way delays, and learns about
     /// the peer's clock.
     pub(crate) fn handle_stamps(&mut self, which: Which, stamps: &Stamps, shared: &mut Shared) {
-        if stamps.is_comparable {
-            self.learn(which.origin, stamps, shared);
-        }
+        // One that contradicts all before it has clocks at its ends that nothing is known of.
+        let is_comparable =
+            stamps.is_comparable && self.learn(which.origin, stamps, shared) != Seen::Suspicious;
         self.publish_reverse(which, stamps, shared);
         for (direction, delay_ns, pair) in [
             (Direction::Forward, stamps.forward_ns(), [0, 1]),
             (Direction::Reverse, stamps.reverse_ns(), [2, 3]),
         ] {
-            if stamps.is_comparable {
+            if is_comparable {
                 shared.outputs.push_back(Output::OneWay(OneWay {
                     origin: which.origin,
                     kind: which.kind,
@@ -159,7 +159,7 @@ impl Peer {
         }));
     }
 
-    fn learn(&mut self, origin: Origin, stamps: &Stamps, shared: &mut Shared) {
+    fn learn(&mut self, origin: Origin, stamps: &Stamps, shared: &mut Shared) -> Seen {
         let now = shared.now;
         let exchange = Exchange {
             at: stamps.received,
@@ -170,7 +170,8 @@ impl Peer {
         let clock = self
             .clock
             .get_or_insert_with(|| Box::new(PeerClock::new(self.interval_ns)));
-        match clock.handle_exchange(exchange) {
+        let seen = clock.handle_exchange(exchange);
+        match seen {
             Seen::Estimating => {}
             Seen::Suspicious => self.estimate = None,
             Seen::Stepped(step_ns) => {
@@ -188,6 +189,7 @@ impl Peer {
                 shared.outputs.push_back(Output::Clock { origin, estimate });
             }
         }
+        seen
     }
 
     /// Our own clock was set: what was learned by it is about another one.

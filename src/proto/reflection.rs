@@ -37,7 +37,7 @@ pub(crate) struct Reflection {
 impl Reflection {
     pub(crate) fn new(shared: &mut Shared) -> Self {
         Self {
-            session: shared.rng.next_u32(),
+            session: shared.rng.next_u32().max(1),
             replies: 0,
             received: 0,
             left: [None; 3],

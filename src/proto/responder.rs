@@ -33,8 +33,9 @@ const LOOK_EVERY_NS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wire {
     Text,
-    /// With this session identifier.
-    Native(u16),
+    /// With this session identifier, and the cookie of a flow of ours: a stranger who has only guessed the
+    /// first is another conversation.
+    Native(u16, Option<u32>),
 }
 
 /// One UDP sender.
@@ -107,10 +108,11 @@ impl Responder {
             from: local,
             key,
         };
-        let looping = from.port() == 0 || Some(from.port()) == self.udp_port;
-        let was_read = !looping
+        // A native reply is no request, whatever port it comes from; a text one may read as one.
+        let looping = Some(from.port()) == self.udp_port;
+        let was_read = from.port() != 0
             && match text::decode_datagram(payload) {
-                Ok(message) if message.is_reply() => false,
+                Ok(message) if looping || message.is_reply() => false,
                 Ok(message) => self.handle_text(arrival, from, &message, to, shared),
                 Err(_) if self.native => match native::decode_request(payload) {
                     Ok(request) => {
@@ -164,7 +166,8 @@ impl Responder {
         shared: &mut Shared,
     ) {
         let heard = Heard::native(arrival, request);
-        let wire = Wire::Native(request.ssid);
+        let cookie = request.ours.as_ref().map(|ours| ours.cookie);
+        let wire = Wire::Native(request.ssid, cookie);
         let Some((slot, taken)) = self.find_session((from, wire), &heard, shared) else {
             // Its replies could not be numbered.
             shared.counters.replies_dropped += 1;
@@ -251,7 +254,7 @@ impl Responder {
         }
     }
 
-    /// The transmit stamp of a reply to a datagram has come. False if nobody waits for it any more.
+    /// The transmit stamp of a reply to a datagram has come.
     pub(crate) fn handle_reply_left(&mut self, slot: u32, birth: u64, seq: u32, stamp: Stamp) {
         if let Some(session) = self.sessions.get_mut(slot as usize)
             && session.birth == birth

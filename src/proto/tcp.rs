@@ -323,7 +323,8 @@ impl TcpFlow {
         let outcome = up.decoder.feed(bytes, |message| {
             messages += 1;
             if let Some(number) = match_reply(flow, cookie, first, &message) {
-                is_native |= takes_offer(&message);
+                // With a text probe still unanswered the stream is not between two wires yet.
+                is_native = takes_offer(&message) && number + 1 == flow.next_number();
                 if let Some(before) = last.replace(number) {
                     receive(flow, unstamped, before);
                 }
@@ -335,7 +336,8 @@ impl TcpFlow {
             let is_whole = up.decoder.buffered() == 0;
             receive(flow, if is_whole { arrival } else { unstamped }, number);
         }
-        if is_native && self.protocol == Protocol::Auto {
+        let is_between = up.decoder.buffered() == 0;
+        if is_native && is_between && self.protocol == Protocol::Auto {
             up.native = Some(Native::new(self.flow.next_number(), shared));
         }
         (messages, outcome.is_ok())

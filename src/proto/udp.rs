@@ -117,6 +117,10 @@ impl UdpFlow {
             let before = self.flow.waited_enough(now);
             exchange.handle_aged(before, &mut self.flow, peer, shared);
         }
+        let may_doubt = self.is_native && self.protocol == Protocol::Auto;
+        if may_doubt && self.flow.is_unheard_at(slot) {
+            self.speak_text();
+        }
         let (Some(socket), Some(remote)) = (self.socket, self.remote) else {
             self.flow.skip();
             return None;
@@ -158,7 +162,8 @@ impl UdpFlow {
     /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.
     pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
         let is_known = self.flow.handle_left(number, stamp, shared);
-        if let Some(exchange) = self.exchange.as_mut().filter(|_| is_known) {
+        let tells = is_known && self.flow.is_native(number);
+        if let Some(exchange) = self.exchange.as_mut().filter(|_| tells) {
             exchange.handle_left(number, stamp);
         }
         is_known

@@ -203,17 +203,21 @@ impl Directory {
         owner.lanes[lane.index()].follow(one_way)
     }
 
-    /// A clock was set: an origin's peer's, or this host's, which is part of every delay.
+    /// A clock was set: that of an origin's peer, which is the peer of all flows under its labels, or this
+    /// host's, which is part of every delay.
     pub(super) fn step(&mut self, origin: Option<Origin>) {
-        let owners = match origin {
-            None => &mut self.owners[..],
-            Some(Origin(number)) => self
-                .owners
-                .get_mut(number as usize)
-                .map_or(&mut [][..], std::slice::from_mut),
+        let of_origin = |Origin(number)| Some(self.owners.get(number as usize)?.as_ref()?.group);
+        let only = match origin {
+            None => None,
+            Some(origin) => match of_origin(origin) {
+                Some(group) => Some(group),
+                None => return,
+            },
         };
-        for owner in owners.iter_mut().flatten() {
-            if let Some(group) = &mut self.groups[owner.group] {
+        for owner in self.owners.iter_mut().flatten() {
+            if only.is_none_or(|group| owner.group == group)
+                && let Some(group) = &mut self.groups[owner.group]
+            {
                 owner.step(&mut group.steps);
             }
         }

@@ -51,7 +51,13 @@ impl Flow {
             return;
         }
         let index = self.index(number);
-        self.probes[index].reach = Reach::Reached;
+        let probe = &mut self.probes[index];
+        if std::mem::replace(&mut probe.reach, Reach::Reached) == Reach::Unknown
+            && probe.state == State::Late
+        {
+            // It was given up, and had reached the reflector.
+            self.count_direction(index);
+        }
         let (before, is_same) = match self.evidence {
             Some(before) if before.session == said.session => (before, true),
             // The reflector was restarted: this session knows nothing of what the other one received.
@@ -120,7 +126,7 @@ impl Flow {
         reached = reached.saturating_sub(answered);
         for number in numbers {
             let probe = &self.probes[self.index(number)];
-            if probe.is_native && probe.reach == Reach::Unknown {
+            if probe.is_native && probe.state != State::Unsent && probe.reach == Reach::Unknown {
                 self.judge(number, reached > 0);
                 reached = reached.saturating_sub(1);
             }

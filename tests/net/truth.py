@@ -23,6 +23,9 @@ from lab import GIVE_UP_S, collect, expect, pause, values
 SECONDS = float(os.environ.get("LM_TRUTH_SECONDS", "20"))
 SPIN_US = os.environ.get("LM_SPIN_US")
 LEAD_S = 3
+# A little off the millisecond: in step with the kernel's tick, probes of a whole run could leave just as it interrupts
+# between the capture's stamp and the driver's, and the capture would be no truth for them.
+INTERVAL_MS = 0.997
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 # Nothing is asked of the first and the last second: there the flow begins and ends.
@@ -102,7 +105,7 @@ def measure(lab, near, far, load):
     captures = [Capture(lab, f"{load}-{end}", space) for end, space in spaces.items()]
     metrics = {"mode": "samples", "send_interval": 0.2}
     server = lab.ours(f"{load}-server", {"name": "far", "metrics": metrics}, namespace=far)
-    target = {"host": FAR, "label": "far", "interval": 1, "tcp_latency": False}
+    target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "tcp_latency": False}
     engine = {"spin_us": int(SPIN_US)} if SPIN_US else {}
     settings = {"name": "near", "metrics": metrics, "engine": engine, "targets": [target]}
     burners = keep_busy(lab) if load == "busy" else []

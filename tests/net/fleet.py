@@ -14,9 +14,9 @@ NEAR, FAR = "192.0.2.1", "192.0.2.2"
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 INTERVAL_NS = 20_000_000
 TIMEOUT_NS = 1_000_000_000
-# A peer is heard again within its probes' timeout and an interval. TCP waits before it connects again,
-# half the timeout at most.
-RESUME_NS = {"udp": TIMEOUT_NS + INTERVAL_NS, "tcp": TIMEOUT_NS + INTERVAL_NS + TIMEOUT_NS // 2}
+# A peer is heard again within its probes' timeout and an interval; in that is TCP's wait before it connects again, half the
+# timeout at most.
+RESUME_NS = {"udp": TIMEOUT_NS + INTERVAL_NS, "tcp": TIMEOUT_NS + INTERVAL_NS}
 # Another probe's stamp would be wrong by an interval at least. Less than that says nothing: the host may lose its
 # processor between the capture's stamp and the driver's.
 OTHER_NS = INTERVAL_NS // 2

@@ -34,7 +34,7 @@ pub use prober::{ClockState, Prober, ProberConfig, SelfCounters};
 pub(crate) use rng::Rng;
 pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
-    Sample, Stamp, StampSource,
+    Sample, Stamp, StampSource, Trace,
 };
 pub use target::{Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};

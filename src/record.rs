@@ -41,7 +41,7 @@ use crate::record::quantity::Lane;
 use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
-pub use event::{ClockOwner, Event, EventKind};
+pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use item::{Record, Series, Tags};
 pub(crate) use own::SAMPLES_DROPPED;
@@ -147,6 +147,7 @@ impl Recorder {
             Output::Opened { origin, labels } => self.directory.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),
+            Output::Trace(_) | Output::LossPlaced { .. } => {}
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),

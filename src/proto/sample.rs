@@ -149,6 +149,25 @@ pub struct OneWay {
     pub stamp: StampSource,
 }
 
+/// All that is known of one probe once it has ended: what bursts are found in, and what a flight
+/// recorder keeps. Those of one flow come in the order in which they ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Whose flow it is; gives the tags.
+    pub origin: Origin,
+    /// On UDP or TCP; never `Connect`.
+    pub kind: FlowKind,
+    /// The probe's number on its flow.
+    pub seq: u64,
+    /// T1 to T4, those that are known. A lost probe has T1 only; at a responder on the text wire, which
+    /// is told neither how its replies fared nor of probes that did not come, a probe has T1 and T2.
+    pub stamps: [Option<Stamp>; 4],
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Of a loss, the way on which it was lost, if that is known by now.
+    pub lost_on: Option<Direction>,
+}
+
 /// What is known of a peer's clock. See `docs/design/clocks.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockEstimate {
@@ -231,6 +250,17 @@ pub enum FlowKind {
     Connect,
 }
 
+impl FlowKind {
+    /// The word that is published.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Connect => "connect",
+        }
+    }
+}
+
 /// What happened on one flow since it began. `sent == received + lost + in flight`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -285,6 +315,19 @@ pub enum Output {
     Sample(Sample),
     /// One packet's one-way delay, toward its variation.
     OneWay(OneWay),
+    /// One probe has ended.
+    Trace(Trace),
+    /// It has become known on which way a probe was lost, whose [`Output::Trace`] did not say.
+    LossPlaced {
+        /// The flow's.
+        origin: Origin,
+        /// On UDP or TCP.
+        kind: FlowKind,
+        /// The probe's number on its flow.
+        seq: u64,
+        /// The way on which it was lost.
+        direction: Direction,
+    },
     /// How long after its due time a probe was handed to the kernel, in nanoseconds.
     Lateness(u64),
     /// How long after the send call was begun the packet left, by the kernel's stamp, in nanoseconds.

@@ -11,6 +11,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
+use crate::proto::Direction;
 use crate::record::{Distribution, EventKind, Record, Window};
 
 /// `json.dumps` puts a space after each comma and colon.
@@ -73,6 +74,22 @@ struct ClockStepJson<'a> {
     at: i64,
     step: i64,
     tags: Tags<'a>,
+}
+
+#[derive(Serialize)]
+struct BurstJson<'a> {
+    event: &'static str,
+    flow: &'static str,
+    direction: Option<&'static str>,
+    start: i64,
+    duration: u64,
+    peak: u64,
+    mean: u64,
+    base: i64,
+    probes: u32,
+    lost: u32,
+    tags: Tags<'a>,
+    incident: u64,
 }
 
 #[derive(Serialize)]
@@ -231,6 +248,23 @@ impl Encoder {
                         at: event.at.as_unix_nanos(),
                         step: step_ns,
                         tags,
+                    },
+                ),
+                EventKind::Burst(burst) => write(
+                    out,
+                    &BurstJson {
+                        event: event.name(),
+                        flow: burst.flow.as_str(),
+                        direction: burst.direction.map(Direction::as_str),
+                        start: event.at.as_unix_nanos(),
+                        duration: burst.duration_ns,
+                        peak: burst.peak_ns,
+                        mean: burst.mean_ns,
+                        base: burst.base_ns,
+                        probes: burst.probes,
+                        lost: burst.lost,
+                        tags,
+                        incident: burst.incident,
                     },
                 ),
             },

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::proto::Wall;
 use crate::proto::sample::Tag;
+use crate::proto::{Direction, FlowKind, Wall};
 use crate::record::item::Tags;
 
 /// Something that happened. It goes to every backend as soon as it is known, whatever the mode.
@@ -28,6 +28,33 @@ pub enum EventKind {
         /// By how many nanoseconds; positive: forward.
         step_ns: i64,
     },
+    /// A micro-burst, or with no probe received in it an outage.
+    Burst(Burst),
+}
+
+/// A queue that built up on a flow's path and drained again, in one direction; see
+/// `docs/design/bursts.md`. It began at the event's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// On which of the target's flows it was seen.
+    pub flow: FlowKind,
+    /// Which way the packets went; `None` for losses of which that cannot be told.
+    pub direction: Option<Direction>,
+    /// Nanoseconds from its start to its end.
+    pub duration_ns: u64,
+    /// The longest queueing delay in nanoseconds, over `base_ns`.
+    pub peak_ns: u64,
+    /// The mean queueing delay of the probes received in it, in nanoseconds.
+    pub mean_ns: u64,
+    /// The running minimum of the one-way delay that both are over, in nanoseconds; signed, since it contains
+    /// the difference of the two clocks.
+    pub base_ns: i64,
+    /// Probes sent in it.
+    pub probes: u32,
+    /// Those of them that were lost.
+    pub lost: u32,
+    /// The same number on all bursts that began within an interval of each other.
+    pub incident: u64,
 }
 
 /// Whose clock.
@@ -54,13 +81,15 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self.kind {
             EventKind::ClockStep { .. } => "clock_step",
+            EventKind::Burst(_) => "burst",
         }
     }
 
-    /// The number that says how much of it: nanoseconds of a step.
-    pub const fn value(&self) -> i64 {
+    /// The number that says how much of it: nanoseconds of a step, of a burst's peak.
+    pub fn value(&self) -> i64 {
         match self.kind {
             EventKind::ClockStep { step_ns, .. } => step_ns,
+            EventKind::Burst(burst) => i64::try_from(burst.peak_ns).unwrap_or(i64::MAX),
         }
     }
 

@@ -197,7 +197,10 @@ impl Account {
             Output::OneWay(delay) => self.handle_direction(world, &delay),
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
-            Output::SendGap(_) | Output::ReceiveGap(_) => {}
+            Output::SendGap(_)
+            | Output::ReceiveGap(_)
+            | Output::Trace(_)
+            | Output::LossPlaced { .. } => {}
             Output::Lateness(_) => panic!("lateness without a probe"),
             Output::Closed { origin, last } => self.close(now_ns, origin, last),
         }

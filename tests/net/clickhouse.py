@@ -77,7 +77,7 @@ def run(lab):
     examples = make_tables(lab, front, "fleet")
     check_cluster(lab, front)
     check_percentiles(lab, front, examples)
-    front.ask("TRUNCATE TABLE fleet.metrics")
+    check_bucket_edges(front)
     check_nothing_lost(lab, front)
     check_old_table(lab, front)
     check_no_windows(lab, front)
@@ -191,8 +191,9 @@ def check_once(lab, front, daemons, killed_ns):
     seen = front.seen()
     expect(seen.get(500, 0) >= 2 and seen.get(0, 0) >= 4, f"requests: {seen}")
     for daemon in daemons:
+        expect(not told(daemon, " ERROR "), f"{daemon.label} says {told(daemon, ' ERROR ')[:2]}")
         expect(len(told(daemon, "cannot send")) <= 2, f"{daemon.label} says too much: {told(daemon, 'cannot send')[:4]}")
-    rolled = front.number("SELECT sum(Samples) FROM fleet.metrics_hourly WHERE Source != 'host'")
+    rolled = front.number("SELECT sum(Samples) FROM fleet.metrics_hourly")
     kept = front.number("SELECT count() FROM fleet.metrics WHERE Stamp != ''")
     expect(rolled == kept, f"{rolled} samples rolled up of {kept}")
     lab.note(
@@ -226,21 +227,19 @@ def check_percentiles(lab, front, examples):
     hosts = front.number(f"SELECT uniqExact(Source) FROM fleet.metrics WHERE {is_ours}")
     expect(hosts == HOSTS and len(found) >= HOSTS * (MESSAGES - 2), f"{len(found)} samples of {hosts} hosts")
     expect(found[0] < 0, "no delay is negative")
-    # The same again an hour later and one more, so that there are hours to merge.
+    # The same again an hour later, and both again two hours later, so that there are hours to merge.
     for table, time_of_it in (("metrics", "Timestamp"), ("metrics_windows", "EndedAt")):
         for hours in (1, 2):
-            front.ask(
-                f"INSERT INTO fleet.{table} SELECT * REPLACE ({time_of_it} + INTERVAL 1 HOUR AS {time_of_it}) "
-                f"FROM fleet.{table} WHERE {is_ours} AND {time_of_it} > now() + INTERVAL {hours - 1} HOUR - INTERVAL 30 MINUTE"
-            )
+            later = f"{time_of_it} + INTERVAL {hours} HOUR AS {time_of_it}"
+            front.ask(f"INSERT INTO fleet.{table} SELECT * REPLACE ({later}) FROM fleet.{table} WHERE {is_ours}")
     hours = "SELECT uniqExact(Hour), sum(Samples) FROM fleet.metrics{} WHERE {}"
     worst = 0
     for query, what in zip(examples, ("_windows", "_windows_hourly", "_hourly")):
         if what != "_windows":
             ((number, samples),) = front.rows(hours.format(what, is_ours))
-            expect(int(number) >= 3 and int(samples) == 3 * len(found), f"{samples} samples in {number} hours of {what}")
+            expect(int(number) >= 4 and int(samples) == 4 * len(found), f"{samples} samples in {number} hours of {what}")
         # The documented query, over all that it would show apart.
-        query = query.replace("SELECT MetricName,", "SELECT").replace("FROM", "-- FROM", 0)
+        query = query.replace("SELECT MetricName,", "SELECT")
         query = "\n".join(drop_time(line) for line in query.splitlines())
         query = query.replace("GROUP BY ALL ORDER BY ALL", f"WHERE {is_ours}")
         ((quantiles,),) = front.rows(query)
@@ -249,6 +248,25 @@ def check_percentiles(lab, front, examples):
         expect(front.ask(query), f"nothing is shown by {query}")
     check_window_columns(front, is_ours)
     lab.note(f"percentiles of {HOSTS} hosts from windows and both roll-ups: off by {worst:.2e} at most, of {len(found)} samples")
+
+
+def check_bucket_edges(front):
+    """The roll-up of samples has the buckets that histograms have, also where one begins and ends."""
+    sizes = sorted({max(2**power + more, 0) for power in range(36) for more in (-1, 0, 1)})
+    edges = [sign * size for size in sizes for sign in (1, -1)]
+    rows = ", ".join(f"('edge', now64(9), {value}, 'user')" for value in edges)
+    front.ask(f"INSERT INTO fleet.metrics (MetricName, Timestamp, MetricValue, Stamp) VALUES {rows}")
+    wanted = {}
+    for value in edges:
+        shift = max(abs(value).bit_length() - 11, 0)
+        bucket = (((abs(value) >> shift) + 1) << shift) - 1
+        bucket = bucket if value >= 0 else -bucket
+        wanted[bucket] = wanted.get(bucket, 0) + 1
+    query = "SELECT Value, sum(Number) FROM fleet.metrics_hourly ARRAY JOIN mapKeys(Buckets) AS Value, mapValues(Buckets) AS Number"
+    found = {int(value): int(number) for value, number in front.rows(f"{query} WHERE MetricName = 'edge' GROUP BY Value")}
+    expect(found == wanted, f"buckets {set(found.items()) ^ set(wanted.items())}")
+    front.ask("TRUNCATE TABLE fleet.metrics")
+    front.ask("TRUNCATE TABLE fleet.metrics_hourly")
 
 
 def drop_time(line):
@@ -274,7 +292,7 @@ def check_window_columns(front, is_ours):
     query = (
         "SELECT P50, P99, P9999, Min, Max, Samples, quantilesExactWeighted(0.5, 0.99, 0.9999)(Value, Number) FROM "
         "fleet.metrics_windows ARRAY JOIN mapKeys(Buckets) AS Value, mapValues(Buckets) AS Number "
-        f"WHERE {is_ours} AND Samples >= 100 GROUP BY ALL, Source, EndedAt"
+        f"WHERE {is_ours} AND Samples >= 100 GROUP BY P50, P99, P9999, Min, Max, Samples, Source, EndedAt"
     )
     windows = front.rows(query)
     expect(windows, "no window has a hundred samples")

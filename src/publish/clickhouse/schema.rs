@@ -222,7 +222,7 @@ FROM
 (
     WITH
         abs(MetricValue) AS Size,
-        if(Size < 2048, 0, toUInt8(floor(log2(Size))) - 10) AS Shift,
+        toUInt8(floor(log2(greatest(Size, 1024)))) - 10 AS Shift,
         bitShiftLeft(bitShiftRight(Size, Shift) + 1, Shift) - 1 AS Highest
     SELECT
         MetricName, Source, Target, toStartOfHour(toDateTime(Timestamp, 'UTC')) AS Hour,

@@ -105,7 +105,6 @@ impl Type {
     /// very value, and then what is appended is to be taken back.
     #[expect(
         clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
         reason = "who makes a column of floats wants them rounded"
     )]
     pub(super) fn write(&self, cell: Cell<'_>, out: &mut Vec<u8>) -> bool {

@@ -190,8 +190,8 @@ pub const SPOOL_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Reasons for which a backend refused batches that are remembered, so that each is told once.
 pub const REASONS_MAX: usize = 16;
 
-/// Bytes of JSON at which a batch for `ClickHouse` is closed: some 45,000 samples, which is a block of a
-/// size that the server likes, and a third of a mebibyte when it waits.
+/// Bytes of JSON at which a batch for `ClickHouse` is closed: some 50,000 samples, a block of a size that
+/// the server likes, and compressed a mebibyte at most while it waits.
 pub const CLICKHOUSE_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes that such a batch may unpack to: what was gathered, and the largest of windows. A spool file is

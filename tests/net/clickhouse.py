@@ -13,7 +13,7 @@ import subprocess
 import time
 import urllib.request
 
-from lab import VENV, expect, pause, run as command, values, wait_until
+from lab import ROOT, VENV, expect, pause, run as command, values, wait_until
 
 FRONT = pathlib.Path(__file__).with_name("clickhouse_front.py")
 PORT = 18000
@@ -79,6 +79,7 @@ def run(lab):
     check_percentiles(lab, front, examples)
     check_bucket_edges(front)
     check_nothing_lost(lab, front)
+    check_documented(front)
     check_old_table(lab, front)
     check_no_windows(lab, front)
     check_password(lab, front)
@@ -200,6 +201,18 @@ def check_once(lab, front, daemons, killed_ns):
         f"{total} samples in {SECONDS:.0f} s, each once, through {seen.get(500)} 500s, {OUTAGE_S:.0f} s of refused connections, "
         f"{seen.get(0)} lost answers and a kill, which took {lost_young} of up to {int(oldest_ns) / 1e6:.0f} ms before it"
     )
+
+
+def check_documented(front):
+    """The queries of the backend's page are such as the engine takes."""
+    page = (ROOT / "docs/backends/clickhouse.md").read_text()
+    blocks = [block.partition("```")[0] for block in page.split("```sql\n")[1:]]
+    queries = [query for query in ";".join(blocks).split(";") if query.strip()]
+    expect(len(queries) == 5, f"{len(queries)} queries on the page")
+    front.ask("USE fleet")
+    for query in queries:
+        front.ask(query)
+    front.ask("USE default")
 
 
 def strangers(port, hosts, delays_ns):

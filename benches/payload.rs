@@ -1,5 +1,7 @@
-//! What the flush threads of Pushgateway and Datadog pay for each sample, and for each window.
+//! What the flush threads of Pushgateway, Datadog and `ClickHouse` pay for each sample, and for each
+//! window; and what the thread that sends to `ClickHouse` pays for their rows.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +11,9 @@ use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
     Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall,
 };
+use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Table};
 use latency_monitor::publish::{
-    Backend as _, DatadogEncoder, Encode as _, Pushgateway, PushgatewaySettings,
+    Backend as _, DatadogEncoder, Encode as _, Pushgateway, PushgatewaySettings, http,
 };
 use latency_monitor::record::{HostGauges, Mode, Record, Recorder, SinkConfig};
 
@@ -79,6 +82,55 @@ fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
     }
 }
 
+fn clickhouse(records: &[Record]) -> impl FnMut() {
+    let mut encoder = ClickHouseEncoder::new();
+    let mut out = Vec::new();
+    move || {
+        for record in records {
+            encoder.add(record);
+            if encoder.is_full() {
+                encoder.take(&mut out);
+            }
+        }
+        encoder.take(&mut out);
+        black_box(&out);
+        out.clear();
+    }
+}
+
+/// The rows of what was encoded, compressed as they are sent, in tables such as those that are printed.
+fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
+    let tables = DESCRIBED.map(|described| {
+        let kind = u8::from(described.contains("EndedAt"));
+        Table::parse(described, kind, &BTreeMap::new()).expect("a table of ours")
+    });
+    let mut encoder = ClickHouseEncoder::new();
+    for record in records {
+        encoder.add(record);
+    }
+    let mut payloads = Vec::new();
+    encoder.take(&mut payloads);
+    move || {
+        for payload in &payloads {
+            let mut rows = Vec::new();
+            let table = &tables[usize::from(payload.kind)];
+            let left_out = table.write_rows(payload, 0, &mut rows);
+            assert_eq!(left_out, Ok(0));
+            black_box(http::gzip(&rows));
+        }
+    }
+}
+
+/// What the server says of the tables of samples and of windows.
+const DESCRIBED: [&str; 2] = [
+    "MetricName\tLowCardinality(String)\nTimestamp\tDateTime64(9)\nMetricValue\tInt64\n\
+     Tags\tMap(LowCardinality(String), String)\nSource\tLowCardinality(String)\n\
+     Target\tLowCardinality(String)\nStamp\tLowCardinality(String)\nSeq\tUInt64\n\
+     Dwell\tNullable(UInt32)\n",
+    "MetricName\tLowCardinality(String)\nEndedAt\tDateTime64(9)\nSamples\tUInt64\nP50\tInt64\n\
+     P99\tInt64\nTags\tMap(LowCardinality(String), String)\nBuckets\tMap(Int64, UInt64)\n",
+];
+
 fn payload(criterion: &mut Criterion) {
     for (mode, word) in [(Mode::Samples, "samples"), (Mode::Windows, "windows")] {
         let records = records(mode);
@@ -87,6 +139,10 @@ fn payload(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(SAMPLES)));
         let mut run = datadog(&records, mode);
         group.bench_function("datadog", |bencher| bencher.iter(&mut run));
+        let mut run = clickhouse(&records);
+        group.bench_function("clickhouse", |bencher| bencher.iter(&mut run));
+        let mut run = clickhouse_rows(&records);
+        group.bench_function("clickhouse_rows", |bencher| bencher.iter(&mut run));
         let mut run = pushgateway(&records, mode);
         group.bench_function("pushgateway", |bencher| bencher.iter(&mut run));
         group.finish();

@@ -190,6 +190,14 @@ pub const SPOOL_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Reasons for which a backend refused batches that are remembered, so that each is told once.
 pub const REASONS_MAX: usize = 16;
 
+/// Bytes of JSON at which a batch for `ClickHouse` is closed: some 50,000 samples, a block of a size that
+/// the server likes, and compressed a mebibyte at most while it waits.
+pub const CLICKHOUSE_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes that such a batch may unpack to: what was gathered, and the largest of windows. A spool file is
+/// not trusted to hold no more.
+pub const CLICKHOUSE_UNPACKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Bytes of a payload that Datadog's intake takes, before it was compressed and after it. A payload
 /// that passes either is split.
 pub const DATADOG_JSON_BYTES_MAX: usize = 5_242_880;

@@ -72,7 +72,7 @@ fn write_metrics(out: &mut String, metrics: &MetricsConfig) -> fmt::Result {
         }
         BackendSettings::ClickHouse(settings) => write_clickhouse(out, settings)?,
         BackendSettings::Pushgateway(settings) => {
-            writeln!(out, "gateway = {}", quoted(&settings.gateway))?;
+            writeln!(out, "gateway = {}", quoted(&masked(&settings.gateway)))?;
             writeln!(out, "job = {}", quoted(&settings.job))?;
             if !settings.buckets.is_empty() {
                 writeln!(out, "buckets = {:?}", settings.buckets)?;
@@ -83,7 +83,7 @@ fn write_metrics(out: &mut String, metrics: &MetricsConfig) -> fmt::Result {
             writeln!(out, "site = {}", quoted(&settings.site))?;
             write_secret(out, "api_key", &settings.api_key)?;
             if let Some(url) = &settings.url {
-                writeln!(out, "url = {}", quoted(url))?;
+                writeln!(out, "url = {}", quoted(&masked(url)))?;
             }
         }
     }
@@ -118,6 +118,20 @@ fn write_secret(out: &mut String, key: &str, secret: &Secret) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "{key} = {}", quoted(&format!("{secret:?}")))
+}
+
+/// An address, without the password that may stand in it before the host. What a password may not have
+/// is not relied upon, since it is printed to find mistakes.
+fn masked(address: &str) -> String {
+    let begin = address.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = address.split_at(begin);
+    let parts = rest
+        .rsplit_once('@')
+        .and_then(|(identity, host)| Some((identity.split_once(':')?.0, host)));
+    match parts {
+        Some((user, host)) => format!("{scheme}{user}:(secret)@{host}"),
+        None => address.to_owned(),
+    }
 }
 
 #[expect(

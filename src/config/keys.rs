@@ -1,7 +1,7 @@
 //! The keys of single backends in a `[[metrics]]` table: whose they are, what they may be, and the
 //! settings that they come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -12,6 +12,7 @@ use crate::config::options::{check_range, check_with, parse_host};
 use crate::config::section::Section;
 use crate::config::{Backend, LogLevel, Outside, Word};
 use crate::limits::BUCKETS_MAX;
+use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED};
 use crate::publish::{
     ClickHouseSettings, DatadogSettings, PushgatewaySettings, Secret, ZeroMqSettings,
 };
@@ -21,15 +22,6 @@ const PORT: RangeInclusive<i64> = 1..=65_535;
 
 /// Mebibytes of batches that wait: at least one batch, and at most what a disk has.
 const BUFFER_MIB: RangeInclusive<i64> = 1..=1_048_576;
-
-/// Our names of the columns that the Python program had, in the order of its list.
-const COLUMNS: [&str; 5] = [
-    "MetricName",
-    "Timestamp",
-    "MetricValue",
-    "Tags",
-    "InsertedAt",
-];
 
 /// Backends whose batches wait in a queue.
 const QUEUED: &[Backend] = &[Backend::ClickHouse, Backend::Pushgateway, Backend::Datadog];
@@ -80,7 +72,7 @@ impl BackendKeys {
             password: section.string("password", problems),
             password_file: section.string("password_file", problems),
             table: section.string("table", problems),
-            columns: section.names("columns", &COLUMNS, problems),
+            columns: section.names("columns", &COLUMNS[..COLUMNS_LISTED], problems),
             gateway: section.string("gateway", problems),
             job: section.string("job", problems),
             buckets: section.numbers("buckets", problems),
@@ -189,12 +181,7 @@ impl BackendKeys {
             check_with(given, "host", parse_host(&given.value).err(), problems);
         }
         if let Some(given) = &self.columns {
-            let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
-            let all = given.value.iter();
-            let fault = all
-                .flat_map(|(ours, theirs)| [ours, theirs])
-                .find(|name| !is_name(name))
-                .map(|name| format!("must name columns, and {name:?} is no name"));
+            let fault = columns_fault(&given.value);
             check_with(given, "columns", fault, problems);
         }
         let password = Source {
@@ -354,6 +341,24 @@ fn address_fault(address: &str) -> Option<String> {
             "must be an IP address such as 0.0.0.0 or ::, not {address:?}"
         )),
     }
+}
+
+/// What is wrong with the names of columns, ours and the table's.
+fn columns_fault(columns: &BTreeMap<String, String>) -> Option<String> {
+    let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
+    let mut theirs = BTreeSet::new();
+    columns.iter().find_map(|(ours, name)| {
+        if !COLUMNS.contains(&ours.as_str()) {
+            let all = COLUMNS.join(", ");
+            return Some(format!(
+                "must rename columns of ours, which are {all}, and not {ours:?}"
+            ));
+        }
+        if !is_name(name) {
+            return Some(format!("must name columns, and {name:?} is no name"));
+        }
+        (!theirs.insert(name)).then(|| format!("must not name {name:?} twice"))
+    })
 }
 
 /// What is wrong with where Prometheus' gateway is.

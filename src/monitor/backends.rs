@@ -27,8 +27,9 @@ pub(super) fn backend(
             let encoder = publish::DatadogEncoder::new(own_name, metrics.mode, interval);
             queued(metrics, encoder, publish::DatadogTransport::new(settings))
         }
-        BackendSettings::ClickHouse(_) => {
-            Err("this version reads its keys and cannot send to it yet".to_owned())
+        BackendSettings::ClickHouse(settings) => {
+            let transport = publish::ClickHouseTransport::new(settings.clone());
+            queued(metrics, publish::ClickHouseEncoder::new(), transport)
         }
     };
     made.map_err(|reason| StartError::Backend {

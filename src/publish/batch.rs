@@ -57,6 +57,12 @@ pub trait Encode: Send {
 pub trait Transport: Send {
     /// Sends one batch, within `timeout`.
     fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError>;
+
+    /// Of the last batch that was taken, how many records were left out because the backend has no
+    /// place for them.
+    fn left_out(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a batch was not taken.

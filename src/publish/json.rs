@@ -118,11 +118,30 @@ struct WindowJson<'a> {
     #[serde(rename = "p99.99")]
     p99_99: i64,
     stamp: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     hdr: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     hdr_negative: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     out_of_range: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buckets: Option<Buckets<'a>>,
+}
+
+/// Histograms as pairs of a bucket's greatest value and how often it was, ascending but for those below zero, which descend.
+struct Buckets<'a>(&'a Distribution);
+
+impl Serialize for Buckets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let negative = self.0.negative().map(|histogram| (histogram, -1));
+        let histograms = negative.into_iter().chain([(self.0.positive(), 1)]);
+        serializer.collect_seq(histograms.flat_map(|(histogram, sign)| {
+            histogram.iter_recorded().map(move |step| {
+                let value = i64::try_from(step.value_iterated_to()).unwrap_or(i64::MAX);
+                (sign * value, step.count_at_value())
+            })
+        }))
+    }
 }
 
 #[expect(
@@ -153,7 +172,14 @@ impl Hdr {
         }
     }
 
-    fn load(&mut self, window: &Window) {
+    fn load(&mut self, window: &Window, has_buckets: bool) {
+        self.distribution.load(window);
+        if !has_buckets {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
         let Self {
             distribution,
             serializer,
@@ -161,7 +187,6 @@ impl Hdr {
             positive,
             negative,
         } = self;
-        distribution.load(window);
         let mut write = |histogram: &Histogram<u32>, text: &mut String| {
             bytes.clear();
             serializer
@@ -182,6 +207,7 @@ impl Hdr {
 #[derive(Default)]
 pub struct Encoder {
     hdr: Option<Box<Hdr>>,
+    has_buckets: bool,
 }
 
 impl fmt::Debug for Encoder {
@@ -194,6 +220,15 @@ impl Encoder {
     /// An encoder; the quarter of a mebibyte that windows take comes with the first of them.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that writes the histograms of windows as `buckets`, pairs of a value and how often it was, in
+    /// place of `hdr`: for stores that do not read that.
+    pub(super) fn with_buckets() -> Self {
+        Self {
+            has_buckets: true,
+            ..Self::default()
+        }
     }
 
     /// Append a record to `out`, as one line of UTF-8 without its end.
@@ -273,7 +308,7 @@ impl Encoder {
 
     fn encode_window(&mut self, window: &Window, tags: Tags<'_>, out: &mut Vec<u8>) {
         let hdr = self.hdr.get_or_insert_with(|| Box::new(Hdr::new()));
-        hdr.load(window);
+        hdr.load(window, self.has_buckets);
         let quantile = |quantile| hdr.distribution.quantile(quantile);
         write(
             out,
@@ -296,6 +331,7 @@ impl Encoder {
                 hdr: &hdr.positive,
                 hdr_negative: &hdr.negative,
                 out_of_range: window.out_of_range(),
+                buckets: self.has_buckets.then_some(Buckets(&hdr.distribution)),
             },
         );
     }

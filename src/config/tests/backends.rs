@@ -258,6 +258,38 @@ fn a_key_goes_over_a_file_and_a_file_over_the_environment() {
 }
 
 #[test]
+fn a_password_in_an_address_is_not_printed() {
+    let cases = [
+        (
+            "http://me:open@sesame@gate:9091/base",
+            "http://me:(secret)@gate:9091/base",
+        ),
+        ("me:open/sesame@gate", "me:(secret)@gate"),
+        ("http://me@gate:9091", "http://me@gate:9091"),
+        ("gate:9091", "gate:9091"),
+    ];
+    for (given, printed) in cases {
+        let file = format!(
+            "[[metrics]]\nbackend = 'pushgateway'\ngateway = '{given}'\n\
+             [[metrics]]\nbackend = 'datadog'\napi_key = 'k'\nurl = 'http://{}'",
+            given.trim_start_matches("http://")
+        );
+        let config = Config::parse_with(&file, &Overrides::default(), &Sealed).unwrap();
+        let shown = effective(&config);
+        assert!(
+            shown.contains(&format!("gateway = \"{printed}\"\n")),
+            "{shown}"
+        );
+        let url = printed.trim_start_matches("http://");
+        assert!(
+            shown.contains(&format!("url = \"http://{url}\"\n")),
+            "{shown}"
+        );
+        assert!(!shown.contains("sesame"), "{shown}");
+    }
+}
+
+#[test]
 fn a_flag_takes_a_table_over_without_the_keys_of_its_backend() {
     let file = "
         [metrics]
@@ -372,6 +404,15 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "backend = 'clickhouse'\ncolumns = { Tags = '' }",
         "line 3: `columns` must name columns, and \"\" is no name",
+    ),
+    (
+        "backend = 'clickhouse'\ncolumns = { Metric = 'name' }",
+        "line 3: `columns` must rename columns of ours, which are MetricName, Timestamp, MetricValue, \
+         Tags, InsertedAt, Source, Target, Stamp, Seq, Dwell, and not \"Metric\"",
+    ),
+    (
+        "backend = 'clickhouse'\ncolumns = ['a', 'b', 'a', 'd', 'e']",
+        "line 3: `columns` must not name \"a\" twice",
     ),
     (
         "backend = 'pushgateway'\ngateway = 'ftp://x'",

@@ -2,54 +2,108 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
-use super::http::refusal;
-use super::row::{Type, write_varint};
+use super::answer::{Cause, meaning};
+use super::kind::{Cell, Class, Type, write_varint};
+use super::line::Text;
 use super::*;
-use crate::publish::testing::gauge;
+use crate::publish::SendError;
+use crate::publish::testing::{gauge, window};
 
-fn bytes(kind: &str, value: &Value) -> Option<Vec<u8>> {
+const WINDOWS: u8 = 1;
+
+fn bytes(kind: &str, cell: Cell<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let kind = Type::parse(kind).unwrap();
-    kind.write(value, &mut out).then_some(out)
+    kind.write(cell, &mut out).then_some(out)
+}
+
+fn number(number: i128) -> Cell<'static> {
+    Cell::Number(Some(number))
+}
+
+/// A description as the server gives it, of names and types.
+fn described(columns: &[(&str, &str)]) -> String {
+    let line = |(name, kind): &(&str, &str)| format!("{name}\t{kind}\t\t\t\t\t\n");
+    columns.iter().map(line).collect()
+}
+
+fn parse(columns: &[(&str, &str)], renamed: &[(&str, &str)]) -> Result<Table, String> {
+    let renamed = renamed
+        .iter()
+        .map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned()));
+    Table::parse(&described(columns), 0, &renamed.collect())
+}
+
+fn rows(table: &Table, records: &[Record]) -> (u64, Vec<u8>) {
+    let mut encoder = ClickHouseEncoder::new();
+    for record in records {
+        assert!(encoder.add(record));
+    }
+    let (mut payloads, mut rows) = (Vec::new(), Vec::new());
+    encoder.take(&mut payloads);
+    assert_eq!(payloads.len(), 1);
+    assert_eq!(payloads[0].records, records.len() as u64);
+    let left_out = table.write_rows(&payloads[0], 2_999_999_999, &mut rows);
+    (left_out.expect("what was just written can be read"), rows)
 }
 
 #[test]
 fn each_type_has_its_bytes() {
-    let some = |kind: &str, value: Value| bytes(kind, &value).unwrap();
-    assert_eq!(some("UInt64", json!(258)), [2, 1, 0, 0, 0, 0, 0, 0]);
+    let some = |kind: &str, cell| bytes(kind, cell).unwrap();
+    assert_eq!(some("UInt64", number(258)), [2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(
-        some("Int64", json!(-2)),
+        some("Int64", number(-2)),
         [254, 255, 255, 255, 255, 255, 255, 255]
     );
-    assert_eq!(some("UInt32", json!(258)), [2, 1, 0, 0]);
-    assert_eq!(some("Int32", json!(-1)), [255; 4]);
-    assert_eq!(some("Float64", json!(1)), [0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
-    assert_eq!(some("DateTime", json!(2_999_999_999_u64)), [2, 0, 0, 0]);
+    assert_eq!(some("UInt32", number(258)), [2, 1, 0, 0]);
+    assert_eq!(some("Int32", number(-1)), [255; 4]);
+    assert_eq!(some("Float64", number(1)), [0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
+    assert_eq!(some("Float32", number(1)), [0, 0, 0x80, 0x3f]);
+    assert_eq!(some("DateTime", number(2_999_999_999)), [2, 0, 0, 0]);
     assert_eq!(
-        some("DateTime64(3, 'UTC')", json!(1_002_000_000)),
+        some("DateTime64(3, 'UTC')", number(1_002_000_000)),
         [0xea, 3, 0, 0, 0, 0, 0, 0]
     );
-    assert_eq!(some("DateTime64(9)", json!(5)), [5, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(some("LowCardinality(String)", json!("ab")), *b"\x02ab");
-    assert_eq!(some("Nullable(UInt32)", Value::Null), [1]);
-    assert_eq!(some("Nullable(UInt32)", json!(3)), [0, 3, 0, 0, 0]);
-    let tags = json!(["a:b:c", "d"]);
+    assert_eq!(some("DateTime64(9)", number(5)), [5, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(some("LowCardinality(String)", Cell::Text("ab")), *b"\x02ab");
+    assert_eq!(some("Nullable(UInt32)", Cell::Number(None)), [1]);
+    assert_eq!(some("Nullable(UInt32)", number(3)), [0, 3, 0, 0, 0]);
+    assert_eq!(some("UInt32", Cell::Number(None)), [0; 4]);
+    let tags = ["a:b:c", "d"].map(|tag| Text(tag.into()));
+    let tags = Cell::Tags(&tags);
     assert_eq!(
-        some("Map(LowCardinality(String), String)", tags.clone()),
+        some("Map(LowCardinality(String), String)", tags),
         *b"\x02\x01a\x03b:c\x01d\0"
     );
     assert_eq!(some("Array(String)", tags), *b"\x02\x05a:b:c\x01d");
+    assert_eq!(
+        some("Map(Int32, UInt8)", Cell::Buckets(&[(-1, 2)])),
+        [1, 255, 255, 255, 255, 2]
+    );
     assert_eq!(Type::parse("Enum8('a' = 1)"), None);
 }
 
 #[test]
 fn what_does_not_fit_is_never_wrapped() {
-    assert_eq!(bytes("UInt64", &json!(-1)), None);
-    assert_eq!(bytes("Int64", &json!(u64::MAX)), None);
-    assert_eq!(bytes("UInt32", &json!(1_u64 << 32)), None);
-    assert!(bytes("UInt64", &json!(u64::MAX)).is_some());
+    assert_eq!(bytes("UInt64", number(-1)), None);
+    assert_eq!(bytes("Int64", number(u64::MAX.into())), None);
+    assert_eq!(bytes("UInt32", number(1 << 32)), None);
+    assert_eq!(bytes("DateTime", number(-1)), None);
+    assert!(bytes("UInt64", number(u64::MAX.into())).is_some());
+}
+
+#[test]
+fn a_column_is_filled_only_with_what_it_can_hold() {
+    let can_hold = |kind: &str, class| Type::parse(kind).unwrap().can_hold(class);
+    assert!(can_hold("Nullable(Int64)", Class::Number) && can_hold("Float32", Class::Number));
+    assert!(!can_hold("String", Class::Number) && !can_hold("DateTime", Class::Number));
+    assert!(can_hold("DateTime", Class::Time) && can_hold("UInt64", Class::Time));
+    // Nanoseconds do not fit.
+    assert!(!can_hold("UInt32", Class::Time) && !can_hold("Float64", Class::Time));
+    assert!(can_hold("Array(LowCardinality(String))", Class::Tags));
+    assert!(!can_hold("Map(String, Array(String))", Class::Tags));
+    assert!(!can_hold("String", Class::Tags) && !can_hold("Map(String, UInt64)", Class::Buckets));
+    assert!(can_hold("Map(Int64, UInt64)", Class::Buckets));
 }
 
 #[test]
@@ -63,43 +117,148 @@ fn lengths_are_varints() {
 
 #[test]
 fn the_old_layout_takes_numbers_and_leaves_out_negative_ones() {
-    let description = "MetricName\tString\t\nTimestamp\tUInt64\t\nMetricValue\tUInt64\t\n\
-                       Labels\tMap(String, String)\t\nInsertedAt\tDateTime\tDEFAULT\tnow()\n";
+    let columns = [
+        ("MetricName", "String"),
+        ("Timestamp", "UInt64"),
+        ("MetricValue", "UInt64"),
+        ("Labels", "Map(String, String)"),
+    ];
+    let description = described(&columns) + "InsertedAt\tDateTime\tDEFAULT\tnow()\n";
     let renamed = BTreeMap::from([("Tags".to_owned(), "Labels".to_owned())]);
-    let columns = parse_columns(description, 0, &renamed);
-    let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+    let table = Table::parse(&description, 0, &renamed).unwrap();
+    let names: Vec<&str> = table.names().collect();
     assert_eq!(names, ["MetricName", "Timestamp", "MetricValue", "Labels"]);
-    let mut encoder = ClickHouseEncoder::new();
-    for value in [-5, 7] {
-        assert!(encoder.add(&gauge(value)));
-    }
-    let mut payloads = Vec::new();
-    encoder.take(&mut payloads);
-    let mut rows = Vec::new();
-    assert_eq!(rows_of(&payloads[0], &columns, &mut rows), Ok(1));
     let mut expected = b"\x0cclock.offset".to_vec();
     expected.extend_from_slice(&1_768_219_134_587_069_267_u64.to_le_bytes());
     expected.extend_from_slice(b"\x07\0\0\0\0\0\0\0\x01\x06source\x01a");
-    assert_eq!(rows, expected);
+    assert_eq!(rows(&table, &[gauge(-5), gauge(7)]), (1, expected));
+}
+
+#[test]
+fn a_row_without_a_default_for_its_time_gets_one() {
+    let columns = [
+        ("MetricName", "String"),
+        ("Timestamp", "DateTime"),
+        ("MetricValue", "Int8"),
+        ("InsertedAt", "DateTime"),
+    ];
+    let table = parse(&columns, &[]).unwrap();
+    let expected = b"\x0cclock.offset\xfe\xe1\x64\x69\x01\x02\0\0\0".to_vec();
+    assert_eq!(rows(&table, &[gauge(1)]), (0, expected));
+}
+
+#[test]
+fn a_table_that_cannot_be_used_says_why() {
+    let right = [
+        ("MetricName", "String"),
+        ("Timestamp", "UInt64"),
+        ("MetricValue", "Int64"),
+    ];
+    assert!(parse(&right, &[]).unwrap().odd.is_empty());
+    let error = |columns: &[(&str, &str)], renamed| parse(columns, renamed).unwrap_err();
+    assert_eq!(error(&right[..2], &[]), "has no column MetricValue");
+    let renamed = [("MetricValue", "Value")];
+    assert_eq!(
+        error(&right, &renamed),
+        "has no column Value for our MetricValue"
+    );
+    assert_eq!(
+        error(&right, &[("Tags", "Labels")]),
+        "has no column Labels for our Tags"
+    );
+    let narrow = [right[0], ("Timestamp", "UInt32"), right[2]];
+    assert_eq!(
+        error(&narrow, &[]),
+        "has a column Timestamp that is UInt32, and not DateTime64(9), Int64 or UInt64"
+    );
+    let made = described(&right[..2]) + "MetricValue\tInt64\tMATERIALIZED\t1\n";
+    let made = Table::parse(&made, 0, &BTreeMap::new()).unwrap_err();
+    assert!(made.contains("MetricValue that is MATERIALIZED"), "{made}");
+    let odd = [right[0], right[1], right[2], ("Tags", "Enum8(\\'a\\' = 1)")];
+    assert_eq!(
+        parse(&odd, &[]).unwrap().odd,
+        ["has a column Tags that is Enum8('a' = 1), and not Map(String, String) or Array(String)"]
+    );
+}
+
+#[test]
+fn a_window_brings_its_buckets() {
+    let columns = [
+        ("MetricName", "String"),
+        ("EndedAt", "UInt64"),
+        ("Buckets", "Map(Int64, UInt8)"),
+    ];
+    let table = Table::parse(&described(&columns), WINDOWS, &BTreeMap::new()).unwrap();
+    let (left_out, row) = rows(&table, &[window(&[-3, 5, 5, 4_097])]);
+    assert_eq!(left_out, 0);
+    let mut buckets = vec![3];
+    // 4,097 shares its bucket with its neighbours, the greatest of which stands for it.
+    for (value, count) in [(-3_i64, 1), (5, 2), (4_099, 1)] {
+        buckets.extend_from_slice(&value.to_le_bytes());
+        buckets.push(count);
+    }
+    assert!(row.ends_with(&buckets), "{row:?}");
+}
+
+#[test]
+fn our_names_are_those_of_the_table_of_samples() {
+    let types = ["String", "UInt64", "Int64", "Array(String)", "DateTime"];
+    let types = types.into_iter().chain(["String"; 3]).chain(["UInt64"; 2]);
+    let columns: Vec<_> = COLUMNS.into_iter().zip(types).collect();
+    let table = parse(&columns, &[]).unwrap();
+    assert_eq!(table.names().collect::<Vec<_>>(), COLUMNS);
+    assert!(table.odd.is_empty());
 }
 
 #[test]
 fn what_an_operator_can_mend_is_kept() {
-    let is_later = |status, code| {
-        let refusal = refusal(status, code, String::new(), None);
-        matches!(refusal.error, SendError::Later { .. })
+    let refusal = |status, code| {
+        let later = SendError::Later {
+            reason: String::new(),
+            after: None,
+        };
+        let never = SendError::Never {
+            reason: String::new(),
+        };
+        meaning(status, code, later, never)
     };
-    assert!(is_later(500, None) && is_later(429, None) && is_later(404, Some(60)));
-    assert!(is_later(403, Some(516)) && is_later(401, None));
-    assert!(!is_later(400, Some(62)));
+    let is_later = |status, code| matches!(refusal(status, code).error, SendError::Later { .. });
+    assert!(is_later(500, None) && is_later(429, None) && is_later(400, None));
+    assert!(is_later(403, Some(516)) && is_later(401, None) && is_later(404, Some(81)));
+    assert!(is_later(500, Some(252)));
+    assert!(!is_later(400, Some(62)) && !is_later(413, None) && !is_later(500, Some(469)));
+    assert!(is_later(404, Some(60)));
+    assert_eq!(refusal(404, Some(60)).cause, Cause::Table);
+    assert_eq!(refusal(400, Some(27)).cause, Cause::Columns);
 }
 
 #[test]
 fn the_statements_name_the_tables() {
     let one = schema::ddl("net`s", "metrics", None);
-    assert!(one.contains("CREATE TABLE IF NOT EXISTS `net\\`s`.`metrics`\n"));
+    for suffix in ["", "_windows", "_events", "_hourly", "_windows_hourly"] {
+        let table = format!("CREATE TABLE IF NOT EXISTS `net\\`s`.`metrics{suffix}`\n");
+        assert!(one.contains(&table), "{suffix}");
+    }
     assert!(!one.contains("Replicated") && one.contains("non_replicated_deduplication_window"));
     let many = schema::ddl("default", "metrics", Some("c"));
     assert!(many.contains("ReplicatedAggregatingMergeTree"));
     assert!(many.contains("Distributed(`c`, `default`, `metrics_local`"));
+    // A roll-up reads what was inserted on its own host.
+    assert!(many.contains("FROM `default`.`metrics_windows_local`"));
+    assert!(many.contains("TO `default`.`metrics_windows_hourly_local`"));
+}
+
+#[test]
+fn the_printed_tables_have_all_our_columns() {
+    for (kind, (suffix, columns)) in (0..).zip(schema::COLUMNS) {
+        let types = columns.iter().map(|column| {
+            let (name, kind) = column.split_once(' ').expect("a name and a type");
+            let kind = kind.split(" CODEC").next().unwrap_or_default();
+            (name, kind.split(" DEFAULT").next().unwrap_or_default())
+        });
+        let described = described(&types.collect::<Vec<_>>());
+        let table = Table::parse(&described, kind, &BTreeMap::new()).expect(suffix);
+        assert!(table.odd.is_empty(), "{table:?}");
+        assert_eq!(table.names().count(), columns.len());
+    }
 }

@@ -151,7 +151,9 @@ impl Sender {
         let timeout = SEND_TIMEOUT.min(left.map_or(SEND_TIMEOUT, Duration::from_nanos));
         match self.transport.send(&batch, timeout) {
             Ok(()) => {
-                self.shared.stats.count_sent(entry.records);
+                let left_out = self.transport.left_out().min(entry.records);
+                self.shared.stats.count_sent(entry.records - left_out);
+                self.shared.stats.count_left_out(left_out);
                 self.be_answered(entry);
             }
             Err(SendError::Later { reason, after }) => self.try_later(&reason, after),

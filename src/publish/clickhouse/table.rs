@@ -1,0 +1,268 @@
+//! Our fields, the columns of a table that take them, and a batch's rows.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+
+use crate::limits::CLICKHOUSE_UNPACKED_BYTES_MAX;
+use crate::publish::Payload;
+use crate::publish::clickhouse::TABLES;
+use crate::publish::clickhouse::kind::{Cell, Class, Type};
+use crate::publish::clickhouse::line::Line;
+
+/// What we have for a column.
+struct Field {
+    /// What the column is called, unless it is renamed.
+    name: &'static str,
+    class: Class,
+    /// Without it a row means nothing.
+    is_needed: bool,
+    cell: for<'a> fn(&'a Line<'a>) -> Cell<'a>,
+}
+
+/// What we call the columns of the table of samples: first those that the Python program had, in the
+/// order of its list.
+pub const COLUMNS: [&str; 10] = [
+    "MetricName",
+    "Timestamp",
+    "MetricValue",
+    "Tags",
+    "InsertedAt",
+    "Source",
+    "Target",
+    "Stamp",
+    "Seq",
+    "Dwell",
+];
+
+/// How many of [`COLUMNS`] the Python program had.
+pub const COLUMNS_LISTED: usize = 5;
+
+const SAMPLES: &[Field] = &[
+    text("MetricName", |line| Cell::Text(&line.metric.0)).needed(),
+    time("Timestamp", |line| number(line.points[0].0)).needed(),
+    count("MetricValue", |line| number(line.points[0].1)).needed(),
+    TAGS,
+    INSERTED,
+    SOURCE,
+    TARGET,
+    text("Stamp", |line| Cell::Text(&line.stamp.0)),
+    count("Seq", |line| number(line.seq)),
+    count("Dwell", |line| Cell::Number(line.dwell.map(i128::from))),
+];
+
+const WINDOWS: &[Field] = &[
+    text("MetricName", |line| Cell::Text(&line.metric.0)).needed(),
+    time("StartedAt", |line| number(line.start)),
+    time("EndedAt", |line| number(line.end)).needed(),
+    TAGS,
+    INSERTED,
+    SOURCE,
+    TARGET,
+    text("Stamp", |line| Cell::Text(&line.stamp.0)),
+    count("Samples", |line| number(line.count)),
+    count("Min", |line| number(line.min)),
+    count("Mean", |line| number(line.mean)),
+    count("Max", |line| number(line.max)),
+    count("StdDev", |line| number(line.stddev)),
+    count("P50", |line| number(line.p50)),
+    count("P90", |line| number(line.p90)),
+    count("P99", |line| number(line.p99)),
+    count("P999", |line| number(line.p99_9)),
+    count("P9999", |line| number(line.p99_99)),
+    count("OutOfRange", |line| number(line.out_of_range)),
+    field("Buckets", Class::Buckets, |line| {
+        Cell::Buckets(&line.buckets)
+    }),
+];
+
+const EVENTS: &[Field] = &[
+    text("Event", |line| Cell::Text(&line.event.0)).needed(),
+    // What lasts has a beginning.
+    time("Timestamp", |line| number(line.at.unwrap_or(line.start))).needed(),
+    text("Clock", |line| Cell::Text(&line.clock.0)),
+    count("Step", |line| number(line.step)),
+    text("Details", |line| Cell::Text(line.json)),
+    TAGS,
+    INSERTED,
+    SOURCE,
+    TARGET,
+];
+
+const FIELDS: [&[Field]; TABLES.len()] = [SAMPLES, WINDOWS, EVENTS];
+
+const TAGS: Field = field("Tags", Class::Tags, |line| Cell::Tags(&line.tags));
+const SOURCE: Field = text("Source", |line| Cell::Text(line.tagged("source:")));
+const TARGET: Field = text("Target", |line| Cell::Text(line.tagged("target:")));
+const INSERTED: Field = time(INSERTED_AT, |line| number(line.made));
+const INSERTED_AT: &str = "InsertedAt";
+
+type Take = for<'a> fn(&'a Line<'a>) -> Cell<'a>;
+
+const fn field(name: &'static str, class: Class, cell: Take) -> Field {
+    Field {
+        name,
+        class,
+        is_needed: false,
+        cell,
+    }
+}
+
+const fn text(name: &'static str, cell: Take) -> Field {
+    field(name, Class::Text, cell)
+}
+
+const fn time(name: &'static str, cell: Take) -> Field {
+    field(name, Class::Time, cell)
+}
+
+const fn count(name: &'static str, cell: Take) -> Field {
+    field(name, Class::Number, cell)
+}
+
+fn number<'a>(number: impl Into<i128>) -> Cell<'a> {
+    Cell::Number(Some(number.into()))
+}
+
+impl Field {
+    const fn needed(self) -> Self {
+        Self {
+            is_needed: true,
+            ..self
+        }
+    }
+}
+
+/// A column that we fill.
+struct Column {
+    name: String,
+    kind: Type,
+    cell: Take,
+}
+
+/// The columns of a table that we fill.
+pub struct Table {
+    columns: Vec<Column>,
+    /// What is wrong with columns that we could fill and do not.
+    pub(super) odd: Vec<String>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Table {
+    /// From what the server says to `DESCRIBE TABLE`, as tab-separated text: the columns that have a
+    /// name of ours, a type that can hold our values, and a value that is not the server's to make. `renamed`
+    /// leads from our names to those of the table; the error says which column is missing, or is
+    /// of no use, and what would be right.
+    pub fn parse(
+        description: &str,
+        kind: u8,
+        renamed: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
+        let fields = FIELDS.get(usize::from(kind)).copied().unwrap_or_default();
+        let mut table = Self {
+            columns: Vec::new(),
+            odd: Vec::new(),
+        };
+        for field in fields {
+            let given = renamed.get(field.name);
+            let name = given.map_or(field.name, String::as_str);
+            let mut lines = description.lines().map(|line| line.split('\t'));
+            let found = lines.find_map(|mut parts| {
+                (unescaped(parts.next()?) == name)
+                    .then(|| (unescaped(parts.next().unwrap_or_default()), parts.next()))
+            });
+            let Some((kind, default)) = found else {
+                if field.is_needed || given.is_some_and(|given| given != field.name) {
+                    let whose = given.map_or(String::new(), |_| format!(" for our {}", field.name));
+                    return Err(format!("has no column {name}{whose}"));
+                }
+                continue;
+            };
+            let default = default.unwrap_or_default();
+            if field.name == INSERTED_AT && !default.is_empty() {
+                continue;
+            }
+            let is_made = matches!(default, "MATERIALIZED" | "ALIAS" | "EPHEMERAL");
+            let parsed = Type::parse(&kind).filter(|kind| kind.can_hold(field.class) && !is_made);
+            match parsed {
+                Some(kind) => table.columns.push(Column {
+                    name: name.to_owned(),
+                    kind,
+                    cell: field.cell,
+                }),
+                None if is_made && !field.is_needed => {}
+                None => {
+                    let type_of_it = if is_made { default } else { &kind };
+                    let right = right_types(field.class);
+                    let fault =
+                        format!("has a column {name} that is {type_of_it}, and not {right}");
+                    if field.is_needed {
+                        return Err(fault);
+                    }
+                    table.odd.push(fault);
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| &*column.name)
+    }
+
+    /// Appends a batch's records as rows, made at this Unix time in nanoseconds; gives how many are left
+    /// out because a column cannot hold their value, such as a negative delay in an unsigned one.
+    pub fn write_rows(
+        &self,
+        payload: &Payload,
+        made: i64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, String> {
+        let mut lines = String::new();
+        GzDecoder::new(&*payload.body)
+            .take(CLICKHOUSE_UNPACKED_BYTES_MAX)
+            .read_to_string(&mut lines)
+            .map_err(|error| format!("a batch that cannot be unpacked: {error}"))?;
+        let mut left_out = 0;
+        for line in lines.lines() {
+            let line = Line::parse(line, made)
+                .map_err(|error| format!("a batch that cannot be read: {error}"))?;
+            let begin = out.len();
+            let mut columns = self.columns.iter();
+            if !columns.all(|column| column.kind.write((column.cell)(&line), out)) {
+                out.truncate(begin);
+                left_out += 1;
+            }
+        }
+        Ok(left_out)
+    }
+}
+
+const fn right_types(class: Class) -> &'static str {
+    match class {
+        Class::Number => "a number such as Int64",
+        Class::Time => "DateTime64(9), Int64 or UInt64",
+        Class::Text => "String",
+        Class::Tags => "Map(String, String) or Array(String)",
+        Class::Buckets => "Map(Int64, UInt64)",
+    }
+}
+
+/// A field of tab-separated text; names and types have quotes and backslashes at most.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => out.extend(letters.next()),
+            _ => out.push(letter),
+        }
+    }
+    out
+}

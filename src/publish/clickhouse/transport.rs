@@ -1,0 +1,243 @@
+//! Asks for the columns, makes rows of batches, and inserts them.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_ENCODING, HeaderValue};
+use reqwest::{Method, Url};
+
+use crate::clock::Clock;
+use crate::proto::Mono;
+use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
+use crate::publish::clickhouse::{NAME, TABLES, Table, quoted};
+use crate::publish::http::{Http, gzip};
+use crate::publish::{Batch, ClickHouseSettings, SendError, SetupError, Transport};
+
+/// Besides its token, what an insert is told: to be done when it is answered, also when it went through
+/// a distributed table, since nobody could try again after that; and that what a roll-up got once it
+/// does not get again.
+const INSERT_SETTINGS: [(&str, &str); 4] = [
+    ("async_insert", "0"),
+    ("insert_distributed_sync", "1"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+];
+
+/// Inserts batches.
+#[derive(Debug)]
+pub struct ClickHouseTransport {
+    http: Http,
+    clock: Clock,
+    url: Url,
+    username: HeaderValue,
+    password: HeaderValue,
+    settings: ClickHouseSettings,
+    tables: [Option<Table>; TABLES.len()],
+    /// What was last said of each table, which need not be said again.
+    said: [Option<String>; TABLES.len()],
+    has_said_left_out: bool,
+    left_out: u64,
+}
+
+impl ClickHouseTransport {
+    /// One that has asked the server nothing yet. An error if the address, the user or the password
+    /// is none that a request can have.
+    pub fn new(settings: ClickHouseSettings) -> Result<Self, SetupError> {
+        let scheme = if settings.secure { "https" } else { "http" };
+        let host = settings.host.trim_matches(['[', ']']);
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let given = format!("{scheme}://{host}:{}/", settings.port);
+        let url = given.parse().map_err(|error| SetupError::Address {
+            given,
+            reason: format!("{error}"),
+        })?;
+        let header = |key: &str, text: &str| {
+            let value = HeaderValue::from_bytes(text.as_bytes());
+            value.map_err(|_| {
+                SetupError::Setting(format!("`{key}` has characters that no {key} has"))
+            })
+        };
+        let mut password = header("password", &settings.password.0)?;
+        password.set_sensitive(true);
+        Ok(Self {
+            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
+            clock: Clock::new(),
+            url,
+            username: header("username", &settings.username)?,
+            password,
+            settings,
+            tables: Default::default(),
+            said: Default::default(),
+            has_said_left_out: false,
+            left_out: 0,
+        })
+    }
+
+    fn table(&self, kind: usize) -> String {
+        let table = format!("{}{}", self.settings.table, TABLES[kind]);
+        format!("{}.{}", quoted(&self.settings.database), quoted(&table))
+    }
+
+    /// Posts a query, with rows if it is an insert, and gives the answer.
+    fn post(
+        &self,
+        query: &str,
+        rows: Option<(&str, Vec<u8>)>,
+        deadline: Mono,
+    ) -> Result<String, Refusal> {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().append_pair("query", query);
+        if let Some((token, _)) = &rows {
+            url.query_pairs_mut()
+                .append_pair("insert_deduplication_token", token)
+                .extend_pairs(INSERT_SETTINGS);
+        }
+        let left = Duration::from_nanos(deadline.since(self.clock.mono()));
+        if left.is_zero() {
+            return Err(Refusal::from(SendError::Later {
+                reason: "there is no time left to insert".to_owned(),
+                after: None,
+            }));
+        }
+        let mut request = self
+            .http
+            .request(Method::POST, url)
+            .header("X-ClickHouse-User", self.username.clone())
+            .header("X-ClickHouse-Key", self.password.clone());
+        request = match rows {
+            Some((_, body)) => request.header(CONTENT_ENCODING, "gzip").body(body),
+            // A POST without a length is refused by some that stand before a server.
+            None => request.body(Vec::new()),
+        };
+        judge(&self.http.exchange(request, left)?)
+    }
+
+    /// Asks for the columns of a table.
+    fn ask(&mut self, kind: u8, deadline: Mono) -> Result<(), Refusal> {
+        let index = usize::from(kind);
+        let name = self.table(index);
+        let query = format!("DESCRIBE TABLE {name} FORMAT TabSeparated");
+        let answer = self.post(&query, None, deadline)?;
+        // Only the table of samples may be somebody else's.
+        let none = std::collections::BTreeMap::new();
+        let renamed = if kind == 0 {
+            &self.settings.columns
+        } else {
+            &none
+        };
+        let table = Table::parse(&answer, kind, renamed).map_err(|fault| Refusal {
+            error: SendError::Later {
+                reason: format!(
+                    "{name} {fault}: mend the table, `table` or `columns`; \
+                     `latency-monitor schema clickhouse` prints one that fits"
+                ),
+                after: None,
+            },
+            cause: Cause::Table,
+        })?;
+        if table.odd.is_empty() {
+            self.said[index] = None;
+        } else {
+            let odd = table.odd.join("; ");
+            self.say(
+                index,
+                format!("{name} {odd}; what is not filled has its default"),
+            );
+        }
+        self.tables[index] = Some(table);
+        Ok(())
+    }
+
+    /// Tells something about a table once.
+    fn say(&mut self, index: usize, what: String) {
+        if self.said[index].as_ref() != Some(&what) {
+            tracing::warn!(backend = NAME, "{what}");
+            self.said[index] = Some(what);
+        }
+    }
+
+    /// Inserts a batch; gives how many of its records no column could hold.
+    fn insert(&mut self, batch: &Batch, deadline: Mono) -> Result<u64, Refusal> {
+        let kind = batch.payload.kind;
+        let index = usize::from(kind);
+        if self.tables[index].is_none() {
+            self.ask(kind, deadline)?;
+        }
+        let Some(table) = &self.tables[index] else {
+            return Ok(batch.payload.records);
+        };
+        self.clock.refresh(self.clock.mono());
+        let made = self.clock.now().wall.as_unix_nanos();
+        let mut rows = Vec::new();
+        let left_out = table
+            .write_rows(&batch.payload, made, &mut rows)
+            .map_err(|reason| SendError::Never { reason })?;
+        let names: Vec<String> = table.names().map(quoted).collect();
+        let (name, names) = (self.table(index), names.join(", "));
+        let query = format!("INSERT INTO {name} ({names}) FORMAT RowBinary");
+        if !rows.is_empty() {
+            let token = batch.id.to_string();
+            self.post(&query, Some((&token, gzip(&rows))), deadline)?;
+        }
+        if left_out > 0 && !self.has_said_left_out {
+            self.has_said_left_out = true;
+            tracing::warn!(
+                backend = NAME,
+                "{left_out} records of a batch have a value that its column in {name} cannot hold \
+                 (a negative delay in an unsigned one): such are left out and counted"
+            );
+        }
+        Ok(left_out)
+    }
+}
+
+impl Transport for ClickHouseTransport {
+    fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError> {
+        self.left_out = 0;
+        let index = usize::from(batch.payload.kind);
+        if index >= TABLES.len() {
+            return Err(SendError::Never {
+                reason: format!("a batch for table {index}, which there is not"),
+            });
+        }
+        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = self.clock.mono().plus(timeout_ns);
+        loop {
+            let was_known = self.tables[index].is_some();
+            let refusal = match self.insert(batch, deadline) {
+                Ok(left_out) => {
+                    self.left_out = left_out;
+                    return Ok(());
+                }
+                Err(refusal) => refusal,
+            };
+            if refusal.cause == Cause::Other {
+                return Err(refusal.error);
+            }
+            self.tables[index] = None;
+            if was_known {
+                // The table is another one by now: it is asked once more.
+                continue;
+            }
+            if index == 0 {
+                return Err(refusal.error);
+            }
+            // Not for want of a table that one may do without are samples held up.
+            let what = match index {
+                1 => "windows",
+                _ => "events",
+            };
+            let reason = refusal.error.to_string();
+            self.say(index, format!("{what} are left out and counted: {reason}"));
+            self.left_out = batch.payload.records;
+            return Ok(());
+        }
+    }
+
+    fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}

@@ -1,8 +1,10 @@
-//! What the flush threads of Pushgateway, Datadog and `ClickHouse` pay for each sample, and for each
-//! window; and what the thread that sends to `ClickHouse` pays for their rows.
+//! What the flush thread of each backend pays for each sample, and for each window: from a record to the
+//! bytes that are sent; of `ClickHouse` also what the thread that sends pays for its rows. One core each; a
+//! daemon must turn 200,000 samples a second into bytes.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +15,11 @@ use latency_monitor::proto::{
 };
 use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Table};
 use latency_monitor::publish::{
-    Backend as _, DatadogEncoder, Encode as _, Pushgateway, PushgatewaySettings, http,
+    Backend, Cli, DatadogEncoder, Encode, Log, Pushgateway, PushgatewaySettings, ZeroMq,
+    ZeroMqSettings, http,
 };
 use latency_monitor::record::{HostGauges, Mode, Record, Recorder, SinkConfig};
+use tracing::Level;
 
 const ORIGINS: u32 = 100;
 const SAMPLES: u32 = 20_000;
@@ -55,8 +59,8 @@ fn records(mode: Mode) -> Vec<Record> {
     std::iter::from_fn(|| feed.poll()).collect()
 }
 
-fn datadog(records: &[Record], mode: Mode) -> impl FnMut() {
-    let mut encoder = DatadogEncoder::new("a", mode, Duration::from_secs(1));
+/// Payloads of one that gathers batches, compressed if it compresses.
+fn batches(records: &[Record], mut encoder: impl Encode) -> impl FnMut() {
     let mut out = Vec::new();
     move || {
         for record in records {
@@ -69,6 +73,29 @@ fn datadog(records: &[Record], mode: Mode) -> impl FnMut() {
         black_box(&out);
         out.clear();
     }
+}
+
+/// Whatever sends each record by itself.
+fn lines_of(records: &[Record], mut backend: impl Backend) -> impl FnMut() {
+    move || {
+        for record in records {
+            backend
+                .publish(record)
+                .expect("nothing is written, or nobody listens");
+        }
+        backend
+            .flush()
+            .expect("nothing is written, or nobody listens");
+    }
+}
+
+/// A publisher; what it hands to libzmq is dropped there, since nobody has subscribed.
+fn zeromq() -> ZeroMq {
+    let settings = ZeroMqSettings {
+        address: "127.0.0.1".to_owned(),
+        port: 0,
+    };
+    ZeroMq::bind(&settings).expect("a free port")
 }
 
 fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
@@ -132,12 +159,26 @@ const DESCRIBED: [&str; 2] = [
 ];
 
 fn payload(criterion: &mut Criterion) {
+    // The log's lines are made as those of a daemon are, and written nowhere.
+    let lines = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(io::sink)
+        .finish();
+    let _default = tracing::subscriber::set_default(lines);
     for (mode, word) in [(Mode::Samples, "samples"), (Mode::Windows, "windows")] {
         let records = records(mode);
         let mut group = criterion.benchmark_group(format!("{word}_of_100_targets"));
         // Of windows too: it is what they were made of.
         group.throughput(Throughput::Elements(u64::from(SAMPLES)));
-        let mut run = datadog(&records, mode);
+        let mut run = lines_of(&records, Cli::new(io::sink()));
+        group.bench_function("cli", |bencher| bencher.iter(&mut run));
+        let mut run = lines_of(&records, Log::new(Level::WARN));
+        group.bench_function("log", |bencher| bencher.iter(&mut run));
+        let mut run = lines_of(&records, zeromq());
+        group.bench_function("zeromq", |bencher| bencher.iter(&mut run));
+        let encoder = DatadogEncoder::new("a", mode, Duration::from_secs(1));
+        let mut run = batches(&records, encoder);
         group.bench_function("datadog", |bencher| bencher.iter(&mut run));
         let mut run = clickhouse(&records);
         group.bench_function("clickhouse", |bencher| bencher.iter(&mut run));

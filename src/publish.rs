@@ -17,7 +17,6 @@ pub mod http;
 mod json;
 mod log;
 mod pushgateway;
-mod request;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -39,10 +38,10 @@ pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
 pub use datadog::{DatadogEncoder, DatadogTransport};
 pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;
+pub use http::SetupError;
 pub use json::Encoder;
 pub use log::Log;
 pub use pushgateway::Pushgateway;
-pub use request::SetupError;
 pub use settings::{
     ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
     ZeroMqSettings,

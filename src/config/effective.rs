@@ -122,7 +122,7 @@ fn write_secret(out: &mut String, key: &str, secret: &Secret) -> fmt::Result {
 
 /// An address, without the password that may stand in it before the host. What a password may not have
 /// is not relied upon, since it is printed to find mistakes.
-fn masked(address: &str) -> String {
+pub(super) fn masked(address: &str) -> String {
     let begin = address.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = address.split_at(begin);
     let parts = rest

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use crate::config::effective::masked;
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::BackendSettings;
 use crate::config::options::{check_range, check_with, parse_host};
@@ -369,7 +370,10 @@ fn gateway_fault(gateway: &str) -> Option<String> {
         .find_map(|scheme| gateway.strip_prefix(scheme));
     let rest = rest.or_else(|| (!is_url).then_some(gateway));
     let is_right = rest.is_some_and(|rest| is_plain(rest) && !rest.starts_with([':', '/']));
-    (!is_right).then(|| format!("must be host:port or an http or https URL, not {gateway:?}"))
+    (!is_right).then(|| {
+        let shown = masked(gateway);
+        format!("must be host:port or an http or https URL, not {shown:?}")
+    })
 }
 
 /// What is wrong with an endpoint.
@@ -378,7 +382,7 @@ fn url_fault(url: &str) -> Option<String> {
         .iter()
         .find_map(|scheme| url.strip_prefix(scheme));
     let is_right = rest.is_some_and(|rest| is_plain(rest) && !rest.starts_with([':', '/']));
-    (!is_right).then(|| format!("must be an http or https URL, not {url:?}"))
+    (!is_right).then(|| format!("must be an http or https URL, not {:?}", masked(url)))
 }
 
 fn is_plain(text: &str) -> bool {

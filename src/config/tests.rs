@@ -405,6 +405,10 @@ const MISTAKES: &[(&str, &str)] = &[
          \"pushgateway\" or \"datadog\", not the string \"clii\"; did you mean `cli`?",
     ),
     (
+        "[metrics]\nbackend = 'datadog'\napi_key = 'k'\nurl = 'ftp://me:word@proxy'",
+        "line 4: `url` must be an http or https URL, not \"ftp://me:(secret)@proxy\"",
+    ),
+    (
         "[metrics]\nsend_interval = 0",
         "line 2: `send_interval` must be 0.1 to 86400 seconds, not 0",
     ),

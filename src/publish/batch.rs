@@ -76,6 +76,13 @@ pub enum SendError {
         /// When the peer wants to be asked again, if it said so.
         after: Option<Duration>,
     },
+    /// Nothing will be until something is set right: who we are, or where it is sent. What was sent
+    /// is not at fault.
+    #[error("{reason}")]
+    Barred {
+        /// What happened, with the address, and what would be right.
+        reason: String,
+    },
     /// It never will be: the same request would fail the same way.
     #[error("{reason}")]
     Never {

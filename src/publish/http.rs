@@ -1,8 +1,9 @@
-//! HTTP as the backends use it: one client each, requests with a deadline, and answers sorted into
-//! those that may be better later and those that never will be.
+//! HTTP as the backends use it: one client each, requests with a deadline, and answers sorted by
+//! what is to become of the records that were sent.
 //!
 //! The client must not be made inside an asynchronous runtime; the threads here are none.
 
+mod address;
 mod date;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use crate::clock::Clock;
 use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
 use crate::proto::Wall;
 use crate::publish::SendError;
+
+pub use address::{Base, SetupError};
 
 /// What making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,13 +158,17 @@ impl Response {
     }
 
     /// The answer if it is a success; else why not: [`SendError::Later`] for what the server may
-    /// take another time (408, 425, 429 and its own failures), [`SendError::Never`] for the rest.
+    /// take another time (408, 425, 429 and its own failures), [`SendError::Barred`] for what it
+    /// says of who asks and where (redirections, 401 to 405, 407, 410, 421), and
+    /// [`SendError::Never`] for the rest, which is about what was sent.
     pub fn accepted(self) -> Result<Self, SendError> {
         if self.status.is_success() {
             return Ok(self);
         }
         Err(if is_passing(self.status) {
             self.later()
+        } else if is_barring(self.status) {
+            self.barred()
         } else {
             self.never()
         })
@@ -172,6 +179,13 @@ impl Response {
         SendError::Later {
             reason: self.reason(),
             after: self.retry_after,
+        }
+    }
+
+    /// That nothing will be taken until something is set right, whatever the status.
+    pub fn barred(&self) -> SendError {
+        SendError::Barred {
+            reason: self.reason(),
         }
     }
 
@@ -232,6 +246,22 @@ fn is_passing(status: StatusCode) -> bool {
         || matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
+/// Whether any other request would be refused too: this is not the place, or we are not let in.
+fn is_barring(status: StatusCode) -> bool {
+    status.is_redirection()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::PAYMENT_REQUIRED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::GONE
+                | StatusCode::MISDIRECTED_REQUEST
         )
 }
 

@@ -21,12 +21,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
+use reqwest::Url;
 
+use crate::publish::http::{Base, SetupError};
 use crate::publish::pushgateway::buckets::Bounds;
 use crate::publish::pushgateway::sender::{NAME, Sender};
 use crate::publish::pushgateway::series::{Added, State};
 use crate::publish::pushgateway::text::Writer;
-use crate::publish::request::{SetupError, base_url};
 use crate::publish::{Backend, PublishError, PushgatewaySettings};
 use crate::record::{Mode, Record};
 
@@ -120,11 +121,10 @@ impl Backend for Pushgateway {
 }
 
 /// Where a group is put.
-fn group_url(gateway: &str, job: &str, instance: &str) -> Result<String, SetupError> {
-    let base = base_url(gateway)?;
-    let base = base.trim_end_matches("/metrics");
+fn group_url(gateway: &str, job: &str, instance: &str) -> Result<Url, SetupError> {
+    let base = Base::parse(gateway)?.without("/metrics");
     let (job, instance) = (part("job", job), part("instance", instance));
-    Ok(format!("{base}/metrics/{job}/{instance}"))
+    base.join(&format!("/metrics/{job}/{instance}"))
 }
 
 /// A label of the group as a part of a path; in base64 what a path cannot have as it is.

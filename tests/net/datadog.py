@@ -1,11 +1,13 @@
 """An intake that holds payloads to the models of Datadog's own client: the figures of the windows that the cli backend
-printed, each once, also what met a 503 and a 429 first; and a bad key is one error."""
+printed, each once, also what met a 503 and a 429 first, or was in the spool when the daemon was killed; what is refused is
+one error and dropped; and a bad key is one error and drops nothing."""
 
 import collections
 import pathlib
 import socket
+import time
 
-from lab import VENV, expect, wait_until
+from lab import VENV, collect, expect, wait_until
 
 INTAKE = pathlib.Path(__file__).with_name("intake.py")
 PORT = 17900
@@ -16,11 +18,16 @@ FIGURES = {"": "p50", ".avg": "mean", ".min": "min", ".max": "max", ".99percenti
 DELAYS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
 COUNTS = ["udp.wan.sent", "udp.wan.received", "udp.wan.lost", "tcp.wan.sent"]
 GAUGE, COUNT = 3, 1
+WINDOWS = 6
+# What a kill may cost: a batch is closed each second.
+YOUNG_NS = 2 * 10**9
 
 
 def run(lab):
     check_delivery(lab)
+    check_refused(lab)
     check_bad_key(lab)
+    check_spool(lab)
 
 
 def intake(lab, label, port, answers=()):
@@ -35,8 +42,14 @@ def listens(port, server):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def publisher(lab, label, port, api_key, *environment):
+def publisher(lab, label, port, api_key, *environment, **extra):
     """A daemon that probes itself, and publishes windows on stdout and to the intake; a key comes from the environment."""
+    daemon = start(lab, label, port, api_key, *environment, **extra)
+    daemon.wait_for_log("answering probes")
+    return daemon
+
+
+def start(lab, label, port, api_key, *environment, **extra):
     metrics = {"send_interval": 1, "mode": "windows"}
     keys = {"api_key": api_key} if api_key else {}
     path = lab.write(
@@ -47,7 +60,14 @@ def publisher(lab, label, port, api_key, *environment):
             "udp_port": port + 2,
             "metrics": [
                 {**metrics, "backend": "cli"},
-                {**metrics, "backend": "datadog", "site": "datadoghq.eu", "url": f"http://127.0.0.1:{port}", **keys},
+                {
+                    **metrics,
+                    "backend": "datadog",
+                    "site": "datadoghq.eu",
+                    "url": f"http://127.0.0.1:{port}",
+                    **keys,
+                    **extra,
+                },
             ],
             "targets": [
                 {
@@ -61,9 +81,7 @@ def publisher(lab, label, port, api_key, *environment):
             ],
         },
     )
-    daemon = lab.start(label, ["env", *environment, lab.binary, "-c", path])
-    daemon.wait_for_log("answering probes")
-    return daemon
+    return lab.start(label, ["env", *environment, lab.binary, "-c", path])
 
 
 def check_delivery(lab):
@@ -113,8 +131,8 @@ def series_of(requests):
 def check_windows(printed, received):
     number = 0
     for metric in DELAYS:
-        windows = [record for record in printed if record["metric"] == metric]
-        expect(len(windows) >= 5, f"{len(windows)} windows of {metric}")
+        windows = windows_of(printed, metric)
+        expect(len(windows) >= WINDOWS - 1, f"{len(windows)} windows of {metric}")
         number += len(windows)
         for suffix, key in FIGURES.items():
             ours = [
@@ -142,6 +160,39 @@ def compare(metric, ours, received):
     expect(not lost and not more, f"{metric}: lost {list(lost)[:2]}, too many {list(more)[:2]}")
 
 
+def windows_of(printed, metric):
+    return [record for record in printed if record["metric"] == metric]
+
+
+def total(printed, metric):
+    """The sum of a count of the backend's own."""
+    counts = windows_of(printed, metric)
+    return sum(count["points"][0][1] for count in counts if "backend:datadog" in count["tags"])
+
+
+def check_refused(lab):
+    """Payloads that would be refused for ever are told once a reason, dropped, counted, and hold up nothing."""
+    port = PORT + 30
+    server = intake(lab, "intake-refuses", port, ["413", "413", "400"])
+    daemon = publisher(lab, "refused", port, KEY)
+    statuses = []
+
+    def has_enough():
+        daemon.expect_alive()
+        statuses.extend(record["status"] for record in server.records() if "status" in record)
+        return statuses.count(202) >= 3
+
+    wait_until(has_enough, "payloads to be taken after others were refused")
+    code, _ = daemon.end()
+    expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
+    expect(statuses[:4] == [413, 413, 400, 202], f"the intake answered {statuses[:10]}")
+    errors = [line for line in daemon.log().splitlines() if "ERROR" in line]
+    expect(len(errors) == 2, f"two reasons are told {len(errors)} times: {errors[:4]}")
+    dropped = total(daemon.records(), "monitor.backend.dropped")
+    expect(dropped > 0, "what was refused is not counted")
+    lab.note(f"413, 413, 400: {dropped} records dropped and counted, two errors")
+
+
 def check_bad_key(lab):
     port = PORT + 10
     server = intake(lab, "intake-key", port)
@@ -163,3 +214,70 @@ def check_bad_key(lab):
         expect(word in told[0], f"{word} is not in {told[0]!r}")
     expect("not-the-key" not in daemon.log(), "the key is in the log")
     lab.note(f"a bad key: {len(refused)} payloads refused, told once")
+
+
+def check_spool(lab):
+    """Killed while the intake was away, started again with a mistyped key, and then with the right one: each figure once."""
+    port, spool = PORT + 20, {"spool_dir": str(lab.folder / "spool")}
+    killed = publisher(lab, "killed", port, KEY, **spool)
+    printed = collect(killed, lambda records: len(windows_of(records, "udp.wan.rtt")) >= WINDOWS, "windows")
+    kill_ns = time.time_ns()
+    killed.kill()
+    printed += killed.records()
+    server = intake(lab, "intake-spool", port)
+    mistyped = publisher(lab, "mistyped", port, "not-the-key", **spool)
+    check_in_use(lab, port, spool)
+    requests = []
+
+    def requests_with(status):
+        server.expect_alive()
+        requests.extend(record for record in server.records() if "status" in record)
+        return [request for request in requests if request["status"] == status]
+
+    wait_until(lambda: len(requests_with(403)) >= 4, "payloads to be refused")
+    code, _ = mistyped.end()
+    expect(code == 0, f"the daemon ended with {code}: {mistyped.log()[-500:]}")
+    expect("wait in" in mistyped.log(), "what is left in the spool is not told")
+    expect(not requests_with(202), "a bad key is taken")
+    printed += mistyped.records()
+    mended = publisher(lab, "mended", port, KEY, **spool)
+    expect("wait from the last run" in mended.log(), f"the spool is empty: {mended.log()[-500:]}")
+    waited = len(printed)
+    printed += collect(mended, lambda records: len(windows_of(records, "udp.wan.rtt")) >= 2, "windows")
+    code, _ = mended.end()
+    expect(code == 0, f"the daemon ended with {code}: {mended.log()[-500:]}")
+    printed += mended.records()
+    received = series_of(requests_with(202))
+    # What is younger than a second at the kill may be lost, and may have come.
+    first, last = ((kill_ns - age) // 10**9 for age in (YOUNG_NS, 0))
+    old = [record for record in printed if not first <= time_of(record) // 10**9 <= last]
+    for metric, points in received.items():
+        received[metric] = [point for point in points if not first <= point[2] <= last]
+    delays, counts = check_windows(old, received), check_counts(old, received)
+    lab.note(
+        f"killed with {waited} records printed, a mistyped key ({len(requests_with(403))} refusals), the right one: "
+        f"{delays} windows and {counts} counts, each once"
+    )
+
+
+def time_of(record):
+    return record["end"] if "end" in record else record["points"][0][0]
+
+
+def check_in_use(lab, port, spool):
+    """A spool has one owner."""
+    path = lab.write(
+        "second",
+        {
+            "tcp_port": 0,
+            "udp_port": 0,
+            # Its log would go to stdout, for there is no cli backend.
+            "log_file": str(lab.folder / "second.log"),
+            "metrics": {"backend": "datadog", "api_key": KEY, "url": f"http://127.0.0.1:{port}", **spool},
+        },
+    )
+    second = lab.start("second", [lab.binary, "-c", path])
+    code = second.process.wait(30)
+    said = second.log()
+    wanted = "datadog.redb is in use by another process; give each daemon a spool_dir of its own"
+    expect(code == 1 and wanted in said, f"a spool in use ended it with {code}: {said[-500:]}")

@@ -59,27 +59,36 @@ pub(super) fn judge(response: &Response) -> Result<String, Refusal> {
         return Ok(response.text());
     }
     let code = code.or_else(|| code_in(&response.text()));
-    Err(meaning(
-        status.as_u16(),
-        code,
-        response.later(),
-        response.never(),
-    ))
+    let errors = Errors {
+        later: response.later(),
+        barred: response.barred(),
+        never: response.never(),
+    };
+    Err(meaning(status.as_u16(), code, errors))
 }
 
-/// Which of the two it is, and what would be right.
-pub(super) fn meaning(
-    status: u16,
-    code: Option<u32>,
-    later: SendError,
-    never: SendError,
-) -> Refusal {
+/// The same refusal as each of what it may mean.
+pub(super) struct Errors {
+    pub(super) later: SendError,
+    pub(super) barred: SendError,
+    pub(super) never: SendError,
+}
+
+/// Which of them it is, and what would be right. What can be mended on the server while we run is asked
+/// for again as after an outage; who we are and where we ask is not.
+pub(super) fn meaning(status: u16, code: Option<u32>, errors: Errors) -> Refusal {
+    let Errors {
+        later,
+        barred,
+        never,
+    } = errors;
     let Some(code) = code else {
         // No word of the server's: something before it, or something else in its place.
         return Refusal::from(match status {
             TOO_LARGE => never,
+            408 | 425 | 429 => later,
             300..=499 => hinted(
-                later,
+                barred,
                 "this is no answer of ClickHouse: look at `host`, `port` and `secure`",
             ),
             _ => later,
@@ -90,9 +99,9 @@ pub(super) fn meaning(
             let hint = "`latency-monitor schema clickhouse` prints the statements that make it";
             (hinted(later, hint), Cause::Table)
         }
-        UNKNOWN_DATABASE => (hinted(later, "look at `database`"), Cause::Other),
+        UNKNOWN_DATABASE => (hinted(barred, "look at `database`"), Cause::Other),
         code if IDENTITY.contains(&code) => (
-            hinted(later, "look at `username` and `password`"),
+            hinted(barred, "look at `username` and `password`"),
             Cause::Other,
         ),
         code if SCHEMA.contains(&code) => (never, Cause::Columns),
@@ -109,6 +118,9 @@ fn hinted(error: SendError, hint: &str) -> SendError {
         SendError::Later { reason, after } => SendError::Later {
             reason: format!("{reason}; {hint}"),
             after,
+        },
+        SendError::Barred { reason } => SendError::Barred {
+            reason: format!("{reason}; {hint}"),
         },
         SendError::Never { reason } => SendError::Never {
             reason: format!("{reason}; {hint}"),

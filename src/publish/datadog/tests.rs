@@ -246,7 +246,7 @@ fn requests_have_the_key_and_say_what_they_are() {
 }
 
 #[test]
-fn a_busy_intake_is_asked_later_and_a_bad_key_never() {
+fn a_busy_intake_is_asked_later_and_a_bad_key_is_not_the_payloads_fault() {
     let (result, _) = sent(
         "429 Too Many\r\nretry-after: 3\r\ncontent-length: 0\r\n\r\n",
         SERIES,
@@ -265,7 +265,7 @@ fn a_busy_intake_is_asked_later_and_a_bad_key_never() {
         "403 Forbidden\r\ncontent-length: 24\r\n\r\n{\"errors\":[\"Forbidden\"]}",
         SERIES,
     );
-    let Err(SendError::Never { reason }) = result else {
+    let Err(SendError::Barred { reason }) = result else {
         panic!("{result:?}");
     };
     for part in [
@@ -278,6 +278,17 @@ fn a_busy_intake_is_asked_later_and_a_bad_key_never() {
     assert!(!reason.contains("secret"), "{reason}");
     let (result, _) = sent("413 Large\r\ncontent-length: 0\r\n\r\n", SERIES);
     assert!(matches!(result, Err(SendError::Never { .. })), "{result:?}");
+    let nowhere = "404 Nowhere\r\ncontent-length: 0\r\n\r\n";
+    let (result, _) = sent(nowhere, SERIES);
+    assert!(
+        matches!(result, Err(SendError::Barred { .. })),
+        "{result:?}"
+    );
+    let (result, _) = sent(nowhere, EVENT);
+    assert!(
+        matches!(result, Err(SendError::Never { .. })),
+        "series do not wait for an event that has no place: {result:?}"
+    );
     let (result, _) = sent("", SERIES);
     assert!(matches!(result, Err(SendError::Later { .. })), "{result:?}");
 }

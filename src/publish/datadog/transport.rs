@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::{Method, StatusCode, Url};
 
 use crate::publish::datadog::EVENT;
-use crate::publish::request::{Client, Request, SetupError, base_url};
+use crate::publish::http::{Base, Http, Response, SetupError};
 use crate::publish::{Batch, DatadogSettings, Secret, SendError, Transport};
 
 /// Posts payloads.
 #[derive(Debug)]
 pub struct DatadogTransport {
-    client: Client,
-    series_url: String,
-    events_url: String,
+    http: Http,
+    series_url: Url,
+    events_url: Url,
     api_key: Secret,
     site: String,
 }
@@ -31,13 +32,13 @@ impl DatadogTransport {
             return Err(setting("`api_key` has characters that no key has"));
         }
         let base = match url {
-            Some(url) => base_url(url)?,
-            None => base_url(&format!("https://api.{}", site.trim()))?,
+            Some(url) => Base::parse(url)?,
+            None => Base::parse(&format!("https://api.{}", site.trim()))?,
         };
         Ok(Self {
-            client: Client::new()?,
-            series_url: format!("{base}/api/v2/series"),
-            events_url: format!("{base}/api/v1/events"),
+            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
+            series_url: base.join("/api/v2/series")?,
+            events_url: base.join("/api/v1/events")?,
             api_key: Secret(key.to_owned()),
             site: site.clone(),
         })
@@ -52,30 +53,43 @@ impl Transport for DatadogTransport {
         } else {
             &self.series_url
         };
-        let headers = [
-            ("dd-api-key", self.api_key.0.as_str()),
-            ("content-type", "application/json"),
-            ("content-encoding", "gzip"),
-        ];
+        let mut request = (self.http.request(Method::POST, url.clone()))
+            .header("dd-api-key", &self.api_key.0)
+            .header(CONTENT_TYPE, "application/json")
+            .body(batch.payload.body.clone());
         // Events are single and small, and go as they are.
-        let headers = &headers[..if is_event { 2 } else { 3 }];
-        let answer = self.client.call(Request {
-            method: Method::POST,
-            url,
-            headers,
-            body: batch.payload.body.clone(),
-            timeout,
-        })?;
-        match answer.status {
-            401 | 403 => {
-                let site = &self.site;
-                Err(answer.never(&format!(
-                    "the key is not taken: set `api_key` or DD_API_KEY to an API key (no application key) of the \
-                     organisation at `site`, which is {site}"
-                )))
-            }
-            404 => Err(answer.never("there is no intake there: look at `site` and `url`")),
-            _ => answer.judge(),
+        if !is_event {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        let answer = self.http.exchange(request, timeout)?;
+        match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SendError::Barred {
+                reason: self.of_key(&answer),
+            }),
+            // A proxy may know series only; those are not to wait for this.
+            StatusCode::NOT_FOUND if is_event => Err(SendError::Never {
+                reason: of_place(&answer),
+            }),
+            StatusCode::NOT_FOUND => Err(SendError::Barred {
+                reason: of_place(&answer),
+            }),
+            _ => answer.accepted().map(drop),
         }
     }
+}
+
+impl DatadogTransport {
+    fn of_key(&self, answer: &Response) -> String {
+        format!(
+            "{}; the key is not taken: set `api_key` or DD_API_KEY to an API key (no application key) of the \
+             organisation at `site`, which is {}",
+            answer.reason(),
+            self.site
+        )
+    }
+}
+
+fn of_place(answer: &Response) -> String {
+    let reason = answer.reason();
+    format!("{reason}; there is no intake there: look at `site` and `url`")
 }

@@ -22,6 +22,10 @@ pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// And the longest one.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// The longest wait after we were not let in: somebody has to set that right, and nobody watches a
+/// server's log for our asking.
+pub(super) const BARRED_BACKOFF_MAX: Duration = Duration::from_mins(5);
+
 /// The longest that a server can have us wait.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
@@ -48,6 +52,8 @@ pub(super) struct Sender {
     shared: Arc<Shared>,
     transport: Box<dyn Transport>,
     backoff: Backoff,
+    /// The same while we are not let in.
+    barred: Backoff,
     rng: Rng,
     /// Not to be asked before this.
     not_before: Mono,
@@ -74,6 +80,7 @@ impl Sender {
             shared,
             transport,
             backoff: Backoff::new(nanos(BACKOFF_FIRST), nanos(BACKOFF_MAX)),
+            barred: Backoff::new(nanos(BACKOFF_FIRST), nanos(BARRED_BACKOFF_MAX)),
             rng: Rng::new(seed),
             not_before: Mono::ZERO,
             is_wished: false,
@@ -157,6 +164,7 @@ impl Sender {
                 self.be_answered(entry);
             }
             Err(SendError::Later { reason, after }) => self.try_later(&reason, after),
+            Err(SendError::Barred { reason }) => self.hold_back(&reason),
             Err(SendError::Never { reason }) => self.give_up(entry, &reason),
         }
     }
@@ -164,6 +172,7 @@ impl Sender {
     /// The batch is done with, and the backend is there.
     fn be_answered(&mut self, entry: &Entry) {
         self.backoff.reset();
+        self.barred.reset();
         self.is_wished = false;
         self.shared.finished(entry);
         self.shared.answered(self.shared.now().mono);
@@ -181,7 +190,33 @@ impl Sender {
         };
         self.is_wished = after.is_some();
         self.not_before = now.plus(wait_ns);
-        self.shared.failed(reason, now);
+        if self.shared.failed(now) {
+            self.warn(reason);
+        }
+    }
+
+    /// The batch would be taken if we were let in: it waits, and all the others behind it, until
+    /// that is so or the buffer is full.
+    fn hold_back(&mut self, reason: &str) {
+        let now = self.shared.now().mono;
+        self.is_wished = false;
+        self.not_before = now.plus(self.barred.wait(&mut self.rng));
+        let is_first = self.shared.failed(now);
+        if self.refusals.is_news(reason, now) {
+            self.shared.say(
+                Level::ERROR,
+                &format!("nothing is taken until this is set right, batches wait: {reason}"),
+            );
+        } else if is_first {
+            self.warn(reason);
+        }
+    }
+
+    fn warn(&self, reason: &str) {
+        self.shared.say(
+            Level::WARN,
+            &format!("cannot send, batches wait and are sent again: {reason}"),
+        );
     }
 
     fn give_up(&mut self, entry: &Entry, reason: &str) {

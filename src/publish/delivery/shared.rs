@@ -31,7 +31,6 @@ pub(super) struct Outage {
     since: Mono,
     failed: u64,
     dropped: u64,
-    is_down_said: bool,
     is_full_said: bool,
 }
 
@@ -280,18 +279,13 @@ impl Shared {
         );
     }
 
-    /// An attempt has failed that will be made again.
-    pub(super) fn failed(&self, reason: &str, now: Mono) {
+    /// An attempt has failed that will be made again. True if it is the outage's first, and news.
+    pub(super) fn failed(&self, now: Mono) -> bool {
         let mut state = self.lock();
         state.queue.kept();
         let outage = state.outage(now);
         outage.failed += 1;
-        let is_news = !std::mem::replace(&mut outage.is_down_said, true);
-        drop(state);
-        if is_news {
-            let waiting = "batches wait and are sent again";
-            self.say(Level::WARN, &format!("cannot send, {waiting}: {reason}"));
-        }
+        outage.failed == 1
     }
 
     /// Waits until there may be something to do other than at `version`, at most this long.
@@ -410,7 +404,6 @@ impl State {
             since: now,
             failed: 0,
             dropped: 0,
-            is_down_said: false,
             is_full_said: false,
         })
     }

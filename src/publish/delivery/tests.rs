@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sender::{
-    BACKOFF_FIRST, BACKOFF_MAX, REASON_REPEATED_AFTER, RETRY_AFTER_MAX, SEND_TIMEOUT, Turn,
+    BACKOFF_FIRST, BACKOFF_MAX, BARRED_BACKOFF_MAX, REASON_REPEATED_AFTER, RETRY_AFTER_MAX,
+    SEND_TIMEOUT, Turn,
 };
 use super::*;
 use crate::proto::{Now, Wall};
@@ -73,6 +74,12 @@ fn later(reason: &str, after: Option<Duration>) -> SendError {
 
 fn never(reason: &str) -> SendError {
     SendError::Never {
+        reason: reason.to_owned(),
+    }
+}
+
+fn barred(reason: &str) -> SendError {
+    SendError::Barred {
         reason: reason.to_owned(),
     }
 }
@@ -370,20 +377,55 @@ fn a_batch_larger_than_the_buffer_is_dropped_and_nothing_else() {
 #[test]
 fn a_refusal_is_one_error_a_reason_and_drops() {
     let mut rig = Rig::new();
-    rig.answer((0..50).map(|number| never(&format!("403 bad key, request {number}"))));
-    rig.answer([never("400 no such table")]);
+    rig.answer((0..50).map(|number| never(&format!("400 bad row, request {number}"))));
+    rig.answer([never("413 too large")]);
     rig.batches(0..52);
     rig.settle();
     assert_eq!(rig.sent().len(), 52, "each once");
     assert_eq!((rig.stats.dropped(), rig.stats.sent()), (51, 1));
     let errors = rig.said(Level::ERROR);
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].contains("bad key") && errors[1].contains("no such table"));
+    assert!(errors[0].contains("bad row") && errors[1].contains("too large"));
     rig.pass(REASON_REPEATED_AFTER);
-    rig.answer([never("403 bad key, request 7")]);
+    rig.answer([never("400 bad row, request 7")]);
     rig.batch(1);
     rig.settle();
     assert_eq!(rig.said(Level::ERROR).len(), 3, "it is worth telling again");
+}
+
+#[test]
+fn who_is_not_let_in_waits_long_tells_it_once_and_loses_nothing() {
+    let mut rig = Rig::new();
+    rig.answer((0..20).map(|number| barred(&format!("403 bad key, request {number}"))));
+    rig.batches([1, 2]);
+    let mut expected = BACKOFF_FIRST;
+    for _ in 0..20 {
+        assert!(rig.said(Level::ERROR).len() <= 1, "told once");
+        let wait = rig.wait();
+        assert!(
+            wait >= expected / 2 && wait <= expected,
+            "{wait:?} of {expected:?}"
+        );
+        rig.pass(wait);
+        expected = (2 * expected).min(BARRED_BACKOFF_MAX);
+    }
+    assert_eq!(expected, BARRED_BACKOFF_MAX);
+    rig.settle();
+    let sent = rig.sent();
+    assert!(sent[..21].iter().all(|values| values == "1"), "{sent:?}");
+    assert_eq!(&sent[21..], ["2"]);
+    assert_eq!((rig.stats.sent(), rig.stats.dropped()), (2, 0));
+    assert_eq!(rig.said(Level::INFO).len(), 1, "and its end once");
+    // Somebody mended it, and broke it again.
+    rig.answer([barred("403 bad key, request 20"), barred("404 not there")]);
+    rig.batch(3);
+    for told in [1, 2] {
+        let wait = rig.wait();
+        assert!(wait <= 2 * BACKOFF_FIRST, "from the beginning: {wait:?}");
+        assert_eq!(rig.said(Level::ERROR).len(), told);
+        assert_eq!(rig.said(Level::WARN).len(), 1, "that it is out again");
+        rig.pass(wait);
+    }
 }
 
 #[test]

@@ -120,11 +120,26 @@ fn statuses_that_pass_are_for_later() {
 }
 
 #[test]
-fn other_statuses_are_for_good_and_say_why() {
-    for status in ["400 A", "401 A", "403 A", "404 A", "413 A"] {
+fn other_statuses_are_about_us_or_about_what_was_sent_and_say_why() {
+    for (status, is_about_us) in [
+        ("400 A", false),
+        ("401 A", true),
+        ("402 A", true),
+        ("403 A", true),
+        ("404 A", true),
+        ("405 A", true),
+        ("407 A", true),
+        ("410 A", true),
+        ("413 A", false),
+        ("415 A", false),
+        ("421 A", true),
+        ("422 A", false),
+    ] {
         let error = result_of(status, "", "\r\nBad \x07key\r\nmore").unwrap_err();
-        let SendError::Never { reason } = error else {
-            panic!("{status}: {error:?}");
+        let reason = match error {
+            SendError::Barred { reason } if is_about_us => reason,
+            SendError::Never { reason } if !is_about_us => reason,
+            error => panic!("{status}: {error:?}"),
         };
         assert!(reason.ends_with(": Bad  key"), "{reason}");
         assert!(!reason.contains("hush"), "{reason}");
@@ -138,7 +153,7 @@ fn other_statuses_are_for_good_and_say_why() {
 fn a_redirect_is_not_followed() {
     let location = "location: https://me:hush@elsewhere/there?key=hush\r\n";
     let error = result_of("307 A", location, "").unwrap_err();
-    let SendError::Never { reason } = error else {
+    let SendError::Barred { reason } = error else {
         panic!("{error:?}");
     };
     assert!(

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use reqwest::Method;
+use reqwest::{Method, Url, header};
 
 use crate::publish::SendError;
+use crate::publish::http::{Http, SetupError};
 use crate::publish::pushgateway::text::CONTENT_TYPE;
-use crate::publish::request::{Client, Request, SetupError};
 
 /// The backend's name in messages.
 pub(super) const NAME: &str = "pushgateway";
@@ -51,13 +51,13 @@ pub(super) struct Sender {
 impl Sender {
     /// A thread that puts to this URL, and counts in `failed`.
     pub(super) fn spawn(
-        url: String,
+        url: Url,
         delete_on_stop: bool,
         failed: Arc<AtomicU64>,
     ) -> Result<Self, SetupError> {
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
-            client: Client::new()?,
+            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
             url,
             delete_on_stop,
             shared: Arc::clone(&shared),
@@ -100,8 +100,8 @@ impl Drop for Sender {
 }
 
 struct Worker {
-    client: Client,
-    url: String,
+    http: Http,
+    url: Url,
     delete_on_stop: bool,
     shared: Arc<Shared>,
     failed: Arc<AtomicU64>,
@@ -159,7 +159,7 @@ impl Worker {
                         }
                         after.map_or_else(|| jittered(self.wait), |after| after.min(AFTER_MAX))
                     }
-                    SendError::Never { reason } => {
+                    SendError::Barred { reason } | SendError::Never { reason } => {
                         if is_first {
                             tracing::error!(backend = NAME, "{reason}");
                         }
@@ -190,14 +190,10 @@ impl Worker {
     }
 
     fn call(&self, method: Method, body: Vec<u8>, timeout: Duration) -> Result<(), SendError> {
-        let request = Request {
-            method,
-            url: &self.url,
-            headers: &[("content-type", CONTENT_TYPE)],
-            body,
-            timeout,
-        };
-        self.client.call(request)?.judge()
+        let request = (self.http.request(method, self.url.clone()))
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
+            .body(body);
+        self.http.send(request, timeout).map(drop)
     }
 }
 

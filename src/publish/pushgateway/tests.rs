@@ -131,7 +131,7 @@ fn a_gauge_that_is_not_read_again_is_not_told_for_ever() {
 
 #[test]
 fn a_group_has_the_job_and_our_name_whatever_they_are() {
-    let url = |job, name| group_url("gw:9091", job, name).unwrap();
+    let url = |job, name| String::from(group_url("gw:9091", job, name).unwrap());
     assert_eq!(
         url("j", "host-1.x"),
         "http://gw:9091/metrics/job/j/instance/host-1.x"
@@ -149,7 +149,7 @@ fn a_group_has_the_job_and_our_name_whatever_they_are() {
         "http://gw:9091/metrics/job/j/instance@base64/Li4"
     );
     let ours = group_url("https://gw/x/metrics/", "j", "a").unwrap();
-    assert_eq!(ours, "https://gw/x/metrics/job/j/instance/a");
+    assert_eq!(ours.as_str(), "https://gw/x/metrics/job/j/instance/a");
 }
 
 #[test]

@@ -113,6 +113,32 @@ fn the_oldest_go_from_the_disk_too() {
 }
 
 #[test]
+fn a_mistyped_key_at_a_restart_leaves_the_spool_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = open(folder.path());
+    rig.script.0.lock().is_down = true;
+    rig.batches([1, 2, 3]);
+    rig.wait();
+    drop(rig);
+
+    let mut rig = open(folder.path());
+    rig.answer(std::iter::repeat_with(|| barred("403 bad key")).take(9));
+    for _ in 0..8 {
+        let wait = rig.wait();
+        rig.pass(wait);
+    }
+    rig.wait();
+    assert_eq!(rig.sent(), ["1"; 9], "nothing behind it is tried");
+    rig.batch(4);
+    drop(rig);
+
+    let mut rig = open(folder.path());
+    rig.settle();
+    assert_eq!(rig.sent(), ["1", "2", "3", "4"]);
+    assert_eq!((rig.stats.sent(), rig.stats.dropped()), (4, 0));
+}
+
+#[test]
 fn with_a_spool_a_batch_is_closed_every_second() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(

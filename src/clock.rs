@@ -93,17 +93,18 @@ impl Clock {
         self.renew()
     }
 
-    /// Renews the anchor if `at`, which the system's clock has just said, casts doubt on it: the
-    /// system's clock may have been set since. Gives the size of the step, if it was.
-    pub fn check(&self, at: Wall) -> Option<i64> {
-        let apart_ns = at.since(self.now().wall).unsigned_abs();
+    /// Renews the anchor if `at`, which the system's clock has just said, casts doubt on `now`, which
+    /// was just read here: the system's clock may have been set since the last anchor. Gives the size
+    /// of the step, if it was.
+    pub fn check(&self, now: Wall, at: Wall) -> Option<i64> {
+        let apart_ns = at.since(now).unsigned_abs();
         (apart_ns >= STEP_LEAST_NS).then(|| self.renew()).flatten()
     }
 
-    /// Whether the system's clock, as it is now, can have said `at`: not if that is still to come,
+    /// Whether the system's clock, as it is `now`, can have said `at`: not if that is still to come,
     /// nor if it was said before the clock was set.
-    pub fn can_have_said(&self, at: Wall) -> bool {
-        let ahead_ns = at.since(self.now().wall);
+    pub fn can_have_said(&self, now: Wall, at: Wall) -> bool {
+        let ahead_ns = at.since(now);
         at >= self.steps.get().since && ahead_ns < STEP_LEAST_NS.cast_signed()
     }
 
@@ -215,16 +216,20 @@ mod tests {
         for step_ns in [7_200_000_000_000, -7_200_000_000_000] {
             let clock = Clock::new();
             clock.mislead(-step_ns);
-            let seen = clock.check(wall_of(SystemTime::now()));
+            let seen = clock.check(clock.now().wall, wall_of(SystemTime::now()));
             let seen_ns = seen.expect("a step is seen");
             assert!((seen_ns - step_ns).abs() < 1_000_000, "{seen_ns}");
             let steps = clock.steps();
             assert_eq!((steps.count, steps.last_ns), (1, seen_ns));
-            assert_eq!(clock.check(clock.now().wall), None, "once");
+            assert_eq!(
+                clock.check(clock.now().wall, clock.now().wall),
+                None,
+                "once"
+            );
             let now = clock.now().wall;
-            assert!(clock.can_have_said(now));
+            assert!(clock.can_have_said(now, now));
             assert!(
-                !clock.can_have_said(now.plus(-step_ns)),
+                !clock.can_have_said(now, now.plus(-step_ns)),
                 "the clock of before"
             );
         }
@@ -234,14 +239,15 @@ mod tests {
     fn an_old_stamp_is_no_step() {
         let clock = Clock::new();
         let at = clock.now().wall.plus(-50_000_000);
-        assert_eq!(clock.check(at), None);
-        assert!(clock.can_have_said(at));
+        assert_eq!(clock.check(clock.now().wall, at), None);
+        assert!(clock.can_have_said(clock.now().wall, at));
         assert_eq!(clock.steps().count, 0);
     }
 
     #[test]
     fn nothing_was_said_tomorrow() {
         let clock = Clock::new();
-        assert!(!clock.can_have_said(clock.now().wall.plus(86_400_000_000_000)));
+        let now = clock.now().wall;
+        assert!(!clock.can_have_said(now, now.plus(86_400_000_000_000)));
     }
 }

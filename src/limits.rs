@@ -66,6 +66,18 @@ pub const FRAME_BYTES_HELD_MAX: usize = 16 * 1024 * 1024;
 /// Receives taken in one turn of the loop before the due timers are looked at again.
 pub const RECEIVES_PER_TURN_MAX: usize = 256;
 
+/// Datagrams that one system call sends or receives. Past some dozens a call's own cost is hardly
+/// seen in theirs, and the first of a batch waits for the last to be made.
+pub const DATAGRAMS_PER_CALL_MAX: usize = 64;
+
+/// Bytes of datagrams that are made before they are sent: a few of the largest, or a whole call's of
+/// the usual ones.
+pub const DATAGRAM_BYTES_PER_CALL_MAX: usize = 256 * 1024;
+
+/// Remote addresses that a shared UDP socket remembers, those included that have left it for
+/// another one; past it those are forgotten, and may come back.
+pub const SHARED_REMOTES_MAX: usize = 2 * TARGETS_MAX;
+
 /// Bytes taken from a stream at once. Each message in them is counted as a receive, so a peer that
 /// glues the smallest ones together gets no more of a turn than one that sends datagrams.
 pub const STREAM_READ_BYTES: usize = 4_096;
@@ -127,10 +139,10 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Threads that wait for the system's resolver, so that one name that hangs does not hold up all.
 pub const RESOLVER_THREADS: usize = 4;
 
-/// Bytes of requests that a UDP listener's kernel buffer holds while the process has no processor:
-/// some thousands of small ones, which at 1 ms a probe is a stall of tens of milliseconds for a
-/// hundred peers.
-pub const UDP_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of packets that a UDP socket's kernel buffers hold, either way, while the process or the
+/// interface is busy: some thousands of small ones, which at 1 ms a probe is a stall of tens of
+/// milliseconds for a hundred peers. Transmit stamps that were not taken yet are among those received.
+pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Log lines that wait for a slow console or disk; past it they are dropped. The log backend's
 /// records are among them. 32 bytes each, whether there is a line or not.
@@ -145,10 +157,10 @@ pub const CLOCK_BINS: usize = 64;
 /// kept for nothing.
 pub const STAMPS_OUTSTANDING_MAX: usize = 64;
 
-/// The same on a listener, which sends to many peers at once.
-pub const STAMPS_OUTSTANDING_LISTENER_MAX: usize = 4_096;
+/// The same on a UDP socket, which sends to many peers at once.
+pub const STAMPS_OUTSTANDING_UDP_MAX: usize = 4_096;
 
-/// Stamps of a listener that may overtake one: an interface has several transmit queues.
+/// Stamps of such a socket that may overtake one: an interface has several transmit queues.
 pub const STAMPS_OVERTAKING_MAX: u32 = 64;
 
 /// Messages that wait for one ZeroMQ subscriber; past it they are dropped and counted.

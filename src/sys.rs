@@ -3,6 +3,7 @@
 //! What cannot be had on this system or without a right is an error that says so; nothing here
 //! waits, logs or reads a clock.
 
+pub(crate) mod batch;
 pub(crate) mod hardware;
 pub(crate) mod process;
 pub(crate) mod stamp;

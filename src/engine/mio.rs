@@ -3,9 +3,11 @@
 //! Everything is watched edge-triggered and stands in a queue until it is drained, so that one
 //! busy socket takes no more than its share of a turn.
 
+mod batch;
 mod line;
 mod receive;
 mod send;
+mod shared;
 mod sockets;
 mod stamps;
 #[cfg(test)]
@@ -16,24 +18,30 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use self::batch::{Batch, Lane};
 use self::line::Line;
+use self::shared::SharedSockets;
 use self::sockets::Sockets;
 use self::stamps::Stamping;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
-use crate::limits::{EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{
+    DATAGRAMS_PER_CALL_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, STREAM_READ_BYTES,
+};
 use crate::proto::{Mono, Prober, SocketId, StampKey, Transmit};
 use crate::sys;
+use crate::sys::batch::{Inbox, Outbox};
 use crate::sys::timer::WakeTimer;
-use crate::sys::udp::UdpListener;
 
 const TIMER: Token = Token(0);
 const WAKER: Token = Token(1);
 const FIRST_LISTENER: usize = 2;
+/// Shared sockets count from here: the core's own numbers stay far below.
+const FIRST_SHARED: usize = 1 << 31;
 
 /// After the descriptors ran out, connections are accepted again this much later: no new edge
 /// tells of those that wait.
@@ -57,6 +65,8 @@ pub struct MioEngine {
     tcp: Vec<TcpListener>,
     listening: Listening,
     sockets: Sockets,
+    /// What UDP flows leave from.
+    shared: SharedSockets,
     /// Sockets and listeners that may have more to read.
     ready: VecDeque<Token>,
     /// Listeners in that queue.
@@ -66,13 +76,18 @@ pub struct MioEngine {
     complained: Option<Mono>,
     unwritten: usize,
     payload: Vec<u8>,
+    /// Datagrams that leave together.
+    batch: Batch,
+    outbox: Outbox,
+    inbox: Inbox,
+    /// What a stream brings.
     received: Box<[u8]>,
 }
 
 /// A UDP listener, and its replies whose stamps have not come.
 #[derive(Debug)]
 struct Listener {
-    udp: UdpListener,
+    socket: UdpSocket,
     line: Line<StampKey>,
 }
 
@@ -98,13 +113,17 @@ impl MioEngine {
             tcp: Vec::new(),
             listening: Listening::default(),
             sockets: Sockets::default(),
+            shared: SharedSockets::default(),
             ready: VecDeque::new(),
             listener_queued: Vec::new(),
             accept_again: None,
             complained: None,
             unwritten: 0,
             payload: Vec::with_capacity(MESSAGE_BYTES_MAX),
-            received: vec![0; MESSAGE_BYTES_MAX + 1].into(),
+            batch: Batch::new(),
+            outbox: Outbox::new(),
+            inbox: Inbox::new(DATAGRAMS_PER_CALL_MAX, MESSAGE_BYTES_MAX + 1),
+            received: vec![0; STREAM_READ_BYTES].into(),
         };
         engine.listen(config)?;
         Ok(engine)
@@ -129,20 +148,17 @@ impl MioEngine {
                 address,
                 source,
             };
-            let mut listener = UdpListener::bind(address, only_v6).map_err(failed)?;
+            let mut socket = sys::udp::listen(address, only_v6).map_err(failed)?;
             let token = Token(FIRST_LISTENER + self.udp.len());
             self.poll
                 .registry()
-                .register(&mut listener.socket, token, Interest::READABLE)
+                .register(&mut socket, token, Interest::READABLE)
                 .map_err(failed)?;
             self.listening
                 .udp
-                .push(listener.socket.local_addr().map_err(failed)?);
-            let line = self.stamping.begin_listener(&listener.socket);
-            self.udp.push(Listener {
-                udp: listener,
-                line,
-            });
+                .push(socket.local_addr().map_err(failed)?);
+            let line = self.stamping.begin_udp(&socket);
+            self.udp.push(Listener { socket, line });
         }
         for address in config
             .addresses
@@ -258,12 +274,57 @@ impl MioEngine {
                 Token(token) if token < self.first_socket() => {
                     self.sort_listener_event(clock, prober, token, event);
                 }
+                Token(token) if token >= FIRST_SHARED => {
+                    self.sort_shared_event(clock, prober, token - FIRST_SHARED, event);
+                }
                 Token(token) => {
                     self.sort_socket_event(clock, prober, token - self.first_socket(), event);
                 }
             }
         }
         self.events = events;
+    }
+
+    fn carry_out(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        resolver: &mut dyn Resolve,
+        transmit: Transmit,
+    ) {
+        match transmit {
+            Transmit::OpenUdp { socket, .. }
+            | Transmit::OpenTcp { socket, .. }
+            | Transmit::OpenProbe { socket, .. } => {
+                self.open(clock, prober, socket, &transmit);
+            }
+            Transmit::Datagram {
+                socket,
+                key,
+                at_once,
+            } => {
+                self.push_probe(socket, key);
+                self.flush_if(at_once, clock, prober);
+            }
+            Transmit::Reply {
+                listener,
+                to,
+                from,
+                key,
+            } => {
+                let lane = Lane::Listener(listener.0 as usize);
+                self.batch
+                    .push(lane, (to, from), (None, key), &self.payload);
+                self.flush_if(key.is_none(), clock, prober);
+            }
+            Transmit::Stream { socket, key } => self.write_stream(clock, prober, socket, key),
+            Transmit::Close { socket } => {
+                // A flow's last probe goes before its end.
+                self.flush_batch(clock, prober);
+                self.drop_socket(prober, socket);
+            }
+            Transmit::Resolve { target, host } => resolver.resolve(target, &host),
+        }
     }
 
     fn queue_listener(&mut self, token: usize) {
@@ -275,25 +336,13 @@ impl MioEngine {
 
 impl Engine for MioEngine {
     fn transmit(&mut self, clock: &Clock, prober: &mut Prober, resolver: &mut dyn Resolve) {
-        while let Some(transmit) = prober.poll_transmit(clock.now(), &mut self.payload) {
-            match transmit {
-                Transmit::OpenUdp { socket, .. }
-                | Transmit::OpenTcp { socket, .. }
-                | Transmit::OpenProbe { socket, .. } => {
-                    self.open(clock, prober, socket, &transmit);
-                }
-                Transmit::Datagram { socket, key } => {
-                    self.send_datagram(clock, prober, socket, key);
-                }
-                Transmit::Reply {
-                    listener,
-                    to,
-                    from,
-                    key,
-                } => self.reply(clock, prober, (listener, to, from), key),
-                Transmit::Stream { socket, key } => self.write_stream(clock, prober, socket, key),
-                Transmit::Close { socket } => self.drop_socket(prober, socket),
-                Transmit::Resolve { target, host } => resolver.resolve(target, &host),
+        loop {
+            while let Some(transmit) = prober.poll_transmit(clock.now(), &mut self.payload) {
+                self.carry_out(clock, prober, resolver, transmit);
+            }
+            // What could not be sent may call for something else.
+            if self.flush_batch(clock, prober) {
+                return;
             }
         }
     }

@@ -281,7 +281,7 @@ impl Prober {
     }
 
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
-    /// that probe was never sent.
+    /// that probe was never sent. An engine may have gone on with other sockets meanwhile.
     pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
         self.shared.now = now;
         let Some(Owner::Udp(slot)) = self.shared.owner(socket) else {
@@ -380,7 +380,7 @@ impl Prober {
         self.responder.settle_all(&mut self.shared);
     }
 
-    /// The kernel did not take the reply that `poll_transmit` gave last.
+    /// The kernel did not take a reply.
     pub fn handle_reply_unsent(&mut self) {
         self.shared.counters.replies_dropped += 1;
     }

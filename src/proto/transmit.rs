@@ -74,7 +74,8 @@ impl Arrival {
 /// One thing for the engine to do now. Payloads are in the buffer that `poll_transmit` was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// Open a UDP socket connected to `remote`. Answer with nothing, or `handle_closed`.
+    /// Make a fresh 5-tuple for datagrams to and from `remote`. Answer with nothing, or
+    /// `handle_closed`.
     OpenUdp {
         /// Its name from now on.
         socket: SocketId,
@@ -102,8 +103,11 @@ pub enum Transmit {
         socket: SocketId,
         /// What its transmit stamp is wanted for.
         key: Option<StampKey>,
+        /// Its receiver knows no other time of its departure than the one in it, so it must not wait
+        /// for others to leave with.
+        at_once: bool,
     },
-    /// Send the buffer as one datagram from a listener.
+    /// Send the buffer as one datagram from a listener. Without a key it must leave at once, too.
     Reply {
         /// The listener the request came in on.
         listener: ListenerId,

@@ -156,7 +156,11 @@ impl UdpFlow {
             );
         }
         let key = Some(self.this.stamp_key(number));
-        Some(Transmit::Datagram { socket, key })
+        Some(Transmit::Datagram {
+            socket,
+            key,
+            at_once: !self.is_native,
+        })
     }
 
     /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.

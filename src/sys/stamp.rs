@@ -19,7 +19,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::proto::{Stamp, StampSource, Wall};
 
-/// Room for the control messages of one packet: stamps, an error report, an address of ours.
+/// Room for the control messages of one packet.
 const CONTROL_BYTES: usize = 256;
 
 /// An interface's stamp that is further than this from the kernel's is of another clock: between
@@ -101,7 +101,7 @@ fn flags(level: Level) -> TimestampingFlag {
     }
 }
 
-/// Reads a datagram, or what a stream has, with the stamps of its last packet.
+/// Reads what a stream has, with the stamps of its last packet.
 pub(crate) fn receive(
     socket: &impl AsRawFd,
     buffer: &mut [u8],
@@ -122,7 +122,7 @@ pub(crate) fn receive(
 }
 
 /// The stamps in a control message, if it is about stamps.
-pub(crate) fn stamps_in(control: &ControlMessageOwned) -> Option<Stamps> {
+fn stamps_in(control: &ControlMessageOwned) -> Option<Stamps> {
     let ControlMessageOwned::ScmTimestampsns(stamps) = control else {
         return None;
     };
@@ -139,39 +139,6 @@ fn wall(time: &TimeSpec) -> Option<Wall> {
         .checked_add(time.tv_nsec())?;
     // Zero stands for none.
     (ns != 0).then_some(Wall::from_unix_nanos(ns))
-}
-
-/// Takes one entry off the error queue: the number and the stamps of a packet that has left, or
-/// `None` if the entry was about something else. An empty queue is an error, `WouldBlock`.
-pub(crate) fn take_transmitted(
-    socket: &impl AsRawFd,
-    control: &mut Control,
-) -> io::Result<Option<(u32, Stamps)>> {
-    let message = recvmsg::<()>(
-        socket.as_raw_fd(),
-        &mut [],
-        Some(control.bytes()),
-        MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
-    )?;
-    let Ok(controls) = message.cmsgs() else {
-        return Ok(None);
-    };
-    let (mut number, mut stamps) = (None, None);
-    for control in controls {
-        match &control {
-            ControlMessageOwned::Ipv4RecvErr(report, _)
-            | ControlMessageOwned::Ipv6RecvErr(report, _) => number = number_in(report),
-            other => stamps = stamps.or_else(|| stamps_in(other)),
-        }
-    }
-    Ok(number.zip(stamps))
-}
-
-fn number_in(report: &libc::sock_extended_err) -> Option<u32> {
-    // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves; it is not in libc.
-    const SENT: u32 = 0;
-    let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
-    is_stamp.then_some(report.ee_data)
 }
 
 /// Which of a packet's stamps is believed.

@@ -259,7 +259,7 @@ impl ProberHost {
                 self.connect(at, net, socket, remote);
                 self.drain(at, net, Some(()));
             }
-            Transmit::Datagram { socket, key } => {
+            Transmit::Datagram { socket, key, .. } => {
                 self.drain(at, net, Some(()));
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");

@@ -5,14 +5,14 @@ use std::io;
 use mio::event::Event;
 use mio::{Interest, Token};
 
-use super::sockets::{Entry, Kind, Role, Stream, Udp};
-use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, MioEngine};
+use super::sockets::{Kind, Role, Stream};
+use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
 use crate::engine::{Engine, Resolve};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
 use crate::proto::{CloseReason, ListenerId, Mono, Prober, SocketId};
 use crate::sys;
-use crate::sys::stamp::{Numbers, receive};
+use crate::sys::stamp::receive;
 
 impl MioEngine {
     /// A listener has something, or stamps have come for it.
@@ -26,13 +26,35 @@ impl MioEngine {
         if event.is_error()
             && let Some(listener) = self.udp.get_mut(token - FIRST_LISTENER)
         {
-            let line = (&listener.udp.socket, &mut listener.line);
+            let line = (&listener.socket, &mut listener.line);
             self.stamping.empty(clock, prober, line);
             if !event.is_readable() {
                 return;
             }
         }
         self.queue_listener(token);
+    }
+
+    /// A socket that flows share has something, or stamps have come for it.
+    pub(super) fn sort_shared_event(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        place: usize,
+        event: &Event,
+    ) {
+        let Some(shared) = self.shared.get_mut(place) else {
+            return;
+        };
+        if event.is_error() {
+            let line = (&shared.socket, &mut shared.line);
+            self.stamping.empty(clock, prober, line);
+            // An error of the socket's own would be told by every send: asking takes it away.
+            let _ = shared.socket.take_error();
+        }
+        if event.is_readable() && !std::mem::replace(&mut shared.queued, true) {
+            self.ready.push_back(Token(FIRST_SHARED + place));
+        }
     }
 
     pub(super) fn sort_socket_event(
@@ -47,15 +69,7 @@ impl MioEngine {
         };
         let id = entry.id;
         match &mut entry.kind {
-            Kind::Udp(udp) => {
-                if event.is_error() {
-                    self.stamping
-                        .empty(clock, prober, (&udp.socket, &mut udp.line));
-                    // What an ICMP error says of an earlier datagram, its timeout tells as well.
-                    // Asking takes it away, so that the next send does not fail of it.
-                    let _ = udp.socket.take_error();
-                }
-            }
+            Kind::Udp(_) => return,
             Kind::Stream(stream) => {
                 stream.ending |= event.is_read_closed();
                 if stream.connecting {
@@ -102,7 +116,9 @@ impl MioEngine {
             && let Some(Token(token)) = self.ready.pop_front()
         {
             let listener = token.wrapping_sub(FIRST_LISTENER);
-            let drained = if token >= self.first_socket() {
+            let drained = if token >= FIRST_SHARED {
+                self.receive_replies(clock, prober, token - FIRST_SHARED, &mut left)
+            } else if token >= self.first_socket() {
                 self.receive_socket(clock, prober, token - self.first_socket(), &mut left)
             } else {
                 let drained = if listener < self.udp.len() {
@@ -120,7 +136,7 @@ impl MioEngine {
         }
     }
 
-    /// Reads one datagram or chunk. True if there is nothing more.
+    /// Reads one chunk of a stream. True if there is nothing more.
     fn receive_socket(
         &mut self,
         clock: &Clock,
@@ -133,36 +149,51 @@ impl MioEngine {
         };
         let id = entry.id;
         *left -= 1;
-        let drained = match &mut entry.kind {
-            Kind::Udp(_) => self.receive_datagram(clock, prober, id),
-            Kind::Stream(_) => self.receive_bytes(clock, prober, id, left),
-        };
+        let drained = self.receive_bytes(clock, prober, id, left);
         if drained && let Some(entry) = self.sockets.get_mut(id) {
             entry.queued = false;
         }
         drained
     }
 
-    fn receive_datagram(&mut self, clock: &Clock, prober: &mut Prober, id: SocketId) -> bool {
-        let Some(Entry {
-            kind: Kind::Udp(Udp { socket, line }),
-            ..
-        }) = self.sockets.get_mut(id)
-        else {
+    /// Reads a batch of replies from a socket that flows share. True if there is nothing more.
+    fn receive_replies(
+        &mut self,
+        clock: &Clock,
+        prober: &mut Prober,
+        place: usize,
+        left: &mut usize,
+    ) -> bool {
+        let Some(shared) = self.shared.get_mut(place) else {
             return true;
         };
         // A request's own stamp goes before its reply.
-        self.stamping.collect(clock, prober, (&*socket, line));
-        match receive(socket, &mut self.received, &mut self.stamping.control) {
-            Ok((length, stamps)) => {
-                let arrival = self.stamping.arrival(clock, prober, stamps);
-                prober.handle_datagram(arrival, id, &self.received[..length]);
-                false
+        let line = (&shared.socket, &mut shared.line);
+        self.stamping.collect(clock, prober, line);
+        let received = self.inbox.receive(&shared.socket, *left);
+        let mut now = clock.now();
+        let drained = match received {
+            Ok((count, has_more)) => {
+                *left -= count.min(*left);
+                for index in 0..count {
+                    let incoming = self.inbox.datagram(index);
+                    let flow = incoming.from.and_then(|from| shared.flow(from));
+                    // From anyone else it is as if nobody had the port.
+                    let Some(flow) = flow else { continue };
+                    let arrival = self
+                        .stamping
+                        .arrival((clock, &mut now), prober, incoming.stamps);
+                    prober.handle_datagram(arrival, flow, incoming.payload);
+                }
+                !has_more
             }
-            // Other errors are an ICMP error about an earlier datagram; the probe's timeout tells the
-            // rest.
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
+            Err(error) => {
+                *left -= 1;
+                error.kind() == io::ErrorKind::WouldBlock
+            }
+        };
+        shared.queued = !drained;
+        drained
     }
 
     fn receive_bytes(
@@ -188,7 +219,8 @@ impl MioEngine {
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
                 let drained = length < STREAM_READ_BYTES && !stream.ending;
-                let arrival = self.stamping.arrival(clock, prober, stamps);
+                let mut now = clock.now();
+                let arrival = self.stamping.arrival((clock, &mut now), prober, stamps);
                 let messages = prober.handle_stream(arrival, id, &self.received[..length]);
                 *left = left.saturating_sub(messages);
                 self.tell_retransmits(clock, prober, id);
@@ -205,7 +237,7 @@ impl MioEngine {
         }
     }
 
-    /// Reads one request. True if there is nothing more.
+    /// Reads a batch of requests. True if there is nothing more.
     fn receive_requests(
         &mut self,
         clock: &Clock,
@@ -213,22 +245,26 @@ impl MioEngine {
         listener: usize,
         left: &mut usize,
     ) -> bool {
-        *left -= 1;
-        let udp = &self.udp[listener].udp;
-        match udp.receive(&mut self.received, &mut self.stamping.control) {
-            Ok(request) => {
-                let arrival = self.stamping.arrival(clock, prober, request.stamps);
+        let received = self.inbox.receive(&self.udp[listener].socket, *left);
+        let mut now = clock.now();
+        match received {
+            Ok((count, has_more)) => {
+                *left -= count.min(*left);
                 let id = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
-                prober.handle_request(
-                    arrival,
-                    id,
-                    request.from,
-                    request.local,
-                    &self.received[..request.length],
-                );
-                false
+                for index in 0..count {
+                    let incoming = self.inbox.datagram(index);
+                    let Some(from) = incoming.from else { continue };
+                    let arrival = self
+                        .stamping
+                        .arrival((clock, &mut now), prober, incoming.stamps);
+                    prober.handle_request(arrival, id, from, incoming.local, incoming.payload);
+                }
+                !has_more
             }
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Err(error) => {
+                *left -= 1;
+                error.kind() == io::ErrorKind::WouldBlock
+            }
         }
     }
 
@@ -265,7 +301,7 @@ impl MioEngine {
         let token = self.token(socket);
         let mut stream = Stream::new(stream, Role::Accepted);
         stream.connecting = false;
-        stream.line = self.stamping.begin(&stream.socket, Numbers::Bytes);
+        stream.line = self.stamping.begin_stream(&stream.socket);
         let registry = self.poll.registry();
         let watched = stream
             .socket

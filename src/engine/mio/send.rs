@@ -1,17 +1,19 @@
 //! What the core asks for: sockets opened and closed, datagrams and bytes sent.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::ops::Range;
 
-use mio::Interest;
+use mio::{Interest, Token};
 
-use super::MioEngine;
+use super::batch::Lane;
+use super::shared::SharedSocket;
 use super::sockets::{Entry, Kind, Role, Stream, Udp, Written};
+use super::{FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
 use crate::limits::UNWRITTEN_BYTES_MAX;
-use crate::proto::{CloseReason, ListenerId, Prober, SocketId, StampKey, Transmit};
+use crate::proto::{CloseReason, Prober, SocketId, StampKey, Transmit};
 use crate::sys;
-use crate::sys::stamp::Numbers;
 
 /// How much of a connection was sent again is asked for no more often than this.
 const RETRANSMITS_EVERY_NS: u64 = 100_000_000;
@@ -25,9 +27,9 @@ impl MioEngine {
         transmit: &Transmit,
     ) {
         let opened = match transmit {
-            Transmit::OpenUdp { remote, .. } => sys::udp::connect(*remote).map(|socket| {
-                let line = self.stamping.begin(&socket, Numbers::Datagrams);
-                (Kind::Udp(Udp { socket, line }), true)
+            Transmit::OpenUdp { remote, .. } => self.place(*remote).map(|(place, remote)| {
+                self.shared.join(place, remote, socket);
+                (Kind::Udp(Udp { place, remote }), true)
             }),
             Transmit::OpenTcp { remote, .. } => sys::tcp::connect(*remote)
                 .map(|(stream, done)| (Kind::Stream(Stream::new(stream, Role::Flow)), done)),
@@ -39,11 +41,8 @@ impl MioEngine {
             let token = self.token(socket);
             let registry = self.poll.registry();
             let both = Interest::READABLE | Interest::WRITABLE;
-            match &mut kind {
-                Kind::Udp(udp) => {
-                    registry.register(&mut udp.socket, token, Interest::READABLE)?;
-                }
-                Kind::Stream(stream) => registry.register(&mut stream.socket, token, both)?,
+            if let Kind::Stream(stream) = &mut kind {
+                registry.register(&mut stream.socket, token, both)?;
             }
             self.sockets.insert(socket, kind);
             Ok(done)
@@ -53,6 +52,24 @@ impl MioEngine {
             Ok(false) => {}
             Err(error) => self.fail(clock, prober, socket, &error),
         }
+    }
+
+    /// A shared socket for a flow to `remote`, a fresh one if there is none that will do; and where
+    /// replies come from.
+    fn place(&mut self, remote: SocketAddr) -> io::Result<(usize, SocketAddr)> {
+        let remote = sys::udp::route(remote)?;
+        if let Some(place) = self.shared.find(remote) {
+            return Ok((place, remote));
+        }
+        let is_v6 = remote.is_ipv6();
+        let mut socket = sys::udp::open(is_v6)?;
+        let place = self.shared.next_place();
+        let token = Token(FIRST_SHARED + place);
+        let registry = self.poll.registry();
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        let line = self.stamping.begin_udp(&socket);
+        self.shared.insert(SharedSocket::new(socket, line, is_v6));
+        Ok((place, remote))
     }
 
     /// A socket that was opened can be used.
@@ -66,7 +83,7 @@ impl MioEngine {
             let handshake_ns = sys::tcp::handshake_ns(&stream.socket);
             return prober.handle_connected(now, socket, handshake_ns);
         }
-        stream.line = self.stamping.begin(&stream.socket, Numbers::Bytes);
+        stream.line = self.stamping.begin_stream(&stream.socket);
         match self.watch(socket, false) {
             Ok(()) => prober.handle_connected(now, socket, None),
             Err(error) => self.fail(clock, prober, socket, &error),
@@ -89,63 +106,92 @@ impl MioEngine {
         registry.reregister(&mut stream.socket, token, interest)
     }
 
-    pub(super) fn send_datagram(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        socket: SocketId,
-        key: Option<StampKey>,
-    ) {
-        let Some(Entry {
-            kind: Kind::Udp(Udp { socket: udp, line }),
+    /// Has the payload leave with the batch.
+    pub(super) fn push_probe(&mut self, socket: SocketId, key: Option<StampKey>) {
+        if let Some(Entry {
+            kind: Kind::Udp(Udp { place, remote }),
             ..
         }) = self.sockets.get_mut(socket)
-        else {
-            return;
-        };
-        let key = self.stamping.wanted(key);
-        let mut sent = udp.send(&self.payload);
-        if sent
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         {
-            // That was about an earlier datagram, whose port unreachable has come back by now.
-            self.stamping.handle_unsent(clock, prober, (udp, line));
-            sent = udp.send(&self.payload);
-        }
-        match sent {
-            Ok(_) => self.stamping.handle_sent(clock, prober, (udp, line), key),
-            Err(error) => {
-                tracing::debug!(%error, "the kernel did not take a UDP probe");
-                self.stamping.handle_unsent(clock, prober, (udp, line));
-                prober.handle_unsent(clock.now(), socket);
-            }
+            let lane = Lane::Shared(*place);
+            self.batch
+                .push(lane, (*remote, None), (Some(socket), key), &self.payload);
         }
     }
 
-    pub(super) fn reply(
+    /// Sends the batch if it may not wait for more.
+    pub(super) fn flush_if(&mut self, at_once: bool, clock: &Clock, prober: &mut Prober) {
+        if at_once || self.stamping.is_ours() || self.batch.is_full() {
+            self.flush_batch(clock, prober);
+        }
+    }
+
+    /// Sends what waits, in one call for each socket, and takes the stamps. False if something could
+    /// not be sent.
+    pub(super) fn flush_batch(&mut self, clock: &Clock, prober: &mut Prober) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        self.batch.sort();
+        let (mut start, mut all_sent) = (0, true);
+        while let Some((lane, end)) = self.batch.run(start) {
+            all_sent &= self.send_run(clock, prober, lane, start..end);
+            start = end;
+        }
+        self.batch.clear();
+        all_sent
+    }
+
+    fn send_run(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
-        (listener, to, from): (ListenerId, SocketAddr, Option<IpAddr>),
-        key: Option<StampKey>,
-    ) {
-        let Some(listener) = self.udp.get_mut(listener.0 as usize) else {
-            return;
-        };
-        let sent = listener.udp.send(to, from, &self.payload);
-        let line = (&listener.udp.socket, &mut listener.line);
-        match sent {
-            Ok(()) => {
-                let key = self.stamping.wanted(key);
-                self.stamping.handle_sent(clock, prober, line, key);
+        lane: Lane,
+        mut range: Range<usize>,
+    ) -> bool {
+        let found = match lane {
+            Lane::Listener(place) => {
+                let listener = self.udp.get_mut(place);
+                listener.map(|listener| (&listener.socket, &mut listener.line))
             }
-            Err(error) => {
-                tracing::debug!(%error, %to, "the kernel did not take a reply");
-                self.stamping.handle_unsent(clock, prober, line);
-                prober.handle_reply_unsent();
+            Lane::Shared(place) => {
+                let shared = self.shared.get_mut(place);
+                shared.map(|shared| (&shared.socket, &mut shared.line))
+            }
+        };
+        let Some((socket, line)) = found else {
+            return true;
+        };
+        let mut all_sent = true;
+        while !range.is_empty() {
+            match self.outbox.send(socket, self.batch.outgoing(range.clone())) {
+                Ok(count) => {
+                    let end = (range.start + count).min(range.end);
+                    for sent in self.batch.pending(range.start..end) {
+                        let key = self.stamping.wanted(sent.key);
+                        line.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
+                    }
+                    // The stamps are there already unless the packets wait in a queue of the interface.
+                    self.stamping.collect(clock, prober, (socket, &mut *line));
+                    range.start = end;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    all_sent = false;
+                    self.stamping
+                        .handle_unsent(clock, prober, (socket, &mut *line));
+                    for unsent in self.batch.pending(range.start..range.start + 1) {
+                        tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
+                        match unsent.flow {
+                            Some(flow) => prober.handle_unsent(clock.now(), flow),
+                            None => prober.handle_reply_unsent(),
+                        }
+                    }
+                    range.start += 1;
+                }
             }
         }
+        all_sent
     }
 
     pub(super) fn write_stream(
@@ -231,16 +277,18 @@ impl MioEngine {
 
     /// Closes a socket without a word to the core but its last figures.
     pub(super) fn drop_socket(&mut self, prober: &mut Prober, socket: SocketId) {
-        if let Some(Entry {
-            kind: Kind::Stream(stream),
-            ..
-        }) = self.sockets.remove(socket)
-        {
-            self.unwritten -= stream.unwritten();
-            if stream.role == Role::Flow
-                && let Some(total) = sys::tcp::retransmits(&stream.socket)
-            {
-                prober.handle_retransmits(socket, total);
+        let Some(entry) = self.sockets.remove(socket) else {
+            return;
+        };
+        match entry.kind {
+            Kind::Udp(Udp { place, remote }) => self.shared.leave(place, remote),
+            Kind::Stream(stream) => {
+                self.unwritten -= stream.unwritten();
+                if stream.role == Role::Flow
+                    && let Some(total) = sys::tcp::retransmits(&stream.socket)
+                {
+                    prober.handle_retransmits(socket, total);
+                }
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
-use mio::net::{TcpStream, UdpSocket};
+use mio::net::TcpStream;
 
 use super::line::Line;
 use crate::limits::STAMPS_OUTSTANDING_MAX;
@@ -18,8 +19,9 @@ pub(super) enum Kind {
 
 #[derive(Debug)]
 pub(super) struct Udp {
-    pub(super) socket: UdpSocket,
-    pub(super) line: Line<StampKey>,
+    /// The shared socket that it leaves from.
+    pub(super) place: usize,
+    pub(super) remote: SocketAddr,
 }
 
 /// What a stream is for.

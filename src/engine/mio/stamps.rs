@@ -8,13 +8,13 @@ use super::line::Line;
 use crate::clock::Clock;
 use crate::engine::Timestamps;
 use crate::limits::{
-    STAMPS_OUTSTANDING_LISTENER_MAX, STAMPS_OUTSTANDING_MAX, STAMPS_OVERTAKING_MAX,
+    DATAGRAMS_PER_CALL_MAX, STAMPS_OUTSTANDING_MAX, STAMPS_OUTSTANDING_UDP_MAX,
+    STAMPS_OVERTAKING_MAX,
 };
-use crate::proto::{Arrival, Prober, Stamp, StampKey};
+use crate::proto::{Arrival, Now, Prober, Stamp, StampKey};
+use crate::sys::batch::Inbox;
 use crate::sys::hardware;
-use crate::sys::stamp::{
-    Control, Level, Numbers, Stamps, choose, enable, renumber, take_transmitted,
-};
+use crate::sys::stamp::{Control, Level, Numbers, Stamps, choose, enable, renumber};
 
 /// After so many packets in a row whose stamps by the interface are of another clock, they are not
 /// asked for any more.
@@ -29,6 +29,8 @@ pub(super) struct Stamping {
     /// this one is never the last.
     keeper: Option<Socket>,
     pub(super) control: Control,
+    /// Entries of error queues, which bear no payload.
+    entries: Inbox,
     astray: u32,
 }
 
@@ -39,6 +41,7 @@ impl Stamping {
             level: None,
             keeper: None,
             control: Control::new(),
+            entries: Inbox::new(DATAGRAMS_PER_CALL_MAX, 0),
             astray: 0,
         };
         if wanted == Timestamps::User {
@@ -86,14 +89,14 @@ impl Stamping {
         }
     }
 
-    /// A line for a socket, which is stamped from here on if it can be.
-    pub(super) fn begin(&self, socket: &impl AsFd, numbers: Numbers) -> Line<StampKey> {
-        self.begin_with(socket, numbers, STAMPS_OUTSTANDING_MAX, 0)
+    /// A line for a stream, which is stamped from here on if it can be.
+    pub(super) fn begin_stream(&self, socket: &impl AsFd) -> Line<StampKey> {
+        self.begin_with(socket, Numbers::Bytes, STAMPS_OUTSTANDING_MAX, 0)
     }
 
-    /// A line for a UDP listener.
-    pub(super) fn begin_listener(&self, socket: &impl AsFd) -> Line<StampKey> {
-        let max = STAMPS_OUTSTANDING_LISTENER_MAX;
+    /// The same for a UDP socket.
+    pub(super) fn begin_udp(&self, socket: &impl AsFd) -> Line<StampKey> {
+        let max = STAMPS_OUTSTANDING_UDP_MAX;
         self.begin_with(socket, Numbers::Datagrams, max, STAMPS_OVERTAKING_MAX)
     }
 
@@ -119,34 +122,23 @@ impl Stamping {
         key.filter(|_| self.level.is_some())
     }
 
-    /// Something was received just now, with these stamps.
+    /// Whether this process makes the stamps itself, so that nothing may wait once it has one.
+    pub(super) fn is_ours(&self) -> bool {
+        self.level.is_none()
+    }
+
+    /// Something was received, with these stamps; this process saw it at `now`.
     pub(super) fn arrival(
         &mut self,
-        clock: &Clock,
+        (clock, now): (&Clock, &mut Now),
         prober: &mut Prober,
         stamps: Stamps,
     ) -> Arrival {
-        let stamp = self.judge(clock, prober, stamps);
+        let stamp = self.judge((clock, now), prober, stamps);
         if stamp.is_none() && self.level.is_some() {
             prober.handle_unstamped();
         }
-        Arrival {
-            now: clock.now(),
-            stamp,
-        }
-    }
-
-    /// The kernel has taken a datagram. Its stamp is there already unless it waits in a queue of the
-    /// interface.
-    pub(super) fn handle_sent<S: AsRawFd + AsFd>(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        (socket, line): (&S, &mut Line<StampKey>),
-        key: Option<StampKey>,
-    ) {
-        line.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
-        self.collect(clock, prober, (socket, line));
+        Arrival { now: *now, stamp }
     }
 
     /// The kernel has not taken a datagram, but may have used up a number for it.
@@ -192,40 +184,52 @@ impl Stamping {
         while self.take(clock, prober, (socket, line)) {}
     }
 
-    /// Takes one entry off the error queue. False if there is none.
+    /// Takes entries off the error queue, many in a call. False if there are no more.
     fn take<S: AsRawFd>(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
         (socket, line): (&S, &mut Line<StampKey>),
     ) -> bool {
-        let Ok(entry) = take_transmitted(socket, &mut self.control) else {
+        let Ok((count, has_more)) = self.entries.receive_errors(socket) else {
             return false;
         };
-        let Some((number, stamps)) = entry else {
-            return true;
-        };
-        let Some(key) = line.handle_number(number, |key| prober.handle_stamp_missing(key)) else {
-            return true;
-        };
-        match self.judge(clock, prober, stamps) {
-            Some(stamp) => prober.handle_stamp(key, stamp),
-            None => prober.handle_stamp_missing(key),
+        let mut now = clock.now();
+        for index in 0..count {
+            let Some((number, stamps)) = self.entries.transmitted(index) else {
+                continue;
+            };
+            let Some(key) = line.handle_number(number, |key| prober.handle_stamp_missing(key))
+            else {
+                continue;
+            };
+            match self.judge((clock, &mut now), prober, stamps) {
+                Some(stamp) => prober.handle_stamp(key, stamp),
+                None => prober.handle_stamp_missing(key),
+            }
         }
-        true
+        has_more
     }
 
     /// The stamp to believe, if there is one. A stamp may be the first to show that the system's
-    /// clock was set; then the core is told first.
-    fn judge(&mut self, clock: &Clock, prober: &mut Prober, stamps: Stamps) -> Option<Stamp> {
-        if let Some(step_ns) = stamps.software.and_then(|at| clock.check(at)) {
-            prober.handle_clock_step(clock.now(), step_ns);
+    /// clock was set; then the core is told first, and `now` is read again.
+    fn judge(
+        &mut self,
+        (clock, now): (&Clock, &mut Now),
+        prober: &mut Prober,
+        stamps: Stamps,
+    ) -> Option<Stamp> {
+        if let Some(step_ns) = stamps.software.and_then(|at| clock.check(now.wall, at)) {
+            *now = clock.now();
+            prober.handle_clock_step(*now, step_ns);
         }
-        let choice = choose(stamps, clock.now().wall);
+        let choice = choose(stamps, now.wall);
         if let Some(follows) = choice.follows {
             self.watch_hardware(follows);
         }
-        choice.stamp.filter(|stamp| clock.can_have_said(stamp.at))
+        choice
+            .stamp
+            .filter(|stamp| clock.can_have_said(now.wall, stamp.at))
     }
 
     #[cfg(test)]

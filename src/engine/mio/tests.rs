@@ -19,8 +19,8 @@ use crate::engine::Timestamps;
 use crate::proto::transmit::Wanted;
 use crate::proto::{Output, Prober, ProberConfig, SocketId, StampKey, StampSource, Wall};
 use crate::sys;
-use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, receive, take_transmitted};
-use crate::sys::udp::UdpListener;
+use crate::sys::batch::{Inbox, Outbox, Outgoing};
+use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, receive};
 
 fn key(seq: u32) -> StampKey {
     let socket = SocketId {
@@ -62,12 +62,19 @@ fn wait_for<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
     }
 }
 
-fn transmitted(socket: &impl AsRawFd, control: &mut Control) -> (u32, Stamps) {
-    wait_for(|| take_transmitted(socket, control)).expect("the entry is a stamp")
+/// Takes one entry off the error queue.
+fn take_transmitted(socket: &impl AsRawFd) -> io::Result<Option<(u32, Stamps)>> {
+    let mut inbox = Inbox::new(1, 0);
+    inbox.receive_errors(socket)?;
+    Ok(inbox.transmitted(0))
 }
 
-fn assert_drained(socket: &impl AsRawFd, control: &mut Control) {
-    let left = take_transmitted(socket, control);
+fn transmitted(socket: &impl AsRawFd) -> (u32, Stamps) {
+    wait_for(|| take_transmitted(socket)).expect("the entry is a stamp")
+}
+
+fn assert_drained(socket: &impl AsRawFd) {
+    let left = take_transmitted(socket);
     let error = left.expect_err("nothing is left on the error queue");
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
 }
@@ -79,39 +86,114 @@ fn loopbacks() -> Vec<SocketAddr> {
     [v4].into_iter().chain(has_v6.then_some(v6)).collect()
 }
 
-/// Sends requests and replies between a flow's socket and a listener, and checks their stamps.
-fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> SocketAddr) {
-    let mut listener = UdpListener::bind(listen, false).expect("a free port");
-    let address = listener.socket.local_addr().expect("it is bound");
-    let flow = sys::udp::connect(remote(address)).expect("loopback is there");
-    for socket in [&listener.socket, &flow] {
-        enable(socket, Level::Software, Numbers::Datagrams).expect("Linux stamps");
+/// A UDP socket of the engine's, and what was sent and is to be sent from it.
+struct Sender {
+    socket: mio::net::UdpSocket,
+    line: Line<StampKey>,
+    outbox: Outbox,
+    to: SocketAddr,
+}
+
+impl Sender {
+    fn new(stamping: &Stamping, to: SocketAddr) -> Self {
+        let socket = sys::udp::open(to.is_ipv6()).expect("a free port");
+        let line = stamping.begin_udp(&socket);
+        Self {
+            socket,
+            line,
+            outbox: Outbox::new(),
+            to,
+        }
     }
-    let (mut buffer, mut control) = ([0; 100], Control::new());
-    let mut number = 0;
-    loop {
+
+    /// Sends as many at once; gives how many were taken.
+    fn send(&mut self, payloads: &[&[u8]]) -> io::Result<usize> {
+        let outgoing = payloads.iter().map(|payload| Outgoing {
+            to: self.to,
+            from: None,
+            payload,
+        });
+        self.outbox.send(&self.socket, outgoing)
+    }
+
+    /// Sends one, and notes it as the engine does.
+    fn probe(&mut self, stamping: &mut Stamping, clock: &Clock, prober: &mut Prober, seq: u32) {
+        assert_eq!(self.send(&[b"probe"]).expect("loopback takes it"), 1);
+        let key = stamping.wanted(Some(key(seq)));
+        self.line.handle_sent(1, key, |key| panic!("{key:?}"));
+        stamping.collect(clock, prober, (&self.socket, &mut self.line));
+    }
+}
+
+/// Sends batches of requests and replies between a flow's socket and a listener, and checks their
+/// stamps.
+fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> SocketAddr) {
+    const COUNT: u32 = 5;
+    let stamping = Stamping::new(Timestamps::Kernel);
+    let listener = sys::udp::listen(listen, false).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut flow = Sender::new(&stamping, remote(address));
+    enable(&listener, Level::Software, Numbers::Datagrams).expect("Linux stamps");
+    let at = |stamps: Stamps| stamps.software.expect("it has left, so it is stamped");
+    let stamps_of = |socket: &mio::net::UdpSocket, round: u32| -> Vec<Wall> {
+        let one = |index| {
+            let (number, stamps) = transmitted(socket);
+            assert_eq!(number, round * COUNT + index);
+            at(stamps)
+        };
+        let found = (0..COUNT).map(one).collect();
+        assert_drained(socket);
+        found
+    };
+    let receive_all = |socket: &mio::net::UdpSocket| {
+        let mut inbox = Inbox::new(2, 100);
+        let (mut found, mut payloads) = (Vec::new(), Vec::new());
+        while found.len() < COUNT as usize {
+            let (count, _) = wait_for(|| inbox.receive(socket, usize::MAX));
+            for datagram in (0..count).map(|index| inbox.datagram(index)) {
+                payloads.push(datagram.payload.to_vec());
+                let from = datagram.from.expect("somebody sent it");
+                found.push((from, datagram.local, datagram.stamps.software));
+            }
+        }
+        (found, payloads)
+    };
+    let texts: Vec<String> = (0..COUNT).map(|index| format!("probe {index}")).collect();
+    let payloads: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    for round in 0.. {
         let begun = kernel_now();
-        flow.send(b"request").expect("loopback takes it");
-        let (of_request, sent) = transmitted(&flow, &mut control);
-        let request = wait_for(|| listener.receive(&mut buffer, &mut control));
+        assert_eq!(flow.send(&payloads).expect("it is taken"), COUNT as usize);
+        let sent = stamps_of(&flow.socket, round);
+        let (requests, bodies) = receive_all(&listener);
+        assert_eq!(bodies, payloads);
         let replied = kernel_now();
-        listener
-            .send(request.from, request.local, b"reply")
-            .expect("loopback takes it");
-        let (of_reply, reply_sent) = transmitted(&listener.socket, &mut control);
-        let (length, received) = wait_for(|| receive(&flow, &mut buffer, &mut control));
+        let replies = requests
+            .iter()
+            .zip(&bodies)
+            .map(|((to, from, _), body)| Outgoing {
+                to: *to,
+                from: *from,
+                payload: body,
+            });
+        let taken = Outbox::new().send(&listener, replies);
+        assert_eq!(taken.expect("it is taken"), COUNT as usize);
+        let reply_sent = stamps_of(&listener, round);
+        let (replies, bodies) = receive_all(&flow.socket);
         let ended = kernel_now();
-        assert_eq!(&buffer[..length], b"reply");
-        assert_eq!((of_request, of_reply), (number, number));
-        assert_drained(&flow, &mut control);
-        assert_drained(&listener.socket, &mut control);
-        number += 1;
-        let at = |stamps: Stamps| stamps.software.expect("it has left, so it is stamped");
-        assert!(begun <= at(sent) && replied <= at(reply_sent));
-        // The kernel begins to stamp what it receives a moment after it was asked to.
-        if let (Some(came), Some(reply_came)) = (request.stamps.software, received.software) {
-            assert!(at(sent) <= came && came <= replied, "{sent:?} {came:?}");
-            assert!(at(reply_sent) <= reply_came && reply_came <= ended);
+        assert_eq!(bodies, payloads);
+        let mut are_stamped = true;
+        for index in 0..COUNT as usize {
+            assert_eq!(replies[index].0, flow.to, "from the address that was asked");
+            assert!(begun <= sent[index] && replied <= reply_sent[index]);
+            // The kernel begins to stamp what it receives a moment after it was asked to.
+            let (Some(came), Some(reply_came)) = (requests[index].2, replies[index].2) else {
+                are_stamped = false;
+                continue;
+            };
+            assert!(sent[index] <= came && came <= replied);
+            assert!(reply_sent[index] <= reply_came && reply_came <= ended);
+        }
+        if are_stamped {
             return;
         }
     }
@@ -137,31 +219,28 @@ fn numbers_are_right_after_a_failed_send() {
     let (clock, mut prober) = (Clock::new(), prober());
     let mut stamping = Stamping::new(Timestamps::Kernel);
     for address in loopbacks() {
-        let gone = UdpSocket::bind(address).and_then(|socket| socket.local_addr());
-        let flow = sys::udp::connect(gone.expect("a free port")).expect("loopback is there");
-        let mut line = stamping.begin(&flow, Numbers::Datagrams);
-        let mut failed = 0;
-        for seq in 0..20 {
-            let sent = match seq % 4 {
-                3 => flow.send(&vec![0; 70_000]),
-                _ => flow.send(b"probe"), // Refused each second time: nobody has the port.
-            };
-            let line = (&flow, &mut line);
-            match sent {
-                Ok(_) => {
-                    stamping.handle_sent(&clock, &mut prober, line, Some(key(seq)));
-                }
-                Err(_) => {
-                    failed += 1;
-                    stamping.handle_unsent(&clock, &mut prober, line);
-                }
+        let peer = UdpSocket::bind(address).expect("a free port");
+        let mut flow = Sender::new(&stamping, peer.local_addr().expect("it is bound"));
+        let (mut seq, long) = (0, vec![0; 70_000]);
+        for _ in 0..20 {
+            // The one that is too long stops its batch, and fails when it is the first.
+            let payloads: [&[u8]; 4] = [b"probe", b"probe", &long, b"probe"];
+            assert_eq!(flow.send(&payloads).expect("loopback takes it"), 2);
+            for _ in 0..2 {
+                let line = &mut flow.line;
+                line.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+                seq += 1;
             }
+            flow.send(&payloads[2..]).expect_err("it is too long");
+            let line = (&flow.socket, &mut flow.line);
+            stamping.handle_unsent(&clock, &mut prober, line);
+            flow.probe(&mut stamping, &clock, &mut prober, seq);
+            seq += 1;
         }
-        assert!(failed >= 5, "{failed} sends have failed");
-        while !line.is_empty() {
-            stamping.collect(&clock, &mut prober, (&flow, &mut line));
+        while !flow.line.is_empty() {
+            stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
         }
-        assert_drained(&flow, &mut stamping.control);
+        assert_drained(&flow.socket);
         assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
     }
 }
@@ -179,7 +258,7 @@ fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream, TcpStream) {
         other => other,
     });
     let mut stream = Stream::new(socket, Role::Flow);
-    stream.line = stamping.begin(&stream.socket, Numbers::Bytes);
+    stream.line = stamping.begin_stream(&stream.socket);
     (stream, peer)
 }
 
@@ -210,7 +289,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 // A long message may leave as several packets: the last one bears its number.
                 let mut found = None;
                 while found.is_none() {
-                    let (number, stamps) = transmitted(&stream.socket, &mut control);
+                    let (number, stamps) = transmitted(&stream.socket);
                     found = stream
                         .line
                         .handle_number(number, |key| panic!("{key:?}"))
@@ -227,7 +306,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
             enable(&peer, Level::Software, Numbers::Bytes).expect("Linux stamps");
         }
         assert!(stream.line.is_empty());
-        assert_drained(&stream.socket, &mut control);
+        assert_drained(&stream.socket);
         assert!(matches!(stream.socket.take_error(), Ok(None)));
         peer.set_nonblocking(true).expect("a socket can be");
         let end = peer.read(&mut [0; 1]).expect_err("all was read");
@@ -238,13 +317,13 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
 #[test]
 fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
     let stamping = Stamping::new(Timestamps::Kernel);
-    let (address, mut control) = (loopbacks()[0], Control::new());
+    let address = loopbacks()[0];
     let (mut stream, mut peer) = stream(&stamping, address);
     let message = [b'0'; 5_000];
     let (mut seq, mut given_up, mut stamped) = (0, Vec::new(), Vec::new());
-    let collect = |stream: &mut Stream, given_up: &mut Vec<StampKey>, control: &mut Control| {
+    let collect = |stream: &mut Stream, given_up: &mut Vec<StampKey>| {
         let mut found = Vec::new();
-        while let Ok(entry) = take_transmitted(&stream.socket, control) {
+        while let Ok(entry) = take_transmitted(&stream.socket) {
             let (number, _) = entry.expect("the entry is a stamp");
             found.extend(stream.line.handle_number(number, |key| given_up.push(key)));
         }
@@ -255,7 +334,7 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
         let written = stream.write(&message, Some(key(seq)), &mut |key| given_up.push(key));
         written.expect("it is connected");
         seq += 1;
-        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+        stamped.extend(collect(&mut stream, &mut given_up));
     }
     peer.set_nonblocking(true).expect("a socket can be");
     let mut left = seq as usize * message.len();
@@ -268,12 +347,12 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
             let flushed = stream.flush(&mut |key| given_up.push(key));
             flushed.expect("it is connected");
         }
-        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+        stamped.extend(collect(&mut stream, &mut given_up));
     }
     while !stream.line.is_empty() {
-        stamped.extend(collect(&mut stream, &mut given_up, &mut control));
+        stamped.extend(collect(&mut stream, &mut given_up));
     }
-    assert_drained(&stream.socket, &mut control);
+    assert_drained(&stream.socket);
     // Every message is accounted for, once, and the last one left with the last byte.
     assert_eq!(stamped.first(), Some(&key(0)));
     assert_eq!(stamped.last(), Some(&key(seq - 1)));
@@ -300,21 +379,19 @@ fn a_stamp_that_was_taken_wakes_nobody() {
         let (mut poll, mut events) = (Poll::new().expect("epoll"), Events::with_capacity(8));
         let peer = UdpSocket::bind(address).expect("a free port");
         let remote = peer.local_addr().expect("it is bound");
-        let mut flow = sys::udp::connect(remote).expect("loopback is there");
-        let mut line = stamping.begin(&flow, Numbers::Datagrams);
+        let mut flow = Sender::new(&stamping, remote);
         let (mut stream, _peer) = stream(&stamping, address);
         let registry = poll.registry();
         registry
-            .register(&mut flow, Token(0), Interest::READABLE)
+            .register(&mut flow.socket, Token(0), Interest::READABLE)
             .and_then(|()| registry.register(&mut stream.socket, Token(1), Interest::READABLE))
             .expect("sockets can be watched");
         for seq in 0..10 {
-            flow.send(b"probe").expect("loopback takes it");
-            stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(seq)));
+            flow.probe(&mut stamping, &clock, &mut prober, seq);
             let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
             written.expect("it is connected");
-            while !(line.is_empty() && stream.line.is_empty()) {
-                stamping.collect(&clock, &mut prober, (&flow, &mut line));
+            while !(flow.line.is_empty() && stream.line.is_empty()) {
+                stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
                 let line = (&stream.socket, &mut stream.line);
                 stamping.collect(&clock, &mut prober, line);
             }
@@ -331,18 +408,16 @@ fn user_stamps_set_no_option() {
     let mut stamping = Stamping::new(Timestamps::User);
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
     let remote = peer.local_addr().expect("it is bound");
-    let flow = sys::udp::connect(remote).expect("loopback is there");
-    let mut line = stamping.begin(&flow, Numbers::Datagrams);
-    assert!(stamping.wanted(Some(key(0))).is_none());
-    flow.send(b"probe").expect("loopback takes it");
-    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), None);
-    assert!(line.is_empty());
-    assert_drained(&flow, &mut stamping.control);
-    let set = getsockopt(&flow, sockopt::Timestamping).expect("the option can be read");
+    let mut flow = Sender::new(&stamping, remote);
+    assert!(stamping.is_ours() && stamping.wanted(Some(key(0))).is_none());
+    flow.probe(&mut stamping, &clock, &mut prober, 0);
+    assert!(flow.line.is_empty());
+    assert_drained(&flow.socket);
+    let set = getsockopt(&flow.socket, sockopt::Timestamping).expect("the option can be read");
     assert_eq!(set, TimestampingFlag::empty());
     let (_, stamps) = receive(&peer, &mut [0; 10], &mut stamping.control).expect("a datagram");
     assert_eq!(stamps, Stamps::default());
-    let arrival = stamping.arrival(&clock, &mut prober, stamps);
+    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, stamps);
     assert_eq!(arrival.stamp, None);
     let own = prober.self_counters();
     assert_eq!(
@@ -361,7 +436,7 @@ fn the_core_hears_of_a_clock_step_before_the_packet() {
         software: Some(kernel_now()),
         hardware: None,
     };
-    let arrival = stamping.arrival(&clock, &mut prober, stamps);
+    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, stamps);
     let stamp = arrival.stamp.expect("the kernel's clock is right");
     assert_eq!(stamp.source, StampSource::Kernel);
     assert_eq!(Some(stamp.at), stamps.software);
@@ -374,7 +449,7 @@ fn the_core_hears_of_a_clock_step_before_the_packet() {
         software: Some(kernel_now().plus(an_hour_ns)),
         hardware: None,
     };
-    let arrival = stamping.arrival(&clock, &mut prober, before);
+    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, before);
     assert_eq!(arrival.stamp, None);
     assert!(prober.poll_output().is_none(), "it is the same step");
     assert_eq!(prober.self_counters().stamps_missing_receive, 1);
@@ -407,25 +482,24 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
     let mut stamping = Stamping::new(Timestamps::Kernel);
     stamping.pretend_hardware();
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
-    let flow = sys::udp::connect(peer.local_addr().expect("it is bound")).expect("loopback");
-    let mut line: Line<StampKey> = stamping.begin(&flow, Numbers::Datagrams);
-    assert_eq!(line.level, Some(Level::Hardware));
+    let mut flow = Sender::new(&stamping, peer.local_addr().expect("it is bound"));
+    assert_eq!(flow.line.level, Some(Level::Hardware));
     for _ in 0..20 {
         let now = kernel_now();
         let stamps = Stamps {
             software: Some(now),
             hardware: Some(now.plus(37_000_000_000)), // International atomic time.
         };
-        let stamp = stamping.arrival(&clock, &mut prober, stamps).stamp;
+        let stamp = stamping
+            .arrival((&clock, &mut clock.now()), &mut prober, stamps)
+            .stamp;
         assert_eq!(stamp.map(|stamp| stamp.source), Some(StampSource::Kernel));
     }
-    flow.send(b"probe").expect("loopback takes it");
-    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(0)));
-    assert_eq!(line.level, Some(Level::Software));
-    flow.send(b"probe").expect("loopback takes it");
-    stamping.handle_sent(&clock, &mut prober, (&flow, &mut line), Some(key(1)));
-    while !line.is_empty() {
-        stamping.collect(&clock, &mut prober, (&flow, &mut line));
+    flow.probe(&mut stamping, &clock, &mut prober, 0);
+    assert_eq!(flow.line.level, Some(Level::Software));
+    flow.probe(&mut stamping, &clock, &mut prober, 1);
+    while !flow.line.is_empty() {
+        stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
     }
     assert_eq!(missing(&prober), 0, "the numbers go on");
 }

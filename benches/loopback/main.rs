@@ -1,0 +1,340 @@
+//! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls: round
+//! trips a second, processor time and lateness, and what a probe costs with one target and with many.
+//!
+//! `cargo bench --bench loopback`; `-- --test` runs everything for a moment, to see that it works. The
+//! daemons are the real ones: kernel stamps, native wire, windows published. All figures are theirs, from
+//! what they publish, but for the echo's.
+#![expect(clippy::print_stdout, reason = "a bench prints what it has found")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a bench may look at its watch, and has to wait while others work"
+)]
+
+mod echo;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, io, thread};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Seconds of windows that are left out at the beginning: flows go native, buffers find their size.
+const WARM_UP_S: u32 = 2;
+
+/// What a probe has to be answered within.
+const TIMEOUT_S: f64 = 1.0;
+
+/// Probes that are back in time, of those sent.
+const IN_TIME_LEAST: f64 = 0.995;
+
+/// Loads that are tried, as parts of what the echo does.
+const LOADS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
+/// Batches of the echo under way, so that both ends have work at any time.
+const BATCHES: usize = 4;
+
+/// Targets that share the load.
+const TARGETS: u32 = 200;
+
+/// How long the prober spins for what is due, where it does: longer than a timer here is late.
+const SPIN_US: u32 = 200;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Scale {
+    seconds: u32,
+    turns: u32,
+    loads: &'static [f64],
+}
+
+fn main() -> io::Result<()> {
+    let is_test = env::args().any(|arg| arg == "--test");
+    let scale = if is_test {
+        Scale {
+            seconds: 1,
+            turns: 1,
+            loads: &LOADS[..1],
+        }
+    } else {
+        Scale {
+            seconds: 4,
+            turns: 3,
+            loads: &LOADS,
+        }
+    };
+    let processors = processors()?;
+    let near = processors[0];
+    let far = *processors.last().unwrap_or(&near);
+    if near == far {
+        println!("only one processor: both ends share it, and its figures are of both together");
+    }
+    println!(
+        "{TARGETS} targets on a processor, their reflector on another one, each load after an echo:"
+    );
+    println!(
+        "asked/s   sent/s   back/s  in time  near us/probe  far us/probe  late p50 us  late p99 us  missed/s"
+    );
+    let mut echoes = Vec::new();
+    let mut best = (0.0_f64, 0.0_f64);
+    for load in scale.loads {
+        // The machine is not the same from one moment to the next, so each has an echo of its own.
+        let duration = Duration::from_secs(scale.seconds.into());
+        let in_turns = echo::run((near, far), 1, duration)?;
+        let bare = echo::run((near, far), BATCHES, duration)?.max(in_turns);
+        println!("bare echo: {bare:.0} round trips/s, {in_turns:.0} with one batch under way");
+        let asked = bare * load;
+        let interval_ms = f64::from(TARGETS) * 1e3 / asked;
+        let run = measure((near, far), (TARGETS, interval_ms, 0), scale.seconds)?;
+        run.print(asked);
+        echoes.push(bare);
+        if run.in_time() >= IN_TIME_LEAST && run.back_per_s / bare > best.1 {
+            best = (run.back_per_s, run.back_per_s / bare);
+        }
+    }
+    let least = echoes.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = echoes.iter().copied().fold(0.0, f64::max);
+    println!(
+        "best with {:.1} % in time: {:.0} round trips/s, {:.2} of the echo beside it; the echo itself \
+         went from {least:.0} to {most:.0}, so the best is {:.2} of its most",
+        100.0 * IN_TIME_LEAST,
+        best.0,
+        best.1,
+        best.0 / most,
+    );
+
+    at_a_millisecond((near, far), scale)
+}
+
+/// What a probe costs with one target and with many, and how late it is beside a bare timer. Turns
+/// follow each other, so that what else the machine does hits all alike.
+fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> {
+    println!();
+    println!(
+        "a probe a millisecond to each target, {} turns:",
+        scale.turns
+    );
+    println!(
+        "targets   sent/s   back/s  in time  near us/probe  far us/probe  late p50 us  late p99 us  missed/s"
+    );
+    let [mut cost, mut blocking, mut spinning] = [const { Vec::new() }; 3];
+    for _ in 0..scale.turns {
+        let duration = Duration::from_secs(scale.seconds.into());
+        let (p50_us, p99_us) = timer::lateness_us(processors.0, duration)?;
+        println!("bare timer {p50_us:>65.1} {p99_us:>12.1}");
+        let one = measure(processors, (1, 1.0, 0), scale.seconds)?;
+        one.print(1.0);
+        let spun = measure(processors, (1, 1.0, SPIN_US), scale.seconds)?;
+        spun.print(1.0);
+        let many = measure(processors, (100, 1.0, 0), scale.seconds)?;
+        many.print(100.0);
+        cost.push((many.near_us + many.far_us) / (one.near_us + one.far_us));
+        blocking.push(one.late_p50_us / p50_us);
+        spinning.push(spun.late_p50_us);
+    }
+    println!(
+        "medians: processor time of a probe to 100 targets {:.2} of one's to 1; lateness p50 when \
+         blocking {:.2} of the bare timer's, when spinning for {SPIN_US} us {:.2} us",
+        median(cost),
+        median(blocking),
+        median(spinning),
+    );
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// What one pair of daemons has published, without the beginning.
+#[derive(Debug, Default)]
+struct Run {
+    sent_per_s: f64,
+    back_per_s: f64,
+    missed_per_s: f64,
+    near_us: f64,
+    far_us: f64,
+    late_p50_us: f64,
+    late_p99_us: f64,
+}
+
+impl Run {
+    fn in_time(&self) -> f64 {
+        self.back_per_s / self.sent_per_s
+    }
+
+    fn print(&self, asked: f64) {
+        println!(
+            "{asked:>7.0} {:>8.0} {:>8.0} {:>7.2}% {:>14.2} {:>13.2} {:>12.1} {:>12.1} {:>9.0}",
+            self.sent_per_s,
+            self.back_per_s,
+            100.0 * self.in_time(),
+            self.near_us,
+            self.far_us,
+            self.late_p50_us,
+            self.late_p99_us,
+            self.missed_per_s,
+        );
+    }
+}
+
+/// Has one daemon probe another one for some seconds.
+fn measure(
+    (near, far): (usize, usize),
+    (targets, interval_ms, spin_us): (u32, f64, u32),
+    seconds: u32,
+) -> io::Result<Run> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
+    let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
+    let windows = "[metrics]\nbackend = \"cli\"\nmode = \"windows\"\nsend_interval = 1\n";
+    let reflector = format!("name = \"far\"\ntcp = false\nudp_port = {port}\n{windows}");
+    let mut prober = format!(
+        "name = \"near\"\ntcp = false\naddress = \"127.0.0.1\"\nudp_port = {own}\ntcp_latency = false\n\
+         interval = {interval_ms}\ntimeout = {TIMEOUT_S}\nprotocol = \"native\"\n{windows}\
+         [engine]\nspin_us = {spin_us}\n"
+    );
+    for target in 0..targets {
+        let (high, low) = (target / 200, target % 200 + 1);
+        let _ = write!(
+            prober,
+            "[[targets]]\nhost = \"127.1.{high}.{low}\"\nlabel = \"t{target}\"\nudp_port = {port}\n"
+        );
+    }
+    let far = Daemon::start(far, &folder.join("loopback-far.toml"), &reflector)?;
+    let near = Daemon::start(near, &folder.join("loopback-near.toml"), &prober)?;
+    // Windows end by the second; those on the way at the end are waited for.
+    thread::sleep(Duration::from_secs((WARM_UP_S + seconds + 1).into()));
+    let near = near.stop()?;
+    let far = far.stop()?;
+    Ok(figures(&near, &far, seconds))
+}
+
+fn figures(near: &Published, far: &Published, seconds: u32) -> Run {
+    let per_s = |name: &str| near.sum(name, seconds) / f64::from(seconds);
+    let sent_per_s = per_s("udp.wan.sent");
+    let us_per_probe =
+        |end: &Published| end.sum("monitor.cpu", seconds) / 1e3 / (sent_per_s * f64::from(seconds));
+    Run {
+        sent_per_s,
+        back_per_s: per_s("udp.wan.received"),
+        missed_per_s: per_s("monitor.slots_missed"),
+        near_us: us_per_probe(near),
+        far_us: us_per_probe(far),
+        late_p50_us: near.mean("monitor.lateness p50", seconds) / 1e3,
+        late_p99_us: near.mean("monitor.lateness p99", seconds) / 1e3,
+    }
+}
+
+/// Values by metric and the end of their second, of all targets together.
+#[derive(Debug, Default)]
+struct Published(BTreeMap<String, BTreeMap<i64, f64>>);
+
+impl Published {
+    fn add(&mut self, record: &Value) {
+        let Some(metric) = record["metric"].as_str() else {
+            return;
+        };
+        let mut note = |name: String, end: &Value, value: &Value| {
+            if let (Some(end), Some(value)) = (end.as_i64(), value.as_f64()) {
+                let second = (end + 500_000_000) / 1_000_000_000;
+                *self.0.entry(name).or_default().entry(second).or_default() += value;
+            }
+        };
+        for point in record["points"].as_array().into_iter().flatten() {
+            note(metric.to_owned(), &point[0], &point[1]);
+        }
+        for percentile in ["p50", "p99"] {
+            note(
+                format!("{metric} {percentile}"),
+                &record["end"],
+                &record[percentile],
+            );
+        }
+    }
+
+    /// The seconds that count, oldest first.
+    fn seconds<'a>(&'a self, name: &str, seconds: u32) -> impl Iterator<Item = f64> + use<'a> {
+        let series = self.0.get(name).into_iter().flatten();
+        series
+            .map(|(_, value)| *value)
+            .skip(WARM_UP_S as usize)
+            .take(seconds as usize)
+    }
+
+    fn sum(&self, name: &str, seconds: u32) -> f64 {
+        self.seconds(name, seconds).sum()
+    }
+
+    fn mean(&self, name: &str, seconds: u32) -> f64 {
+        self.sum(name, seconds) / f64::from(seconds)
+    }
+}
+
+/// A daemon on one processor, and a thread that reads what it publishes. That thread has no processor
+/// of its own; it only keeps lines until the end.
+struct Daemon {
+    child: Child,
+    lines: thread::JoinHandle<io::Result<Vec<String>>>,
+}
+
+impl Daemon {
+    fn start(processor: usize, path: &Path, config: &str) -> io::Result<Self> {
+        fs::write(path, config)?;
+        let own = sched_getaffinity(Pid::from_raw(0))?;
+        // A child has its parent's processors.
+        pin(processor)?;
+        let child = Command::new(env!("CARGO_BIN_EXE_latency-monitor"))
+            .args(["--log-level", "WARNING", "-c"])
+            .arg(path)
+            .stdout(Stdio::piped())
+            .spawn();
+        sched_setaffinity(Pid::from_raw(0), &own)?;
+        let mut child = child?;
+        let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let lines = thread::spawn(move || BufReader::new(out).lines().collect());
+        Ok(Self { child, lines })
+    }
+
+    fn stop(mut self) -> io::Result<Published> {
+        let id = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        kill(Pid::from_raw(id), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("the daemon ended with {status}")));
+        }
+        let lines = self.lines.join().map_err(|_| io::ErrorKind::Other)??;
+        let mut published = Published::default();
+        for line in &lines {
+            published.add(&serde_json::from_str(line)?);
+        }
+        Ok(published)
+    }
+}
+
+fn processors() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count())
+        .filter(|processor| set.is_set(*processor).unwrap_or(false))
+        .collect())
+}
+
+/// Keeps this thread, and what it starts, on one processor.
+fn pin(processor: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}

@@ -1,0 +1,161 @@
+//! UDP sockets that flows share: the probes of many targets leave in one call, and come back so.
+//!
+//! A socket has one flow for each remote address at most, so that each flow has a 5-tuple of its own
+//! and a reply's sender tells whose it is. A flow that wants a fresh 5-tuple goes to another socket,
+//! together with all others that want one: a few sockets serve any number of targets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use mio::net::UdpSocket;
+use slab::Slab;
+
+use super::line::Line;
+use crate::limits::SHARED_REMOTES_MAX;
+use crate::proto::{SocketId, StampKey};
+
+#[derive(Debug)]
+pub(super) struct SharedSocket {
+    pub(super) socket: UdpSocket,
+    pub(super) line: Line<StampKey>,
+    is_v6: bool,
+    /// Flows by where they probe; `None` of one that was here and must not come back.
+    flows: BTreeMap<SocketAddr, Option<SocketId>>,
+    live: usize,
+    /// It stands in the queue of sockets to read from.
+    pub(super) queued: bool,
+}
+
+impl SharedSocket {
+    pub(super) fn new(socket: UdpSocket, line: Line<StampKey>, is_v6: bool) -> Self {
+        Self {
+            socket,
+            line,
+            is_v6,
+            flows: BTreeMap::new(),
+            live: 0,
+            queued: false,
+        }
+    }
+
+    /// Whose packet it is that came from there, if it is anyone's.
+    pub(super) fn flow(&self, from: SocketAddr) -> Option<SocketId> {
+        *self.flows.get(&key_of(from))?
+    }
+}
+
+/// All of them, by small numbers that are used again.
+#[derive(Debug, Default)]
+pub(super) struct SharedSockets(Slab<SharedSocket>);
+
+impl SharedSockets {
+    /// A socket that has not had a flow to `remote` yet.
+    pub(super) fn find(&self, remote: SocketAddr) -> Option<usize> {
+        let free = |socket: &SharedSocket| {
+            socket.is_v6 == remote.is_ipv6() && !socket.flows.contains_key(&key_of(remote))
+        };
+        self.0
+            .iter()
+            .find_map(|(place, socket)| free(socket).then_some(place))
+    }
+
+    /// The number that the next socket gets.
+    pub(super) fn next_place(&self) -> usize {
+        self.0.vacant_key()
+    }
+
+    pub(super) fn insert(&mut self, socket: SharedSocket) {
+        self.0.insert(socket);
+    }
+
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut SharedSocket> {
+        self.0.get_mut(place)
+    }
+
+    /// A flow probes `remote` from this socket from here on.
+    pub(super) fn join(&mut self, place: usize, remote: SocketAddr, flow: SocketId) {
+        let Some(socket) = self.0.get_mut(place) else {
+            return;
+        };
+        if socket.flows.len() >= SHARED_REMOTES_MAX {
+            socket.flows.retain(|_, flow| flow.is_some());
+        }
+        socket.flows.insert(key_of(remote), Some(flow));
+        socket.live += 1;
+    }
+
+    /// It does not any more. A socket that nobody is left on is closed.
+    pub(super) fn leave(&mut self, place: usize, remote: SocketAddr) {
+        let Some(socket) = self.0.get_mut(place) else {
+            return;
+        };
+        if let Some(flow) = socket.flows.get_mut(&key_of(remote))
+            && flow.take().is_some()
+        {
+            socket.live -= 1;
+        }
+        if socket.live == 0 {
+            self.0.remove(place);
+        }
+    }
+}
+
+/// An address as it is compared: its scope and flow label say nothing of who it is.
+fn key_of(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+    use crate::sys::stamp::Numbers;
+
+    fn flow(index: u32) -> SocketId {
+        SocketId {
+            index,
+            generation: 0,
+        }
+    }
+
+    fn open(sockets: &mut SharedSockets, remote: SocketAddr, id: SocketId) -> usize {
+        let place = sockets.find(remote).unwrap_or_else(|| {
+            let place = sockets.next_place();
+            let socket = sys::udp::open(false).expect("a free port");
+            let line = Line::new(None, Numbers::Datagrams, 0, 0);
+            sockets.insert(SharedSocket::new(socket, line, false));
+            place
+        });
+        sockets.join(place, remote, id);
+        place
+    }
+
+    #[test]
+    fn flows_share_a_socket_unless_they_go_to_one_address() {
+        let mut sockets = SharedSockets::default();
+        let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(open(&mut sockets, one, flow(0)), 0);
+        assert_eq!(open(&mut sockets, other, flow(1)), 0);
+        assert_eq!(open(&mut sockets, one, flow(2)), 1);
+        assert_eq!(sockets.get_mut(0).unwrap().flow(one), Some(flow(0)));
+        assert_eq!(sockets.get_mut(0).unwrap().flow(other), Some(flow(1)));
+        assert_eq!(sockets.get_mut(1).unwrap().flow(one), Some(flow(2)));
+        assert_eq!(sockets.get_mut(1).unwrap().flow(other), None);
+    }
+
+    #[test]
+    fn a_flow_that_starts_afresh_gets_another_socket_and_its_neighbours_stay() {
+        let mut sockets = SharedSockets::default();
+        let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        open(&mut sockets, one, flow(0));
+        open(&mut sockets, other, flow(1));
+        sockets.leave(0, one);
+        assert_eq!(sockets.get_mut(0).unwrap().flow(one), None);
+        assert_eq!(open(&mut sockets, one, flow(2)), 1);
+        assert_eq!(sockets.get_mut(0).unwrap().flow(other), Some(flow(1)));
+        // The other one follows, and the socket that it leaves is nobody's.
+        sockets.leave(0, other);
+        assert!(sockets.get_mut(0).is_none());
+        assert_eq!(open(&mut sockets, other, flow(3)), 1);
+    }
+}

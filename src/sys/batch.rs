@@ -1,0 +1,478 @@
+//! Many datagrams in one system call: `sendmmsg`, `recvmmsg`, and error queues read the same way.
+#![expect(
+    unsafe_code,
+    reason = "these calls have no safe binding with a control message each"
+)]
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::limits::DATAGRAMS_PER_CALL_MAX;
+use crate::proto::Wall;
+use crate::sys::stamp::Stamps;
+
+/// Room for the control messages of one packet: stamps, an error report, an address of ours.
+const CONTROL_BYTES: usize = 256;
+
+/// Messages that an empty queue is asked for at first: each place that is offered costs some
+/// nanoseconds, also when nothing comes into it.
+const FIRST_ROOM: usize = 4;
+
+/// Added to each message's room, so that the beginnings of all of them do not fall into the same
+/// few lines of the processor's cache.
+const STAGGER_BYTES: usize = 5 * 64;
+
+const FAMILY_V4: libc::sa_family_t = low_bits(libc::AF_INET);
+const FAMILY_V6: libc::sa_family_t = low_bits(libc::AF_INET6);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "families are small numbers"
+)]
+#[expect(clippy::cast_sign_loss, reason = "and positive ones")]
+const fn low_bits(family: i32) -> libc::sa_family_t {
+    family as _
+}
+
+/// Of something small, as the kernel wants it.
+#[expect(clippy::cast_possible_truncation, reason = "no address has 4 GiB")]
+const fn size<T>() -> libc::c_uint {
+    size_of::<T>() as _
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Control([u8; CONTROL_BYTES]);
+
+impl Control {
+    const EMPTY: Self = Self([0; CONTROL_BYTES]);
+}
+
+/// One datagram to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) to: SocketAddr,
+    /// Our address to send it from; `None` lets the system choose.
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) payload: &'a [u8],
+}
+
+/// One datagram received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    /// `None`: the kernel gave none.
+    pub(crate) from: Option<SocketAddr>,
+    /// Which of our addresses it came to, where that was asked for.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) stamps: Stamps,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What the kernel is told of each message of a call.
+struct Headers {
+    messages: Box<[libc::mmsghdr]>,
+    slices: Box<[libc::iovec]>,
+    names: Box<[libc::sockaddr_storage]>,
+    controls: Box<[Control]>,
+}
+
+// SAFETY: the pointers in it are set right before each call, to what the same owner has, and are
+// not followed at any other time.
+unsafe impl Send for Headers {}
+
+impl Headers {
+    fn new(count: usize) -> Self {
+        // SAFETY: all of these are plain numbers and pointers, for which zeros are valid.
+        let message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let slice = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            messages: vec![message; count].into(),
+            slices: vec![slice; count].into(),
+            names: vec![name; count].into(),
+            controls: vec![Control::EMPTY; count].into(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Sets message `index` to these bytes, and to all the room there is for its name and control.
+    fn set(&mut self, index: usize, bytes: *mut u8, length: usize) {
+        let slice = &mut self.slices[index];
+        slice.iov_base = bytes.cast();
+        slice.iov_len = length;
+        let header = &mut self.messages[index].msg_hdr;
+        header.msg_name = std::ptr::from_mut(&mut self.names[index]).cast();
+        header.msg_namelen = size::<libc::sockaddr_storage>();
+        header.msg_iov = slice;
+        header.msg_iovlen = 1;
+        header.msg_control = self.controls[index].0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_BYTES as _;
+        header.msg_flags = 0;
+    }
+
+    /// Has message `index` sent to `to`.
+    fn set_name(&mut self, index: usize, to: SocketAddr) {
+        let name = std::ptr::from_mut(&mut self.names[index]);
+        let length = match to {
+            SocketAddr::V4(to) => {
+                // SAFETY: `sockaddr_storage` is as large as any address and aligned for it.
+                let name = unsafe { &mut *name.cast::<libc::sockaddr_in>() };
+                name.sin_family = FAMILY_V4;
+                name.sin_port = to.port().to_be();
+                name.sin_addr.s_addr = u32::from(*to.ip()).to_be();
+                size::<libc::sockaddr_in>()
+            }
+            SocketAddr::V6(to) => {
+                // SAFETY: as above.
+                let name = unsafe { &mut *name.cast::<libc::sockaddr_in6>() };
+                name.sin6_family = FAMILY_V6;
+                name.sin6_port = to.port().to_be();
+                name.sin6_flowinfo = to.flowinfo();
+                name.sin6_addr.s6_addr = to.ip().octets();
+                name.sin6_scope_id = to.scope_id();
+                size::<libc::sockaddr_in6>()
+            }
+        };
+        self.messages[index].msg_hdr.msg_namelen = length;
+    }
+
+    /// Has message `index` sent from our address `from`, on a socket of IPv6 or of IPv4.
+    fn set_source(&mut self, index: usize, from: Option<IpAddr>, is_v6: bool) {
+        match from {
+            None => {
+                let header = &mut self.messages[index].msg_hdr;
+                header.msg_control = std::ptr::null_mut();
+                header.msg_controllen = 0;
+            }
+            Some(from) if is_v6 => {
+                let info = pktinfo_v6(from);
+                self.set_control(index, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), info);
+            }
+            Some(from) => {
+                let info = pktinfo_v4(from);
+                self.set_control(index, (libc::IPPROTO_IP, libc::IP_PKTINFO), info);
+            }
+        }
+    }
+
+    fn set_control<T>(&mut self, index: usize, (level, kind): (i32, i32), info: T) {
+        let length = size::<T>();
+        let header = &mut self.messages[index].msg_hdr;
+        // SAFETY: it only computes a length.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
+        // SAFETY: the header points to its own control room, which is aligned and longer than this.
+        let control = unsafe { libc::CMSG_FIRSTHDR(header) };
+        // SAFETY: it only computes a length.
+        let with_header = unsafe { libc::CMSG_LEN(length) };
+        // SAFETY: the room was not empty, so this is its beginning.
+        let head = unsafe { &mut *control };
+        head.cmsg_level = level;
+        head.cmsg_type = kind;
+        head.cmsg_len = with_header as _;
+        // SAFETY: the message's data follows its header within the room.
+        let data = unsafe { libc::CMSG_DATA(control) };
+        // SAFETY: there is room for a `T`, though it may not be aligned for one.
+        unsafe { data.cast::<T>().write_unaligned(info) };
+    }
+
+    /// Calls `found` with each control message of message `index`.
+    fn each_control(&self, index: usize, mut found: impl FnMut(i32, i32, &[u8])) {
+        let mut header = self.messages[index].msg_hdr;
+        // The kernel says how much of the room it has used.
+        header.msg_controllen = header.msg_controllen.min(CONTROL_BYTES as _);
+        header.msg_control = self.controls[index].0.as_ptr().cast_mut().cast();
+        // SAFETY: the header points to control messages that the kernel has written, within the room.
+        let mut control = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+        // SAFETY: it is null or points to a message's header within the room.
+        while let Some(head) = unsafe { control.as_ref() } {
+            // SAFETY: it only computes a length.
+            let before = unsafe { libc::CMSG_LEN(0) } as usize;
+            // SAFETY: the message's data follows its header.
+            let data = unsafe { libc::CMSG_DATA(control) };
+            let room = self.controls[index].0.as_ptr().wrapping_add(CONTROL_BYTES);
+            let left = (room as usize).saturating_sub(data as usize);
+            let length: usize = head.cmsg_len as _;
+            let length = length.saturating_sub(before).min(left);
+            // SAFETY: the bytes are initialised, and `length` ends within the room.
+            let data = unsafe { std::slice::from_raw_parts(data, length) };
+            found(head.cmsg_level, head.cmsg_type, data);
+            // SAFETY: as for the first one; it gives null behind the last.
+            control = unsafe { libc::CMSG_NXTHDR(&raw const header, control) };
+        }
+    }
+}
+
+/// Sends up to [`DATAGRAMS_PER_CALL_MAX`] datagrams at once.
+pub(crate) struct Outbox {
+    headers: Headers,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            headers: Headers::new(DATAGRAMS_PER_CALL_MAX),
+        }
+    }
+
+    /// Gives how many of them the kernel has taken, from the first on, of those that fit into a
+    /// call. What the first one failed of is an error; what a later one did shows when it is the
+    /// first.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: &impl AsRawFd,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize> {
+        let mut count: libc::c_uint = 0;
+        for (index, datagram) in datagrams.take(self.headers.len()).enumerate() {
+            let payload = datagram.payload;
+            // The kernel only reads what is sent.
+            self.headers
+                .set(index, payload.as_ptr().cast_mut(), payload.len());
+            self.headers.set_name(index, datagram.to);
+            let is_v6 = datagram.to.is_ipv6();
+            self.headers.set_source(index, datagram.from, is_v6);
+            count += 1;
+        }
+        let messages = self.headers.messages.as_mut_ptr();
+        let (fd, count) = (socket.as_raw_fd(), count);
+        // SAFETY: the first `count` messages have just been set to payloads that are borrowed for
+        // longer than this call, and to names and control messages of our own.
+        let sent = unsafe { libc::sendmmsg(fd, messages, count, libc::MSG_DONTWAIT as _) };
+        Ok(Errno::result(sent)?.unsigned_abs() as usize)
+    }
+}
+
+/// Receives many datagrams at once, or entries of an error queue.
+pub(crate) struct Inbox {
+    headers: Headers,
+    payload: Box<[u8]>,
+    stride: usize,
+    each: usize,
+    /// Messages that are asked for: this follows what comes.
+    room: usize,
+    count: usize,
+}
+
+impl Inbox {
+    /// Room for `count` messages of `each` bytes. Memory that no message reaches is not resident.
+    pub(crate) fn new(count: usize, each: usize) -> Self {
+        let stride = each.next_multiple_of(64) + STAGGER_BYTES;
+        Self {
+            headers: Headers::new(count),
+            payload: vec![0; stride * count].into(),
+            stride,
+            each,
+            room: FIRST_ROOM.min(count),
+            count: 0,
+        }
+    }
+
+    /// Takes what has come, at most `most` of it. Gives how many there are now, and whether there
+    /// may be more. An empty queue is an error, `WouldBlock`.
+    pub(crate) fn receive(
+        &mut self,
+        socket: &impl AsRawFd,
+        most: usize,
+    ) -> io::Result<(usize, bool)> {
+        self.take(socket.as_raw_fd(), most, 0)
+    }
+
+    /// The same from a socket's error queue.
+    pub(crate) fn receive_errors(&mut self, socket: &impl AsRawFd) -> io::Result<(usize, bool)> {
+        self.take(socket.as_raw_fd(), usize::MAX, libc::MSG_ERRQUEUE)
+    }
+
+    fn take(&mut self, fd: RawFd, most: usize, flags: i32) -> io::Result<(usize, bool)> {
+        self.count = 0;
+        let room = self.room.min(most);
+        let payload = self.payload.as_mut_ptr();
+        let mut offered: libc::c_uint = 0;
+        for index in 0..room {
+            offered += 1;
+            let bytes = payload.wrapping_add(index * self.stride);
+            self.headers.set(index, bytes, self.each);
+        }
+        let messages = self.headers.messages.as_mut_ptr();
+        let flags = flags | libc::MSG_DONTWAIT;
+        // SAFETY: the first `room` messages have just been set to parts of our own buffers that do not
+        // overlap; there is no timeout.
+        let came = unsafe {
+            let none = std::ptr::null_mut();
+            libc::recvmmsg(fd, messages, offered, flags as _, none)
+        };
+        self.count = Errno::result(came)?.unsigned_abs() as usize;
+        let is_full = self.count == room;
+        if is_full && room == self.room {
+            self.room = (2 * room).min(self.headers.len());
+        } else if self.count < self.room / 4 {
+            self.room = (self.room / 2).max(FIRST_ROOM.min(self.headers.len()));
+        }
+        Ok((self.count, is_full))
+    }
+
+    /// The datagram at this place, below the count that `receive` gave.
+    pub(crate) fn datagram(&self, index: usize) -> Incoming<'_> {
+        let message = &self.headers.messages[index];
+        let length = (message.msg_len as usize).min(self.each);
+        let start = index * self.stride;
+        let mut incoming = Incoming {
+            from: socket_addr(&self.headers.names[index]),
+            local: None,
+            stamps: Stamps::default(),
+            payload: &self.payload[start..start + length],
+        };
+        self.headers.each_control(index, |level, kind, data| {
+            if let Some(stamps) = stamps_in(level, kind, data) {
+                incoming.stamps = stamps;
+            } else if let Some(local) = local_address(level, kind, data) {
+                incoming.local = Some(local);
+            }
+        });
+        incoming
+    }
+
+    /// The number and the stamps of a packet that has left, from the error queue's entry at this
+    /// place; `None` if that is about something else.
+    pub(crate) fn transmitted(&self, index: usize) -> Option<(u32, Stamps)> {
+        let (mut number, mut stamps) = (None, None);
+        self.headers.each_control(index, |level, kind, data| {
+            stamps = stamps.or_else(|| stamps_in(level, kind, data));
+            number = number.or_else(|| number_in(level, kind, data));
+        });
+        number.zip(stamps)
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Inbox")
+            .field("room", &self.room)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read<T: Copy>(data: &[u8]) -> Option<T> {
+    let fits = data.len() >= size_of::<T>();
+    // SAFETY: there are enough initialised bytes, and every `T` that it is called with is made of
+    // plain numbers, of which any bytes are some.
+    fits.then(|| unsafe { data.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The stamps in a control message, if it is about stamps.
+fn stamps_in(level: i32, kind: i32, data: &[u8]) -> Option<Stamps> {
+    if level != libc::SOL_SOCKET || kind != libc::SCM_TIMESTAMPING {
+        return None;
+    }
+    // The kernel's, one that is not used any more, the interface's.
+    let [system, _, interface] = read::<[libc::timespec; 3]>(data)?;
+    Some(Stamps {
+        software: wall(system),
+        hardware: wall(interface),
+    })
+}
+
+fn wall(time: libc::timespec) -> Option<Wall> {
+    let ns = time
+        .tv_sec
+        .checked_mul(1_000_000_000)?
+        .checked_add(time.tv_nsec)?;
+    // Zero stands for none.
+    (ns != 0).then_some(Wall::from_unix_nanos(ns))
+}
+
+/// The number that a transmit stamp is of.
+fn number_in(level: i32, kind: i32, data: &[u8]) -> Option<u32> {
+    // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves; it is not in libc.
+    const SENT: u32 = 0;
+    let is_report = matches!(
+        (level, kind),
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+    );
+    let report = read::<libc::sock_extended_err>(data).filter(|_| is_report)?;
+    let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
+    is_stamp.then_some(report.ee_data)
+}
+
+/// The address to answer from. Of a packet to a broadcast or multicast address the system decides.
+fn local_address(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
+    let address = match (level, kind) {
+        // The specific destination is ours also when the packet was broadcast.
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+            let info = read::<libc::in_pktinfo>(data)?;
+            IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into())
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+            let info = read::<libc::in6_pktinfo>(data)?;
+            IpAddr::V6(info.ipi6_addr.s6_addr.into())
+        }
+        _ => return None,
+    };
+    (!address.is_unspecified() && !address.is_multicast()).then_some(address)
+}
+
+fn socket_addr(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    let bytes = std::ptr::from_ref(name);
+    match i32::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: `sockaddr_storage` is as large as any address and aligned for it.
+            let name = unsafe { &*bytes.cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
+            let port = u16::from_be(name.sin_port);
+            Some(SocketAddrV4::new(address, port).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let name = unsafe { &*bytes.cast::<libc::sockaddr_in6>() };
+            let port = u16::from_be(name.sin6_port);
+            let (flow, scope) = (name.sin6_flowinfo, name.sin6_scope_id);
+            Some(SocketAddrV6::new(name.sin6_addr.s6_addr.into(), port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+fn pktinfo_v4(from: IpAddr) -> libc::in_pktinfo {
+    let from = match from {
+        IpAddr::V4(from) => from,
+        IpAddr::V6(from) => from.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+    };
+    libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr {
+            s_addr: u32::from(from).to_be(),
+        },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    }
+}
+
+fn pktinfo_v6(from: IpAddr) -> libc::in6_pktinfo {
+    let from = match from {
+        IpAddr::V4(from) => from.to_ipv6_mapped(),
+        IpAddr::V6(from) => from,
+    };
+    libc::in6_pktinfo {
+        ipi6_addr: libc::in6_addr {
+            s6_addr: from.octets(),
+        },
+        ipi6_ifindex: 0,
+    }
+}

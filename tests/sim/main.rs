@@ -15,6 +15,7 @@ mod network;
 mod python;
 mod rng;
 mod scenario;
+mod traces;
 mod truth;
 mod world;
 

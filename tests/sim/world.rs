@@ -70,7 +70,7 @@ impl World {
                 prober.finish(at, &world.net);
                 if world.scenario.exact_losses {
                     let truly = world.net.truth.losses(id, end_ns - 1_000_000_000);
-                    prober.account.check_losses(truly);
+                    prober.account.check_losses((id, &world.net.truth), truly);
                 }
             }
             world.tell(id);

@@ -10,6 +10,7 @@ use latency_monitor::proto::{
     Output, Prober, Protocol, Sample, StampSource, TargetSpec,
 };
 
+use crate::bursts::Bursts;
 use crate::network::HostId;
 use crate::traces::{FlowTraces, check_remote};
 use crate::truth::Truth;
@@ -130,6 +131,8 @@ pub(crate) struct Account {
     measured_remote: u64,
     traced_remote: u64,
     delays_of_request: Vec<i64>,
+    /// What is found in the probes, if the scenario asks for it.
+    pub(crate) bursts: Option<Bursts>,
 }
 
 impl Account {
@@ -201,6 +204,9 @@ impl Account {
         prober: &Prober,
         output: Output,
     ) {
+        if let Some(bursts) = &mut self.bursts {
+            bursts.handle_output(&output);
+        }
         match output {
             Output::Opened { origin, labels } => self.open(origin, labels, prober),
             Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
@@ -576,6 +582,9 @@ impl Account {
             self.lateness,
             prober.self_counters(),
         );
+        if let Some(bursts) = &self.bursts {
+            out.push_str(bursts.lines());
+        }
     }
 }
 

@@ -272,7 +272,11 @@ impl Daemon {
         });
         let mut recorder = Recorder::new(name, clock.now());
         let feed = recorder.add_sink(SinkConfig::new(Mode::Both, WINDOW_NS));
-        recorder.find_bursts(BURSTS);
+        // An event is an allocation, and a busy machine has queues: here none is long enough.
+        recorder.find_bursts(BurstRules {
+            threshold_ns: Some(60_000_000_000),
+            ..BURSTS
+        });
         Self {
             clock,
             engine,

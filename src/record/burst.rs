@@ -135,7 +135,8 @@ impl Detector {
             },
             flows: Vec::new(),
             incidents: Incidents::default(),
-            found: VecDeque::new(),
+            // A probe has two directions, and more than one thing is seldom found in one.
+            found: VecDeque::with_capacity(8),
         }
     }
 

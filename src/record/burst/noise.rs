@@ -14,12 +14,16 @@ const PACKETS_MAX: u32 = 400_000;
 /// Packets before there is a threshold.
 const PACKETS_LEAST: u32 = 64;
 
-/// The share of packets over a threshold that two in a row are by chance once in seven hours at 1 ms.
-const TAIL_PPM: u64 = 200;
+/// The share of packets over a threshold that two in a row are by chance once in twelve hours at 1 ms.
+const TAIL_PPM: u64 = 150;
 
 /// The threshold is at least so many times what 99 in a hundred packets stay under: half of it must be well over
-/// that, or no burst would end, and before the tail is known this must do for it.
+/// that, or no burst would end.
 const TIMES_SPREAD: u64 = 3;
+
+/// So many times, until so many packets have shown a tail.
+const TIMES_SPREAD_EARLY: u64 = 5;
+const EARLY_PACKETS: u32 = 15_000;
 
 /// What no stamps tell apart, in nanoseconds.
 const FLOOR_NS: u64 = 5_000;
@@ -108,7 +112,12 @@ impl Noise {
         }
         let (half, most) = (self.quantile(500_000), self.quantile(100_000));
         self.far_ns = half + 4 * (most - half);
-        let least = FLOOR_NS.max(TIMES_SPREAD * self.quantile(10_000));
+        let times = if self.packets < EARLY_PACKETS {
+            TIMES_SPREAD_EARLY
+        } else {
+            TIMES_SPREAD
+        };
+        let least = FLOOR_NS.max(times * self.quantile(10_000));
         Some(least.max(self.quantile(TAIL_PPM)))
     }
 

@@ -117,7 +117,7 @@ pub const ORIGINS_MAX: u32 = 262_144;
 
 /// Room kept in a ring for windows and counts, so that a flood of samples cannot keep them out. It
 /// takes what one set of labels publishes at once: 15 windows, 26 counts and gauges of its flows with
-/// both directions, 3 of the peer's clock. A power of two above that.
+/// both directions, 3 of the peer's clock, 4 thresholds of bursts. A power of two above that.
 pub const RING_RECORDS_RESERVED: usize = 64;
 
 /// Windows and counts handed over in one turn when an interval ends, per backend: a few
@@ -223,3 +223,19 @@ pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
 
 /// Characters of an event's text that Datadog takes; many long tags would pass it.
 pub const DATADOG_EVENT_CHARS_MAX: usize = 4_000;
+
+/// Milliseconds that may be kept before and after a burst: a flight recorder's rings are as much longer.
+pub const BURST_MARGIN_MS_MAX: f64 = 10_000.0;
+
+/// Dumps of bursts that a folder may keep: it is listed for each new one, and a file has a megabyte at most.
+pub const DUMPS_KEPT_MAX: i64 = 10_000;
+
+/// Half seconds, or 16 probes if those take longer, in which the least delay is kept: bursts are found over a line
+/// under these. Eight seconds are long beside a burst, and short beside what a clock's rate takes to change.
+pub const BURST_BUCKETS: usize = 16;
+
+/// Bursts of one flow that wait until all their probes are decided, which takes a timeout: 16 a second at 4 s.
+pub const BURSTS_UNDECIDED_MAX: usize = 64;
+
+/// Bursts, of all flows, that one more is held against to see whether it began with them.
+pub const INCIDENTS_RECENT: usize = 64;

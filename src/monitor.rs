@@ -26,7 +26,7 @@ use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
-use crate::record::{Feed, Record, Recorder, SinkConfig};
+use crate::record::{BurstRules, Feed, Record, Recorder, SinkConfig};
 use crate::sys::process;
 
 /// A target that was added, to remove it by.
@@ -216,6 +216,11 @@ impl LatencyMonitor {
         let accepted_max = self.accepted_max();
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
+        let burst = &self.config.burst;
+        recorder.find_bursts(BurstRules {
+            threshold_ns: burst.threshold.map(nanos),
+            quiet_ns: nanos(burst.quiet),
+        });
         for stats in backends.iter().filter_map(|(_, backend)| backend.stats()) {
             recorder.add_backend(stats);
         }

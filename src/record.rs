@@ -14,6 +14,7 @@
 //! room in a ring is dropped and counted.
 
 mod backend;
+mod burst;
 mod counts;
 mod directory;
 mod event;
@@ -35,12 +36,14 @@ use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
 use crate::proto::{Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall};
 use crate::record::backend::Monitored;
+use crate::record::burst::{Detector, Finding};
 use crate::record::directory::Directory;
 use crate::record::own::{Gap, OwnSeries};
 use crate::record::quantity::Lane;
 use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
+pub use burst::BurstRules;
 pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use item::{Record, Series, Tags};
@@ -113,6 +116,7 @@ pub struct Recorder {
     own: OwnSeries,
     name: Box<str>,
     backends: Vec<Monitored>,
+    detector: Option<Detector>,
 }
 
 impl Recorder {
@@ -125,6 +129,7 @@ impl Recorder {
             own: OwnSeries::new(name),
             name: name.into(),
             backends: Vec::new(),
+            detector: None,
         }
     }
 
@@ -141,13 +146,33 @@ impl Recorder {
         feed
     }
 
+    /// Look for bursts, outages and changes of route in every flow's probes, and publish them to every sink.
+    pub fn find_bursts(&mut self, rules: BurstRules) {
+        self.detector = Some(Detector::new(rules));
+    }
+
     /// Take one output of the core. Samples of an origin that is not open are ignored.
     pub fn handle_output(&mut self, output: &Output) {
         match output {
             Output::Opened { origin, labels } => self.directory.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),
-            Output::Trace(_) | Output::LossPlaced { .. } => {}
+            Output::Trace(trace) => {
+                if let Some(detector) = &mut self.detector {
+                    detector.handle_trace(trace);
+                    self.publish_found();
+                }
+            }
+            Output::LossPlaced {
+                origin,
+                kind,
+                seq,
+                direction,
+            } => {
+                if let Some(detector) = &mut self.detector {
+                    detector.handle_placed((*origin, *kind), *seq, *direction);
+                }
+            }
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
@@ -163,7 +188,13 @@ impl Recorder {
                 at,
                 step_ns,
             } => self.handle_clock_step(*origin, *at, *step_ns),
-            Output::Closed { origin, last } => self.directory.close(*origin, last.as_ref()),
+            Output::Closed { origin, last } => {
+                if let Some(detector) = &mut self.detector {
+                    detector.close(*origin);
+                    self.publish_found();
+                }
+                self.directory.close(*origin, last.as_ref());
+            }
         }
     }
 
@@ -207,6 +238,11 @@ impl Recorder {
             },
         };
         self.directory.step(origin);
+        if let Some(detector) = &mut self.detector {
+            let directory = &self.directory;
+            let stepped = origin.map(|origin| directory.group_of(origin));
+            detector.step(|other| stepped.is_none_or(|group| directory.group_of(other) == group));
+        }
         let event = Arc::new(Event {
             at,
             kind: EventKind::ClockStep { clock, step_ns },
@@ -214,6 +250,32 @@ impl Recorder {
         });
         for sink in &mut self.sinks {
             sink.publish(&event);
+        }
+    }
+
+    /// Publishes what the probes have shown.
+    fn publish_found(&mut self) {
+        while let Some(found) = self.detector.as_mut().and_then(Detector::poll) {
+            match found {
+                Finding::Event(origin, at, kind) => {
+                    let Some(found) = self.directory.find(origin) else {
+                        continue;
+                    };
+                    let (tags, is_remote) = (Arc::clone(&found.group.tags), found.is_remote);
+                    let event = Arc::new(Event { at, kind, tags });
+                    for sink in &mut self.sinks {
+                        sink.publish_found(&event, is_remote);
+                    }
+                }
+                Finding::Threshold(origin, kind, direction, ns) => {
+                    let lane = Lane::new(kind, direction);
+                    if let (Some(lane), Some(mut found)) = (lane, self.directory.find(origin)) {
+                        for sink in &mut self.sinks {
+                            sink.record_threshold(&mut found, lane, ns);
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -274,6 +336,10 @@ impl Recorder {
         own: &SelfCounters,
         host: impl FnOnce() -> HostGauges,
     ) -> bool {
+        if let Some(detector) = &mut self.detector {
+            detector.finish();
+            self.publish_found();
+        }
         for sink in &mut self.sinks {
             sink.finish();
         }

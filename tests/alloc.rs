@@ -15,11 +15,11 @@ use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
     ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, Mono, Now, OneWay, Origin,
-    Outcome, Output, Prober, ProberConfig, Protocol, Sample, StampSource, TargetId, TargetSpec,
-    Wall,
+    Outcome, Output, Prober, ProberConfig, Protocol, Sample, Stamp, StampSource, TargetId,
+    TargetSpec, Trace, Wall,
 };
 use latency_monitor::publish::Encoder;
-use latency_monitor::record::{Feed, HostGauges, Mode, Recorder, SinkConfig};
+use latency_monitor::record::{BurstRules, Feed, HostGauges, Mode, Recorder, SinkConfig};
 
 struct Counting;
 
@@ -67,6 +67,11 @@ fn allocations<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let result = work();
     (result, ALLOCATIONS.get() - before)
 }
+
+const BURSTS: BurstRules = BurstRules {
+    threshold_ns: None,
+    quiet_ns: 5_000_000,
+};
 
 const ORIGINS: u32 = 10;
 const SAMPLES_PER_INTERVAL: u32 = 100_000;
@@ -125,6 +130,30 @@ fn clock(number: u32) -> Output {
     }
 }
 
+/// A probe every millisecond on each origin, with no burst: an event is one allocation.
+fn trace(interval: u64, number: u32) -> Output {
+    let seq =
+        (interval - 1) * u64::from(SAMPLES_PER_INTERVAL / ORIGINS) + u64::from(number / ORIGINS);
+    let noise_ns = i64::from(number).wrapping_mul(7_919) % 65_536;
+    let left = i64::try_from(seq * 1_000_000).unwrap();
+    let received = left + 250_000 + noise_ns;
+    let sent = received + 20_000;
+    let back = sent + 250_000 + noise_ns;
+    Output::Trace(Trace {
+        origin: Origin(number % ORIGINS),
+        kind: FlowKind::Udp,
+        seq,
+        stamps: [left, received, sent, back].map(|ns| {
+            Some(Stamp {
+                at: Wall::from_unix_nanos(ns),
+                source: StampSource::Kernel,
+            })
+        }),
+        outcome: Outcome::Received,
+        lost_on: None,
+    })
+}
+
 /// The flush thread's part, on this thread.
 fn drain(feed: &mut Feed, encoder: &mut Encoder, line: &mut Vec<u8>) {
     while let Some(record) = feed.poll() {
@@ -139,6 +168,7 @@ fn recording_allocates_nothing_once_its_series_run() {
     let mut recorder = Recorder::new("a", at(0));
     let mut feeds = [Mode::Samples, Mode::Windows, Mode::Both]
         .map(|mode| recorder.add_sink(SinkConfig::new(mode, INTERVAL_NS)));
+    recorder.find_bursts(BURSTS);
     let mut encoder = Encoder::new();
     let mut line = Vec::new();
     for origin in 0..ORIGINS {
@@ -157,6 +187,7 @@ fn recording_allocates_nothing_once_its_series_run() {
                 sample(number, wall),
                 one_way(number, wall),
                 clock(number),
+                trace(interval, number),
                 Output::Lateness(u64::from(number)),
                 Output::SendGap(u64::from(number)),
                 Output::ReceiveGap(u64::from(number)),
@@ -241,6 +272,11 @@ impl Daemon {
         });
         let mut recorder = Recorder::new(name, clock.now());
         let feed = recorder.add_sink(SinkConfig::new(Mode::Both, WINDOW_NS));
+        // An event is an allocation, and a busy machine has queues: here none is long enough.
+        recorder.find_bursts(BurstRules {
+            threshold_ns: Some(60_000_000_000),
+            ..BURSTS
+        });
         Self {
             clock,
             engine,

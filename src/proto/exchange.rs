@@ -126,7 +126,7 @@ impl Exchange {
         let packet = native::decode_reply(bytes).ok()?;
         let number = self.number_of(flow, &packet)?;
         let reply = flow.handle_reply(arrival.now, number, shared);
-        self.handle_testimony(number, &packet, flow);
+        self.handle_testimony(number, &packet, flow, shared);
         match reply {
             Reply::Received(_) => {
                 self.handle_received(arrival, (number, &packet), (flow, peer), shared);
@@ -206,14 +206,20 @@ impl Exchange {
     }
 
     /// What a reply to probe `number` says about those before it.
-    fn handle_testimony(&self, number: u64, packet: &Packet<'_>, flow: &mut Flow) {
+    fn handle_testimony(
+        &self,
+        number: u64,
+        packet: &Packet<'_>,
+        flow: &mut Flow,
+        shared: &mut Shared,
+    ) {
         if let Some(ours) = &packet.ours {
             let said = Testimony {
                 session: ours.session,
                 received: ours.received,
                 seen: ours.seen,
             };
-            flow.handle_testimony(number, self.first, said);
+            flow.handle_testimony(number, self.first, said, shared);
         }
     }
 
@@ -296,6 +302,9 @@ fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, share
         number,
     };
     peer.handle_stamps(which, &stamps, shared);
+    // Behind the word that the peer's clock was set, if these stamps have shown it.
+    let at_peer = (received, Some(sent));
+    flow.trace_received(number, &departure, at_peer, &arrival, shared);
 }
 
 /// T4 - T1 less T3 - T2, where that can be: a reflector whose clock was set in between has no dwell to

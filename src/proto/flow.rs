@@ -1,6 +1,7 @@
 //! What every kind of flow shares: an open-loop schedule, the window of its probes, its counters.
 
 mod loss;
+mod trace;
 
 use loss::{Evidence, Reach};
 
@@ -75,6 +76,19 @@ impl Departure {
             (by_wall, source)
         } else {
             (by_mono, StampSource::User)
+        }
+    }
+
+    /// T1 by the clock that is in force at `now`: if that was set since, it is told from how long ago
+    /// the probe was sent.
+    fn left_by(&self, now: Now) -> Stamp {
+        if self.is_comparable {
+            return self.left;
+        }
+        let ago_ns = i64::try_from(now.mono.since(self.sent)).unwrap_or(i64::MAX);
+        Stamp {
+            at: now.wall.plus(-ago_ns),
+            source: StampSource::User,
         }
     }
 }
@@ -493,9 +507,10 @@ impl Flow {
         self.probes[index].state = State::Lost;
         self.counters.lost += 1;
         self.consecutive_lost = self.consecutive_lost.saturating_add(1);
-        self.count_direction(index);
+        let lost_on = self.count_direction(index);
         let none = Measured::whole((0, StampSource::User));
         self.publish_outcome(now.wall, number, Outcome::Lost, none, shared);
+        self.trace_lost(now, number, lost_on, shared);
     }
 
     fn publish_outcome(

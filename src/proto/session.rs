@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
 use crate::proto::sample::{
     Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample, Stamp,
-    StampSource,
+    StampSource, Trace,
 };
 use crate::proto::shared::Shared;
 use crate::proto::time::{Mono, Now, Wall};
@@ -239,8 +239,8 @@ pub(crate) struct Measured {
     pub(crate) received: Stamp,
     /// What the sender wants taken out of it, in nanoseconds.
     pub(crate) correction_ns: Option<i64>,
-    /// Whether nobody else publishes the variation of the delay: on the native wire the sender
-    /// does, which sees both directions.
+    /// Whether nobody else publishes the variation of the delay, and the bursts in it: on the native wire
+    /// the sender does, which sees both directions.
     pub(crate) is_alone: bool,
 }
 
@@ -365,17 +365,26 @@ impl Sender {
             is_corrected: delay.correction_ns.is_some(),
         }));
         if delay.is_alone {
+            let kind = match self.metric {
+                Metric::TcpOwd => FlowKind::Tcp,
+                _ => FlowKind::Udp,
+            };
             shared.outputs.push_back(Output::OneWay(OneWay {
                 origin,
-                kind: match self.metric {
-                    Metric::TcpOwd => FlowKind::Tcp,
-                    _ => FlowKind::Udp,
-                },
+                kind,
                 direction: Direction::Forward,
                 seq: delay.number,
                 delay_ns,
                 at,
                 stamp,
+            }));
+            shared.outputs.push_back(Output::Trace(Trace {
+                origin,
+                kind,
+                seq: delay.number,
+                stamps: [Some(delay.left), Some(delay.received), None, None],
+                outcome: Outcome::Received,
+                lost_on: None,
             }));
         }
     }

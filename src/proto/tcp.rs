@@ -308,7 +308,7 @@ impl TcpFlow {
         let mut last = None;
         let (flow, cookie, first) = (&mut self.flow, self.cookie, up.first);
         let (answered, backoff) = (&mut up.answered, &mut self.backoff);
-        let mut receive = |flow: &mut Flow, arrival: Arrival, number| {
+        let mut receive = |flow: &mut Flow, arrival: Arrival, (number, received)| {
             let reply = flow.handle_reply(arrival.now, number, shared);
             if let Reply::Received(_) | Reply::Late = reply {
                 *answered = true;
@@ -317,6 +317,7 @@ impl TcpFlow {
             if let Reply::Received(departure) = reply {
                 let delay = Measured::whole(departure.elapsed(&arrival));
                 flow.publish(arrival.best().at, number, delay, shared);
+                flow.trace_text(number, &departure, received, &arrival, shared);
             }
         };
         let unstamped = Arrival::unstamped(arrival.now);
@@ -325,16 +326,16 @@ impl TcpFlow {
             if let Some(number) = match_reply(flow, cookie, first, &message) {
                 // With a text probe still unanswered the stream is not between two wires yet.
                 is_native = takes_offer(&message) && number + 1 == flow.next_number();
-                if let Some(before) = last.replace(number) {
+                if let Some(before) = last.replace((number, message.header.at)) {
                     receive(flow, unstamped, before);
                 }
             } else {
                 flow.counters.corrupt += 1;
             }
         });
-        if let Some(number) = last {
+        if let Some(last) = last {
             let is_whole = up.decoder.buffered() == 0;
-            receive(flow, if is_whole { arrival } else { unstamped }, number);
+            receive(flow, if is_whole { arrival } else { unstamped }, last);
         }
         let is_between = up.decoder.buffered() == 0;
         if is_native && is_between && self.protocol == Protocol::Auto {

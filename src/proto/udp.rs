@@ -217,6 +217,9 @@ impl UdpFlow {
             self.backoff.reset();
             let delay = Measured::whole(departure.elapsed(&arrival));
             self.flow.publish(arrival.best().at, number, delay, shared);
+            let received = message.header.at;
+            self.flow
+                .trace_text(number, &departure, received, &arrival, shared);
         }
         if takes_offer(message) && self.protocol == Protocol::Auto {
             self.speak_native(shared);

@@ -90,6 +90,18 @@ struct BurstJson<'a> {
     lost: u32,
     tags: Tags<'a>,
     incident: u64,
+    stamp: &'static str,
+}
+
+#[derive(Serialize)]
+struct RouteChangeJson<'a> {
+    event: &'static str,
+    flow: &'static str,
+    direction: &'static str,
+    at: i64,
+    old: i64,
+    new: i64,
+    tags: Tags<'a>,
 }
 
 #[derive(Serialize)]
@@ -300,6 +312,24 @@ impl Encoder {
                         lost: burst.lost,
                         tags,
                         incident: burst.incident,
+                        stamp: burst.stamp.as_str(),
+                    },
+                ),
+                EventKind::RouteChange {
+                    flow,
+                    direction,
+                    old_ns,
+                    new_ns,
+                } => write(
+                    out,
+                    &RouteChangeJson {
+                        event: event.name(),
+                        flow: flow.as_str(),
+                        direction: direction.as_str(),
+                        at: event.at.as_unix_nanos(),
+                        old: old_ns,
+                        new: new_ns,
+                        tags,
                     },
                 ),
             },

@@ -12,11 +12,11 @@ use hdrhistogram::serialization::Deserializer;
 use super::*;
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
-    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output, Sample,
-    StampSource, Wall,
+    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output, Sample, Stamp,
+    StampSource, Trace, Wall,
 };
 use crate::publish::testing::gauge;
-use crate::record::{Feed, HostGauges, Mode, Recorder, Series, SinkConfig, Tags};
+use crate::record::{BurstRules, Feed, HostGauges, Mode, Recorder, Series, SinkConfig, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -102,6 +102,53 @@ fn a_step_of_a_clock_is_an_event() {
     }
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "clock_step", "clock": "local", "at": 1768219134587069267, "step": -3600000000000, "tags": ["source:a"]}"#);
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "clock_step", "clock": "peer", "at": 1768219134587069267, "step": -3600000000000, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
+}
+
+#[test]
+fn bursts_outages_and_other_routes_are_events() {
+    let (mut recorder, mut feed) = recorded(Mode::Windows, Metric::UdpRtt, &[]);
+    recorder.find_bursts(BurstRules {
+        threshold_ns: Some(1_000_000),
+        quiet_ns: 5_000_000,
+    });
+    let stamp = |ms: u64, ns: i64| {
+        let ns = ns + i64::try_from(ms * 1_000_000).unwrap();
+        Some(Stamp {
+            at: at(0).wall.plus(ns),
+            source: StampSource::Kernel,
+        })
+    };
+    let outputs = (0..10_000).map(|seq| {
+        let is_lost = (3_500..3_540).contains(&seq);
+        let queue_ns = match seq {
+            3_000..3_010 => 4_000_000,
+            5_000.. => 2_000_000,
+            _ => 0,
+        };
+        let received = stamp(seq, 250_000 + queue_ns);
+        let back = stamp(seq, 500_000 + queue_ns);
+        Output::Trace(Trace {
+            origin: Origin(0),
+            kind: FlowKind::Udp,
+            seq,
+            stamps: if is_lost {
+                [stamp(seq, 0), None, None, None]
+            } else {
+                [stamp(seq, 0), received, received, back]
+            },
+            outcome: if is_lost {
+                Outcome::Lost
+            } else {
+                Outcome::Received
+            },
+            lost_on: None,
+        })
+    });
+    outputs.for_each(|output| recorder.handle_output(&output));
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "burst", "flow": "udp", "direction": "forward", "start": 1768219137587069267, "duration": 9000000, "peak": 4000000, "mean": 4000000, "base": 250000, "probes": 10, "lost": 0, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219137587069267, "stamp": "kernel"}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage", "flow": "udp", "direction": null, "start": 1768219138087069267, "duration": 39000000, "peak": 0, "mean": 0, "base": 0, "probes": 40, "lost": 40, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219138087069267, "stamp": "kernel"}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "route_change", "flow": "udp", "direction": "forward", "at": 1768219141587069267, "old": 250000, "new": 2250000, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
+    assert!(feed.poll().is_none());
 }
 
 #[test]

@@ -16,7 +16,15 @@ pub(super) fn gauge_unit(name: &str) -> Unit {
         | "clock.error"
         | "monitor.clock.error"
         | "monitor.cpu"
-        | "monitor.backend.oldest" => Unit::Nanoseconds,
+        | "monitor.backend.oldest"
+        | "tcp.wan.burst.threshold"
+        | "tcp.wan.burst.start"
+        | "tcp.wan.burst.duration"
+        | "tcp.wan.burst.peak"
+        | "udp.wan.burst.threshold"
+        | "udp.wan.burst.start"
+        | "udp.wan.burst.duration"
+        | "udp.wan.burst.peak" => Unit::Nanoseconds,
         "clock.skew" => Unit::PartsPerBillion,
         "monitor.resident" => Unit::Bytes,
         _ if name.ends_with("bytes") => Unit::Bytes,

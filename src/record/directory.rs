@@ -223,6 +223,12 @@ impl Directory {
         }
     }
 
+    /// The index of an origin's group.
+    pub(super) fn group_of(&self, origin: Origin) -> Option<usize> {
+        let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
+        Some(owner.group)
+    }
+
     /// All groups by their index; the places of freed ones are empty.
     pub(super) fn groups(&self) -> &[Option<Group>] {
         &self.groups

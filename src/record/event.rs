@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::proto::sample::Tag;
-use crate::proto::{Direction, FlowKind, Wall};
+use crate::proto::{Direction, FlowKind, StampSource, Wall};
 use crate::record::item::Tags;
 
 /// Something that happened. It goes to every backend as soon as it is known, whatever the mode.
@@ -30,6 +30,17 @@ pub enum EventKind {
     },
     /// A micro-burst, or with no probe received in it an outage.
     Burst(Burst),
+    /// The least one-way delay of a flow has moved, and stayed where it is now.
+    RouteChange {
+        /// On which of the target's flows it was seen.
+        flow: FlowKind,
+        /// Which way the packets went.
+        direction: Direction,
+        /// The least delay before, in nanoseconds; signed, with the difference of the two clocks in it.
+        old_ns: i64,
+        /// The same now.
+        new_ns: i64,
+    },
 }
 
 /// A queue that built up on a flow's path and drained again, in one direction; see
@@ -53,8 +64,18 @@ pub struct Burst {
     pub probes: u32,
     /// Those of them that were lost.
     pub lost: u32,
-    /// The same number on all bursts that began within an interval of each other.
+    /// The same number on all bursts that began within an interval of each other: the Unix time in nanoseconds of
+    /// the first of them.
     pub incident: u64,
+    /// The weakest of what made its delays: with `User`, a pause of a host can look like a queue.
+    pub stamp: StampSource,
+}
+
+impl Burst {
+    /// Whether no probe came through.
+    pub const fn is_outage(&self) -> bool {
+        self.lost == self.probes
+    }
 }
 
 /// Whose clock.
@@ -81,15 +102,26 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self.kind {
             EventKind::ClockStep { .. } => "clock_step",
+            EventKind::Burst(burst) if burst.is_outage() => "outage",
             EventKind::Burst(_) => "burst",
+            EventKind::RouteChange { .. } => "route_change",
         }
     }
 
-    /// The number that says how much of it: nanoseconds of a step, of a burst's peak.
+    /// The number that says how much of it: nanoseconds of a step, of a burst's peak, of an outage's duration, of
+    /// what a route is longer.
     pub fn value(&self) -> i64 {
         match self.kind {
             EventKind::ClockStep { step_ns, .. } => step_ns,
-            EventKind::Burst(burst) => i64::try_from(burst.peak_ns).unwrap_or(i64::MAX),
+            EventKind::Burst(burst) => {
+                let ns = if burst.is_outage() {
+                    burst.duration_ns
+                } else {
+                    burst.peak_ns
+                };
+                i64::try_from(ns).unwrap_or(i64::MAX)
+            }
+            EventKind::RouteChange { old_ns, new_ns, .. } => new_ns.saturating_sub(old_ns),
         }
     }
 

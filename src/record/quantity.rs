@@ -23,15 +23,46 @@ pub(super) struct Lane {
 impl Lane {
     /// Where a packet went. Connects have no one-way delay.
     pub(super) fn of(one_way: &OneWay) -> Option<Self> {
-        let is_tcp = match one_way.kind {
+        Self::new(one_way.kind, one_way.direction)
+    }
+
+    /// One direction of a kind of flow.
+    pub(super) fn new(kind: FlowKind, direction: Direction) -> Option<Self> {
+        let is_tcp = match kind {
             FlowKind::Udp => false,
             FlowKind::Tcp => true,
             FlowKind::Connect => return None,
         };
-        Some(Self {
-            is_tcp,
-            direction: one_way.direction,
-        })
+        Some(Self { is_tcp, direction })
+    }
+
+    /// Every lane, in the order of their places.
+    pub(super) const ALL: [Self; LANES] = [
+        Self {
+            is_tcp: false,
+            direction: Direction::Forward,
+        },
+        Self {
+            is_tcp: false,
+            direction: Direction::Reverse,
+        },
+        Self {
+            is_tcp: true,
+            direction: Direction::Forward,
+        },
+        Self {
+            is_tcp: true,
+            direction: Direction::Reverse,
+        },
+    ];
+
+    /// The gauge of the threshold over which a queue is a burst.
+    pub(super) const fn threshold_metric(self) -> &'static str {
+        if self.is_tcp {
+            "tcp.wan.burst.threshold"
+        } else {
+            "udp.wan.burst.threshold"
+        }
     }
 
     /// Its place among [`LANES`].

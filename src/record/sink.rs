@@ -27,7 +27,7 @@ use crate::record::item::{Record, Series, Tags};
 use crate::record::outlet::{Count, Outlet, Windows};
 use crate::record::own::{Gap, Own};
 use crate::record::pool::Pool;
-use crate::record::quantity::{Lane, QUANTITIES, Quantity};
+use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
 use crate::record::{HostGauges, Mode, SinkConfig};
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
@@ -37,7 +37,8 @@ const TURN_PAUSE_NS: u64 = 250_000;
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
 // A group is handed over whole once the reserved room is there.
-const _: () = assert!(QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES <= RING_RECORDS_RESERVED);
+const _: () =
+    assert!(QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES + LANES <= RING_RECORDS_RESERVED);
 
 /// Gauges of an estimate.
 const CLOCK_GAUGES: usize = 3;
@@ -51,6 +52,8 @@ struct Slot {
     clock: Option<(Origin, ClockEstimate)>,
     /// The same of the interval that is being handed over.
     clock_due: Option<ClockEstimate>,
+    /// The threshold of bursts on each lane, in nanoseconds, if it was found anew.
+    thresholds: [Option<(Arc<Tags>, u64)>; LANES],
 }
 
 impl Slot {
@@ -58,6 +61,7 @@ impl Slot {
         self.delays.iter().all(Windows::is_empty)
             && self.clock.is_none()
             && self.clock_due.is_none()
+            && self.thresholds.iter().all(Option::is_none)
             && self
                 .counts
                 .iter()
@@ -215,9 +219,21 @@ impl Sink {
         slot(&mut self.slots, group).estimate(origin, estimate);
     }
 
+    /// Over how much a queue is a burst.
+    pub(super) fn record_threshold(&mut self, found: &mut Found<'_>, lane: Lane, ns: u64) {
+        let tags = Arc::clone(&found.group.series(Quantity::Pdv(lane)).tags);
+        slot(&mut self.slots, found.index).thresholds[lane.index()] = Some((tags, ns));
+    }
+
     /// Something happened.
     pub(super) fn publish(&mut self, event: &Arc<Event>) {
         self.outlet.push(Record::Event(Arc::clone(event)));
+    }
+
+    /// Something was found in a flow's probes. They come as often as those.
+    pub(super) fn publish_found(&mut self, event: &Arc<Event>, is_remote: bool) {
+        let record = Record::Event(Arc::clone(event));
+        self.outlet.push_sample(record, is_remote);
     }
 
     /// What the host made of one packet's time.
@@ -398,6 +414,14 @@ impl Sink {
                 self.outlet.push_gauge(name, &group.tags, end, value);
             }
             pushed += CLOCK_GAUGES;
+        }
+        for (lane, threshold) in Lane::ALL.into_iter().zip(&mut slot.thresholds) {
+            if let Some((tags, ns)) = threshold.take() {
+                let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+                self.outlet
+                    .push_gauge(lane.threshold_metric(), &tags, end, ns);
+                pushed += 1;
+            }
         }
         pushed
     }

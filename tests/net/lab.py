@@ -254,7 +254,7 @@ def values(records, metric, **tags):
     return [
         record["points"][0][1]
         for record in records
-        if record["metric"] == metric and "points" in record and all(tag in record["tags"] for tag in wanted)
+        if record.get("metric") == metric and "points" in record and all(tag in record["tags"] for tag in wanted)
     ]
 
 

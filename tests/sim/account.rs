@@ -10,7 +10,9 @@ use latency_monitor::proto::{
     Output, Prober, Protocol, Sample, StampSource, TargetSpec,
 };
 
+use crate::bursts::Bursts;
 use crate::network::HostId;
+use crate::traces::{FlowTraces, check_remote};
 use crate::truth::Truth;
 
 /// Datagrams that are remembered by their identity, to know a copy by.
@@ -86,6 +88,7 @@ struct FlowAccount {
     forward: Spread,
     reverse: Spread,
     counters: Counters,
+    traces: FlowTraces,
     /// The counters when the network had settled.
     settled: Option<Counters>,
 }
@@ -123,7 +126,13 @@ pub(crate) struct Account {
     last_claim: Option<ClockEstimate>,
     clock_steps: u64,
     requests_seen: BTreeSet<u64>,
+    /// The last delay of a packet of somebody else's, until its trace is told.
+    one_way: Option<OneWay>,
+    measured_remote: u64,
+    traced_remote: u64,
     delays_of_request: Vec<i64>,
+    /// What is found in the probes, if the scenario asks for it.
+    pub(crate) bursts: Option<Bursts>,
 }
 
 impl Account {
@@ -157,6 +166,9 @@ impl Account {
         if flow.published {
             flow.in_flight.insert(flow.next, now_ns);
         }
+        if flow.kind != FlowKind::Connect {
+            flow.traces.handle_send(flow.next, now_ns);
+        }
         flow.next += 1;
         let due_ns = now_ns - lateness_ns;
         if !self.was_frozen {
@@ -180,6 +192,7 @@ impl Account {
             if counters.sent < flow.counters.sent {
                 flow.counters.sent -= 1;
                 flow.in_flight.remove(&(flow.next - 1));
+                flow.traces.handle_unsent(flow.next - 1);
             }
         }
     }
@@ -191,16 +204,32 @@ impl Account {
         prober: &Prober,
         output: Output,
     ) {
+        if let Some(bursts) = &mut self.bursts {
+            bursts.handle_output(&output);
+        }
         match output {
             Output::Opened { origin, labels } => self.open(origin, labels, prober),
             Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
             Output::OneWay(delay) => self.handle_direction(world, &delay),
+            Output::Trace(trace) => match self.flows.get_mut(&trace.origin) {
+                Some(flow) => flow.traces.handle_trace(now_ns, world, &trace),
+                None => {
+                    check_remote(&trace, self.one_way.take().as_ref());
+                    self.traced_remote += 1;
+                }
+            },
+            Output::LossPlaced {
+                origin,
+                seq,
+                direction,
+                ..
+            } => {
+                let flow = self.flows.get_mut(&origin).expect("a flow of ours");
+                flow.traces.handle_placed(seq, direction);
+            }
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
-            Output::SendGap(_)
-            | Output::ReceiveGap(_)
-            | Output::Trace(_)
-            | Output::LossPlaced { .. } => {}
+            Output::SendGap(_) | Output::ReceiveGap(_) => {}
             Output::Lateness(_) => panic!("lateness without a probe"),
             Output::Closed { origin, last } => self.close(now_ns, origin, last),
         }
@@ -247,6 +276,7 @@ impl Account {
             forward: Spread::default(),
             reverse: Spread::default(),
             counters: Counters::default(),
+            traces: FlowTraces::default(),
             settled: None,
         };
         assert!(
@@ -329,6 +359,8 @@ impl Account {
 
     fn handle_direction(&mut self, (host, truth): (HostId, &Truth), delay: &OneWay) {
         let Some(flow) = self.flows.get_mut(&delay.origin) else {
+            self.measured_remote += 1;
+            self.one_way = Some(*delay);
             return;
         };
         let (number, ns) = (delay.seq, delay.delay_ns);
@@ -389,11 +421,15 @@ impl Account {
             let flow = self.flows.get_mut(&origin).expect("opened");
             open += 1;
             flow.check(now_ns, counters, self.was_frozen);
+            if flow.kind != FlowKind::Connect {
+                flow.traces.check(&flow.label, counters);
+            }
             flow.counters = *counters;
             slots += flow.slots(now_ns);
             sends += counters.sent + counters.unsent;
         }
         assert_eq!(open, self.flows.len(), "flows end with a last word");
+        assert_eq!(self.measured_remote, self.traced_remote);
         let flows = &self.flows;
         let known = flows.values().all(|flow| flow.first_due_ns.is_some());
         if known && !self.is_schedule_unknown {
@@ -423,7 +459,7 @@ impl Account {
     }
 
     /// At the end of a quiet time: the losses of all UDP flows, forward and reverse.
-    pub(crate) fn check_losses(&self, truly: (u64, u64)) {
+    pub(crate) fn check_losses(&self, (host, truth): (HostId, &Truth), truly: (u64, u64)) {
         let udp = self
             .flows
             .values()
@@ -442,6 +478,9 @@ impl Account {
             "lost forward and reverse, {counted:?}"
         );
         assert_eq!(counted.0 + counted.1, counted.2, "all losses");
+        for flow in self.flows.values() {
+            flow.traces.check_places(host, truth);
+        }
     }
 
     /// From now on nothing should be lost any more.
@@ -543,6 +582,9 @@ impl Account {
             self.lateness,
             prober.self_counters(),
         );
+        if let Some(bursts) = &self.bursts {
+            out.push_str(bursts.lines());
+        }
     }
 }
 

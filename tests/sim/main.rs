@@ -8,6 +8,7 @@
 //! writes them anew). `SIM_RUNS` sets how many random worlds are run, `SIM_SEED` which is the first.
 
 mod account;
+mod bursts;
 mod chaos;
 mod clock;
 mod host;
@@ -15,6 +16,7 @@ mod network;
 mod python;
 mod rng;
 mod scenario;
+mod traces;
 mod truth;
 mod world;
 
@@ -91,4 +93,5 @@ scenarios! {
     clocks_jitter
     clocks_peer_steps
     clocks_own_steps
+    bursts
 }

@@ -21,6 +21,9 @@ pub(crate) struct Scenario {
     /// scenario ends with a quiet time in which all that is in flight comes back.
     #[serde(default)]
     pub(crate) exact_losses: bool,
+    /// What recorders find in the probes is told too.
+    #[serde(default)]
+    pub(crate) bursts: bool,
     /// How every link behaves that is not listed.
     #[serde(default)]
     pub(crate) link: Link,

@@ -157,6 +157,36 @@ impl Truth {
         })
     }
 
+    /// Whether some exchange of this number that `host` began has these stamps, as far as they are given.
+    pub(crate) fn has_stamps(
+        &self,
+        host: HostId,
+        number: u64,
+        [t1, t2, t3, t4]: [Option<i64>; 4],
+    ) -> bool {
+        let is = |wanted: Option<i64>, at: i64| wanted.is_none_or(|wanted| wanted == at);
+        self.numbered(number)
+            .filter(|exchange| exchange.from == host && is(t1, exchange.left.wall_ns))
+            .any(|exchange| {
+                let mut arrived = exchange.arrived.iter();
+                arrived.any(|(_, at)| is(t2, at.wall_ns))
+                    && exchange.replies.iter().any(|reply| {
+                        let back = reply.arrived;
+                        is(t3, reply.left.wall_ns) && back.is_some_and(|at| is(t4, at.wall_ns))
+                    })
+            })
+    }
+
+    /// Whether the request of this number from `host` arrived; `None` if it is forgotten, or there was
+    /// another one.
+    pub(crate) fn has_reached(&self, host: HostId, number: u64) -> Option<bool> {
+        let mut of_host = self
+            .numbered(number)
+            .filter(|exchange| exchange.from == host);
+        let only = of_host.next().filter(|_| of_host.next().is_none())?;
+        Some(!only.arrived.is_empty())
+    }
+
     /// Whether a request of this number from `host` took so long to its reflector.
     pub(crate) fn has_forward(&self, host: HostId, number: u64, ns: i64) -> bool {
         self.numbered(number)

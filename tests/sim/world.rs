@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::proto::wire::text;
 
+use crate::bursts::Bursts;
 use crate::clock::HostClock;
 use crate::host::{Input, Place, ProberHost, UDP_PORT};
 use crate::network::{Datagram, Event, HostId, Network, Side};
@@ -70,7 +71,7 @@ impl World {
                 prober.finish(at, &world.net);
                 if world.scenario.exact_losses {
                     let truly = world.net.truth.losses(id, end_ns - 1_000_000_000);
-                    prober.account.check_losses(truly);
+                    prober.account.check_losses((id, &world.net.truth), truly);
                 }
             }
             world.tell(id);
@@ -469,6 +470,9 @@ impl World {
                 .iter()
                 .flat_map(|host| &host.targets)
                 .any(|target| target.protocol != "text");
+            if self.scenario.bursts {
+                prober.account.bursts = Some(Bursts::new(&config.name, host.clock.now(now_ns)));
+            }
             for target in &config.targets {
                 prober.add(now_ns, host.clock.now(now_ns), target.spec());
             }

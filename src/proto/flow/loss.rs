@@ -5,6 +5,8 @@
 //! reflector; of a long gap without replies, how many had.
 
 use super::{Flow, State};
+use crate::proto::sample::{Direction, FlowKind, Output};
+use crate::proto::shared::Shared;
 
 /// Requests before its own that a reply names.
 const NAMED: u64 = 64;
@@ -46,7 +48,13 @@ pub(crate) struct Testimony {
 impl Flow {
     /// A native reply to probe `number` was heard. `first` is the first probe that was sent under
     /// the session's identifier.
-    pub(crate) fn handle_testimony(&mut self, number: u64, first: u64, said: Testimony) {
+    pub(crate) fn handle_testimony(
+        &mut self,
+        number: u64,
+        first: u64,
+        said: Testimony,
+        shared: &mut Shared,
+    ) {
         if !self.remembers(number) {
             return;
         }
@@ -56,7 +64,7 @@ impl Flow {
             && probe.state == State::Late
         {
             // It was given up, and had reached the reflector.
-            self.count_direction(index);
+            self.place_loss(number, shared);
         }
         let (before, is_same) = match self.evidence {
             Some(before) if before.session == said.session => (before, true),
@@ -74,7 +82,7 @@ impl Flow {
             if !self.remembers(named) || (named < before.first && !has_reached) {
                 continue;
             }
-            let is_new = self.judge(named, has_reached);
+            let is_new = self.judge(named, has_reached, shared);
             later += u64::from(has_reached && named > before.highest);
             newly += u64::from(has_reached && is_new && named <= before.highest);
         }
@@ -82,7 +90,8 @@ impl Flow {
         if is_same && is_ahead {
             let since = u64::from(said.received.wrapping_sub(before.received));
             let unnamed = since.saturating_sub(1 + later + newly);
-            self.judge_unnamed(before.highest + 1..number.saturating_sub(NAMED), unnamed);
+            let numbers = before.highest + 1..number.saturating_sub(NAMED);
+            self.judge_unnamed(numbers, unnamed, shared);
         }
         let said_more = said.received.wrapping_sub(before.received).cast_signed() > 0;
         self.evidence = Some(Evidence {
@@ -116,7 +125,12 @@ impl Flow {
 
     /// Probes that no reply has named, `reached` of which came in. Which ones cannot be known, and
     /// does not matter.
-    fn judge_unnamed(&mut self, numbers: std::ops::Range<u64>, mut reached: u64) {
+    fn judge_unnamed(
+        &mut self,
+        numbers: std::ops::Range<u64>,
+        mut reached: u64,
+        shared: &mut Shared,
+    ) {
         let oldest = self.next.saturating_sub(self.probes.len() as u64);
         let numbers = numbers.start.max(oldest)..numbers.end;
         let answered = numbers
@@ -127,14 +141,14 @@ impl Flow {
         for number in numbers {
             let probe = &self.probes[self.index(number)];
             if probe.is_native && probe.state != State::Unsent && probe.reach == Reach::Unknown {
-                self.judge(number, reached > 0);
+                self.judge(number, reached > 0, shared);
                 reached = reached.saturating_sub(1);
             }
         }
     }
 
     /// What has become known of a probe. True if it was not known before that it has reached.
-    fn judge(&mut self, number: u64, has_reached: bool) -> bool {
+    fn judge(&mut self, number: u64, has_reached: bool, shared: &mut Shared) -> bool {
         let index = self.index(number);
         let probe = &mut self.probes[index];
         let before = probe.reach;
@@ -149,17 +163,37 @@ impl Flow {
         }
         // What came in only after it was given up was lost on its way there, and is counted already.
         if probe.state == State::Lost && before == Reach::Unknown {
-            self.count_direction(index);
+            self.place_loss(number, shared);
         }
         has_reached
     }
 
-    /// Counts a loss where it is known to have happened.
-    pub(super) fn count_direction(&mut self, index: usize) {
+    /// It has become known where a loss happened, after it was told that it had.
+    fn place_loss(&mut self, number: u64, shared: &mut Shared) {
+        let direction = self.count_direction(self.index(number));
+        let Some(direction) = direction.filter(|_| self.this.kind != FlowKind::Connect) else {
+            return;
+        };
+        shared.outputs.push_back(Output::LossPlaced {
+            origin: self.origin,
+            kind: self.this.kind,
+            seq: number,
+            direction,
+        });
+    }
+
+    /// Counts a loss where it is known to have happened, and tells where that is.
+    pub(super) fn count_direction(&mut self, index: usize) -> Option<Direction> {
         match self.probes[index].reach {
-            Reach::Unknown => {}
-            Reach::Missing => self.counters.lost_forward += 1,
-            Reach::Reached => self.counters.lost_reverse += 1,
+            Reach::Unknown => None,
+            Reach::Missing => {
+                self.counters.lost_forward += 1;
+                Some(Direction::Forward)
+            }
+            Reach::Reached => {
+                self.counters.lost_reverse += 1;
+                Some(Direction::Reverse)
+            }
         }
     }
 }

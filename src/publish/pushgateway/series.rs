@@ -7,10 +7,11 @@ use slab::Slab;
 
 use crate::limits::PUSHGATEWAY_SERIES_MAX;
 use crate::proto::sample::Tag;
+use crate::proto::{Direction, FlowKind};
 use crate::publish::pushgateway::buckets::{Bounds, Buckets};
 use crate::publish::pushgateway::labels::{Label, labels};
 use crate::publish::units::is_increment;
-use crate::record::{Distribution, Mode, Record, Tags};
+use crate::record::{Burst, Distribution, Event, EventKind, Mode, Record, Tags};
 
 /// Rounds after which a gauge that was not read again is no longer told.
 const GAUGE_ROUNDS: u64 = 2;
@@ -24,6 +25,8 @@ pub(super) enum Kind {
     Histogram,
     Counter,
     Gauge,
+    /// A gauge of something that is over: it is told until the next one.
+    LastGauge,
 }
 
 /// What tells one series from the others, families together.
@@ -141,9 +144,41 @@ impl State {
                     return self.refuse();
                 };
                 self.entries[place].add(1, self.round);
-                Added::Yes
+                match event.kind {
+                    EventKind::Burst(burst) if !burst.is_outage() => self.add_burst(event, &burst),
+                    _ => Added::Yes,
+                }
             }
         }
+    }
+
+    /// A burst: one more, and the last one there was. Like a counter, what is told of it stays.
+    fn add_burst(&mut self, event: &Event, burst: &Burst) -> Added {
+        let direction = burst.direction.map_or("unknown", Direction::as_str);
+        let start_ns = event.at.as_unix_nanos();
+        let gauge = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+        let [count, start, duration, peak] = burst_metrics(burst.flow);
+        let values = [
+            (Kind::Counter, count, 1),
+            (Kind::LastGauge, start, start_ns),
+            (Kind::LastGauge, duration, gauge(burst.duration_ns)),
+            (Kind::LastGauge, peak, gauge(burst.peak_ns)),
+        ];
+        for (kind, metric, number) in values {
+            let mut labels = labels(event.tags());
+            labels.push(("direction".to_owned(), direction.to_owned()));
+            let Some(place) = self.place(kind, metric, labels) else {
+                return self.refuse();
+            };
+            let entry = &mut self.entries[place];
+            entry.round = self.round;
+            match &mut entry.value {
+                Value::Counter(count) => *count = count.saturating_add(1),
+                Value::Gauge(value) => *value = number,
+                Value::Histogram(_) => {}
+            }
+        }
+        Added::Yes
     }
 
     fn count(&mut self, name: &'static str, tags: &Arc<Tags>, more: u64) -> Added {
@@ -211,7 +246,7 @@ impl State {
             }
             Kind::Histogram => Value::Histogram(Buckets::new(&self.positive)),
             Kind::Counter => Value::Counter(0),
-            Kind::Gauge => Value::Gauge(0),
+            Kind::Gauge | Kind::LastGauge => Value::Gauge(0),
         };
         let place = self.entries.insert(Entry {
             value,
@@ -278,6 +313,23 @@ impl Entry {
         if let Value::Counter(count) = &mut self.value {
             *count = count.saturating_add(more);
         }
+    }
+}
+
+const fn burst_metrics(flow: FlowKind) -> [&'static str; 4] {
+    match flow {
+        FlowKind::Tcp => [
+            "tcp.wan.burst",
+            "tcp.wan.burst.start",
+            "tcp.wan.burst.duration",
+            "tcp.wan.burst.peak",
+        ],
+        FlowKind::Udp | FlowKind::Connect => [
+            "udp.wan.burst",
+            "udp.wan.burst.start",
+            "udp.wan.burst.duration",
+            "udp.wan.burst.peak",
+        ],
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use super::*;
-use crate::proto::{Labels, Metric};
+use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
 use crate::publish::pushgateway::series::{Key, Value};
 use crate::publish::testing::{at, count, gauge, records, window};
-use crate::record::{ClockOwner, Event, EventKind, Tags};
+use crate::record::{Burst, ClockOwner, Event, EventKind, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -59,6 +59,23 @@ fn the_text_is_what_prometheus_reads() {
         tags: Arc::new(Tags::Host("a".into())),
     };
     backend.publish(&Record::Event(Arc::new(event))).unwrap();
+    let burst = Event {
+        at: at(4).wall,
+        kind: EventKind::Burst(Burst {
+            flow: FlowKind::Udp,
+            direction: Some(Direction::Forward),
+            duration_ns: 16_000_000,
+            peak_ns: 9_000_000,
+            mean_ns: 4_000_000,
+            base_ns: -250_000,
+            probes: 16,
+            lost: 1,
+            incident: 4,
+            stamp: StampSource::Kernel,
+        }),
+        tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &[""; 0])))),
+    };
+    backend.publish(&Record::Event(Arc::new(burst))).unwrap();
     insta::assert_snapshot!(backend.text());
 }
 

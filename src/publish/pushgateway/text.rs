@@ -71,7 +71,7 @@ impl Collector for Source {
             let kind = match key.kind {
                 Kind::Histogram => MetricType::Histogram,
                 Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
+                Kind::Gauge | Kind::LastGauge => MetricType::Gauge,
             };
             let (name, help) = (name(key), help(key));
             let mut encoder = encoder.encode_descriptor(&name, &help, None, kind)?;
@@ -164,6 +164,7 @@ fn help(key: &Key) -> String {
         (Kind::Histogram, _) => "Time",
         (Kind::Counter, _) => "Number since the start",
         (Kind::Gauge, _) => "Last reading",
+        (Kind::LastGauge, _) => "Of the last burst",
     };
     format!("{what}: {metric}")
 }

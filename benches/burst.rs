@@ -1,0 +1,72 @@
+//! What it costs to look for bursts, for each probe that has ended.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use latency_monitor::proto::{
+    FlowKind, Labels, Mono, Now, Origin, Outcome, Output, Stamp, StampSource, Trace, Wall,
+};
+use latency_monitor::record::{BurstRules, Mode, Recorder, SinkConfig};
+
+const INTERVAL_NS: i64 = 1_000_000;
+const ORIGINS: u32 = 16;
+
+fn at(ns: i64) -> Wall {
+    Wall::from_unix_nanos(1_700_000_000_000_000_000 + ns)
+}
+
+/// Probe `number` of each flow in turn; delays vary by 65 us, in no order.
+fn trace(number: i64) -> Output {
+    let (seq, origin) = (number / i64::from(ORIGINS), number % i64::from(ORIGINS));
+    let left = seq * INTERVAL_NS;
+    let received = left + 250_000 + number * 7_919 % 65_536;
+    let sent = received + 20_000;
+    let back = sent + 250_000 + number * 7_907 % 65_536;
+    Output::Trace(Trace {
+        origin: Origin(u32::try_from(origin).unwrap_or(0)),
+        kind: FlowKind::Udp,
+        seq: seq.unsigned_abs(),
+        stamps: [left, received, sent, back].map(|ns| {
+            Some(Stamp {
+                at: at(ns),
+                source: StampSource::Kernel,
+            })
+        }),
+        outcome: Outcome::Received,
+        lost_on: None,
+    })
+}
+
+/// Both directions of a probe, with what the end of a bucket costs.
+fn quiet(c: &mut Criterion) {
+    let now = Now {
+        mono: Mono::ZERO,
+        wall: at(0),
+    };
+    let mut recorder = Recorder::new("a", now);
+    recorder.find_bursts(BurstRules {
+        threshold_ns: None,
+        quiet_ns: 5_000_000,
+    });
+    let _feed = recorder.add_sink(SinkConfig::new(Mode::Windows, 1_000_000_000));
+    for origin in 0..ORIGINS {
+        recorder.handle_output(&Output::Opened {
+            origin: Origin(origin),
+            labels: Arc::new(Labels::new("a", &format!("t{origin}"), &["isp:local"])),
+        });
+    }
+    let (recorder, number) = (RefCell::new(recorder), Cell::new(0));
+    let mut group = c.benchmark_group("burst");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("quiet probe", |bencher| {
+        bencher.iter(|| {
+            recorder.borrow_mut().handle_output(&trace(number.get()));
+            number.set(number.get() + 1);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, quiet);
+criterion_main!(benches);

@@ -1,0 +1,75 @@
+//! What is told of every probe that has ended, for whoever looks at the probes themselves: the search
+//! for bursts, and the flight recorder.
+
+use super::{Departure, Flow};
+use crate::proto::sample::{Direction, FlowKind, Outcome, Output, Stamp, StampSource, Trace};
+use crate::proto::shared::Shared;
+use crate::proto::time::{Now, Wall};
+use crate::proto::transmit::Arrival;
+
+impl Flow {
+    /// A probe was received and all its stamps are as good as they will be; T3 is `None` on the text
+    /// wire, which does not have it.
+    pub(crate) fn trace_received(
+        &self,
+        number: u64,
+        departure: &Departure,
+        (received, sent): (Stamp, Option<Stamp>),
+        arrival: &Arrival,
+        shared: &mut Shared,
+    ) {
+        let left = departure.left_by(arrival.now);
+        let stamps = [Some(left), Some(received), sent, Some(arrival.best())];
+        self.trace(number, stamps, (Outcome::Received, None), shared);
+    }
+
+    /// The same on the text wire, where the reply says T2 as its responder read it.
+    pub(crate) fn trace_text(
+        &self,
+        number: u64,
+        departure: &Departure,
+        received: Wall,
+        arrival: &Arrival,
+        shared: &mut Shared,
+    ) {
+        let received = Stamp {
+            at: received,
+            source: StampSource::User,
+        };
+        self.trace_received(number, departure, (received, None), arrival, shared);
+    }
+
+    /// A probe is lost as of now.
+    pub(super) fn trace_lost(
+        &self,
+        now: Now,
+        number: u64,
+        lost_on: Option<Direction>,
+        shared: &mut Shared,
+    ) {
+        let departure = self.departure(number, shared);
+        let left = departure.map(|departure| departure.left_by(now));
+        let stamps = [left, None, None, None];
+        self.trace(number, stamps, (Outcome::Lost, lost_on), shared);
+    }
+
+    fn trace(
+        &self,
+        seq: u64,
+        stamps: [Option<Stamp>; 4],
+        (outcome, lost_on): (Outcome, Option<Direction>),
+        shared: &mut Shared,
+    ) {
+        if self.this.kind == FlowKind::Connect {
+            return;
+        }
+        shared.outputs.push_back(Output::Trace(Trace {
+            origin: self.origin,
+            kind: self.this.kind,
+            seq,
+            stamps,
+            outcome,
+            lost_on,
+        }));
+    }
+}

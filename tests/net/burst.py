@@ -1,0 +1,162 @@
+"""Bursts of cross traffic through a router whose link is narrow: the daemon tells each of them, on the right
+flow, in the right direction, as captures at both ends of the path have it.
+
+Namespaces near - router - far. Toward far the router sends 100 Mbit/s. Every so often near sends as many packets at
+once as that takes about 16 ms for, and they stand before the probes. Once both ends speak our own wire, and the
+prober tells; once they speak text, and the one that is probed does.
+"""
+
+import random
+import subprocess
+import sys
+import time
+
+from capture import UDP, Capture, end_captures, join
+from lab import GIVE_UP_S, collect, expect, pause, run as command, values, wait_until
+
+NEAR, FAR = "192.0.2.1", "198.51.100.1"
+RATE_MBIT = 100
+BURST_MS = 16
+BURSTS = 10
+# Single packets are over the threshold, too, where nothing was planted.
+PLANTED_MS_LEAST = 4
+INTERVAL_MS = 1
+# The daemon learns the line and its noise in this time.
+QUIET_S = 8
+START_MS, DURATION_MS, DURATION_SHARE, PEAK_SHARE = 2, 3, 0.2, 0.1
+
+PACKET_BYTES = 1_400
+# With the headers of UDP, IP and Ethernet.
+ON_LINK_BYTES = PACKET_BYTES + 42
+BURST_PACKETS = RATE_MBIT * 1_000 * BURST_MS // 8 // ON_LINK_BYTES
+BLAST = """
+import socket, sys
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+for _ in sys.stdin:
+    for _ in range({packets}):
+        out.sendto(bytes({size}), ("{far}", 9))
+    print("sent", flush=True)
+"""
+
+
+def run(lab):
+    for protocol in ("auto", "text"):
+        check(lab, protocol)
+
+
+def check(lab, protocol):
+    near, router, far = (lab.namespace(f"{protocol}-{name}") for name in ("near", "router", "far"))
+    lab.link(near, router, [f"{NEAR}/24"], ["192.0.2.254/24"], device="lm0")
+    lab.link(router, far, ["198.51.100.254/24"], [f"{FAR}/24"], device="lm1")
+    command("ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    command("ip", "-n", near, "route", "add", "default", "via", "192.0.2.254")
+    command("ip", "-n", far, "route", "add", "default", "via", "198.51.100.254")
+    shape = f"rate {RATE_MBIT}mbit burst 3000 limit 1000000".split()
+    command("tc", "-n", router, "qdisc", "add", "dev", "lm1", "root", "tbf", *shape)
+    captures = [Capture(lab, f"{protocol}-near-capture", near), Capture(lab, f"{protocol}-far-capture", far, "lm1")]
+    common = {"metrics": {"mode": "windows", "send_interval": 1}, "protocol": protocol, "tcp": True}
+    server = lab.ours(f"{protocol}-server", {"name": "far", **common}, namespace=far)
+    target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "tcp_latency": False, "type": "udp"}
+    client = lab.ours(f"{protocol}-client", {"name": "near", **common, "targets": [target]}, namespace=near)
+    records = collect(client, lambda found: len(counted(found)) >= QUIET_S, "windows", QUIET_S + GIVE_UP_S)
+    blast(lab, protocol, near)
+    for daemon in (client, server):
+        code, _ = daemon.end()
+        expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
+    told = {"near": records + client.records(), "far": server.records()}
+    end_captures(captures, near, FAR)
+    teller = told["near" if protocol == "auto" else "far"]
+    # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
+    truth = queues([capture.path for capture in captures], threshold(teller))
+    compare(lab, protocol, told, truth)
+
+
+def threshold(records):
+    """Over how much a queue toward far is a burst, as it was last published."""
+    found = values(records, "udp.wan.burst.threshold", source="near", target="far", direction="forward")
+    expect(found, "no threshold is published")
+    return found[-1]
+
+
+def counted(records):
+    return [record for record in records if record.get("metric") == "udp.wan.sent"]
+
+
+def blast(lab, protocol, near):
+    """Fills the queue, again and again, at times that are not in step with anything."""
+    code = BLAST.format(packets=BURST_PACKETS, size=PACKET_BYTES, far=FAR)
+    words = ["ip", "netns", "exec", near, sys.executable, "-c", code]
+    out = lab.folder / f"{protocol}-blast.out"
+    with open(out, "wb") as file:
+        sender = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=file, text=True)
+    lab.cleanup.callback(sender.kill)
+    times = random.Random(protocol)
+    for number in range(BURSTS):
+        pause(times.uniform(0.6, 1.4))
+        sender.stdin.write("\n")
+        sender.stdin.flush()
+        wait_until(lambda n=number: out.read_text().count("sent") > n, "a burst to be sent")
+    # Longer than a timeout, so that every probe is decided.
+    pause(2)
+    sender.stdin.close()
+    sender.wait()
+
+
+def queues(captures, threshold):
+    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold."""
+    exchanges = join(*captures, UDP, 8001)
+    crossed = sorted(
+        (one.request_out, one.forward())
+        for one in exchanges.values()
+        if one.request_out and one.request_in and not one.again
+    )
+    least = min(delay for _, delay in crossed)
+    found, running, last = [], None, 0
+    for at, delay in crossed:
+        queue = delay - least
+        if running is None and queue > threshold:
+            running, last = [at, 0, queue], at
+        if running and queue > threshold / 2:
+            running[1:] = [at - running[0], max(running[2], queue)]
+            last = at
+        elif running and at - last >= 5_000_000:
+            found.append(tuple(running))
+            running = None
+    return [queue for queue in found if queue[2] >= PLANTED_MS_LEAST * 1_000_000]
+
+
+def compare(lab, protocol, told, truth):
+    teller = "near" if protocol == "auto" else "far"
+    events = [record for record in told[teller] if record.get("event") == "burst"]
+    if protocol == "text":
+        # A text probe says when its program sent it: there a pause of the host looks like a queue, and only what is
+        # told of the planted ones can be asked.
+        near = lambda event: any(abs(event["start"] - start) <= BURST_MS * 1_000_000 for start, _, _ in truth)
+        events = [event for event in events if near(event)]
+    expect(len(truth) == BURSTS, f"{protocol}: the captures have {len(truth)} bursts, not {BURSTS}: {truth}")
+    for event in events:
+        expect(event["flow"] == "udp", f"{protocol}: a burst of another flow: {event}")
+        expect(event["direction"] == "forward", f"{protocol}: a burst where there was none: {event}")
+        tags = ["source:near", "target:far"]
+        expect(all(tag in event["tags"] for tag in tags), f"{protocol}: a burst of others: {event}")
+        expect(event["stamp"] == "kernel" or protocol == "text", f"{protocol}: not the kernel's: {event}")
+    expect(len(events) == BURSTS, f"{protocol}: {len(events)} events, not {BURSTS}: {events}")
+    if protocol == "auto":
+        others = [record for record in told["far"] if record.get("event") == "burst"]
+        expect(not others, f"told by both ends: {others}")
+    events.sort(key=lambda event: event["start"])
+    worst = [0.0, 0.0, 0.0]
+    for event, (start, duration, peak) in zip(events, truth):
+        late = abs(event["start"] - start) / 1e6
+        longer = abs(event["duration"] - duration) / 1e6
+        higher = abs(event["peak"] / peak - 1)
+        what = f"{protocol}: {event}, and on the link {start}, {duration}, {peak}"
+        expect(late <= START_MS, f"{what}: starts {late:.1f} ms off")
+        expect(longer <= max(DURATION_MS, DURATION_SHARE * duration / 1e6), f"{what}: {longer:.1f} ms off")
+        expect(higher <= PEAK_SHARE, f"{what}: a peak that is {higher:.0%} off")
+        worst = [max(pair) for pair in zip(worst, (late, longer, higher))]
+    peaks = ", ".join(f"{peak / 1e6:.1f}" for _, _, peak in truth)
+    off = f"{worst[0]:.2f} ms of start, {worst[1]:.2f} ms of duration, {worst[2]:.1%} of peak"
+    lab.note(f"{protocol}: {BURSTS} bursts of {peaks} ms; off by at most {off}")
+

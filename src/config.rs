@@ -4,6 +4,7 @@
 //! program changes in a [`Config`] is checked when a monitor starts.
 
 mod effective;
+mod engine;
 mod error;
 mod file;
 mod keys;
@@ -31,6 +32,7 @@ use crate::sys::process;
 pub(crate) use section::Word;
 
 pub use effective::effective;
+pub use engine::{EngineKind, EngineOptions};
 pub use error::{ConfigError, Place, Problem};
 pub use metrics::{Backend, BackendSettings, MetricsConfig};
 pub use options::TargetOptions;
@@ -49,9 +51,6 @@ const RESOLVE_INTERVAL_S: RangeInclusive<f64> = 1.0..=86_400.0;
 
 /// Seconds that the end may take.
 const SHUTDOWN_TIMEOUT_S: RangeInclusive<f64> = 0.1..=600.0;
-
-/// Microseconds to spin before a probe is due.
-const SPIN_US: RangeInclusive<i64> = 0..=10_000;
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,19 +89,6 @@ impl Word for LogLevel {
     ];
 }
 
-/// The engines there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EngineKind {
-    /// epoll through mio.
-    #[default]
-    Mio,
-}
-
-impl Word for EngineKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("mio", Self::Mio)];
-}
-
 /// Who stamps packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timestamps {
@@ -121,16 +107,6 @@ impl Word for Timestamps {
         ("kernel", Self::Kernel),
         ("user", Self::User),
     ];
-}
-
-/// How the loop runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EngineOptions {
-    /// Which engine.
-    pub kind: EngineKind,
-    /// Wake this many microseconds before a probe is due, and spin until then.
-    pub spin_us: u32,
 }
 
 /// Settings of the command line, which go over those of the file. A target's own options go over
@@ -299,13 +275,7 @@ impl Config {
             " bytes",
             problems,
         );
-        check_range(
-            file.spin_us.as_ref(),
-            "spin_us",
-            &SPIN_US,
-            " microseconds",
-            problems,
-        );
+        let engine = file.engine.resolve(problems);
         let log_level = file
             .log_level
             .map_or(default.log_level, |level| level.value);
@@ -347,10 +317,7 @@ impl Config {
                 default.shutdown_timeout,
                 problems,
             ),
-            engine: EngineOptions {
-                kind: file.engine_kind.map_or(EngineKind::Mio, |kind| kind.value),
-                spin_us: whole(file.spin_us).unwrap_or(0),
-            },
+            engine,
             warnings: Vec::new(),
             defaults: layer.over(&TargetOptions::defaults()),
         };

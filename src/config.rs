@@ -5,6 +5,7 @@
 
 mod burst;
 mod effective;
+mod engine;
 mod error;
 mod file;
 mod keys;
@@ -33,6 +34,7 @@ pub(crate) use section::Word;
 
 pub use burst::BurstConfig;
 pub use effective::effective;
+pub use engine::{EngineKind, EngineOptions};
 pub use error::{ConfigError, Place, Problem};
 pub use metrics::{Backend, BackendSettings, MetricsConfig};
 pub use options::TargetOptions;
@@ -51,9 +53,6 @@ const RESOLVE_INTERVAL_S: RangeInclusive<f64> = 1.0..=86_400.0;
 
 /// Seconds that the end may take.
 const SHUTDOWN_TIMEOUT_S: RangeInclusive<f64> = 0.1..=600.0;
-
-/// Microseconds to spin before a probe is due.
-const SPIN_US: RangeInclusive<i64> = 0..=10_000;
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,19 +91,6 @@ impl Word for LogLevel {
     ];
 }
 
-/// The engines there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EngineKind {
-    /// epoll through mio.
-    #[default]
-    Mio,
-}
-
-impl Word for EngineKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("mio", Self::Mio)];
-}
-
 /// Who stamps packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timestamps {
@@ -123,16 +109,6 @@ impl Word for Timestamps {
         ("kernel", Self::Kernel),
         ("user", Self::User),
     ];
-}
-
-/// How the loop runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EngineOptions {
-    /// Which engine.
-    pub kind: EngineKind,
-    /// Wake this many microseconds before a probe is due, and spin until then.
-    pub spin_us: u32,
 }
 
 /// Settings of the command line, which go over those of the file. A target's own options go over
@@ -304,13 +280,7 @@ impl Config {
             " bytes",
             problems,
         );
-        check_range(
-            file.spin_us.as_ref(),
-            "spin_us",
-            &SPIN_US,
-            " microseconds",
-            problems,
-        );
+        let engine = file.engine.resolve(problems);
         let log_level = file
             .log_level
             .map_or(default.log_level, |level| level.value);
@@ -352,10 +322,7 @@ impl Config {
                 default.shutdown_timeout,
                 problems,
             ),
-            engine: EngineOptions {
-                kind: file.engine_kind.map_or(EngineKind::Mio, |kind| kind.value),
-                spin_us: whole(file.spin_us).unwrap_or(0),
-            },
+            engine,
             burst: file.burst.resolve(problems),
             warnings: Vec::new(),
             defaults: layer.over(&TargetOptions::defaults()),

@@ -24,6 +24,20 @@ pub struct EngineConfig {
     pub spin_ns: u64,
     /// Who stamps packets.
     pub timestamps: Timestamps,
+    /// What UDP sockets are asked for.
+    pub sockets: SocketOptions,
+}
+
+/// What every UDP socket is asked for. What the kernel does not give is told once, and done without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Microseconds for which receives poll the interface's queue; 0: not at all.
+    pub busy_poll_us: u16,
+    /// Bytes of the receive buffer; `None`: [`UDP_BUFFER_BYTES`](crate::limits::UDP_BUFFER_BYTES), or as
+    /// much of it as there is.
+    pub receive_bytes: Option<usize>,
+    /// Bytes of the send buffer; `None`: the same.
+    pub send_bytes: Option<usize>,
 }
 
 /// Who stamps packets.

@@ -8,6 +8,7 @@ mod logging;
 mod poll;
 mod resolver;
 mod signals;
+mod tuning;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -300,6 +301,7 @@ impl LatencyMonitor {
             udp_port: self.config.udp.then_some(self.config.udp_port),
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
             timestamps: timestamps(self.config.timestamps),
+            sockets: tuning::sockets(&self.config.engine),
         };
         let seed = getrandom::u64().map_err(StartError::Random)?;
         let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
@@ -312,9 +314,11 @@ impl LatencyMonitor {
             native: self.config.protocol() != Protocol::Text,
         };
         let finish_within = self.config.shutdown_timeout;
+        let options = self.config.engine;
         let commands = commands.clone();
         let (report, listens) = channel();
         let body = move || {
+            tuning::apply(&options);
             // The engine is made on its own thread: parts of it cannot move between threads.
             let mut engine = match MioEngine::new(&config) {
                 Ok(engine) => engine,

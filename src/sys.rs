@@ -10,6 +10,7 @@ pub(crate) mod stamp;
 pub(crate) mod tcp;
 pub(crate) mod time;
 pub(crate) mod timer;
+pub(crate) mod tuning;
 pub(crate) mod udp;
 pub(crate) mod zeromq;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::mio::MioEngine;
-use latency_monitor::engine::{Engine, EngineConfig, Resolve, Timestamps};
+use latency_monitor::engine::{Engine, EngineConfig, Resolve, SocketOptions, Timestamps};
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
@@ -259,6 +259,7 @@ impl Daemon {
             udp_port: Some(0),
             spin_ns: 0,
             timestamps: Timestamps::Auto,
+            sockets: SocketOptions::default(),
         });
         let engine = engine.expect("free ports");
         let clock = Clock::new();

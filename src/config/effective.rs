@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::config::burst;
 use crate::config::options::Owd;
-use crate::config::{BackendSettings, Config, MetricsConfig, Word};
+use crate::config::{BackendSettings, Config, EngineOptions, MetricsConfig, Word};
 use crate::proto::TargetSpec;
 use crate::publish::{ClickHouseSettings, Secret};
 
@@ -41,15 +41,37 @@ fn write_config(out: &mut String, config: &Config) -> fmt::Result {
     if let Some(path) = &config.log_file {
         writeln!(out, "log_file = {}", quoted(&path.to_string_lossy()))?;
     }
-    writeln!(out, "\n[engine]")?;
-    writeln!(out, "kind = {}", quoted(config.engine.kind.as_word()))?;
-    writeln!(out, "spin_us = {}", config.engine.spin_us)?;
+    write_engine(out, &config.engine)?;
     burst::write(out, &config.burst)?;
     for metrics in &config.metrics {
         write_metrics(out, metrics)?;
     }
     for target in &config.targets {
         write_target(out, target)?;
+    }
+    Ok(())
+}
+
+fn write_engine(out: &mut String, engine: &EngineOptions) -> fmt::Result {
+    writeln!(out, "\n[engine]")?;
+    writeln!(out, "kind = {}", quoted(engine.kind.as_word()))?;
+    writeln!(out, "spin_us = {}", engine.spin_us)?;
+    if let Some(cpu) = engine.cpu {
+        writeln!(out, "cpu = {cpu}")?;
+    }
+    if let Some(priority) = engine.realtime {
+        writeln!(out, "realtime = {priority}")?;
+    }
+    writeln!(out, "lock_memory = {}", engine.lock_memory)?;
+    writeln!(out, "busy_poll_us = {}", engine.busy_poll_us)?;
+    let buffers = [
+        ("receive_buffer_kib", engine.receive_buffer_kib),
+        ("send_buffer_kib", engine.send_buffer_kib),
+    ];
+    for (key, kib) in buffers {
+        if let Some(kib) = kib {
+            writeln!(out, "{key} = {kib}")?;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The configuration file as it is written: which keys there are, and in which table.
 
 use crate::config::burst::BurstKeys;
+use crate::config::engine::EngineKeys;
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::MetricsLayer;
 use crate::config::options::TargetOptions;
 use crate::config::section::{Section, Source};
-use crate::config::{EngineKind, LogLevel, Timestamps};
+use crate::config::{LogLevel, Timestamps};
 use toml::de::DeTable;
 
 /// What a file says. Every value has the right type; whether it is in range is seen later, with
@@ -22,8 +23,7 @@ pub(super) struct File {
     pub(super) log_level: Option<Given<LogLevel>>,
     pub(super) log_file: Option<Given<String>>,
     pub(super) timestamps: Option<Given<Timestamps>>,
-    pub(super) engine_kind: Option<Given<EngineKind>>,
-    pub(super) spin_us: Option<Given<i64>>,
+    pub(super) engine: EngineKeys,
     pub(super) burst: BurstKeys,
     /// What targets inherit.
     pub(super) defaults: TargetOptions,
@@ -61,8 +61,7 @@ impl File {
             ..Self::default()
         };
         if let Some(mut engine) = top.table("engine", "[engine]", problems) {
-            file.engine_kind = engine.word("kind", problems);
-            file.spin_us = engine.integer("spin_us", problems);
+            file.engine = EngineKeys::read(&mut engine, problems);
             engine.finish(problems);
         }
         if let Some(mut burst) = top.table("burst", "[burst]", problems) {

@@ -404,6 +404,22 @@ const MISTAKES: &[(&str, &str)] = &[
         "line 2: `spin_us` must be 0 to 10000 microseconds, not 20000",
     ),
     (
+        "[engine]\ncpu = -1",
+        "line 2: `cpu` must be 0 to 8191, not -1",
+    ),
+    (
+        "[engine]\nrealtime = 0",
+        "line 2: `realtime` must be 1 to 99, not 0",
+    ),
+    (
+        "[engine]\nbusy_poll_us = 2000",
+        "line 2: `busy_poll_us` must be 0 to 1000 microseconds, not 2000",
+    ),
+    (
+        "[engine]\nsend_buffer_kib = 1",
+        "line 2: `send_buffer_kib` must be 4 to 1048576 kibibytes, not 1",
+    ),
+    (
         "engine = 3",
         "line 1: `engine` must be a table, [engine], not 3",
     ),
@@ -487,7 +503,10 @@ fn a_key_like_no_other_gets_the_list_of_them() {
     let told = faults("[engine]\nzzz = 1");
     assert_eq!(
         told,
-        ["line 2: `zzz` is not a key of [engine]; it has `kind`, `spin_us`"]
+        [
+            "line 2: `zzz` is not a key of [engine]; it has `busy_poll_us`, `cpu`, `kind`, \
+             `lock_memory`, `realtime`, `receive_buffer_kib`, `send_buffer_kib`, `spin_us`"
+        ]
     );
 }
 
@@ -554,6 +573,11 @@ fn the_effective_configuration_says_the_same_again() {
         timestamps = "user"
         [engine]
         spin_us = 20
+        cpu = 3
+        realtime = 50
+        lock_memory = true
+        busy_poll_us = 40
+        receive_buffer_kib = 8192
         [burst]
         threshold_us = 12.5
         quiet_ms = 1.5
@@ -592,8 +616,8 @@ fn the_effective_configuration_says_the_same_again() {
         (&config.name, &config.addresses)
     );
     assert_eq!(
-        (again.protocol(), again.timestamps),
-        (config.protocol(), config.timestamps)
+        (again.protocol(), again.timestamps, again.engine),
+        (config.protocol(), config.timestamps, config.engine)
     );
     assert_eq!(again.burst, config.burst);
     assert_eq!(again.burst.threshold, Some(Duration::from_nanos(12_500)));

@@ -12,6 +12,7 @@ mod sockets;
 mod stamps;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +28,7 @@ use self::line::Line;
 use self::shared::SharedSockets;
 use self::sockets::Sockets;
 use self::stamps::Stamping;
+use self::tuning::SocketTuning;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
 use crate::limits::{
@@ -61,6 +63,7 @@ pub struct MioEngine {
     armed: Option<Mono>,
     spin_ns: u64,
     stamping: Stamping,
+    tuning: SocketTuning,
     udp: Vec<Listener>,
     tcp: Vec<TcpListener>,
     listening: Listening,
@@ -109,6 +112,7 @@ impl MioEngine {
             armed: None,
             spin_ns: config.spin_ns,
             stamping: Stamping::new(config.timestamps),
+            tuning: SocketTuning::new(config.sockets),
             udp: Vec::new(),
             tcp: Vec::new(),
             listening: Listening::default(),
@@ -149,6 +153,7 @@ impl MioEngine {
                 source,
             };
             let mut socket = sys::udp::listen(address, only_v6).map_err(failed)?;
+            self.tuning.apply(&socket);
             let token = Token(FIRST_LISTENER + self.udp.len());
             self.poll
                 .registry()

@@ -7,8 +7,6 @@ use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::UDP_BUFFER_BYTES;
-
 /// A non-blocking socket on a free port that sends to anyone of a family and hears from anyone: who
 /// is who is for its owner to know.
 pub(crate) fn open(is_v6: bool) -> io::Result<UdpSocket> {
@@ -22,7 +20,6 @@ pub(crate) fn open(is_v6: bool) -> io::Result<UdpSocket> {
         // A target may be an IPv4 address in IPv6's clothes.
         socket.set_only_v6(false)?;
     }
-    widen_buffers(&socket);
     socket.bind(&any.into())?;
     Ok(UdpSocket::from_std(socket.into()))
 }
@@ -48,7 +45,6 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket
     } else {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
     }
-    widen_buffers(&socket);
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
 }
@@ -56,17 +52,4 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(family_of);
     Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
-}
-
-/// Asks for room for what comes while this process has no processor, and for what waits to leave.
-/// Without the right to go over the system's limits (`net.core.rmem_max`, `wmem_max`) it gets as
-/// much as those allow.
-fn widen_buffers(socket: &Socket) {
-    // The defaults are what is left, and work.
-    if setsockopt(socket, sockopt::RcvBufForce, &UDP_BUFFER_BYTES).is_err() {
-        let _ = setsockopt(socket, sockopt::RcvBuf, &UDP_BUFFER_BYTES);
-    }
-    if setsockopt(socket, sockopt::SndBufForce, &UDP_BUFFER_BYTES).is_err() {
-        let _ = setsockopt(socket, sockopt::SndBuf, &UDP_BUFFER_BYTES);
-    }
 }

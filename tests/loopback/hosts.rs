@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError, Listening, Resolve, Timestamps};
+use latency_monitor::engine::{
+    Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
+};
 use latency_monitor::proto::{
     Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Protocol,
     Sample, TargetId, TargetSpec,
@@ -130,6 +132,7 @@ pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
         udp_port: Some(0),
         spin_ns: 0,
         timestamps: Timestamps::Auto,
+        sockets: SocketOptions::default(),
     }
 }
 
@@ -145,6 +148,7 @@ pub(crate) fn silent() -> EngineConfig {
         udp_port: None,
         spin_ns: 0,
         timestamps: Timestamps::Auto,
+        sockets: SocketOptions::default(),
     }
 }
 

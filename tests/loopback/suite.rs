@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
+use latency_monitor::engine::{Engine, EngineConfig, EngineError, SocketOptions, Timestamps};
 use latency_monitor::proto::{FlowKind, Metric, StampSource, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
@@ -202,6 +202,7 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
         udp_port: Some(listener.listening().udp[0].port()),
         spin_ns: 0,
         timestamps: Timestamps::Auto,
+        sockets: SocketOptions::default(),
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.timeout_ns = 200_000_000;
@@ -370,6 +371,7 @@ pub(crate) fn stamps_every_packet<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let config = EngineConfig {
         timestamps: Timestamps::Kernel,
+        sockets: SocketOptions::default(),
         ..loopback()
     };
     let mut listener = TestHost::new(make, "b", &config);
@@ -417,6 +419,7 @@ pub(crate) fn stamps_nothing_unless_asked<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let user = |config| EngineConfig {
         timestamps: Timestamps::User,
+        sockets: SocketOptions::default(),
         ..config
     };
     let mut listener = TestHost::new(make, "b", &user(loopback()));

@@ -63,6 +63,7 @@ impl MioEngine {
         }
         let is_v6 = remote.is_ipv6();
         let mut socket = sys::udp::open(is_v6)?;
+        self.tuning.apply(&socket);
         let place = self.shared.next_place();
         let token = Token(FIRST_SHARED + place);
         let registry = self.poll.registry();

@@ -1,0 +1,74 @@
+//! What every UDP socket is asked for: room in the kernel, and polling of the interface's queue.
+
+use std::io;
+
+use mio::net::UdpSocket;
+
+use crate::engine::SocketOptions;
+use crate::limits::UDP_BUFFER_BYTES;
+use crate::sys::tuning::{Buffer, busy_poll, widen};
+
+/// The options, and which of them was told once not to be had: what one socket does not get the
+/// next does not get either.
+#[derive(Debug)]
+pub(super) struct SocketTuning {
+    options: SocketOptions,
+    told: [bool; 3],
+}
+
+impl SocketTuning {
+    pub(super) fn new(options: SocketOptions) -> Self {
+        Self {
+            options,
+            told: [false; 3],
+        }
+    }
+
+    /// Does for a socket what can be had. Without the rest it works as well.
+    pub(super) fn apply(&mut self, socket: &UdpSocket) {
+        let buffers = [
+            (Buffer::Receive, self.options.receive_bytes),
+            (Buffer::Send, self.options.send_bytes),
+        ];
+        for (index, (buffer, asked)) in buffers.into_iter().enumerate() {
+            let wanted = asked.unwrap_or(UDP_BUFFER_BYTES);
+            let given = widen(socket, buffer, wanted);
+            let is_cut = !matches!(given, Ok(given) if given >= wanted);
+            if is_cut && !std::mem::replace(&mut self.told[index], true) {
+                tell(buffer, wanted, asked.is_some(), given);
+            }
+        }
+        let us = self.options.busy_poll_us;
+        if us > 0
+            && let Err(error) = busy_poll(socket, us)
+            && !std::mem::replace(&mut self.told[2], true)
+        {
+            tracing::warn!(
+                %error,
+                "going on without `busy_poll_us = {us}`: this kernel wants CAP_NET_ADMIN for \
+                 more than the sysctl net.core.busy_read"
+            );
+        }
+    }
+}
+
+/// Says that the kernel cut a buffer: a warning if that one was asked for, else for those who look.
+fn tell(buffer: Buffer, wanted: usize, was_asked: bool, given: io::Result<usize>) {
+    let (key, sysctl) = match buffer {
+        Buffer::Receive => ("receive_buffer_kib", "rmem_max"),
+        Buffer::Send => ("send_buffer_kib", "wmem_max"),
+    };
+    let wanted = wanted / 1024;
+    let hint = format!("more needs CAP_NET_ADMIN, or a larger sysctl net.core.{sysctl}");
+    match given {
+        Ok(given) if was_asked => {
+            let given = given / 1024;
+            tracing::warn!("the kernel cut `{key}` from {wanted} to {given} KiB: {hint}");
+        }
+        Ok(given) => {
+            let given = given / 1024;
+            tracing::info!("the kernel gives {given} of {wanted} KiB for `{key}`: {hint}");
+        }
+        Err(error) => tracing::warn!(%error, "cannot set `{key}` to {wanted} KiB"),
+    }
+}

@@ -1,0 +1,130 @@
+//! What takes the host's own delays away from a thread and its sockets: a processor of its own,
+//! real-time scheduling, memory that stays, polling of the interface's queue.
+
+#![expect(unsafe_code, reason = "these calls have no safe binding")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Pid;
+
+/// The calling thread itself, to the scheduler.
+const THIS_THREAD: Pid = Pid::from_raw(0);
+
+/// Keeps the calling thread on one processor.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu)?;
+    Ok(sched_setaffinity(THIS_THREAD, &only)?)
+}
+
+/// The processors that the calling thread may run on, in their order.
+pub(crate) fn processors() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(THIS_THREAD) else {
+        return Vec::new();
+    };
+    (0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect()
+}
+
+/// Has the calling thread run before every one that is not of real time, at this priority of
+/// `SCHED_FIFO`: 1 to 99. Threads that it makes do not inherit that.
+pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
+    let parameters = libc::sched_param {
+        sched_priority: priority.into(),
+    };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the call reads the parameters, which live until it returns, and keeps nothing of them.
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Keeps every page of the process that is in memory there, and those to come from their first use
+/// on: what was never touched takes no memory.
+pub(crate) fn lock_memory() -> io::Result<()> {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
+    Ok(mlockall(flags)?)
+}
+
+/// Has receives on a socket poll the interface's queue for so many microseconds before they sleep.
+/// Older kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
+pub(crate) fn busy_poll(socket: &impl AsFd, us: u16) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "four bytes")]
+    const LENGTH: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+    let us = libc::c_int::from(us);
+    // SAFETY: the value lives until the call returns, and the length is its own.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BUSY_POLL,
+            (&raw const us).cast(),
+            LENGTH,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Which of a socket's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    Receive,
+    Send,
+}
+
+/// Asks for a buffer of so many bytes, and gives how many the kernel allows: with the capability
+/// `CAP_NET_ADMIN` as many as were asked for, else no more than `net.core.rmem_max` or `wmem_max`.
+pub(crate) fn widen(socket: &impl AsFd, buffer: Buffer, bytes: usize) -> io::Result<usize> {
+    // The kernel doubles what it is asked for, for its own book-keeping, and tells the double.
+    let doubled = match buffer {
+        Buffer::Receive => {
+            if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
+                setsockopt(socket, sockopt::RcvBuf, &bytes)?;
+            }
+            nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?
+        }
+        Buffer::Send => {
+            if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+                setsockopt(socket, sockopt::SndBuf, &bytes)?;
+            }
+            nix::sys::socket::getsockopt(socket, sockopt::SndBuf)?
+        }
+    };
+    Ok(doubled / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_stays_where_it_is_pinned() {
+        let cpu = *processors().last().expect("this test runs on one");
+        let pinned = std::thread::spawn(move || pin(cpu).map(|()| processors()));
+        let pinned = pinned.join().expect("it does not panic");
+        assert_eq!(pinned.expect("it may run there"), [cpu]);
+        assert!(pin(CpuSet::count() - 1).is_err(), "no host has so many");
+    }
+
+    #[test]
+    fn a_small_buffer_is_given_and_told_as_it_was_asked_for() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        for buffer in [Buffer::Receive, Buffer::Send] {
+            assert_eq!(widen(&socket, buffer, 65_536).expect("small"), 65_536);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! Everything that is wrong with a file is told at once, each with its line ([`ConfigError`]). What a
 //! program changes in a [`Config`] is checked when a monitor starts.
 
+mod burst;
 mod effective;
 mod error;
 mod file;
@@ -30,6 +31,7 @@ use crate::sys::process;
 
 pub(crate) use section::Word;
 
+pub use burst::BurstConfig;
 pub use effective::effective;
 pub use error::{ConfigError, Place, Problem};
 pub use metrics::{Backend, BackendSettings, MetricsConfig};
@@ -191,6 +193,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How the loop runs.
     pub engine: EngineOptions,
+    /// What counts as a micro-burst, and what is kept of one.
+    pub burst: BurstConfig,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<String>,
     defaults: TargetOptions,
@@ -215,6 +219,7 @@ impl Default for Config {
             resolve_interval: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
             engine: EngineOptions::default(),
+            burst: BurstConfig::default(),
             warnings: Vec::new(),
             defaults: TargetOptions::defaults(),
         }
@@ -351,6 +356,7 @@ impl Config {
                 kind: file.engine_kind.map_or(EngineKind::Mio, |kind| kind.value),
                 spin_us: whole(file.spin_us).unwrap_or(0),
             },
+            burst: file.burst.resolve(problems),
             warnings: Vec::new(),
             defaults: layer.over(&TargetOptions::defaults()),
         };

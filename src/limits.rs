@@ -203,3 +203,9 @@ pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
 
 /// Characters of an event's text that Datadog takes; many long tags would pass it.
 pub const DATADOG_EVENT_CHARS_MAX: usize = 4_000;
+
+/// Milliseconds that may be kept before and after a burst: a flight recorder's rings are as much longer.
+pub const BURST_MARGIN_MS_MAX: f64 = 10_000.0;
+
+/// Dumps of bursts that a folder may keep: it is listed for each new one, and a file has a megabyte at most.
+pub const DUMPS_KEPT_MAX: i64 = 10_000;

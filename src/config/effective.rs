@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::config::burst;
 use crate::config::options::Owd;
 use crate::config::{BackendSettings, Config, MetricsConfig, Word};
 use crate::proto::TargetSpec;
@@ -43,6 +44,7 @@ fn write_config(out: &mut String, config: &Config) -> fmt::Result {
     writeln!(out, "\n[engine]")?;
     writeln!(out, "kind = {}", quoted(config.engine.kind.as_word()))?;
     writeln!(out, "spin_us = {}", config.engine.spin_us)?;
+    burst::write(out, &config.burst)?;
     for metrics in &config.metrics {
         write_metrics(out, metrics)?;
     }

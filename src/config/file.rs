@@ -1,5 +1,6 @@
 //! The configuration file as it is written: which keys there are, and in which table.
 
+use crate::config::burst::BurstKeys;
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::MetricsLayer;
 use crate::config::options::TargetOptions;
@@ -23,6 +24,7 @@ pub(super) struct File {
     pub(super) timestamps: Option<Given<Timestamps>>,
     pub(super) engine_kind: Option<Given<EngineKind>>,
     pub(super) spin_us: Option<Given<i64>>,
+    pub(super) burst: BurstKeys,
     /// What targets inherit.
     pub(super) defaults: TargetOptions,
     pub(super) targets: Vec<(TargetOptions, Place)>,
@@ -62,6 +64,10 @@ impl File {
             file.engine_kind = engine.word("kind", problems);
             file.spin_us = engine.integer("spin_us", problems);
             engine.finish(problems);
+        }
+        if let Some(mut burst) = top.table("burst", "[burst]", problems) {
+            file.burst = BurstKeys::read(&mut burst, problems);
+            burst.finish(problems);
         }
         for (mut metrics, place) in
             top.tables("metrics", "[[metrics]]", Some("[metrics]"), problems)

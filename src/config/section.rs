@@ -107,6 +107,20 @@ impl<'a> Section<'a> {
         self.read(key, "a number", problems, number)
     }
 
+    /// A number, or the word `auto`, which is none.
+    pub(super) fn number_or_auto(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Given<Option<f64>>> {
+        self.read(key, "a number or \"auto\"", problems, |value| {
+            match value.as_str() {
+                Some(word) => word.eq_ignore_ascii_case("auto").then_some(None),
+                None => number(value).map(Some),
+            }
+        })
+    }
+
     pub(super) fn strings(
         &mut self,
         key: &'static str,

@@ -380,6 +380,26 @@ const MISTAKES: &[(&str, &str)] = &[
         "line 2: `kind` must be \"mio\", not the string \"uring\"",
     ),
     (
+        "[burst]\nthreshold_us = 'some'",
+        "line 2: `threshold_us` must be a number or \"auto\", not the string \"some\"",
+    ),
+    (
+        "[burst]\nthreshold_us = 0",
+        "line 2: `threshold_us` must be 0.1 to 60000000 microseconds, not 0",
+    ),
+    (
+        "[burst]\npre_ms = -1",
+        "line 2: `pre_ms` must be 0 to 10000 milliseconds, not -1",
+    ),
+    (
+        "[burst]\ndumps_max = 0",
+        "line 2: `dumps_max` must be 1 to 10000, not 0",
+    ),
+    (
+        "[burst]\ndump_dirs = '/tmp'",
+        "line 2: `dump_dirs` is not a key of [burst]; did you mean `dump_dir`?",
+    ),
+    (
         "[engine]\nspin_us = 20000",
         "line 2: `spin_us` must be 0 to 10000 microseconds, not 20000",
     ),
@@ -530,6 +550,13 @@ fn the_effective_configuration_says_the_same_again() {
         timestamps = "user"
         [engine]
         spin_us = 20
+        [burst]
+        threshold_us = 12.5
+        quiet_ms = 1.5
+        pre_ms = 0
+        post_ms = 300
+        dump_dir = "/var/lib/a b"
+        dumps_max = 7
         [[metrics]]
         backend = "log"
         level = "debug"
@@ -564,6 +591,9 @@ fn the_effective_configuration_says_the_same_again() {
         (again.protocol(), again.timestamps),
         (config.protocol(), config.timestamps)
     );
+    assert_eq!(again.burst, config.burst);
+    assert_eq!(again.burst.threshold, Some(Duration::from_nanos(12_500)));
+    assert_eq!(again.burst.dumps_max, 7);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod counts;
 mod directory;
 mod event;
 mod feed;
+mod flight;
 mod item;
 mod outlet;
 mod own;
@@ -30,10 +31,14 @@ mod variation;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 
 use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
-use crate::proto::{Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall};
+use crate::proto::{
+    ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
+};
 use crate::record::backend::Monitored;
 use crate::record::directory::Directory;
 use crate::record::own::{Gap, OwnSeries};
@@ -43,6 +48,7 @@ use crate::record::sink::Sink;
 pub use backend::{BackendStats, Queued};
 pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
+pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use item::{Record, Series, Tags};
 pub(crate) use own::SAMPLES_DROPPED;
 pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
@@ -113,6 +119,9 @@ pub struct Recorder {
     own: OwnSeries,
     name: Box<str>,
     backends: Vec<Monitored>,
+    flight: Option<FlightRecorder>,
+    /// Dumps that the writer lost.
+    dumps_lost: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -125,6 +134,8 @@ impl Recorder {
             own: OwnSeries::new(name),
             name: name.into(),
             backends: Vec::new(),
+            flight: None,
+            dumps_lost: Arc::default(),
         }
     }
 
@@ -141,8 +152,36 @@ impl Recorder {
         feed
     }
 
+    /// Keep the last probes of every flow, for dumps that are given to `writer`; whoever writes them adds
+    /// those that are lost there to the counter that this gives.
+    pub fn record_flights(
+        &mut self,
+        config: FlightConfig,
+        writer: SyncSender<Order>,
+    ) -> Arc<AtomicU64> {
+        self.flight = Some(FlightRecorder::new(config, writer));
+        Arc::clone(&self.dumps_lost)
+    }
+
+    /// Dump the last probes of every flow, if they are kept.
+    pub fn handle_snapshot(&mut self, now: Now) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_snapshot(now);
+        }
+    }
+
+    /// What the kernel says of this host's clock now, for dumps.
+    pub fn handle_clock_state(&mut self, state: ClockState) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_clock_state(state);
+        }
+    }
+
     /// Take one output of the core. Samples of an origin that is not open are ignored.
     pub fn handle_output(&mut self, output: &Output) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_output(output);
+        }
         match output {
             Output::Opened { origin, labels } => self.directory.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
@@ -220,7 +259,9 @@ impl Recorder {
     /// When [`Recorder::handle_timeout`] is to be called next: at the end of an interval, and soon
     /// again while one is being handed over.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.sinks.iter().filter_map(Sink::poll_timeout).min()
+        let flight = self.flight.as_ref().and_then(FlightRecorder::poll_timeout);
+        let sinks = self.sinks.iter().filter_map(Sink::poll_timeout);
+        sinks.chain(flight).min()
     }
 
     /// End the intervals that are over and hand over a bounded part of what has ended. `flows` are
@@ -233,13 +274,23 @@ impl Recorder {
         own: &SelfCounters,
         host: impl FnOnce() -> HostGauges,
     ) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_timeout(now);
+        }
         if self.sinks.iter().any(|sink| sink.is_due(now)) {
             for (origin, kind, counters) in flows {
                 self.directory.count(origin, kind, counters);
             }
             let host = host();
+            let dumps_dropped = self.dumps_lost.load(Ordering::Relaxed)
+                + self.flight.as_ref().map_or(0, FlightRecorder::dropped);
             for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-                sink.end_window(now, self.directory.groups(), &self.backends, (own, host));
+                sink.end_window(
+                    now,
+                    self.directory.groups(),
+                    &self.backends,
+                    (own, host, dumps_dropped),
+                );
             }
         }
         let mut any_complete = false;
@@ -277,7 +328,8 @@ impl Recorder {
         for sink in &mut self.sinks {
             sink.finish();
         }
+        let are_dumped = self.flight.as_mut().is_none_or(|flight| flight.finish(now));
         self.handle_timeout(now, flows, own, host);
-        self.sinks.iter().all(Sink::is_finished)
+        are_dumped && self.sinks.iter().all(Sink::is_finished)
     }
 }

@@ -236,5 +236,8 @@ pub const FLIGHT_COPIES_PER_TURN_MAX: usize = 4_096;
 /// few tell of as well.
 pub const DUMPS_PENDING_MAX: usize = 256;
 
+/// Bytes of a target's name in the name of a file: file systems end at 255 for the whole.
+pub const DUMP_NAME_BYTES_MAX: usize = 64;
+
 /// Dumps that wait for the disk. At 1 ms and the defaults one is some 100 KiB.
 pub const DUMPS_QUEUED_MAX: usize = 64;

@@ -239,3 +239,35 @@ pub const BURSTS_UNDECIDED_MAX: usize = 64;
 
 /// Bursts, of all flows, that one more is held against to see whether it began with them.
 pub const INCIDENTS_RECENT: usize = 64;
+
+/// Nanoseconds of a burst, counted from its end, that a flight recorder's ring holds besides what comes
+/// before and after it: a queue of a second is a bad one, and an outage's begin is in its event.
+pub const BURST_KEPT_NS: u64 = 2_000_000_000;
+
+/// Nanoseconds that a dump waits at most, after its last probe was sent, for losses to be known: the
+/// rings are as much longer.
+pub const DUMP_SETTLE_NS_MAX: u64 = 2_000_000_000;
+
+/// Probes that a flow's ring begins with: what a flow at 1 s shows of a burst. At 48 bytes each, ten
+/// thousand targets with two flows take 15 MiB.
+pub const FLIGHT_PROBES_LEAST: usize = 16;
+
+/// Probes of one flow's ring, 768 KiB: at 1 ms and the defaults 4,096 are needed.
+pub const FLIGHT_PROBES_MAX: usize = 16_384;
+
+/// Probes by which all rings may grow, 192 MiB: a thousand flows at 1 ms. Past it rings stay as they are,
+/// and dumps say that they are not complete.
+pub const FLIGHT_PROBES_TOTAL_MAX: usize = 4 * 1024 * 1024;
+
+/// Probes looked at in one turn when a dump is taken: some ten microseconds.
+pub const FLIGHT_COPIES_PER_TURN_MAX: usize = 4_096;
+
+/// Bursts whose dumps wait for what comes after them; more at once are one outage of everything, which a
+/// few tell of as well.
+pub const DUMPS_PENDING_MAX: usize = 256;
+
+/// Bytes of a target's name in the name of a file: file systems end at 255 for the whole.
+pub const DUMP_NAME_BYTES_MAX: usize = 64;
+
+/// Dumps that wait for the disk. At 1 ms and the defaults one is some 100 KiB.
+pub const DUMPS_QUEUED_MAX: usize = 64;

@@ -4,6 +4,7 @@
 
 mod backends;
 mod commands;
+mod dump;
 mod logging;
 mod poll;
 mod resolver;
@@ -13,7 +14,7 @@ mod tuning;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,13 +22,14 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions, Timestamps as StampChoice};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
-use crate::limits::{CHANNEL_RECORDS_MAX, TARGETS_MAX};
+use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
 use crate::monitor::commands::{Command, Commands};
+use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
-use crate::record::{BurstRules, Feed, Record, Recorder, SinkConfig};
+use crate::record::{BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
 use crate::sys::process;
 
 /// A target that was added, to remove it by.
@@ -136,6 +138,7 @@ struct Running {
     commands: Arc<Commands>,
     poll: JoinHandle<Result<(), EngineError>>,
     flushers: Vec<Flusher>,
+    dumper: Option<DumpThread>,
 }
 
 impl LatencyMonitor {
@@ -229,11 +232,13 @@ impl LatencyMonitor {
             .into_iter()
             .map(|(sink, backend)| (recorder.add_sink(sink), backend))
             .unzip();
+        let dumper = self.start_dumper(&mut recorder)?;
         let poll = self.start_poll(clock, recorder, accepted_max, &commands)?;
         let mut running = Running {
             commands,
             poll,
             flushers: Vec::new(),
+            dumper,
         };
         for (feed, backend) in feeds.into_iter().zip(backends) {
             match Flusher::spawn(feed, backend, on_closed.clone()) {
@@ -285,6 +290,33 @@ impl LatencyMonitor {
             );
         }
         usize::try_from(limit / 2).unwrap_or(usize::MAX)
+    }
+
+    /// Starts the thread that writes dumps, if they are wanted.
+    fn start_dumper(&self, recorder: &mut Recorder) -> Result<Option<DumpThread>, StartError> {
+        let burst = &self.config.burst;
+        let Some(folder) = burst.dump_dir.clone() else {
+            return Ok(None);
+        };
+        let timeouts = self.targets.values().map(|target| target.timeout_ns);
+        let config = FlightConfig {
+            pre_ns: nanos(burst.pre),
+            post_ns: nanos(burst.post),
+            settle_ns: timeouts.max().unwrap_or(0).min(DUMP_SETTLE_NS_MAX),
+        };
+        let (writer, orders) = sync_channel(DUMPS_QUEUED_MAX);
+        let lost = recorder.record_flights(config, writer);
+        DumpThread::spawn(folder, burst.dumps_max, &self.config.name, orders, lost)
+            .map(Some)
+            .map_err(StartError::Thread)
+    }
+
+    /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if there is
+    /// one. It is written while probing goes on.
+    pub fn dump(&self) {
+        if let Some(running) = &self.running {
+            running.commands.push(Command::Dump);
+        }
     }
 
     /// Starts the poll thread, and waits until it listens.
@@ -384,6 +416,11 @@ impl Running {
         for flusher in &self.flushers {
             flusher.stop(left());
         }
+        if let Some(dumper) = self.dumper
+            && !dumper.join(left())
+        {
+            tracing::warn!("not all dumps could be written within the shutdown timeout");
+        }
         let panicked = self.flushers.iter().any(Flusher::has_panicked);
         for flusher in self.flushers {
             if !flusher.join(left()) {
@@ -403,11 +440,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let (ends, ended): (Sender<Option<i32>>, _) = channel();
+    let (ends, ended): (Sender<Word>, _) = channel();
     let signal_ends = ends.clone();
     signals::watch(move |signal| {
         // The daemon may have ended already.
-        let _ = signal_ends.send(Some(signal));
+        let _ = signal_ends.send(Word::Signal(signal));
     })
     .map_err(RunError::Signals)?;
     let backends = config.metrics.iter().map(|metrics| {
@@ -417,21 +454,29 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let backends = backends.collect::<Result<_, StartError>>()?;
     let mut monitor = LatencyMonitor::new(config);
     monitor.start_with(backends, move || {
-        let _ = ends.send(None);
+        let _ = ends.send(Word::Closed);
     })?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
     while !monitor.has_failed() {
         match ended.recv_timeout(FAILURE_CHECK) {
-            Ok(Some(signal)) => {
+            Ok(Word::Signal(signals::DUMP)) => monitor.dump_asked(),
+            Ok(Word::Signal(signal)) => {
                 tracing::info!(signal, "ending");
                 break;
             }
-            Ok(None) => break,
+            Ok(Word::Closed) => break,
             Err(_) => {}
         }
     }
     monitor.stop()
+}
+
+/// What the daemon waits for.
+enum Word {
+    Signal(i32),
+    /// The reader of a backend has gone.
+    Closed,
 }
 
 /// Descriptors that a process has on any system.
@@ -441,6 +486,15 @@ const DESCRIPTORS_LEAST: u64 = 256;
 const FAILURE_CHECK: Duration = Duration::from_millis(500);
 
 impl LatencyMonitor {
+    /// SIGUSR1: somebody wants to see every flow.
+    fn dump_asked(&self) {
+        if self.config.burst.dump_dir.is_some() {
+            self.dump();
+        } else {
+            tracing::warn!("a dump was asked for, and `dump_dir` of [burst] is not set");
+        }
+    }
+
     /// Whether the loop, or a thread that publishes, has ended by itself; [`stop`](Self::stop) tells
     /// why.
     pub fn has_failed(&self) -> bool {

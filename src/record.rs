@@ -19,6 +19,7 @@ mod counts;
 mod directory;
 mod event;
 mod feed;
+mod flight;
 mod item;
 mod outlet;
 mod own;
@@ -31,10 +32,14 @@ mod variation;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 
 use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
-use crate::proto::{Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall};
+use crate::proto::{
+    ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
+};
 use crate::record::backend::Monitored;
 use crate::record::burst::{Detector, Finding};
 use crate::record::directory::Directory;
@@ -46,6 +51,7 @@ pub use backend::{BackendStats, Queued};
 pub use burst::BurstRules;
 pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
+pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use item::{Record, Series, Tags};
 pub(crate) use own::SAMPLES_DROPPED;
 pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
@@ -117,6 +123,9 @@ pub struct Recorder {
     name: Box<str>,
     backends: Vec<Monitored>,
     detector: Option<Detector>,
+    flight: Option<FlightRecorder>,
+    /// Dumps that the writer lost.
+    dumps_lost: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -130,6 +139,8 @@ impl Recorder {
             name: name.into(),
             backends: Vec::new(),
             detector: None,
+            flight: None,
+            dumps_lost: Arc::default(),
         }
     }
 
@@ -151,8 +162,36 @@ impl Recorder {
         self.detector = Some(Detector::new(rules));
     }
 
+    /// Keep the last probes of every flow, for dumps that are given to `writer`; whoever writes them adds
+    /// those that are lost there to the counter that this gives.
+    pub fn record_flights(
+        &mut self,
+        config: FlightConfig,
+        writer: SyncSender<Order>,
+    ) -> Arc<AtomicU64> {
+        self.flight = Some(FlightRecorder::new(config, writer));
+        Arc::clone(&self.dumps_lost)
+    }
+
+    /// Dump the last probes of every flow, if they are kept.
+    pub fn handle_snapshot(&mut self, now: Now) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_snapshot(now);
+        }
+    }
+
+    /// What the kernel says of this host's clock now, for dumps.
+    pub fn handle_clock_state(&mut self, state: ClockState) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_clock_state(state);
+        }
+    }
+
     /// Take one output of the core. Samples of an origin that is not open are ignored.
     pub fn handle_output(&mut self, output: &Output) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_output(output);
+        }
         match output {
             Output::Opened { origin, labels } => self.directory.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
@@ -263,6 +302,9 @@ impl Recorder {
                     };
                     let (tags, is_remote) = (Arc::clone(&found.group.tags), found.is_remote);
                     let event = Arc::new(Event { at, kind, tags });
+                    if let Some(flight) = &mut self.flight {
+                        flight.handle_event(&event, origin);
+                    }
                     for sink in &mut self.sinks {
                         sink.publish_found(&event, is_remote);
                     }
@@ -282,7 +324,9 @@ impl Recorder {
     /// When [`Recorder::handle_timeout`] is to be called next: at the end of an interval, and soon
     /// again while one is being handed over.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.sinks.iter().filter_map(Sink::poll_timeout).min()
+        let flight = self.flight.as_ref().and_then(FlightRecorder::poll_timeout);
+        let sinks = self.sinks.iter().filter_map(Sink::poll_timeout);
+        sinks.chain(flight).min()
     }
 
     /// End the intervals that are over and hand over a bounded part of what has ended. `flows` are
@@ -295,13 +339,23 @@ impl Recorder {
         own: &SelfCounters,
         host: impl FnOnce() -> HostGauges,
     ) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_timeout(now);
+        }
         if self.sinks.iter().any(|sink| sink.is_due(now)) {
             for (origin, kind, counters) in flows {
                 self.directory.count(origin, kind, counters);
             }
             let host = host();
+            let dumps_dropped = self.dumps_lost.load(Ordering::Relaxed)
+                + self.flight.as_ref().map_or(0, FlightRecorder::dropped);
             for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-                sink.end_window(now, self.directory.groups(), &self.backends, (own, host));
+                sink.end_window(
+                    now,
+                    self.directory.groups(),
+                    &self.backends,
+                    (own, host, dumps_dropped),
+                );
             }
         }
         let mut any_complete = false;
@@ -343,7 +397,8 @@ impl Recorder {
         for sink in &mut self.sinks {
             sink.finish();
         }
+        let are_dumped = self.flight.as_mut().is_none_or(|flight| flight.finish(now));
         self.handle_timeout(now, flows, own, host);
-        self.sinks.iter().all(Sink::is_finished)
+        are_dumped && self.sinks.iter().all(Sink::is_finished)
     }
 }

@@ -15,6 +15,7 @@ pub(crate) enum Command {
     Add(TargetHandle, TargetSpec),
     Remove(TargetHandle),
     Resolved(TargetId, Vec<IpAddr>),
+    Dump,
 }
 
 /// The queue. The poll thread looks at one flag a turn, and locks only when there is something.

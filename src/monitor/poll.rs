@@ -113,6 +113,7 @@ impl PollLoop {
                 error_ns: u64::MAX,
             });
             self.prober.handle_clock_state(self.watch.state);
+            self.recorder.handle_clock_state(self.watch.state);
         }
     }
 
@@ -130,6 +131,7 @@ impl PollLoop {
                 Command::Resolved(target, addresses) => {
                     self.prober.handle_resolved(now, target, &addresses);
                 }
+                Command::Dump => self.recorder.handle_snapshot(now),
             }
         }
     }

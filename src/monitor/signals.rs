@@ -1,24 +1,29 @@
-//! SIGTERM, SIGINT and SIGHUP end the daemon in order; a second one ends it at once.
+//! SIGTERM, SIGINT and SIGHUP end the daemon in order, a second one at once. SIGUSR1 asks for a dump of every
+//! flow.
 
 use std::io;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-/// Calls `first` with the first signal, on a thread of its own.
-pub(crate) fn watch(first: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+/// The signal that asks for a dump.
+pub(crate) const DUMP: i32 = SIGUSR1;
+
+/// Calls `told` with each signal but a second one that ends, on a thread of its own.
+pub(crate) fn watch(told: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, DUMP])?;
     thread::Builder::new()
         .name("lm-signal".into())
         .spawn(move || {
-            let mut first = Some(first);
+            let mut is_ending = false;
             for signal in signals.forever() {
-                match first.take() {
-                    Some(first) => first(signal),
+                if signal != DUMP && is_ending {
                     // As a shell reports a process that a signal has ended.
-                    None => signal_hook::low_level::exit(128 + signal),
+                    signal_hook::low_level::exit(128 + signal);
                 }
+                is_ending |= signal != DUMP;
+                told(signal);
             }
         })?;
     Ok(())

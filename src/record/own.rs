@@ -12,7 +12,7 @@ use crate::record::outlet::{Count, Outlet, Windows};
 // What the process has to say is handed over whole once the reserved room is there.
 const _: () = assert!(Gap::ALL.len() + COUNTS + GAUGES <= RING_RECORDS_RESERVED);
 
-const COUNTS: usize = 10;
+const COUNTS: usize = 11;
 const GAUGES: usize = 5;
 
 /// Records that a backend did not get, or gave up.
@@ -22,6 +22,7 @@ pub(crate) const SAMPLES_DROPPED: &str = "monitor.samples_dropped";
 const COUNT_NAMES: [&str; COUNTS] = [
     "monitor.slots_missed",
     SAMPLES_DROPPED,
+    "monitor.dumps_dropped",
     "monitor.responder.answered",
     "monitor.responder.corrupt",
     "monitor.responder.duplicate",
@@ -32,10 +33,11 @@ const COUNT_NAMES: [&str; COUNTS] = [
     "monitor.stamps_missing.receive",
 ];
 
-fn counted(own: &SelfCounters, dropped: u64) -> [u64; COUNTS] {
+fn counted(own: &SelfCounters, [dropped, dumps_dropped]: [u64; 2]) -> [u64; COUNTS] {
     [
         own.slots_missed,
         dropped,
+        dumps_dropped,
         own.answered,
         own.corrupt,
         own.duplicate,
@@ -121,7 +123,7 @@ impl Own {
     }
 
     /// The interval ends: read the counts and gauges.
-    pub(super) fn end_window(&mut self, own: &SelfCounters, dropped: u64, host: HostGauges) {
+    pub(super) fn end_window(&mut self, own: &SelfCounters, dropped: [u64; 2], host: HostGauges) {
         self.count.end_window(&counted(own, dropped));
         self.due = HostGauges {
             cpu_ns: host.cpu_ns.saturating_sub(self.host.cpu_ns),

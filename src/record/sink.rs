@@ -282,7 +282,7 @@ impl Sink {
         now: Now,
         groups: &[Option<Group>],
         backends: &[Monitored],
-        (own, host): (&SelfCounters, HostGauges),
+        (own, host, dumps_dropped): (&SelfCounters, HostGauges, u64),
     ) {
         if groups.len() > self.slots.len() {
             self.slots.resize_with(groups.len(), Slot::default);
@@ -297,7 +297,7 @@ impl Sink {
             }
         }
         let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
-        self.own.end_window(own, dropped, host);
+        self.own.end_window(own, [dropped, dumps_dropped], host);
         self.backends.resize_with(backends.len(), Reading::default);
         for (reading, backend) in self.backends.iter_mut().zip(backends) {
             reading.end_window(backend, now.wall);

@@ -3,9 +3,10 @@ flow, in the right direction, as captures at both ends of the path have it.
 
 Namespaces near - router - far. Toward far the router sends 100 Mbit/s. Every so often near sends as many packets at
 once as that takes about 16 ms for, and they stand before the probes. Once both ends speak our own wire, and the
-prober tells; once they speak text, and the one that is probed does.
+prober tells; once they speak text, and the one that is probed does. Of each of them there is a dump with all its probes.
 """
 
+import json
 import random
 import subprocess
 import sys
@@ -23,6 +24,8 @@ PLANTED_MS_LEAST = 4
 INTERVAL_MS = 1
 # The daemon learns the line and its noise in this time.
 QUIET_S = 8
+# The defaults of `pre_ms` and `post_ms`.
+MARGIN_NS = 200_000_000
 START_MS, DURATION_MS, DURATION_SHARE, PEAK_SHARE = 2, 3, 0.2, 0.1
 
 PACKET_BYTES = 1_400
@@ -55,10 +58,13 @@ def check(lab, protocol):
     shape = f"rate {RATE_MBIT}mbit burst 3000 limit 1000000".split()
     command("tc", "-n", router, "qdisc", "add", "dev", "lm1", "root", "tbf", *shape)
     captures = [Capture(lab, f"{protocol}-near-capture", near), Capture(lab, f"{protocol}-far-capture", far, "lm1")]
+    dumps = {name: lab.folder / f"{protocol}-{name}-dumps" for name in ("near", "far")}
     common = {"metrics": {"mode": "windows", "send_interval": 1}, "protocol": protocol, "tcp": True}
-    server = lab.ours(f"{protocol}-server", {"name": "far", **common}, namespace=far)
+    burst = {name: {"burst": {"dump_dir": str(folder)}} for name, folder in dumps.items()}
+    server = lab.ours(f"{protocol}-server", {"name": "far", **common, **burst["far"]}, namespace=far)
     target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "tcp_latency": False, "type": "udp"}
-    client = lab.ours(f"{protocol}-client", {"name": "near", **common, "targets": [target]}, namespace=near)
+    settings = {"name": "near", **common, **burst["near"], "targets": [target]}
+    client = lab.ours(f"{protocol}-client", settings, namespace=near)
     records = collect(client, lambda found: len(counted(found)) >= QUIET_S, "windows", QUIET_S + GIVE_UP_S)
     blast(lab, protocol, near)
     for daemon in (client, server):
@@ -69,7 +75,8 @@ def check(lab, protocol):
     teller = told["near" if protocol == "auto" else "far"]
     # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
     truth = queues([capture.path for capture in captures], threshold(teller))
-    compare(lab, protocol, told, truth)
+    events = compare(lab, protocol, told, truth)
+    check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
 
 def threshold(records):
@@ -159,4 +166,29 @@ def compare(lab, protocol, told, truth):
     peaks = ", ".join(f"{peak / 1e6:.1f}" for _, _, peak in truth)
     off = f"{worst[0]:.2f} ms of start, {worst[1]:.2f} ms of duration, {worst[2]:.1%} of peak"
     lab.note(f"{protocol}: {BURSTS} bursts of {peaks} ms; off by at most {off}")
+    return events
+
+
+def check_dumps(lab, protocol, events, folder):
+    """Each event has a dump, in which every probe from `pre_ms` before it to `post_ms` after it is."""
+    dumps = [[json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")]
+    by_start = {head["event"]["start"]: (head, probes) for head, *probes in dumps if head["dump"] == "burst"}
+    most = 0
+    for event in events:
+        expect(event["start"] in by_start, f"{protocol}: no dump of {event} in {folder}")
+        head, probes = by_start[event["start"]]
+        expect(head["event"] == event, f"{protocol}: a dump of {head['event']}, not of {event}")
+        expect(head["complete"] and head["probes"] == len(probes), f"{protocol}: not all of it: {head}")
+        begin, end = event["start"], event["start"] + event["duration"]
+        expect(head["from"] == begin - MARGIN_NS and head["to"] == end + MARGIN_NS, f"{protocol}: not around it: {head}")
+        # The receiver counts from when a probe would have come in without the queue.
+        ahead = event["base"] if protocol == "text" else 0
+        inside = [probe for probe in probes if begin <= probe["t1"] + ahead <= end]
+        expect(len(inside) >= event["probes"], f"{protocol}: {len(inside)} probes of {event['probes']}: {event}")
+        numbers = [probe["seq"] for probe in probes]
+        expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"{protocol}: not in their order: {numbers}")
+        peak = max(probe["forward"] for probe in inside if probe["forward"] is not None) - event["base"]
+        expect(abs(peak / event["peak"] - 1) <= PEAK_SHARE, f"{protocol}: a peak of {peak} in the dump of {event}")
+        most = max(most, len(probes))
+    lab.note(f"{protocol}: a dump of each, of {most} probes at most")
 

@@ -1,0 +1,445 @@
+//! The thread that writes dumps: a file a burst, a file a snapshot, the oldest removed.
+//!
+//! A file is written under a hidden name and renamed when it is whole. What cannot be written is counted, and
+//! told once until something can be written again.
+
+mod line;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::limits::DUMP_NAME_BYTES_MAX;
+use crate::monitor::dump::line::LineWriter;
+use crate::proto::{Direction, Wall};
+use crate::record::{Dump, EventKind, Order};
+
+/// What the names of our files begin and end with; others in the folder are left alone.
+const PREFIXES: [&str; 2] = ["lm-burst-", "lm-snapshot-"];
+const SUFFIX: &str = ".jsonl";
+
+/// Digits of the time in a name, so that names sort by it: `20260112T120854.587069267Z`.
+const TIME_BYTES: usize = 26;
+
+/// The running thread.
+#[derive(Debug)]
+pub(super) struct DumpThread {
+    ended: Receiver<()>,
+}
+
+impl DumpThread {
+    /// Starts it. It ends when nobody can send orders any more, after the last of them.
+    pub(super) fn spawn(
+        folder: PathBuf,
+        dumps_max: usize,
+        host: &str,
+        orders: Receiver<Order>,
+        lost: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        let mut writer = DumpWriter::new(folder, dumps_max, host);
+        let (sender, ended) = channel();
+        thread::Builder::new()
+            .name("lm-dump".into())
+            .spawn(move || {
+                for order in orders {
+                    writer.take(&order, &lost);
+                }
+                writer.end_snapshot(&lost);
+                // The receiver may have given up waiting.
+                let _ = sender.send(());
+            })?;
+        Ok(Self { ended })
+    }
+
+    /// Waits for its end, at most this long. False if it still writes then.
+    pub(super) fn join(self, timeout: Duration) -> bool {
+        !matches!(
+            self.ended.recv_timeout(timeout),
+            Err(RecvTimeoutError::Timeout)
+        )
+    }
+}
+
+/// A file that is being written.
+struct Draft {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// Writes what it is told to, into one folder.
+struct DumpWriter {
+    folder: PathBuf,
+    dumps_max: usize,
+    lines: LineWriter,
+    /// The snapshot that is being written; `None` in it once that has failed.
+    snapshot: Option<(Wall, Option<Draft>)>,
+    is_failing: bool,
+}
+
+impl DumpWriter {
+    fn new(folder: PathBuf, dumps_max: usize, host: &str) -> Self {
+        Self {
+            folder,
+            dumps_max,
+            lines: LineWriter::new(host),
+            snapshot: None,
+            is_failing: false,
+        }
+    }
+
+    fn take(&mut self, order: &Order, lost: &AtomicU64) {
+        match order {
+            Order::Burst(dump) => {
+                let written = self.write_burst(dump);
+                self.judge(written, lost);
+            }
+            Order::Part(asked, dump) => {
+                let mut written = Ok(());
+                if self.snapshot.is_none() {
+                    let draft = self.draft();
+                    let (draft, result) = match draft {
+                        Ok(draft) => (Some(draft), Ok(())),
+                        Err(error) => (None, Err(error)),
+                    };
+                    written = result;
+                    self.snapshot = Some((*asked, draft));
+                }
+                if let Some((_, draft)) = &mut self.snapshot
+                    && let Some(open) = draft
+                    && let Err(error) = self.lines.write(dump, &mut open.file)
+                {
+                    let _ = fs::remove_file(&open.path);
+                    *draft = None;
+                    written = Err(error);
+                }
+                if written.is_err() {
+                    self.judge(written, lost);
+                }
+            }
+            Order::End(asked) => {
+                // Without a flow there is an empty file, for whoever waits for one.
+                if self.snapshot.is_none() {
+                    let draft = self.draft();
+                    if let Ok(draft) = draft {
+                        self.snapshot = Some((*asked, Some(draft)));
+                    } else {
+                        self.judge(draft.map(drop), lost);
+                    }
+                }
+                self.end_snapshot(lost);
+            }
+        }
+    }
+
+    fn write_burst(&mut self, dump: &Dump) -> io::Result<()> {
+        let mut draft = self.draft()?;
+        if let Err(error) = self.lines.write(dump, &mut draft.file) {
+            let _ = fs::remove_file(&draft.path);
+            return Err(error);
+        }
+        self.finish(draft, &burst_name(dump))
+    }
+
+    /// Gives the snapshot its name, if one is being written.
+    fn end_snapshot(&mut self, lost: &AtomicU64) {
+        if let Some((asked, Some(draft))) = self.snapshot.take() {
+            let written = self.finish(draft, &format!("{}{}", PREFIXES[1], time(asked)));
+            self.judge(written, lost);
+        }
+    }
+
+    fn draft(&self) -> io::Result<Draft> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join(".lm-dump.partial");
+        let path = if self.snapshot.is_some() {
+            path.with_extension("burst")
+        } else {
+            path
+        };
+        let file = BufWriter::new(File::create(&path)?);
+        Ok(Draft { path, file })
+    }
+
+    /// Everything is written: the file gets its name, and the oldest go.
+    fn finish(&self, mut draft: Draft, name: &str) -> io::Result<()> {
+        let named = draft.file.flush().and_then(|()| {
+            let path = free_path(&self.folder, name);
+            fs::rename(&draft.path, &path)?;
+            tracing::info!(path = %path.display(), "dumped");
+            Ok(())
+        });
+        if named.is_err() {
+            let _ = fs::remove_file(&draft.path);
+        }
+        named?;
+        self.remove_oldest()
+    }
+
+    fn remove_oldest(&self) -> io::Result<()> {
+        let mut dumps = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            if let Some(name) = name.to_str()
+                && let Some(time) = time_of(name)
+            {
+                dumps.push((time.to_owned(), name.to_owned()));
+            }
+        }
+        dumps.sort();
+        let more = dumps.len().saturating_sub(self.dumps_max);
+        for (_, name) in &dumps[..more] {
+            fs::remove_file(self.folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Counts what is lost, and tells the first failure after a success.
+    fn judge(&mut self, written: io::Result<()>, lost: &AtomicU64) {
+        let Err(error) = written else {
+            self.is_failing = false;
+            return;
+        };
+        lost.fetch_add(1, Ordering::Relaxed);
+        if !self.is_failing {
+            tracing::error!(folder = %self.folder.display(), %error, "cannot write a dump; this is told once");
+        }
+        self.is_failing = true;
+    }
+}
+
+/// A name that no file has, which only two bursts of one time and name come to.
+fn free_path(folder: &Path, name: &str) -> PathBuf {
+    let numbers = 1..;
+    let suffixes =
+        std::iter::once(String::new()).chain(numbers.map(|number: u32| format!("-{number}")));
+    let mut paths = suffixes.map(|more| folder.join(format!("{name}{more}{SUFFIX}")));
+    let free = paths.find(|path| !path.exists());
+    free.unwrap_or_else(|| folder.join(name))
+}
+
+/// The time in the name of one of our files.
+fn time_of(name: &str) -> Option<&str> {
+    let inside = name.strip_suffix(SUFFIX)?;
+    let rest = PREFIXES
+        .iter()
+        .find_map(|prefix| inside.strip_prefix(prefix))?;
+    let time = rest.get(..TIME_BYTES)?;
+    let is_time = time.bytes().enumerate().all(|(place, byte)| match place {
+        8 => byte == b'T',
+        15 => byte == b'.',
+        25 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    });
+    is_time.then_some(time)
+}
+
+fn burst_name(dump: &Dump) -> String {
+    let began = dump.event.as_ref().map_or(dump.from, |event| event.at);
+    let direction = match dump.event.as_ref().map(|event| event.kind) {
+        Some(EventKind::Burst(burst)) => burst.direction.map_or("loss", Direction::as_str),
+        _ => "none",
+    };
+    // A target's name is the user's, or came from the network.
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let target: String = dump
+        .labels
+        .target
+        .chars()
+        .map(plain)
+        .take(DUMP_NAME_BYTES_MAX)
+        .collect();
+    let flow = dump.flow.as_str();
+    format!("{}{}-{flow}-{direction}-{target}", PREFIXES[0], time(began))
+}
+
+/// A time as names have it, in UTC.
+fn time(at: Wall) -> String {
+    let ns = at.as_unix_nanos();
+    let (seconds, part) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // The day of a number of days since 1970-01-01, in years that begin in March (Hinnant).
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{part:09}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{ClockState, FlowKind, Labels, Origin, Outcome, Stamp, StampSource, Trace};
+    use crate::record::{Burst, Event, Probe, Tags};
+
+    const START: i64 = 1_768_219_134_587_069_267;
+
+    fn dump(start: i64, target: &str) -> Dump {
+        let labels = Arc::new(Labels::new("a", target, &["isp:\"x\""]));
+        let stamp = |ns| {
+            Some(Stamp {
+                at: Wall::from_unix_nanos(start + ns),
+                source: StampSource::Kernel,
+            })
+        };
+        let trace = |seq, stamps, outcome, lost_on| {
+            Probe::new(&Trace {
+                origin: Origin(0),
+                kind: FlowKind::Udp,
+                seq,
+                stamps,
+                outcome,
+                lost_on,
+            })
+        };
+        let all = [stamp(0), stamp(250), stamp(900), stamp(1_200)];
+        let one = [stamp(1_000), None, None, None];
+        let event = Event {
+            at: Wall::from_unix_nanos(start),
+            kind: EventKind::Burst(Burst {
+                flow: FlowKind::Udp,
+                direction: Some(Direction::Forward),
+                duration_ns: 4_000,
+                peak_ns: 900,
+                mean_ns: 500,
+                base_ns: -50,
+                probes: 2,
+                lost: 1,
+                incident: 3,
+                stamp: StampSource::Kernel,
+            }),
+            tags: Arc::new(Tags::Flow(Arc::clone(&labels))),
+        };
+        Dump {
+            labels,
+            flow: FlowKind::Udp,
+            event: Some(Arc::new(event)),
+            from: Wall::from_unix_nanos(start - 1_000),
+            to: Wall::from_unix_nanos(start + 5_000),
+            is_complete: true,
+            clock: None,
+            own_clock: ClockState::default(),
+            probes: vec![
+                trace(17, all, Outcome::Received, None),
+                trace(18, one, Outcome::Lost, Some(Direction::Forward)),
+            ],
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_dump_says_what_it_is_and_holds_every_probe() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = AtomicU64::new(0);
+        let mut writer = DumpWriter::new(folder.path().join("new"), 10, "me");
+        writer.take(&Order::Burst(Box::new(dump(START, "../b c"))), &lost);
+        let name = "lm-burst-20260112T115854.587069267Z-udp-forward-.._b_c.jsonl";
+        assert_eq!(names(&folder.path().join("new")), [name]);
+        let text = fs::read_to_string(folder.path().join("new").join(name)).unwrap();
+        insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+        assert_eq!(lost.into_inner(), 0);
+    }
+
+    #[test]
+    fn the_oldest_go_and_what_is_not_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = ["a.jsonl", "lm-burst-notes.jsonl", "lm-snapshot-2026.jsonl"];
+        for name in others {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let lost = AtomicU64::new(0);
+        let mut writer = DumpWriter::new(folder.path().to_owned(), 3, "me");
+        for second in [4, 1, 3, 2, 0, 4] {
+            writer.take(
+                &Order::Burst(Box::new(dump(second * 1_000_000_000, "b"))),
+                &lost,
+            );
+        }
+        writer.take(
+            &Order::Part(Wall::from_unix_nanos(3_500_000_000), Box::new(dump(0, "b"))),
+            &lost,
+        );
+        writer.take(&Order::End(Wall::from_unix_nanos(3_500_000_000)), &lost);
+        let wanted = [
+            "a.jsonl",
+            "lm-burst-19700101T000004.000000000Z-udp-forward-b-1.jsonl",
+            "lm-burst-19700101T000004.000000000Z-udp-forward-b.jsonl",
+            "lm-burst-notes.jsonl",
+            "lm-snapshot-19700101T000003.500000000Z.jsonl",
+            "lm-snapshot-2026.jsonl",
+        ];
+        assert_eq!(names(folder.path()), wanted);
+        assert_eq!(lost.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_snapshot_is_one_file_beside_bursts_that_come_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = AtomicU64::new(0);
+        let mut writer = DumpWriter::new(folder.path().to_owned(), 9, "me");
+        let asked = Wall::from_unix_nanos(START);
+        writer.take(&Order::Part(asked, Box::new(dump(START, "b"))), &lost);
+        writer.take(&Order::Burst(Box::new(dump(START, "c"))), &lost);
+        writer.take(&Order::Part(asked, Box::new(dump(START, "d"))), &lost);
+        // The daemon ends before the snapshot does.
+        writer.end_snapshot(&lost);
+        let names = names(folder.path());
+        assert_eq!(names.len(), 2, "{names:?}");
+        let text = fs::read_to_string(folder.path().join(&names[1])).unwrap();
+        let headers = text.lines().filter(|line| line.contains("\"dump\""));
+        assert_eq!((headers.count(), text.lines().count()), (2, 6));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        let lost = AtomicU64::new(0);
+        let mut writer = DumpWriter::new(blocked.clone(), 10, "me");
+        writer.take(&Order::Burst(Box::new(dump(0, "b"))), &lost);
+        writer.take(&Order::Part(Wall::default(), Box::new(dump(0, "b"))), &lost);
+        writer.take(&Order::Part(Wall::default(), Box::new(dump(0, "b"))), &lost);
+        writer.take(&Order::End(Wall::default()), &lost);
+        assert_eq!(lost.load(Ordering::Relaxed), 2, "the snapshot is one");
+        assert!(writer.is_failing);
+        fs::remove_file(blocked).unwrap();
+        writer.take(&Order::Burst(Box::new(dump(0, "b"))), &lost);
+        assert!(!writer.is_failing, "the next failure is told again");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let known = [
+            (0, "19700101T000000.000000000Z"),
+            (-1, "19691231T235959.999999999Z"),
+            (951_868_799_000_000_001, "20000229T235959.000000001Z"),
+            (1_798_761_600_000_000_000, "20270101T000000.000000000Z"),
+        ];
+        for (ns, text) in known {
+            assert_eq!(time(Wall::from_unix_nanos(ns)), text);
+        }
+    }
+}

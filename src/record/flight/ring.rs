@@ -1,0 +1,109 @@
+//! The last probes of one flow.
+
+use crate::limits::{FLIGHT_PROBES_LEAST, FLIGHT_PROBES_MAX};
+use crate::proto::{Direction, Wall};
+use crate::record::flight::probe::Probe;
+
+/// Grows until it reaches back far enough; then the newest replaces the oldest. Every probe has a
+/// place, counted from the flow's first.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    probes: Vec<Probe>,
+    /// Index of the oldest; 0 until the first one is replaced.
+    start: usize,
+    /// Probes that there were, those replaced included.
+    count: u64,
+    /// Index behind the loss that was placed last: the next to be placed mostly stands there.
+    hint: usize,
+}
+
+impl Ring {
+    /// Takes a probe. `room` is how many probes all rings may still grow by.
+    pub(super) fn push(&mut self, probe: Probe, span_ns: u64, room: &mut usize) {
+        self.count += 1;
+        if self.probes.len() == self.probes.capacity() && !self.grow(&probe, span_ns, room) {
+            if let Some(oldest) = self.probes.get_mut(self.start) {
+                *oldest = probe;
+                self.start += 1;
+                if self.start == self.probes.len() {
+                    self.start = 0;
+                }
+            }
+            return;
+        }
+        self.probes.push(probe);
+    }
+
+    /// Makes room if the ring does not reach back far enough and may; then the oldest is at 0.
+    fn grow(&mut self, newest: &Probe, span_ns: u64, room: &mut usize) -> bool {
+        let length = self.probes.len();
+        if let Some(oldest) = self.probes.get(self.start) {
+            let reach = u64::try_from(newest.sent().since(oldest.sent())).unwrap_or(0);
+            if reach >= span_ns || length >= FLIGHT_PROBES_MAX {
+                return false;
+            }
+        }
+        let more = length.max(FLIGHT_PROBES_LEAST);
+        // The least that is of any use is always there: flows have a maximum of their own.
+        if length > 0 && *room < more {
+            return false;
+        }
+        self.probes.rotate_left(self.start);
+        (self.start, self.hint) = (0, 0);
+        self.probes.reserve_exact(more);
+        *room = room.saturating_sub(self.probes.capacity() - length);
+        true
+    }
+
+    /// Probes that memory is taken for.
+    pub(super) fn capacity(&self) -> usize {
+        self.probes.capacity()
+    }
+
+    /// It has become known on which way a probe was lost. Losses are placed in their order, mostly, so
+    /// that the next one is found at once; else every probe is looked at.
+    pub(super) fn place_loss(&mut self, seq: u64, direction: Direction) {
+        let hint = self.hint.min(self.probes.len());
+        let (before, behind) = self.probes.split_at_mut(hint);
+        let behind = behind
+            .iter_mut()
+            .enumerate()
+            .map(|(index, probe)| (index + hint, probe));
+        let before = before.iter_mut().enumerate();
+        if let Some((index, probe)) = behind.chain(before).find(|(_, probe)| probe.seq == seq) {
+            probe.place_loss(direction);
+            self.hint = index + 1;
+        }
+    }
+
+    /// The place of the oldest probe.
+    pub(super) fn oldest(&self) -> u64 {
+        self.count - self.probes.len() as u64
+    }
+
+    /// The place behind the newest.
+    pub(super) const fn end(&self) -> u64 {
+        self.count
+    }
+
+    /// The probe at a place, if it is still, or already, there.
+    pub(super) fn get(&self, place: u64) -> Option<&Probe> {
+        let length = self.probes.len();
+        let from_oldest = usize::try_from(place.checked_sub(self.oldest())?).ok()?;
+        if from_oldest >= length {
+            return None;
+        }
+        self.probes.get((self.start + from_oldest) % length)
+    }
+
+    /// When the oldest probe left.
+    pub(super) fn begin(&self) -> Wall {
+        let oldest = self.probes.get(self.start);
+        oldest.map_or_else(Wall::default, Probe::sent)
+    }
+
+    /// Whether nothing since then has been replaced.
+    pub(super) fn reaches_back_to(&self, from: Wall) -> bool {
+        self.oldest() == 0 || self.begin() <= from
+    }
+}

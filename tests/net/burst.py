@@ -183,7 +183,9 @@ def check_dumps(lab, protocol, events, folder):
         expect(head["from"] == begin - MARGIN_NS and head["to"] == end + MARGIN_NS, f"{protocol}: not around it: {head}")
         # The receiver counts from when a probe would have come in without the queue.
         ahead = event["base"] if protocol == "text" else 0
-        inside = [probe for probe in probes if begin <= probe["t1"] + ahead <= end]
+        # What is drawn under the delays is a line, and tells that to some microseconds.
+        edge = INTERVAL_MS * 1_000_000 // 4 if ahead else 0
+        inside = [probe for probe in probes if begin - edge <= probe["t1"] + ahead <= end + edge]
         expect(len(inside) >= event["probes"], f"{protocol}: {len(inside)} probes of {event['probes']}: {event}")
         numbers = [probe["seq"] for probe in probes]
         expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"{protocol}: not in their order: {numbers}")

@@ -20,6 +20,9 @@ const STANDING_PACKETS: u32 = 64;
 /// Packets in a row with stamps worse than the flow's before those are what it has now.
 const WORSE: u32 = 64;
 
+/// Quiet packets after which those before them that have not come are not merely out of order.
+const REORDERED: u32 = 8;
+
 /// What is to be found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
@@ -95,6 +98,15 @@ struct Active {
     /// Sum and number of those since the last one over half of the threshold.
     unsure: (u64, u32),
     least_ns: u64,
+}
+
+impl Active {
+    /// Whether a quiet packet after `quiet_ns` of quiet may have overtaken others that are still of the burst.
+    fn may_go_on(&self, seq: u64) -> bool {
+        let (_, quiet) = self.unsure;
+        let due = self.span.seqs.1 + u64::from(quiet);
+        quiet < REORDERED && seq > due
+    }
 }
 
 /// See the [module](self).
@@ -254,12 +266,20 @@ impl Lane {
         self.base.pass(passage.at.as_unix_nanos());
         let active = self.active.as_mut()?;
         let for_ns = at.since(active.span.start);
+        let is_long_quiet = at.since(active.span.end) >= rules.quiet_ns;
+        if over_ns > threshold_ns / 2 && is_long_quiet && active.unsure.1 > 0 {
+            // What is missing before it was lost: this is another one.
+            let ended = self.close();
+            self.over = u32::from(over_ns > threshold_ns);
+            self.rising = Some(Span::new(at, over_ns, passage));
+            return ended.map(Found::Ended);
+        }
         if over_ns > threshold_ns / 2 {
             active.span.extend(at, over_ns, passage, &mut active.unsure);
         } else {
             active.unsure.0 += over_ns;
             active.unsure.1 += 1;
-            if at.since(active.span.end) >= rules.quiet_ns {
+            if is_long_quiet && !active.may_go_on(passage.seq) {
                 return self.close().map(Found::Ended);
             }
         }

@@ -331,6 +331,47 @@ fn a_burst_is_told_when_its_losses_are() {
     assert_eq!(link.events(), [], "no outage beside it");
 }
 
+/// Another processor may hand on a packet before the ones that came in ahead of it.
+#[test]
+fn a_packet_that_overtakes_others_ends_no_burst() {
+    let mut link = Link::new(Jitter::Gamma, 8, None);
+    link.quiet(5_000);
+    square(&mut link, 5, [5e6, 0.0]);
+    let between = link.seq..link.seq + 6;
+    link.seq = between.end;
+    link.quiet(1);
+    let after = std::mem::replace(&mut link.seq, between.start);
+    square(&mut link, 6, [5e6, 0.0]);
+    link.seq = after;
+    link.quiet(100);
+    let bursts = link.bursts();
+    let [(_, burst)] = bursts[..] else {
+        panic!("{bursts:?}");
+    };
+    assert_eq!((burst.probes, burst.lost), (11, 0));
+    assert_eq!(burst.duration_ns, 10_000_000);
+}
+
+/// A probe that was lost behind a burst does not join the next one to it.
+#[test]
+fn a_loss_between_two_bursts_keeps_them_apart() {
+    let mut link = Link::new(Jitter::Gamma, 9, None);
+    link.quiet(5_000);
+    square(&mut link, 5, [5e6, 0.0]);
+    let lost = link.seq;
+    link.seq += 1;
+    link.quiet(6);
+    square(&mut link, 5, [5e6, 0.0]);
+    link.quiet(100);
+    link.lose(lost);
+    let bursts = link.bursts();
+    let [(one, first), (two, second)] = bursts[..] else {
+        panic!("{bursts:?}");
+    };
+    assert_eq!((first.probes, second.probes), (5, 5));
+    assert_eq!(two.since(one), 12_000_000);
+}
+
 #[test]
 fn losses_in_a_row_are_an_outage() {
     for placed in [Some(Direction::Reverse), None] {

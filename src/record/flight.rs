@@ -130,7 +130,7 @@ struct Copying {
     end: u64,
 }
 
-/// See the [module](self).
+/// Keeps the last probes of every flow, and gives what is around a burst to a writer.
 #[derive(Debug)]
 pub struct FlightRecorder {
     config: FlightConfig,

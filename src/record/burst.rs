@@ -396,7 +396,7 @@ impl Flow {
             direction,
             span,
             incident,
-            decided: u64::from(span.received) + u64::from(lost),
+            decided: u64::from(span.received) + u64::from(span.skipped) + u64::from(lost),
             lost,
         };
         if is_remote || burst.decided >= burst.probes() {

@@ -52,6 +52,8 @@ pub(super) struct Span {
     pub(super) peak_ns: u64,
     pub(super) sum_ns: u64,
     pub(super) received: u32,
+    /// Received with stamps that say nothing.
+    pub(super) skipped: u32,
     pub(super) base_ns: i64,
     pub(super) seqs: (u64, u64),
     pub(super) stamp: StampSource,
@@ -65,18 +67,24 @@ impl Span {
             peak_ns: over_ns,
             sum_ns: over_ns,
             received: 1,
+            skipped: 0,
             base_ns: passage.delay_ns.saturating_sub_unsigned(over_ns),
             seqs: (passage.seq, passage.seq),
             stamp: passage.stamp,
         }
     }
 
-    fn extend(&mut self, at: Wall, over_ns: u64, passage: &Passage, unsure: &mut (u64, u32)) {
-        let (sum_ns, received) = std::mem::take(unsure);
+    fn extend(&mut self, at: Wall, over_ns: u64, passage: &Passage, unsure: &mut Unsure) {
+        let Unsure {
+            sum_ns,
+            received,
+            skipped,
+        } = std::mem::take(unsure);
         self.end = self.end.max(at);
         self.peak_ns = self.peak_ns.max(over_ns);
         self.sum_ns += sum_ns + over_ns;
         self.received += received + 1;
+        self.skipped += skipped;
         self.seqs.0 = self.seqs.0.min(passage.seq);
         self.seqs.1 = self.seqs.1.max(passage.seq);
         self.stamp = self.stamp.min(passage.stamp);
@@ -92,20 +100,27 @@ pub(super) enum Found {
     Threshold(u64),
 }
 
+/// What came since the last packet over half of the threshold, and may still be of the burst.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsure {
+    sum_ns: u64,
+    received: u32,
+    skipped: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Active {
     span: Span,
-    /// Sum and number of those since the last one over half of the threshold.
-    unsure: (u64, u32),
+    unsure: Unsure,
     least_ns: u64,
 }
 
 impl Active {
     /// Whether a quiet packet after `quiet_ns` of quiet may have overtaken others that are still of the burst.
     fn may_go_on(&self, seq: u64) -> bool {
-        let (_, quiet) = self.unsure;
-        let due = self.span.seqs.1 + u64::from(quiet);
-        quiet < REORDERED && seq > due
+        let came = self.unsure.received + self.unsure.skipped;
+        let due = self.span.seqs.1 + u64::from(came);
+        self.unsure.received < REORDERED && seq > due
     }
 }
 
@@ -153,6 +168,9 @@ impl Lane {
     /// One packet.
     pub(super) fn handle(&mut self, rules: Rules, passage: &Passage) -> Option<Found> {
         if !self.is_comparable(passage.stamp) {
+            if let Some(active) = &mut self.active {
+                active.unsure.skipped += 1;
+            }
             return None;
         }
         let at_ns = passage.at.as_unix_nanos();
@@ -230,7 +248,7 @@ impl Lane {
         let rising = match &mut self.rising {
             // It starts where it passes the threshold, if it does.
             Some(rising) if self.over > 0 || !is_over => {
-                rising.extend(at, over_ns, passage, &mut (0, 0));
+                rising.extend(at, over_ns, passage, &mut Unsure::default());
                 rising
             }
             rising => rising.insert(Span::new(at, over_ns, passage)),
@@ -250,7 +268,7 @@ impl Lane {
         self.base.pass(passage.at.as_unix_nanos());
         self.active = Some(Active {
             span,
-            unsure: (0, 0),
+            unsure: Unsure::default(),
             least_ns: u64::MAX,
         });
         Some(Found::Began(span.start))
@@ -267,7 +285,7 @@ impl Lane {
         let active = self.active.as_mut()?;
         let for_ns = at.since(active.span.start);
         let is_long_quiet = at.since(active.span.end) >= rules.quiet_ns;
-        if over_ns > threshold_ns / 2 && is_long_quiet && active.unsure.1 > 0 {
+        if over_ns > threshold_ns / 2 && is_long_quiet && active.unsure.received > 0 {
             // What is missing before it was lost: this is another one.
             let ended = self.close();
             self.over = u32::from(over_ns > threshold_ns);
@@ -277,8 +295,8 @@ impl Lane {
         if over_ns > threshold_ns / 2 {
             active.span.extend(at, over_ns, passage, &mut active.unsure);
         } else {
-            active.unsure.0 += over_ns;
-            active.unsure.1 += 1;
+            active.unsure.sum_ns += over_ns;
+            active.unsure.received += 1;
             if is_long_quiet && !active.may_go_on(passage.seq) {
                 return self.close().map(Found::Ended);
             }

@@ -193,7 +193,10 @@ class Program:
 class Ours(Program):
     key, name = "ours", "this one"
     settings = "`type = \"udp\"`, `interval = 1`, samples printed"
-    lacks = "nothing of these"
+    lacks = (
+        "The way through the two hosts is not in it, which a program on them would see. Slots that the host sleeps "
+        "through are skipped and counted."
+    )
     engine = {}
 
     @classmethod
@@ -300,7 +303,10 @@ class Sockperf(Program):
     key, name, port, kind, trip = "sockperf", "sockperf under-load", 11111, "sockperf", "whole"
     mode, flags = "under-load", ("--reply-every=1",)
     settings = "`sockperf under-load --mps=1000 --reply-every=1 --full-rtt --full-log FILE`, `sockperf server`"
-    lacks = "It spins: a processor of the prober is its own. No one-way delays, no losses by direction; the reflector's turn-around is in its round trip."
+    lacks = (
+        "It spins: a processor of the prober is its own. No one-way delays, no losses by direction; the reflector's "
+        "turn-around is in its round trip."
+    )
 
     @classmethod
     def version(cls):

@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 15
 LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare bench-truth clean
+.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare bench-truth bench-peers clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench-compare: build ## Compare processor time and memory with the Python progra
 bench-truth: build ## Compare reported round trips with captures, ours and others'; installs them if it can. Needs root
 	tests/net/run --install-only
 	tests/net/truth_compare.py --install
+
+bench-peers: build ## Compare ours with other programs at 1 ms, installs them if it can; writes the tables and plot. Needs root
+	tests/net/run peers
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -18,12 +18,21 @@ from typing import NamedTuple
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lab import PYTHON_DAEMON, ROOT, Lab, clean_up_on_signals, collect, pause, values  # noqa: E402
+from lab import (  # noqa: E402
+    PYTHON_DAEMON,
+    ROOT,
+    Lab,
+    clean_up_on_signals,
+    collect,
+    cpu_s,
+    pause,
+    processes,
+    values,
+)
 
 SECONDS = float(os.environ.get("LM_SECONDS", "20"))
 ROUNDS = int(os.environ.get("LM_ROUNDS", "3"))
 WARM_UP_S = 5
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 CPU_RATIO_MAX = 1 / 5
 MEMORY_RATIO_MAX = 1 / 4
@@ -36,32 +45,6 @@ class Measured(NamedTuple):
     cpu_percent: float
     rates: list
     memory_mib: float
-
-
-def processes(session):
-    """A daemon's processes with their words of /proc/<pid>/stat from the third on. Each daemon has a
-    session of its own, so that none of them escapes."""
-    found = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            # It has ended since; no daemon's process does that.
-            continue
-        if int(words[3]) == session:
-            found[entry] = words
-    return found
-
-
-def cpu_s(daemons):
-    """Processor time in user space and in the kernel, that of ended children included."""
-    ticks = 0
-    for daemon in daemons:
-        for words in processes(daemon.pid).values():
-            ticks += sum(int(word) for word in words[11:15])
-    return ticks / TICKS_PER_S
 
 
 def memory_mib(daemons):

@@ -20,6 +20,7 @@ PYTHON_DAEMON = VENV / "bin" / "latency-monitor"
 
 # A condition that does not come true within this will not.
 GIVE_UP_S = 90
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 ALL_METRICS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
 
@@ -265,3 +266,29 @@ def at_least(count, metrics):
         return all(len(values(records, metric)) >= count for metric in metrics)
 
     return enough
+
+
+def processes(session):
+    """A daemon's processes with their words of /proc/<pid>/stat from the third on. Each daemon has a
+    session of its own, so that none of them escapes."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended since; no daemon's process does that.
+            continue
+        if int(words[3]) == session:
+            found[entry] = words
+    return found
+
+
+def cpu_s(daemons):
+    """Processor time in user space and in the kernel, that of ended children included."""
+    ticks = 0
+    for daemon in daemons:
+        for words in processes(daemon.pid).values():
+            ticks += sum(int(word) for word in words[11:15])
+    return ticks / TICKS_PER_S

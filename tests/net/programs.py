@@ -1,0 +1,366 @@
+"""Programs that measure round trips, ours and others': how each is had and started, what its packets are
+numbered by, and what it reports of each probe.
+
+Each runs as its own documentation has it for one target at 1 ms, and writes every probe's round trip down.
+"""
+
+import json
+import os
+import re
+import shutil
+import statistics
+import struct
+import subprocess
+import tempfile
+
+import truth
+from capture import HEADER, UDP, Exchange, join, packets
+from lab import (
+    GIVE_UP_S,
+    PYTHON_DAEMON,
+    ROOT,
+    VENV,
+    collect,
+    expect,
+    run as command,
+    sockets,
+    values,
+    wait_until,
+)
+from truth import FAR
+
+TOOLS = ROOT / "target" / "tools"
+STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
+IRTT_RS = TOOLS / "bin" / "irtt-rs"
+# With what makes them exact: the kernel's stamps are not in every default.
+CRATES = {
+    STAMP_SUITE: ["stamp-suite", "--version", "1.0.0", "--features", "hwtstamp"],
+    IRTT_RS: ["irtt-rs", "--version", "0.10.2", "--no-default-features", "--features", "client,server,stats"],
+}
+DEBIAN = {"irtt": "irtt", "sockperf": "sockperf"}
+MATPLOTLIB = "matplotlib==3.11.2"
+
+INTERVAL_MS = 1
+SPIN_US = int(os.environ.get("LM_SPIN_US", "500"))
+# Where irtt's packets have their number, and the least that have one.
+IRTT_NUMBER, IRTT_BYTES = 12, 16
+IRTT_OPEN = 0x01
+# sockperf's packets begin with their number, and say if they are none of the test's.
+SOCKPERF_HEAD = struct.Struct(">QH")
+SOCKPERF_WARM_UP = 0x04
+# How much worse than the best pairing of its log the second best must be.
+PAIR_CLEARLY = 4
+
+
+def install_packages():
+    """Tries to install the Debian packages that are missing."""
+    missing = [package for name, package in DEBIAN.items() if not shutil.which(name)]
+    if missing:
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"])
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=quiet)
+
+
+def install_crate(binary):
+    """Tries to build what crates.io has; nothing is left but the binaries."""
+    if binary.exists() or not shutil.which("cargo"):
+        return
+    with tempfile.TemporaryDirectory(prefix="crate-") as folder:
+        words = ["cargo", "install", "--locked", "--root", str(TOOLS), *CRATES[binary]]
+        subprocess.run(words, env={**os.environ, "CARGO_TARGET_DIR": folder}, cwd=folder)
+
+
+def install():
+    """Tries to install everything; what cannot be had is missing, and told to be."""
+    install_packages()
+    for binary in CRATES:
+        install_crate(binary)
+    words = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", MATPLOTLIB]
+    subprocess.run(words)
+
+
+class Numbers:
+    """Numbers the packets of one capture; a reply has its request's number."""
+
+    def __init__(self):
+        self.asked, self.count = {}, 0
+
+    def irtt(self, data, _):
+        has_number = len(data) >= IRTT_BYTES and not data[3] & IRTT_OPEN
+        return struct.unpack_from("<I", data, IRTT_NUMBER)[0] if has_number else None
+
+    def stamp(self, data, is_reply):
+        return struct.unpack_from(">I", data, 24 if is_reply else 0)[0]
+
+    def sockperf(self, data, _):
+        number, flags = SOCKPERF_HEAD.unpack_from(data)
+        return None if flags & SOCKPERF_WARM_UP else number
+
+    def python(self, data, is_reply):
+        # Its numbers come round: a reply is for the last request that has it.
+        seq = int(HEADER.match(data)[1])
+        if not is_reply:
+            self.asked[seq] = self.count
+            self.count += 1
+        return self.asked.get(seq)
+
+
+def exchanges(captures, port, kind):
+    """The exchanges of a foreign program, by its probe's number."""
+    found = {}
+    for path, outgoing, incoming in zip(captures, ("request_out", "request_in"), ("reply_in", "reply_out")):
+        number_of = getattr(Numbers(), kind)
+        for packet in packets(path):
+            if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
+                continue
+            is_reply = packet.source_port == port
+            number = number_of(packet.payload, is_reply)
+            if number is not None:
+                setattr(found.setdefault(number, Exchange()), incoming if is_reply else outgoing, packet.at)
+    return found
+
+
+def listens(namespace, port):
+    wait_until(lambda: f":{port} " in sockets("-Hlnu", namespace), f"a reflector on {port}")
+
+
+def pair(rows, found):
+    """A log without numbers, of instants of sending and receiving on an unknown clock, as round trips by
+    number. Its rows are answered probes one after another, so all that is to be found is which one is the first:
+    replies are irregular enough for one to fit far better than any other. Fails if none does. No row is left out
+    for being late: those are the errors."""
+    answered = sorted((number, one.reply_in) for number, one in found.items() if one.complete())
+    starts = range(len(answered) - len(rows) + 1)
+    expect(rows and len(starts) > 1, f"{len(rows)} rows in its log, {len(answered)} answered probes on the link")
+    fits = sorted((misfit(rows, answered[start:]), start) for start in starts)
+    (best, first), (second, _) = fits[:2]
+    expect(
+        best * PAIR_CLEARLY < second,
+        f"no one pairing of its log with the link fits: {best / 1000:.1f} us off, the next {second / 1000:.1f} us",
+    )
+    return {number: back - at for (number, _), (at, back) in zip(answered[first:], rows)}
+
+
+def misfit(rows, answered):
+    """The median distance in ns of replies in a log from those on the link, but for the clocks' difference."""
+    apart = [back - reply for (_, back), (_, reply) in zip(rows, answered)]
+    middle = statistics.median(apart)
+    return statistics.median(abs(one - middle) for one in apart)
+
+
+class Program:
+    """A program at both ends of a link, for a while."""
+
+    key = name = settings = lacks = ""
+    # What its round trip is: `rtt` without the reflector's turn-around, `whole` with it.
+    trip = "rtt"
+    port, kind = 0, ""
+
+    def __init__(self, lab, label, near, far, seconds):
+        self.lab, self.label, self.near, self.far, self.seconds = lab, label, near, far, seconds
+        self.client = self.server = None
+
+    @classmethod
+    def version(cls):
+        """Its version; fails if it is not there."""
+        raise NotImplementedError
+
+    def serve(self, *words):
+        self.server = self.lab.start(f"{self.label}-server", words, namespace=self.far)
+        listens(self.far, self.port)
+
+    def probe(self, *words):
+        self.client = self.lab.start(f"{self.label}-client", words, namespace=self.near)
+
+    def start(self):
+        """Starts both ends; the client probes soon after this returns, for `seconds`."""
+        raise NotImplementedError
+
+    def finish(self):
+        """Waits for the client to have reported, and ends the server."""
+        code = self.client.process.wait(self.seconds + GIVE_UP_S)
+        expect(code == 0, f"{self.client.label} ended with {code}: {self.client.log()[-300:].strip()}")
+        self.server.kill()
+
+    def exchanges(self, captures):
+        return exchanges(captures, self.port, self.kind)
+
+    def reported(self, found):
+        """Its round trips in ns by the probe's number; `found` is what was on the link."""
+        raise NotImplementedError
+
+
+class Ours(Program):
+    key, name = "ours", "this one"
+    settings = "`type = \"udp\"`, `interval = 1`, samples printed"
+    lacks = (
+        "The way through the two hosts is not in it, which a program on them would see. Slots that the host sleeps "
+        "through are skipped and counted."
+    )
+    engine = {}
+
+    @classmethod
+    def version(cls):
+        return re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+
+    def start(self):
+        metrics = {"mode": "samples", "send_interval": 0.2}
+        self.server = self.lab.ours(f"{self.label}-server", {"name": "far", "metrics": metrics}, namespace=self.far)
+        target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "type": "udp", "tcp_latency": False}
+        settings = {"name": "near", "metrics": metrics, "engine": self.engine, "targets": [target]}
+        self.client = self.lab.ours(f"{self.label}-client", settings, namespace=self.near)
+
+    def finish(self):
+        for daemon in (self.client, self.server):
+            code, _ = daemon.end()
+            expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-300:].strip()}")
+
+    def exchanges(self, captures):
+        return join(*captures, *truth.PROTOCOLS["udp"])
+
+    def reported(self, found):
+        samples = truth.published({"near": self.client.records()}, "udp", truth.DELAYS["rtt"])
+        return {number: value for number, (value, _) in samples.items()}
+
+
+class OursSpinning(Ours):
+    key, name = "ours-spin", f"this one, `spin_us = {SPIN_US}`"
+    settings = f"the same with `[engine] spin_us = {SPIN_US}`"
+    engine = {"spin_us": SPIN_US}
+
+
+class Irtt(Program):
+    key, name, port, kind = "irtt", "irtt", 2112, "irtt"
+    flags = ()
+    settings = "`irtt client -i 1ms -Q -o FILE`, `irtt server -i 0`"
+    lacks = "Stamps are the process's own; it has none of the kernel's."
+
+    @classmethod
+    def version(cls):
+        expect(shutil.which("irtt"), "not installed (apt-get install irtt)")
+        return command("irtt", "version").split()[2]
+
+    def start(self):
+        self.serve("irtt", "server", "-i", "0", "-b", f"{FAR}:{self.port}")
+        self.out = self.lab.folder / f"{self.label}.json"
+        flags = ["-i", f"{INTERVAL_MS}ms", "-d", f"{self.seconds}s", "--wait=1s", "-Q", "-o", self.out, *self.flags]
+        self.probe("irtt", "client", *flags, FAR)
+
+    def reported(self, found):
+        trips = json.loads(self.out.read_text())["round_trips"]
+        return {trip["seqno"]: trip["delay"]["rtt"] for trip in trips if "rtt" in trip.get("delay", {})}
+
+
+class IrttBusy(Irtt):
+    key, name = "irtt-busy", "irtt, `--timer=busy`"
+    flags = ("--timer=busy", "--thread")
+    settings = "the same with `--timer=busy --thread`"
+
+
+class IrttRs(Program):
+    key, name, port, kind = "irtt-rs", "irtt-rs", 2112, "irtt"
+    settings = "`irtt-rs client -i 1ms --no-stats -f csv`, `irtt-rs server --min-interval 0`; features `client`, `server`"
+    lacks = "It receives with the kernel's stamps and sends with the process's own. Whole microseconds."
+
+    @classmethod
+    def version(cls):
+        expect(IRTT_RS.exists(), "not installed (cargo install irtt-rs)")
+        return command(str(IRTT_RS), "--version").split()[-1]
+
+    def start(self):
+        self.serve(IRTT_RS, "server", "--bind", f"{FAR}:{self.port}", "--min-interval", "0s")
+        flags = ["-i", f"{INTERVAL_MS}ms", "-d", f"{self.seconds}s", "--no-stats"]
+        shown = ["-f", "csv", "--events", "echo_reply", "-c", "seq,rtt_us", "--header", "never"]
+        self.probe(IRTT_RS, "client", *flags, *shown, FAR)
+
+    def reported(self, found):
+        rows = re.findall(r"^(\d+),(-?\d+)$", self.client.out_path.read_text(), re.MULTILINE)
+        return {int(seq): int(us) * 1000 for seq, us in rows}
+
+
+class StampSuite(Program):
+    key, name, port, kind = "stamp-suite", "stamp-suite", 862, "stamp"
+    settings = "`stamp-suite -d 1 -L 1 -R --output-format json`, `stamp-suite -i`; feature `hwtstamp`"
+    lacks = "Whole microseconds."
+
+    @classmethod
+    def version(cls):
+        expect(STAMP_SUITE.exists(), "not installed (cargo install stamp-suite)")
+        return command(str(STAMP_SUITE), "--version").split()[-1]
+
+    def start(self):
+        self.serve(STAMP_SUITE, "-i", "-S", FAR, "-o", self.port)
+        count = int(self.seconds * 1000 / INTERVAL_MS)
+        flags = ["-d", INTERVAL_MS, "-c", count, "-L", 1, "-R", "--output-format", "json"]
+        self.probe(STAMP_SUITE, "-r", FAR, "-p", self.port, *flags)
+
+    def reported(self, found):
+        lines = re.findall(r"^seq=(\d+) rtt=([0-9.]+)ms", self.client.log(), re.MULTILINE)
+        return {int(seq): round(float(rtt) * 1e6) for seq, rtt in lines}
+
+
+class Sockperf(Program):
+    key, name, port, kind, trip = "sockperf", "sockperf under-load", 11111, "sockperf", "whole"
+    mode, flags = "under-load", ("--reply-every=1",)
+    settings = "`sockperf under-load --mps=1000 --reply-every=1 --full-rtt --full-log FILE`, `sockperf server`"
+    lacks = (
+        "It spins: a processor of the prober is its own. No one-way delays, no losses by direction; the reflector's "
+        "turn-around is in its round trip."
+    )
+
+    @classmethod
+    def version(cls):
+        expect(shutil.which("sockperf"), "not installed (apt-get install sockperf)")
+        return re.search(r"([0-9.]+)", command("sockperf", "--version"))[1]
+
+    def start(self):
+        self.serve("sockperf", "server", "-i", FAR, "-p", self.port)
+        self.out = self.lab.folder / f"{self.label}.csv"
+        flags = [f"--mps={1000 // INTERVAL_MS}", "--full-rtt", "--full-log", self.out, *self.flags]
+        self.probe("sockperf", self.mode, "-i", FAR, "-p", self.port, "-t", self.seconds, *flags)
+
+    def reported(self, found):
+        log = self.out.read_text()
+        # With a hole in it, the rows behind would be other probes'.
+        expect("# dropped messages = 0;" in log, "it has dropped messages, so its log cannot be paired with the link")
+        rows = re.findall(r"^\d+, ([0-9.]+), ([0-9.]+), ", log, re.MULTILINE)
+        # Of a clock of its own, in ns.
+        rows = [(round(float(sent) * 1e9), round(float(received) * 1e9)) for sent, received in rows]
+        return pair(rows, found)
+
+
+class SockperfPingPong(Sockperf):
+    key, name, mode, flags = "sockperf-pp", "sockperf ping-pong", "ping-pong", ()
+    settings = "`sockperf ping-pong --mps=1000 --full-rtt --full-log FILE`, `sockperf server`"
+
+
+class Python(Program):
+    key, name, port, kind, trip = "python", "Python latency-monitor", 8001, "python", "whole"
+    settings = "`type = \"udp\"`, `interval = 1`, samples printed"
+    lacks = "Losses are published as delays of 0, without a direction; the reflector's turn-around is in its round trip."
+
+    @classmethod
+    def version(cls):
+        expect(PYTHON_DAEMON.exists(), "not installed (tests/net/run --install-only)")
+        return command(str(VENV / "bin" / "pip"), "show", "latency-monitor").split("Version: ")[1].split()[0]
+
+    def start(self):
+        ports = {"tcp_port": 8000, "udp_port": self.port}
+        self.server = self.lab.python(f"{self.label}-server", {"name": "far", **ports}, namespace=self.far)
+        target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "type": "udp"}
+        settings = {"name": "near", **ports, "tcp_latency": False, "targets": [target]}
+        self.client = self.lab.python(f"{self.label}-client", settings, namespace=self.near)
+        self.records = collect(self.client, lambda found: values(found, "udp.wan.rtt"), "samples")
+
+    def finish(self):
+        self.client.kill()
+        self.server.kill()
+
+    def reported(self, found):
+        self.records += self.client.records()
+        # One sample for each probe, in their order, without a number. It publishes a loss as 0.
+        trips = [record["points"][0][1] for record in self.records if record["metric"] == "udp.wan.rtt"]
+        return {number: value for number, value in enumerate(trips) if value > 0}
+
+
+PROGRAMS = (Ours, OursSpinning, Irtt, IrttBusy, IrttRs, StampSuite, Sockperf, SockperfPingPong, Python)

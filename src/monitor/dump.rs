@@ -288,6 +288,7 @@ mod tests {
 
     const START: i64 = 1_768_219_134_587_069_267;
 
+    #[expect(clippy::unnecessary_box_returns, reason = "an order holds it in a box")]
     fn dump(start: i64, target: &str) -> Box<Dump> {
         let labels = Arc::new(Labels::new("a", target, &["isp:\"x\""]));
         let stamp = |ns| {

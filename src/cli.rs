@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{Backend, LogLevel, Overrides, Protocol, Timestamps, Word as _};
 use crate::publish::clickhouse;
 use crate::record::Mode;
+use crate::report;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +50,8 @@ pub enum Command {
         #[command(subcommand)]
         store: Store,
     },
+    /// Make a page with plots of dumps, or of what the cli backend printed
+    Report(report::Request),
 }
 
 /// The backends that have tables.

@@ -25,6 +25,7 @@ pub mod monitor;
 pub mod proto;
 pub mod publish;
 pub mod record;
+pub mod report;
 mod sys;
 
 pub use config::{Config, TargetOptions};

@@ -271,3 +271,24 @@ pub const DUMP_NAME_BYTES_MAX: usize = 64;
 
 /// Dumps that wait for the disk. At 1 ms and the defaults one is some 100 KiB.
 pub const DUMPS_QUEUED_MAX: usize = 64;
+
+/// Probes of dumps that a report holds, 72 bytes each; a burst's dump has a few thousand.
+pub const REPORT_PROBES_MAX: usize = 1_048_576;
+
+/// Series that a report tells apart, at 320 KiB each: two histograms and a heatmap.
+pub const REPORT_SERIES_MAX: usize = 512;
+
+/// Flows of dumps, and series, that a page has plots of; of all others it has the numbers.
+pub const REPORT_FLOWS_MAX: usize = 32;
+
+/// Flows of dumps that a report has; a snapshot of a daemon with 10,000 targets has 20,000.
+pub const REPORT_DUMPS_MAX: usize = 32_768;
+
+/// Bursts that a report lists beside samples and windows: more than anybody reads.
+pub const REPORT_BURSTS_MAX: usize = 1_000;
+
+/// Series of losses that a report adds up, some 200 bytes each.
+pub const REPORT_NUMBERS_MAX: usize = 8_192;
+
+/// Bytes of one line that a report reads: a window with both histograms has 64 KiB at most.
+pub const REPORT_LINE_BYTES_MAX: u64 = 1024 * 1024;

@@ -5,28 +5,28 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use latency_monitor::cli::{Cli, Command};
-use latency_monitor::{Config, config, monitor};
+use latency_monitor::{Config, config, monitor, report};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Schema { store }) = &cli.command {
-        return end(write(&store.statements()).map_err(Into::into));
+    match &cli.command {
+        Some(Command::Schema { store }) => return end(write(&store.statements())),
+        Some(Command::Report(request)) => return end(report::run(request)),
+        Some(Command::Check) | None => {}
     }
     let config = match Config::load(cli.config_file(), &cli.overrides()) {
         Ok(config) => config,
         Err(error) => return fail(&error, ExitCode::from(2)), // As clap has it.
     };
-    end(match cli.command {
-        Some(_) => print(&config).map_err(Into::into),
-        None => monitor::run(config).map_err(Into::into),
-    })
+    match cli.command {
+        Some(_) => end(print(&config)),
+        None => end(monitor::run(config)),
+    }
 }
 
-fn end(ended: anyhow::Result<()>) -> ExitCode {
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&*error, ExitCode::FAILURE),
-    }
+fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
+    let failed = |error| fail(&error, ExitCode::FAILURE);
+    ended.map_or_else(failed, |()| ExitCode::SUCCESS)
 }
 
 fn print(config: &Config) -> io::Result<()> {

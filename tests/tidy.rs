@@ -16,7 +16,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["limits", "proto"]),
     ("publish", &["clock", "limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
-    ("cli", &["config", "publish", "record"]),
+    ("report", &["limits", "record"]),
+    ("cli", &["config", "publish", "record", "report"]),
     (
         "monitor",
         &[
@@ -171,6 +172,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "docs/backends/datadog.md",
         "docs/backends/pushgateway.md",
         "docs/design/delivery.md",
+        "docs/design/dumps.md",
     ];
     for document in documents {
         let path = root().join(document);

@@ -1,0 +1,373 @@
+//! What is kept of the lines: distributions, heatmaps, the probes of dumps.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{
+    REPORT_BURSTS_MAX, REPORT_DUMPS_MAX, REPORT_NUMBERS_MAX, REPORT_PROBES_MAX, REPORT_SERIES_MAX,
+};
+use crate::record::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
+use crate::report::read::Line;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+
+/// Columns of a heatmap; they get twice as wide whenever time passes the last.
+pub(super) const HEAT_COLUMNS: usize = 240;
+/// Rows of a heatmap in a power of ten.
+pub(super) const HEAT_ROWS_PER_DECADE: u32 = 10;
+/// Rows: from 1 ns to 100 s.
+pub(super) const HEAT_ROWS: usize = 110;
+/// Nanoseconds of a column at first.
+const HEAT_COLUMN_NS: i64 = 1_000_000;
+
+/// Delays of both signs, as the daemon's windows have them.
+#[derive(Debug)]
+pub(super) struct Delays {
+    positive: Histogram<u64>,
+    negative: Histogram<u64>,
+    pub(super) least: i64,
+    pub(super) most: i64,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, HISTOGRAM_DIGITS)
+                .expect("the bounds of all our windows")
+        };
+        Self {
+            positive: histogram(),
+            negative: histogram(),
+            least: i64::MAX,
+            most: i64::MIN,
+        }
+    }
+}
+
+impl Delays {
+    pub(super) fn add(&mut self, ns: i64) {
+        (self.least, self.most) = (self.least.min(ns), self.most.max(ns));
+        let side = if ns < 0 {
+            &mut self.negative
+        } else {
+            &mut self.positive
+        };
+        side.saturating_record(ns.unsigned_abs());
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.positive.len() + self.negative.len()
+    }
+
+    /// The least value that this part of all is not above, within the histograms' 0.1%.
+    pub(super) fn quantile(&self, part: f64) -> i64 {
+        let below = self.negative.len();
+        let rank = (part * as_f64(self.count())).ceil().max(1.0);
+        let value = if rank <= as_f64(below) {
+            let magnitude = self
+                .negative
+                .value_at_quantile((as_f64(below) - rank + 1.0) / as_f64(below));
+            i64::try_from(magnitude).map_or(i64::MIN, |ns| -ns)
+        } else {
+            let of = as_f64(self.positive.len()).max(1.0);
+            let value = self.positive.value_at_quantile((rank - as_f64(below)) / of);
+            i64::try_from(value).unwrap_or(i64::MAX)
+        };
+        value.clamp(self.least, self.most)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "for plots and ranks, of which nobody sees the 53rd bit"
+)]
+pub(super) fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
+/// The same of a signed number.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "for plots, in which nobody sees the 53rd bit"
+)]
+pub(super) fn signed_f64(number: i64) -> f64 {
+    number as f64
+}
+
+/// How many delays of which size there were when.
+#[derive(Debug, Default)]
+pub(super) struct Heat {
+    pub(super) start: Option<i64>,
+    pub(super) column_ns: i64,
+    pub(super) cells: Vec<[u32; HEAT_ROWS]>,
+}
+
+impl Heat {
+    fn add(&mut self, at: i64, ns: i64, count: u32) {
+        let start = *self.start.get_or_insert(at);
+        if self.cells.is_empty() {
+            (self.cells, self.column_ns) = (vec![[0; HEAT_ROWS]; HEAT_COLUMNS], HEAT_COLUMN_NS);
+        }
+        // A clock that was set back is no reason to begin anew.
+        let since = at.saturating_sub(start).max(0);
+        let columns = i64::try_from(HEAT_COLUMNS).unwrap_or(i64::MAX);
+        while since / self.column_ns >= columns {
+            for column in 0..HEAT_COLUMNS / 2 {
+                let (left, right) = (self.cells[2 * column], self.cells[2 * column + 1]);
+                for (row, cell) in self.cells[column].iter_mut().enumerate() {
+                    *cell = left[row].saturating_add(right[row]);
+                }
+            }
+            self.cells[HEAT_COLUMNS / 2..].fill([0; HEAT_ROWS]);
+            self.column_ns = self.column_ns.saturating_mul(2);
+        }
+        let column = usize::try_from(since / self.column_ns).unwrap_or(0);
+        let cell = &mut self.cells[column.min(HEAT_COLUMNS - 1)][row(ns)];
+        *cell = cell.saturating_add(count);
+    }
+}
+
+/// The row of a delay; those of 1 ns and less are in the lowest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and the number of rows"
+)]
+fn row(ns: i64) -> usize {
+    let height = signed_f64(ns.max(1)).log10() * f64::from(HEAT_ROWS_PER_DECADE);
+    (height as usize).min(HEAT_ROWS - 1)
+}
+
+/// One metric of one target.
+#[derive(Debug, Default)]
+pub(super) struct Series {
+    pub(super) delays: Delays,
+    pub(super) heat: Heat,
+    pub(super) stamps: BTreeMap<String, u64>,
+}
+
+/// One probe of a dump.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) seq: u64,
+    pub(super) at: i64,
+    pub(super) forward: Option<i64>,
+    pub(super) reverse: Option<i64>,
+    pub(super) rtt: Option<i64>,
+    pub(super) is_lost: bool,
+    pub(super) lost_on: Option<&'static str>,
+}
+
+/// One flow of a dump.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    pub(super) header: Line,
+    pub(super) probes: Vec<Probe>,
+    pub(super) stamps: BTreeMap<String, u64>,
+}
+
+impl Flow {
+    /// A number of the burst that it is about.
+    pub(super) fn burst(&self, key: &str) -> Option<i64> {
+        self.header.event.as_ref()?.get(key)?.as_i64()
+    }
+
+    /// A delay of every probe that has it.
+    pub(super) fn delays(&self, of: impl Fn(&Probe) -> Option<i64>) -> Delays {
+        let mut delays = Delays::default();
+        self.probes
+            .iter()
+            .filter_map(of)
+            .for_each(|ns| delays.add(ns));
+        delays
+    }
+
+    /// Losses: in all, forward, reverse.
+    pub(super) fn losses(&self) -> [usize; 3] {
+        let count = |way: &str| {
+            self.probes
+                .iter()
+                .filter(|probe| probe.lost_on == Some(way))
+                .count()
+        };
+        let all = self.probes.iter().filter(|probe| probe.is_lost).count();
+        [all, count("forward"), count("reverse")]
+    }
+}
+
+/// Everything that a report is made of.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    pub(super) flows: Vec<Flow>,
+    pub(super) series: BTreeMap<(String, String), Series>,
+    /// Sums of counts that were not 0.
+    pub(super) counts: BTreeMap<(String, String), i64>,
+    /// Bursts that were told among samples and windows.
+    pub(super) bursts: Vec<Line>,
+    /// What was left out because of a limit.
+    pub(super) left_out: u64,
+    probes: usize,
+    in_dump: bool,
+    /// Whether there was room for the dump that is being read.
+    is_kept: bool,
+}
+
+impl Data {
+    pub(super) fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.flows.iter().all(|flow| flow.probes.is_empty())
+    }
+
+    /// The next line belongs to no dump that went before.
+    pub(super) fn end_file(&mut self) {
+        self.in_dump = false;
+    }
+
+    pub(super) fn add(&mut self, line: Line) -> Result<(), String> {
+        if line.dump.is_some() {
+            self.in_dump = true;
+            self.is_kept = self.flows.len() < REPORT_DUMPS_MAX;
+            if self.is_kept {
+                self.flows.push(Flow {
+                    header: line,
+                    ..Flow::default()
+                });
+            } else {
+                self.left_out += 1;
+            }
+            Ok(())
+        } else if line.outcome.is_some() {
+            self.add_probe(line)
+        } else if line.metric.is_some() {
+            self.add_metric(line)
+        } else {
+            let is_burst = line.event.as_ref().is_some_and(|event| event == "burst");
+            if is_burst && self.bursts.len() < REPORT_BURSTS_MAX {
+                self.bursts.push(line);
+            } else {
+                self.left_out += u64::from(is_burst);
+            }
+            Ok(())
+        }
+    }
+
+    fn add_probe(&mut self, line: Line) -> Result<(), String> {
+        let Some(flow) = self.flows.last_mut().filter(|_| self.in_dump) else {
+            return Err("a probe without the line that says whose it is".to_owned());
+        };
+        let at = time(line.t1.or(line.t2).ok_or("a probe without a time")?)?;
+        if self.probes >= REPORT_PROBES_MAX || !self.is_kept {
+            self.left_out += 1;
+            return Ok(());
+        }
+        self.probes += 1;
+        for stamp in [line.s1, line.s2, line.s3, line.s4].into_iter().flatten() {
+            count(&mut flow.stamps, stamp);
+        }
+        flow.probes.push(Probe {
+            seq: line.seq.unwrap_or(0),
+            at,
+            forward: line.forward.map(within),
+            reverse: line.reverse.map(within),
+            rtt: line.rtt.map(within),
+            is_lost: line.outcome.as_deref() == Some("lost"),
+            lost_on: match line.lost_on.as_deref() {
+                Some("forward") => Some("forward"),
+                Some("reverse") => Some("reverse"),
+                _ => None,
+            },
+        });
+        Ok(())
+    }
+
+    fn add_metric(&mut self, line: Line) -> Result<(), String> {
+        let key = (line.metric.unwrap_or_default(), line.tags.join(" "));
+        let is_delay = line.hdr.is_some() || line.seq.is_some();
+        let Some((at, value)) = line
+            .points
+            .first()
+            .copied()
+            .or_else(|| line.hdr.as_ref().map(|_| (line.end, 0)))
+        else {
+            return Err("a metric without a point".to_owned());
+        };
+        let at = time(at)?;
+        if !is_delay {
+            // How the daemon did is no delay, and there is much of it.
+            let is_loss = key.0.contains(".lost") && !key.0.ends_with(".unattributed");
+            if is_loss && value != 0 {
+                if self.counts.len() < REPORT_NUMBERS_MAX || self.counts.contains_key(&key) {
+                    let sum = self.counts.entry(key).or_default();
+                    *sum = sum.saturating_add(value);
+                } else {
+                    self.left_out += 1;
+                }
+            }
+            return Ok(());
+        }
+        if !self.series.contains_key(&key) && self.series.len() >= REPORT_SERIES_MAX {
+            self.left_out += 1;
+            return Ok(());
+        }
+        let series = self.series.entry(key).or_default();
+        count(&mut series.stamps, line.stamp.unwrap_or_default());
+        let Some(hdr) = line.hdr else {
+            series.delays.add(within(value));
+            series.heat.add(at, within(value), 1);
+            return Ok(());
+        };
+        let middle = time(line.start)?.midpoint(at);
+        for (text, sign) in [(hdr, 1), (line.hdr_negative, -1)] {
+            if text.is_empty() {
+                continue;
+            }
+            let window = histogram(&text)?;
+            for bucket in window.iter_recorded() {
+                let ns =
+                    sign * within(i64::try_from(bucket.value_iterated_to()).unwrap_or(i64::MAX));
+                let many = bucket.count_at_value();
+                let side = if sign < 0 {
+                    &mut series.delays.negative
+                } else {
+                    &mut series.delays.positive
+                };
+                side.saturating_record_n(ns.unsigned_abs(), many);
+                let delays = &mut series.delays;
+                (delays.least, delays.most) = (delays.least.min(ns), delays.most.max(ns));
+                series
+                    .heat
+                    .add(middle, ns, u32::try_from(many).unwrap_or(u32::MAX));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Unix nanoseconds; of those from 1970 on any two have a difference.
+fn time(ns: i64) -> Result<i64, String> {
+    if ns < 0 {
+        Err(format!("a time before 1970: {ns}"))
+    } else {
+        Ok(ns)
+    }
+}
+
+/// Delays of two clocks that are further apart than 73 years are none; so that any two have a difference.
+fn within(ns: i64) -> i64 {
+    ns.clamp(-i64::MAX / 4, i64::MAX / 4)
+}
+
+fn histogram(text: &str) -> Result<Histogram<u64>, String> {
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|error| format!("a histogram that is not base64: {error}"))?;
+    let read = Deserializer::new().deserialize(&mut &*bytes);
+    read.map_err(|error| format!("not a histogram: {error}"))
+}
+
+fn count(stamps: &mut BTreeMap<String, u64>, stamp: String) {
+    // There are three of ours; a file may have any.
+    if stamps.len() < 8 || stamps.contains_key(&stamp) {
+        *stamps.entry(stamp).or_default() += 1;
+    }
+}

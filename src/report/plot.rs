@@ -1,0 +1,413 @@
+//! Plots as SVG.
+//!
+//! Their colours are few and each stands for one thing, so that the page can exchange those of text and
+//! grid where the reader prefers the dark. No text in them comes from a file.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+
+use crate::report::data::{
+    Delays, Flow, HEAT_COLUMNS, HEAT_ROWS, HEAT_ROWS_PER_DECADE, Heat, Probe, as_f64, signed_f64,
+};
+use crate::report::text::duration;
+
+const WIDTH: u32 = 1_000;
+const FORWARD: RGBColor = RGBColor(0x1f, 0x77, 0xd0);
+const REVERSE: RGBColor = RGBColor(0xe0, 0x78, 0x00);
+const OTHER: RGBColor = RGBColor(0x80, 0x80, 0x8a);
+const BURST: RGBColor = RGBColor(0xd6, 0x2f, 0x4b);
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xe2);
+
+/// Columns of a plot of probes: of more probes the least and the highest of each column are drawn.
+const COLUMNS: usize = 500;
+/// Losses of a plot that can be pointed at.
+const LOSSES_MAX: usize = 1_000;
+
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+type Drawn = Result<(), Box<dyn Error>>;
+
+/// What can be pointed at: where, and what is said of it.
+type Spots = Vec<((i32, i32), String)>;
+
+/// An SVG with what `draw` puts on it.
+fn svg(height: u32, draw: impl FnOnce(&mut String, &mut Spots) -> Drawn) -> String {
+    let (mut text, mut spots) = (String::new(), Spots::new());
+    draw(&mut text, &mut spots).expect("memory takes every plot");
+    debug_assert!(
+        text.contains(&format!("height=\"{height}\"")),
+        "an SVG of that height"
+    );
+    let end = text.rfind("</svg>").unwrap_or(text.len());
+    text.truncate(end);
+    for ((x, y), words) in spots {
+        let _ = write!(
+            text,
+            "<circle class=\"spot\" cx=\"{x}\" cy=\"{y}\" r=\"5\"><title>{words}</title></circle>"
+        );
+    }
+    text.push_str("</svg>");
+    text
+}
+
+/// What a probe's delays are called, how they are drawn, and where they are.
+type Way = (&'static str, RGBColor, fn(&Probe) -> Option<i64>);
+
+/// Both directions if there are any, else round trips.
+fn ways(flow: &Flow) -> Vec<Way> {
+    let all: [Way; 3] = [
+        ("forward", FORWARD, |probe| probe.forward),
+        ("reverse", REVERSE, |probe| probe.reverse),
+        ("round trip", OTHER, |probe| probe.rtt),
+    ];
+    let has = |way: &Way| flow.probes.iter().any(|probe| way.2(probe).is_some());
+    let both: Vec<Way> = all[..2].iter().copied().filter(has).collect();
+    if both.is_empty() {
+        all[2..].iter().copied().filter(has).collect()
+    } else {
+        both
+    }
+}
+
+/// Of each column the least and the highest; all of them if they are few.
+fn thinned(points: &[(f64, i64)]) -> Vec<(f64, i64)> {
+    if points.len() <= 4 * COLUMNS {
+        return points.to_vec();
+    }
+    let extremes = points
+        .chunks(points.len().div_ceil(COLUMNS))
+        .flat_map(|chunk| {
+            let least = chunk.iter().min_by_key(|point| point.1);
+            let most = chunk.iter().max_by_key(|point| point.1);
+            least.into_iter().chain(most)
+        });
+    extremes.copied().collect()
+}
+
+/// The delay of every probe over the least of its direction, losses below, the burst shaded.
+pub(super) fn probes(flow: &Flow) -> String {
+    let times = || flow.probes.iter().map(|probe| probe.at);
+    let first = times().min().unwrap_or(0);
+    let origin = flow.burst("start").unwrap_or(first).max(0);
+    let ms = |at: i64| signed_f64(at.saturating_sub(origin)) / 1e6;
+    let (from, to) = (ms(first), ms(times().max().unwrap_or(first)));
+    let margin = ((to - from) * 0.01).max(0.001);
+    let series: Vec<(Way, Vec<(f64, i64)>)> = ways(flow)
+        .into_iter()
+        .map(|way| {
+            let delays = || {
+                flow.probes
+                    .iter()
+                    .filter_map(|probe| Some((probe.at, way.2(probe)?)))
+            };
+            let least = delays().map(|(_, ns)| ns).min().unwrap_or(0);
+            let points: Vec<_> = delays().map(|(at, ns)| (ms(at), ns - least)).collect();
+            (way, thinned(&points))
+        })
+        .collect();
+    let all = || {
+        series
+            .iter()
+            .flat_map(|(_, points)| points.iter().map(|point| point.1))
+    };
+    let most = signed_f64(all().max().unwrap_or(0).max(1_000)) * 1.08;
+    svg(400, |text, spots| {
+        let root = SVGBackend::with_string(text, (WIDTH, 400)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(84)
+            .build_cartesian_2d(from - margin..to + margin, -0.16 * most..most)?;
+        if let (Some(start), Some(length)) = (flow.burst("start"), flow.burst("duration")) {
+            let (left, right) = (
+                ms(start).max(from),
+                ms(start.saturating_add(length)).min(to),
+            );
+            let area = Rectangle::new(
+                [(left, -0.16 * most), (right, most)],
+                BURST.mix(0.13).filled(),
+            );
+            chart
+                .draw_series([area])?
+                .label("burst")
+                .legend(|at| square(at, BURST.mix(0.3)));
+        }
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(OTHER)
+            .label_style(("sans-serif", 14))
+            .axis_desc_style(("sans-serif", 14))
+            .x_desc(if flow.burst("start").is_some() {
+                "ms since the burst began"
+            } else {
+                "ms since the first probe"
+            })
+            .y_desc("delay over the direction's least")
+            .x_labels(12)
+            .y_label_formatter(&|ns| {
+                if *ns < 0.0 {
+                    String::new()
+                } else {
+                    length(*ns)
+                }
+            })
+            .draw()?;
+        for ((name, colour, _), points) in &series {
+            let colour = *colour;
+            let dots = points
+                .iter()
+                .map(|(x, ns)| Circle::new((*x, signed_f64(*ns)), 2, colour.filled()));
+            chart
+                .draw_series(dots)?
+                .label(*name)
+                .legend(move |at| square(at, colour.into()));
+            let highest = points.iter().max_by_key(|point| point.1).into_iter();
+            for (x, ns) in points
+                .iter()
+                .step_by(points.len().div_ceil(COLUMNS).max(1))
+                .chain(highest)
+            {
+                let words = format!("{name}: {} over its least, at {x:.3} ms", duration(*ns));
+                spots.push((chart.backend_coord(&(*x, signed_f64(*ns))), words));
+            }
+        }
+        losses(&mut chart, spots, flow, &|probe, height| {
+            (ms(probe.at), height * most)
+        })?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
+        root.present()?;
+        Ok(())
+    })
+}
+
+/// A cross for each loss, a row for each direction, as parts of the plot's height below 0.
+fn losses(
+    chart: &mut Chart<'_>,
+    spots: &mut Spots,
+    flow: &Flow,
+    place: &dyn Fn(&Probe, f64) -> (f64, f64),
+) -> Drawn {
+    let kinds = [
+        (Some("forward"), "lost forward", FORWARD, -0.04),
+        (Some("reverse"), "lost reverse", REVERSE, -0.08),
+        (None, "lost, direction unknown", OTHER, -0.12),
+    ];
+    for (way, name, colour, height) in kinds {
+        let is_such = |probe: &&Probe| probe.is_lost && probe.lost_on == way;
+        let lost: Vec<&Probe> = flow
+            .probes
+            .iter()
+            .filter(is_such)
+            .take(LOSSES_MAX)
+            .collect();
+        if lost.is_empty() {
+            continue;
+        }
+        let crosses = lost
+            .iter()
+            .map(|probe| Cross::new(place(probe, height), 4, colour.stroke_width(2)));
+        chart
+            .draw_series(crosses)?
+            .label(name)
+            .legend(move |(x, y)| Cross::new((x + 10, y), 4, colour.stroke_width(2)));
+        for probe in lost {
+            let at = place(probe, height);
+            spots.push((
+                chart.backend_coord(&at),
+                format!("{name}: probe {}, sent at {:.3} ms", probe.seq, at.0),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn legend(chart: &mut Chart<'_>, position: SeriesLabelPosition) -> Drawn {
+    let mut labels = chart.configure_series_labels();
+    let labels = labels
+        .position(position)
+        .label_font(("sans-serif", 14))
+        .border_style(TRANSPARENT);
+    Ok(labels.draw()?)
+}
+
+fn square((x, y): (i32, i32), colour: RGBAColor) -> Rectangle<(i32, i32)> {
+    Rectangle::new([(x + 5, y - 5), (x + 15, y + 5)], colour.filled())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+fn length(ns: f64) -> String {
+    duration(ns.round() as i64)
+}
+
+/// What part of all is below a delay, the last of them drawn widest: `1 / (1 - q)` as a logarithm.
+pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
+    const STEPS: u32 = 200;
+    let longest = curves
+        .iter()
+        .map(|(_, delays)| delays.count())
+        .max()
+        .unwrap_or(1);
+    let decades = as_f64(longest.max(10)).log10();
+    let base = |delays: &Delays| if curves.len() > 1 { delays.least } else { 0 };
+    let least = curves
+        .iter()
+        .map(|(_, delays)| delays.least - base(delays))
+        .min()
+        .unwrap_or(0)
+        .min(0);
+    let most = curves
+        .iter()
+        .map(|(_, delays)| delays.most - base(delays))
+        .max()
+        .unwrap_or(1)
+        .max(least + 1);
+    svg(320, |text, spots| {
+        let root = SVGBackend::with_string(text, (WIDTH, 320)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(84)
+            .build_cartesian_2d(0.0..decades, signed_f64(least)..signed_f64(most) * 1.05)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(OTHER)
+            .label_style(("sans-serif", 14))
+            .axis_desc_style(("sans-serif", 14))
+            .x_desc("percentile")
+            .y_desc(if curves.len() > 1 {
+                "delay over the least"
+            } else {
+                "delay"
+            })
+            .x_labels(8)
+            .x_label_formatter(&|x| {
+                if x.fract() == 0.0 {
+                    percentile(*x)
+                } else {
+                    String::new()
+                }
+            })
+            .y_label_formatter(&|ns| length(*ns))
+            .draw()?;
+        for (index, (name, delays)) in curves.iter().enumerate() {
+            let colour = [FORWARD, REVERSE, OTHER][index.min(2)];
+            let own = as_f64(delays.count().max(1)).log10();
+            let points: Vec<(f64, f64)> = (0..=STEPS)
+                .map(|step| f64::from(step) / f64::from(STEPS) * own)
+                .map(|x| {
+                    (
+                        x,
+                        signed_f64(delays.quantile(1.0 - 10_f64.powf(-x)) - base(delays)),
+                    )
+                })
+                .collect();
+            for (x, ns) in points.iter().step_by(4) {
+                spots.push((
+                    chart.backend_coord(&(*x, *ns)),
+                    format!("{name}, {}: {}", percentile(*x), length(*ns)),
+                ));
+            }
+            let line = LineSeries::new(points, colour.stroke_width(2));
+            chart
+                .draw_series(line)?
+                .label(*name)
+                .legend(move |at| square(at, colour.into()));
+        }
+        if curves.len() > 1 {
+            legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
+        }
+        root.present()?;
+        Ok(())
+    })
+}
+
+/// 0 is "0%", 1 "90%", 2 "99%".
+fn percentile(decades: f64) -> String {
+    let part = 100.0 * (1.0 - 10_f64.powf(-decades));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 20"
+    )]
+    let digits = (decades.ceil() as usize).saturating_sub(2);
+    format!("{part:.digits$}%")
+}
+
+/// How many delays of which size there were when.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "there are some hundred rows and columns"
+)]
+pub(super) fn heat(heat: &Heat) -> String {
+    let is_used = |row: usize| heat.cells.iter().any(|column| column[row] > 0);
+    let low = (0..HEAT_ROWS)
+        .find(|row| is_used(*row))
+        .unwrap_or(0)
+        .saturating_sub(1);
+    let high = (0..HEAT_ROWS)
+        .rfind(|row| is_used(*row))
+        .map_or(HEAT_ROWS, |row| row + 2);
+    let last = heat
+        .cells
+        .iter()
+        .rposition(|column| column.iter().any(|cell| *cell > 0))
+        .unwrap_or(0)
+        + 1;
+    let most = heat
+        .cells
+        .iter()
+        .flatten()
+        .max()
+        .copied()
+        .unwrap_or(1)
+        .max(2);
+    let seconds = signed_f64(heat.column_ns) / 1e9;
+    let delay = |row: f64| 10_f64.powf(row / f64::from(HEAT_ROWS_PER_DECADE));
+    svg(320, |text, spots| {
+        let root = SVGBackend::with_string(text, (WIDTH, 320)).into_drawing_area();
+        let width = last.min(HEAT_COLUMNS) as f64 * seconds;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(84)
+            .build_cartesian_2d(0.0..width, low as f64..high as f64)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .axis_style(OTHER)
+            .label_style(("sans-serif", 14))
+            .axis_desc_style(("sans-serif", 14))
+            .x_desc("seconds since the first")
+            .y_desc("delay (log)")
+            .y_label_formatter(&|row| length(delay(*row)))
+            .draw()?;
+        for (x, column) in heat.cells.iter().enumerate() {
+            for (row, count) in column.iter().enumerate().filter(|(_, count)| **count > 0) {
+                let strength = 0.15 + 0.85 * f64::from(*count).ln() / f64::from(most).ln();
+                let corners = [
+                    (x as f64 * seconds, row as f64),
+                    ((x + 1) as f64 * seconds, (row + 1) as f64),
+                ];
+                chart.draw_series([Rectangle::new(corners, FORWARD.mix(strength).filled())])?;
+                if x % 4 == 0 || *count == 1 {
+                    let words = format!(
+                        "{count} of about {}, from {:.3} s on",
+                        length(delay(row as f64)),
+                        corners[0].0
+                    );
+                    let middle = ((x as f64 + 0.5) * seconds, row as f64 + 0.5);
+                    spots.push((chart.backend_coord(&middle), words));
+                }
+            }
+        }
+        root.present()?;
+        Ok(())
+    })
+}

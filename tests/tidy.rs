@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["limits", "proto"]),
     ("publish", &["clock", "limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
-    ("report", &["limits", "record"]),
+    ("report", &["limits", "proto", "record"]),
     ("cli", &["config", "publish", "record", "report"]),
     (
         "monitor",

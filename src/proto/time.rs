@@ -4,6 +4,8 @@
 //! time, the only clock that two hosts share. Each subtracts only from itself. `proto` never reads
 //! either: a [`Now`] comes in with every event.
 
+use std::fmt;
+
 /// Nanoseconds of a clock that never steps, since an arbitrary start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(u64);
@@ -38,6 +40,30 @@ impl Mono {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(i64);
 
+/// In UTC to the nanosecond, as RFC 3339 has it (section 5.6).
+impl fmt::Display for Wall {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, part) = (
+            self.0.div_euclid(1_000_000_000),
+            self.0.rem_euclid(1_000_000_000),
+        );
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // The day of a number of days since 1970-01-01, in years that begin in March (Hinnant).
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let (day, month) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
+        let year = year + era * 400 + i64::from(month <= 2);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(
+            out,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{part:09}Z"
+        )
+    }
+}
+
 impl Wall {
     /// The instant `ns` nanoseconds after 1970-01-01 00:00:00 UTC.
     pub const fn from_unix_nanos(ns: i64) -> Self {
@@ -69,4 +95,20 @@ pub struct Now {
     pub mono: Mono,
     /// Unix time.
     pub wall: Wall,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_in_utc() {
+        let text = |ns| Wall::from_unix_nanos(ns).to_string();
+        assert_eq!(text(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(text(-1), "1969-12-31T23:59:59.999999999Z");
+        assert_eq!(
+            text(951_827_696_000_000_005),
+            "2000-02-29T12:34:56.000000005Z"
+        );
+    }
 }

@@ -296,7 +296,8 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
             })
             .y_label_formatter(&|ns| length(*ns))
             .draw()?;
-        for (index, (name, delays)) in curves.iter().enumerate() {
+        // Round trips first: where one way has all of the delay they would hide it.
+        for (index, (name, delays)) in curves.iter().enumerate().rev() {
             let colour = [FORWARD, REVERSE, OTHER][index.min(2)];
             let own = as_f64(delays.count().max(1)).log10();
             let points: Vec<(f64, f64)> = (0..=STEPS)

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::proto::Wall;
 use crate::report::data::{Data, Delays, Flow, Probe, signed_f64};
 use crate::report::read::Line;
 
@@ -77,13 +78,14 @@ pub(super) fn facts(flow: &Flow) -> String {
         let number = |key| flow.burst(key).unwrap_or(0);
         let _ = write!(
             text,
-            "burst {}, {} long: peak {} and mean {} over the base, {} of {} probes lost, begun at {start} (Unix ns)",
+            "burst {}, {} long: peak {} and mean {} over the base, {} of {} probes lost, begun at {}",
             direction,
             duration(number("duration")),
             duration(number("peak")),
             duration(number("mean")),
             number("lost"),
             number("probes"),
+            Wall::from_unix_nanos(start),
         );
     } else {
         text.push_str("snapshot of what the flow did last");
@@ -117,7 +119,7 @@ pub(super) fn stamps(stamps: &std::collections::BTreeMap<String, u64>) -> String
 /// A burst that was told among samples.
 pub(super) fn told(burst: &Line) -> String {
     format!(
-        "{} {} {}: {} long from {} (Unix ns) on, peak {}, {} lost",
+        "{} {} {}: {} long from {} on, peak {}, {} lost",
         burst.flow,
         burst
             .direction
@@ -125,7 +127,7 @@ pub(super) fn told(burst: &Line) -> String {
             .unwrap_or("in an unknown direction"),
         burst.tags.join(" "),
         duration(burst.duration),
-        burst.start,
+        Wall::from_unix_nanos(burst.start),
         duration(burst.peak),
         burst.lost
     )

@@ -5,7 +5,6 @@ Each runs as its own documentation has it for one target at 1 ms, and writes eve
 """
 
 import json
-import math
 import os
 import re
 import shutil
@@ -50,10 +49,10 @@ IRTT_OPEN = 0x01
 SOCKPERF_HEAD = struct.Struct(">QH")
 SOCKPERF_WARM_UP = 0x04
 # Its log begins so long after its first probe, give or take some; and how much worse than the best pairing of
-# it with the link the second best must be.
+# it with the link the second best must be, which is as unlike as chance makes it.
 SOCKPERF_SKIPS_NS = 400_000_000
 SHIFTS = 8
-PAIR_CLEARLY = 2
+PAIR_CLEARLY = 1.25
 UNPAIRED = "no one pairing of its log with the link fits"
 
 
@@ -132,25 +131,25 @@ def listens(namespace, port):
 def pair(rows, found):
     """A log without numbers, of instants of sending and receiving on an unknown clock, as round trips by
     number. Its rows are answered probes one after another, so all that is to be found is which one is the first:
-    long round trips are long on the link too, and of one start all fall together. Fails if they plainly do of
-    none. No row is left out for being off: those are the errors."""
+    where it sent late the link has it late too, and of one start all that falls together. Fails if it plainly
+    does of none. No row is left out for being off: those are the errors."""
     answered = sorted((number, one) for number, one in found.items() if one.complete())
-    begin = min(one.request_out for _, one in answered) + SOCKPERF_SKIPS_NS if answered else 0
-    first = next((at for at, (_, one) in enumerate(answered) if one.request_out >= begin), 0)
-    starts = range(max(0, first - SHIFTS), min(first + SHIFTS, len(answered) - len(rows)) + 1)
-    expect(len(rows) > 1 and len(starts) > 1, f"{len(rows)} rows in its log, {len(answered)} answered on the link")
-    trips = [back - at for at, back in rows]
-    fits = sorted((unlikeness(trips, answered[start:]), start) for start in starts)
+    outs = [one.request_out for _, one in answered]
+    begin = outs[0] + SOCKPERF_SKIPS_NS if outs else 0
+    first = next((at for at, out in enumerate(outs) if out >= begin), 0)
+    starts = range(max(0, first - SHIFTS), min(first + SHIFTS, len(outs) - len(rows)) + 1)
+    expect(len(rows) > 2 and len(starts) > 1, f"{len(rows)} rows in its log, {len(outs)} answered on the link")
+    sent = gaps([at for at, _ in rows])
+    fits = sorted((1 - statistics.correlation(sent, gaps(outs[start : start + len(rows)])), start) for start in starts)
     (best, first), (second, _) = fits[:2]
     expect(best * PAIR_CLEARLY < second, f"{UNPAIRED}: {best:.2f} unlike, the next {second:.2f}")
-    return {number: trip for (number, _), trip in zip(answered[first:], trips)}
+    return {number: back - at for (number, _), (at, back) in zip(answered[first:], rows)}
 
 
-def unlikeness(trips, answered):
-    """How little round trips in a log follow those on the link: 0 if they rise and fall together, 1 if each goes
-    its own way. Of their logarithms, so that a few long ones do not decide."""
-    link = [math.log(one.whole()) for (_, one), _ in zip(answered, trips)]
-    return 1 - statistics.correlation([math.log(trip) for trip in trips], link)
+def gaps(instants):
+    """The times between them. Instants of receiving would not do: who is kept from receiving sends the next
+    probe late, and then the link has with that what the log has with this."""
+    return [late - early for early, late in zip(instants, instants[1:])]
 
 
 class Program:

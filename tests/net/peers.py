@@ -36,6 +36,7 @@ DOC, PLOT, README = ROOT / "docs" / "peers.md", ROOT / "docs" / "peers.svg", ROO
 BEGIN, END = "<!-- bench-peers: begin -->", "<!-- bench-peers: end -->"
 
 TRIPS = {"rtt": "network", "whole": "network and reflector"}
+ITS_TRIP, BEYOND = "its round trip is", "from the network's p50"
 
 
 class Measured(NamedTuple):
@@ -46,6 +47,7 @@ class Measured(NamedTuple):
     link: list
     reported: list
     off: list  # Each probe's error, absolute.
+    beyond: list  # How far each report is from the network's round trip, absolute.
     cpu_us: list  # The client's and the server's, for each completed probe.
     memory: list
     shared: bool  # Whether an end is several processes.
@@ -85,10 +87,14 @@ def packets_sent(namespace):
     return device["stats64"]["tx"]["packets"]
 
 
-def probes(client, namespace, idle):
-    """Whether a client has begun to probe, on a link that had sent `idle` packets before it."""
-    client.expect_alive()
-    return packets_sent(namespace) >= idle + UNDER_WAY
+def wait_for_probes(client, namespace, idle):
+    """Waits for a client to probe, on a link that had sent `idle` packets before."""
+
+    def probes():
+        client.expect_alive()
+        return packets_sent(namespace) >= idle + UNDER_WAY
+
+    wait_until(probes, f"{client.label} to probe")
 
 
 def measure(lab, program, label, near, far, seconds):
@@ -100,7 +106,7 @@ def measure(lab, program, label, near, far, seconds):
         idle = packets_sent(near)
         running.start()
         # Some take seconds to begin: sockperf finds out first how fast its clock is.
-        wait_until(lambda: probes(running.client, near, idle), f"{running.client.label} to probe")
+        wait_for_probes(running.client, near, idle)
         ends = (running.client, running.server)
         pause(WARM_UP_S)
         before, began = [cpu_s([end]) for end in ends], time.time_ns()
@@ -109,6 +115,8 @@ def measure(lab, program, label, near, far, seconds):
         for end in ends:
             end.expect_alive()
         memory = [resident_mib(end) for end in ends]
+        # What is behind the time measured shows that it probed to the end of it.
+        wait_for_probes(running.client, near, packets_sent(near))
         running.finish()
     finally:
         for end in (running.client, running.server):
@@ -121,19 +129,21 @@ def measure(lab, program, label, near, far, seconds):
     expect(outs and min(outs) < began and ended < max(outs), "it did not probe for all of the time")
     strangers = set(reported) - set(found)
     expect(not strangers, f"not on the link: probes {sorted(strangers)[:5]}")
-    link_trips = {
-        number: getattr(one, program.trip)()
+    answered = {
+        number: one
         for number, one in found.items()
         if one.complete() and not one.again and began <= one.request_out < ended
     }
-    done = sorted(link_trips.keys() & reported.keys())
-    expect(done, f"{len(link_trips)} round trips on the link, {len(reported)} reported, none of them the same")
+    done = sorted(answered.keys() & reported.keys())
+    expect(done, f"{len(answered)} round trips on the link, {len(reported)} reported, none of them the same")
+    trips = {number: getattr(answered[number], program.trip)() for number in done}
     return Measured(
         asked=round((ended - began) / 1e6 / programs.INTERVAL_MS),
         completed=len(done),
-        link=[link_trips[number] for number in done],
+        link=list(trips.values()),
         reported=[reported[number] for number in done],
-        off=[abs(reported[number] - link_trips[number]) for number in done],
+        off=[abs(reported[number] - trips[number]) for number in done],
+        beyond=[abs(reported[number] - answered[number].rtt()) for number in done],
         cpu_us=[(late - early) * 1e6 / len(done) for early, late in zip(before, after)],
         memory=[mib for mib, _ in memory],
         shared=any(several for _, several in memory),
@@ -149,6 +159,7 @@ class Row(NamedTuple):
     link: tuple = ()
     reported: tuple = ()
     off: tuple = ()
+    beyond: tuple = ()
     cpu_us: tuple = ()
     memory: tuple = ()
     why: str = ""
@@ -173,7 +184,8 @@ def summed_up(program, rounds, failures):
     memory = tuple(f"{median(rounds, lambda one: one.memory[end]):.1f}" for end in (0, 1))
     several = " (several processes)" if any(one.shared for one in rounds) else ""
     why = f"{len(failures)} of {len(failures) + len(rounds)} rounds failed: {failures[-1]}" if failures else ""
-    return Row(program, name + several, f"{share:.1%}", at("link"), at("reported"), at("off"), cpu, memory, why)
+    columns = [at(column) for column in ("link", "reported", "off", "beyond")]
+    return Row(program, name + several, f"{share:.1%}", *columns, cpu, memory, why)
 
 
 def table(head, rows, cells):
@@ -191,9 +203,14 @@ def three(name):
     return [f"{name} p50", "p99", "p99.9"]
 
 
+def begin(one):
+    return one.completed, TRIPS[one.program.trip]
+
+
 def accuracy(rows):
-    head = ["program", "completed", "its round trip is", *three("on the link"), *three("reported"), *three("error")]
-    return table(head, rows, lambda one: (one.completed, TRIPS[one.program.trip], *one.link, *one.reported, *one.off))
+    head = ["program", "completed", ITS_TRIP, *three("on the link"), *three("reported"), *three("error"), BEYOND]
+    cells = lambda one: (*begin(one), *one.link, *one.reported, *one.off, one.beyond[0])
+    return table(head, rows, cells)
 
 
 def cost(rows):
@@ -202,8 +219,8 @@ def cost(rows):
 
 
 def short(rows):
-    head = ["program", "completed", *three("error"), "CPU a probe, both ends", "resident, client + server"]
-    cells = lambda one: (one.completed, *one.off, sum(map(int, one.cpu_us)), " + ".join(one.memory))
+    head = ["program", "completed", ITS_TRIP, *three("error"), BEYOND, "CPU a probe, both ends", "resident, both ends"]
+    cells = lambda one: (*begin(one), *one.off, one.beyond[0], sum(map(int, one.cpu_us)), " + ".join(one.memory))
     return table(head, rows, cells)
 
 
@@ -217,7 +234,7 @@ def circumstances(load):
     """When, where and how this was measured."""
     command = f"LM_SECONDS={SECONDS:g} LM_ROUNDS={ROUNDS} make bench-peers"
     when = time.strftime("%Y-%m-%d", time.gmtime())
-    host = f"{len(os.sched_getaffinity(0))} processors, kernel {platform.release()}"
+    host = f"{len(os.sched_getaffinity(0))} processors, kernel {platform.release().split('-')[0]}"
     return f"`sudo {command}`, {when}, {host}, load average {load:.1f} before it"
 
 
@@ -231,7 +248,8 @@ def rewrite(path, lines):
 
 def plot(lab, results):
     """Draws the errors; gives why not, if it cannot."""
-    errors = {program.name: [off for one in rounds for off in one.off] for program, rounds in results.items() if rounds}
+    measured = {program.name: rounds for program, rounds in results.items() if rounds}
+    errors = {name: [off for one in rounds for off in one.off] for name, rounds in measured.items()}
     path = lab.folder / "errors.json"
     path.write_text(json.dumps(errors))
     drawer = ROOT / "tests" / "net" / "peers_plot.py"
@@ -249,10 +267,12 @@ def take_turns(lab, wanted, near, far, rounds, seconds):
             try:
                 measured = measure(lab, program, f"{program.key}-{number}", near, far, seconds)
                 results[program].append(measured)
-                said = f"{measured.completed} of {measured.asked}, error p50 {microseconds(percentile(measured.off, 50))} us"
-            except Failed as failure:
-                failures[program].append(re.sub(r"\s+", " ", str(failure)))
-                said = f"failed: {failure}"
+                error = microseconds(percentile(measured.off, 50))
+                said = f"{measured.completed} of {measured.asked}, error p50 {error} us"
+            except Exception as failure:  # Whatever it does: it has a row, and the others have theirs.
+                why = str(failure) if isinstance(failure, Failed) else repr(failure)
+                failures[program].append(re.sub(r"\s+", " ", why))
+                said = f"failed: {why}"
             print(f"  round {number + 1} of {rounds}, {program.name}: {said}", flush=True)
     return results, failures
 
@@ -267,8 +287,8 @@ def run(lab):
     how = circumstances(load)
     lead_us = " and ".join(microseconds(ns) for ns in ahead)
     notes = [
-        f"Times in us, memory in MiB; medians of {ROUNDS} rounds of {SECONDS:g} s: {how}. The captures run "
-        f"{lead_us} us ahead of the driver at the prober and the reflector: that is in every error.",
+        f"Times in us, memory in MiB; medians of {ROUNDS} round{'s' * (ROUNDS > 1)} of {SECONDS:g} s: {how}. "
+        f"The captures run {lead_us} us ahead of the driver at the prober and the reflector: that is in every error.",
         *(f"{one.name}: {one.why}." for one in rows if one.why and one.completed),
         *([f"The plot is {not_drawn}."] if not_drawn else []),
     ]

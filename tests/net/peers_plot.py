@@ -13,7 +13,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as pyplot  # noqa: E402
 
 # As many points as the eye tells apart; the largest errors all have theirs.
-POINTS, LARGEST = 300, 50
+POINTS, LARGEST = 120, 30
 # A logarithm has no place for 0: the clocks' own step.
 LEAST_US = 0.001
 

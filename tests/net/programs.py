@@ -48,8 +48,12 @@ IRTT_OPEN = 0x01
 # sockperf's packets begin with their number, and say if they are none of the test's.
 SOCKPERF_HEAD = struct.Struct(">QH")
 SOCKPERF_WARM_UP = 0x04
-# How much worse than the best pairing of its log the second best must be.
-PAIR_CLEARLY = 4
+# Its log begins so long after its first probe, give or take some; and how much worse than the best pairing of
+# it with the link the second best must be, which is as unlike as chance makes it.
+SOCKPERF_SKIPS_NS = 400_000_000
+SHIFTS = 8
+PAIR_CLEARLY = 1.25
+UNPAIRED = "no one pairing of its log with the link fits"
 
 
 def install_packages():
@@ -127,25 +131,25 @@ def listens(namespace, port):
 def pair(rows, found):
     """A log without numbers, of instants of sending and receiving on an unknown clock, as round trips by
     number. Its rows are answered probes one after another, so all that is to be found is which one is the first:
-    replies are irregular enough for one to fit far better than any other. Fails if none does. No row is left out
-    for being late: those are the errors."""
-    answered = sorted((number, one.reply_in) for number, one in found.items() if one.complete())
-    starts = range(len(answered) - len(rows) + 1)
-    expect(rows and len(starts) > 1, f"{len(rows)} rows in its log, {len(answered)} answered probes on the link")
-    fits = sorted((misfit(rows, answered[start:]), start) for start in starts)
+    where it sent late the link has it late too, and of one start all that falls together. Fails if it plainly
+    does of none. No row is left out for being off: those are the errors."""
+    answered = sorted((number, one) for number, one in found.items() if one.complete())
+    outs = [one.request_out for _, one in answered]
+    begin = outs[0] + SOCKPERF_SKIPS_NS if outs else 0
+    first = next((at for at, out in enumerate(outs) if out >= begin), 0)
+    starts = range(max(0, first - SHIFTS), min(first + SHIFTS, len(outs) - len(rows)) + 1)
+    expect(len(rows) > 2 and len(starts) > 1, f"{len(rows)} rows in its log, {len(outs)} answered on the link")
+    sent = gaps([at for at, _ in rows])
+    fits = sorted((1 - statistics.correlation(sent, gaps(outs[start : start + len(rows)])), start) for start in starts)
     (best, first), (second, _) = fits[:2]
-    expect(
-        best * PAIR_CLEARLY < second,
-        f"no one pairing of its log with the link fits: {best / 1000:.1f} us off, the next {second / 1000:.1f} us",
-    )
+    expect(best * PAIR_CLEARLY < second, f"{UNPAIRED}: {best:.2f} unlike, the next {second:.2f}")
     return {number: back - at for (number, _), (at, back) in zip(answered[first:], rows)}
 
 
-def misfit(rows, answered):
-    """The median distance in ns of replies in a log from those on the link, but for the clocks' difference."""
-    apart = [back - reply for (_, back), (_, reply) in zip(rows, answered)]
-    middle = statistics.median(apart)
-    return statistics.median(abs(one - middle) for one in apart)
+def gaps(instants):
+    """The times between them. Instants of receiving would not do: who is kept from receiving sends the next
+    probe late, and then the link has with that what the log has with this."""
+    return [late - early for early, late in zip(instants, instants[1:])]
 
 
 class Program:
@@ -233,7 +237,7 @@ class Irtt(Program):
     key, name, port, kind = "irtt", "irtt", 2112, "irtt"
     flags = ()
     settings = "`irtt client -i 1ms -Q -o FILE`, `irtt server -i 0`"
-    lacks = "Stamps are the process's own; it has none of the kernel's."
+    lacks = "The round trip is between the process's own stamps; it has none of the kernel's."
 
     @classmethod
     def version(cls):
@@ -253,14 +257,17 @@ class Irtt(Program):
 
 class IrttBusy(Irtt):
     key, name = "irtt-busy", "irtt, `--timer=busy`"
-    flags = ("--timer=busy", "--thread")
-    settings = "the same with `--timer=busy --thread`"
+    flags = ("--timer=busy",)
+    settings = "the same with `--timer=busy`"
 
 
 class IrttRs(Program):
     key, name, port, kind = "irtt-rs", "irtt-rs", 2112, "irtt"
-    settings = "`irtt-rs client -i 1ms --no-stats -f csv`, `irtt-rs server --min-interval 0`; features `client`, `server`"
-    lacks = "It receives with the kernel's stamps and sends with the process's own. Whole microseconds."
+    settings = "`irtt-rs client -i 1ms --no-stats -f csv`, `irtt-rs server --min-interval 0s`"
+    lacks = (
+        "The round trip is of the process's own clock, in whole us; the kernel's stamps only go into its one-way "
+        "delays."
+    )
 
     @classmethod
     def version(cls):
@@ -279,9 +286,14 @@ class IrttRs(Program):
 
 
 class StampSuite(Program):
-    key, name, port, kind = "stamp-suite", "stamp-suite", 862, "stamp"
+    # Its protocol.md: T4 - T1 on the sender's monotonic clock.
+    key, name, port, kind, trip = "stamp-suite", "stamp-suite", 862, "stamp", "whole"
     settings = "`stamp-suite -d 1 -L 1 -R --output-format json`, `stamp-suite -i`; feature `hwtstamp`"
-    lacks = "Whole microseconds."
+    lacks = (
+        "The round trip is of the process's own clock, in whole us, with the reflector's turn-around in it; the "
+        "kernel's stamps only go into its one-way delays, told as least, mean, median and most. Losses by direction "
+        "take `--stateful-reflector`."
+    )
 
     @classmethod
     def version(cls):
@@ -322,7 +334,8 @@ class Sockperf(Program):
     def reported(self, found):
         log = self.out.read_text()
         # With a hole in it, the rows behind would be other probes'.
-        expect("# dropped messages = 0;" in log, "it has dropped messages, so its log cannot be paired with the link")
+        for hole in ("dropped", "out-of-order"):
+            expect(f"# {hole} messages = 0" in log, f"{UNPAIRED}: it has {hole} messages")
         rows = re.findall(r"^\d+, ([0-9.]+), ([0-9.]+), ", log, re.MULTILINE)
         # Of a clock of its own, in ns.
         rows = [(round(float(sent) * 1e9), round(float(received) * 1e9)) for sent, received in rows]
@@ -337,7 +350,9 @@ class SockperfPingPong(Sockperf):
 class Python(Program):
     key, name, port, kind, trip = "python", "Python latency-monitor", 8001, "python", "whole"
     settings = "`type = \"udp\"`, `interval = 1`, samples printed"
-    lacks = "Losses are published as delays of 0, without a direction; the reflector's turn-around is in its round trip."
+    lacks = (
+        "Losses are published as delays of 0, without a direction; the reflector's turn-around is in its round trip."
+    )
 
     @classmethod
     def version(cls):

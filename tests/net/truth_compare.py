@@ -15,7 +15,6 @@ import os
 import pathlib
 import re
 import shutil
-import struct
 import subprocess
 import sys
 
@@ -23,7 +22,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import truth  # noqa: E402
-from capture import HEADER, UDP, Capture, Exchange, end_captures, join, packets  # noqa: E402
+from capture import Capture, end_captures, join  # noqa: E402
 from lab import (  # noqa: E402
     PYTHON_DAEMON,
     ROOT,
@@ -34,68 +33,27 @@ from lab import (  # noqa: E402
     expect,
     pause,
     run as command,
-    sockets,
     values,
-    wait_until,
+)
+from programs import (  # noqa: E402
+    INTERVAL_MS,
+    STAMP_SUITE,
+    exchanges,
+    install_crate,
+    install_packages,
+    listens,
 )
 from truth import FAR, NEAR, SECONDS, microseconds, percentile, row  # noqa: E402
 
-TOOLS = ROOT / "target" / "tools"
-STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
-INTERVAL_MS = 1
 HEAD = "| program | probes/s | link p50 | p99 | reported p50 | p99 | error p50 | p99 |"
 FOOT = """(UDP unless it says TCP; us; error: of what is reported from what was on the link. A capture's transmit
 stamps run about 1 us ahead of the driver's, and two of them are in it.)"""
-# Where irtt's packets have their number, and the least that have one.
-IRTT_NUMBER, IRTT_BYTES = 12, 16
-IRTT_OPEN = 0x01
-
-
-class Numbers:
-    """Numbers the packets of one capture; a reply has its request's number."""
-
-    def __init__(self):
-        self.asked, self.count = {}, 0
-
-    def irtt(self, data, _):
-        has_number = len(data) >= IRTT_BYTES and not data[3] & IRTT_OPEN
-        return struct.unpack_from("<I", data, IRTT_NUMBER)[0] if has_number else None
-
-    def stamp(self, data, is_reply):
-        return struct.unpack_from(">I", data, 24 if is_reply else 0)[0]
-
-    def python(self, data, is_reply):
-        # Its numbers come round: a reply is for the last request that has it.
-        seq = int(HEADER.match(data)[1])
-        if not is_reply:
-            self.asked[seq] = self.count
-            self.count += 1
-        return self.asked.get(seq)
-
-
-def exchanges(captures, port, kind):
-    """The exchanges of a foreign program, by its probe's number."""
-    found = {}
-    for capture, outgoing, incoming in zip(captures, ("request_out", "request_in"), ("reply_in", "reply_out")):
-        number_of = getattr(Numbers(), kind)
-        for packet in packets(capture.path):
-            if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
-                continue
-            is_reply = packet.source_port == port
-            number = number_of(packet.payload, is_reply)
-            if number is not None:
-                setattr(found.setdefault(number, Exchange()), incoming if is_reply else outgoing, packet.at)
-    return found
 
 
 def spaces(lab):
     near, far = lab.namespace("near"), lab.namespace("far")
     lab.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
     return near, far
-
-
-def listens(namespace, port):
-    wait_until(lambda: f":{port} " in sockets("-Hlnu", namespace), f"a reflector on {port}")
 
 
 def inside(namespace, *words):
@@ -128,7 +86,7 @@ def irtt(lab):
     trips = json.loads(out.read_text())["round_trips"]
     reported = {trip["seqno"]: trip["delay"]["rtt"] for trip in trips if "rtt" in trip.get("delay", {})}
     version = command("irtt", "version").split()[2]
-    print_row(f"irtt {version}", exchanges(captures, 2112, "irtt"), reported)
+    print_row(f"irtt {version}", exchanges([capture.path for capture in captures], 2112, "irtt"), reported)
 
 
 def stamp_suite(lab):
@@ -144,7 +102,7 @@ def stamp_suite(lab):
     lines = re.findall(r"^seq=(\d+) rtt=([0-9.]+)ms", done.stderr, re.MULTILINE)
     reported = {int(seq): round(float(rtt) * 1e6) for seq, rtt in lines}
     version = command(str(STAMP_SUITE), "--version").split()[-1]
-    print_row(f"stamp-suite {version}", exchanges(captures, 862, "stamp"), reported)
+    print_row(f"stamp-suite {version}", exchanges([capture.path for capture in captures], 862, "stamp"), reported)
 
 
 def python(lab):
@@ -164,7 +122,7 @@ def python(lab):
     # One sample for each probe, in their order, without a number. It publishes a loss as 0.
     trips = [record["points"][0][1] for record in records if record["metric"] == "udp.wan.rtt"]
     reported = {number: value for number, value in enumerate(trips) if value > 0}
-    print_row("Python latency-monitor 0.1.2", exchanges(captures, 8001, "python"), reported)
+    print_row("Python latency-monitor 0.1.2", exchanges([capture.path for capture in captures], 8001, "python"), reported)
 
 
 def print_row(label, found, reported):
@@ -180,13 +138,8 @@ def print_row(label, found, reported):
 
 def install():
     """Tries to; a tool that cannot be had is missing."""
-    if not shutil.which("irtt"):
-        subprocess.run(["apt-get", "update", "-qq"])
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "irtt"])
-    if not STAMP_SUITE.exists() and shutil.which("cargo"):
-        # With what makes it exact: it is not there by default.
-        words = ["cargo", "install", "stamp-suite", "--features", "hwtstamp", "--root", str(TOOLS)]
-        subprocess.run(words)
+    install_packages()
+    install_crate(STAMP_SUITE)
 
 
 def main():

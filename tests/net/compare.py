@@ -81,7 +81,7 @@ def measure(lab, start):
 
 def completed(records, kind, began_ns, ended_ns):
     """Probes that were answered between two instants. The Python program publishes a loss as 0."""
-    points = [record["points"][0] for record in records if record["metric"] == kind]
+    points = [record["points"][0] for record in records if record.get("metric", "") == kind]
     return sum(began_ns <= at < ended_ns and value > 0 for at, value in points)
 
 

@@ -147,7 +147,7 @@ def check_windows(printed, received):
 def check_counts(printed, received):
     number = 0
     for metric in COUNTS:
-        records = [record for record in printed if record["metric"] == metric]
+        records = [record for record in printed if record.get("metric", "") == metric]
         number += len(records)
         points = [(record["points"][0], tuple(record["tags"])) for record in records]
         compare(metric, [(COUNT, None, at // 10**9, value, tags) for (at, value), tags in points], received)
@@ -161,7 +161,7 @@ def compare(metric, ours, received):
 
 
 def windows_of(printed, metric):
-    return [record for record in printed if record["metric"] == metric]
+    return [record for record in printed if record.get("metric", "") == metric]
 
 
 def total(printed, metric):

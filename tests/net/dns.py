@@ -79,7 +79,7 @@ def fresh(client, since_ns, what):
 
 
 def made_after(records, kind, since_ns):
-    times = [record["points"][0][0] for record in records if record["metric"] == kind]
+    times = [record["points"][0][0] for record in records if record.get("metric", "") == kind]
     return [at for at in times if at > since_ns]
 
 

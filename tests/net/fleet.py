@@ -37,7 +37,7 @@ class Trip(NamedTuple):
 def trips(records, protocol):
     found = []
     for record in records:
-        if record["metric"] == f"{protocol}.wan.rtt" and "seq" in record:
+        if record.get("metric", "") == f"{protocol}.wan.rtt" and "seq" in record:
             (back, value), dwell = record["points"][0], record.get("dwell")
             left = back - value - (dwell or 0)
             found.append(Trip(record["seq"] & 0xFFFF_FFFF, left, back, value, record["stamp"], dwell is not None))
@@ -99,7 +99,7 @@ def resumed(lab, what, records, gone_ns, ready_ns):
         missed = sum(
             record["points"][0][1]
             for record in records
-            if record["metric"] == "monitor.slots_missed" and record["points"][0][0] > gone_ns
+            if record.get("metric", "") == "monitor.slots_missed" and record["points"][0][0] > gone_ns
         )
         took_ns = first - ready_ns
         allowed_ns = most_ns + missed * INTERVAL_NS
@@ -111,7 +111,7 @@ def resumed(lab, what, records, gone_ns, ready_ns):
 
 def explained(lab, records, captures):
     """Every sample is of one probe that was on the link, and says no more than the link."""
-    delays = [record for record in records if record["metric"].endswith((".wan.rtt", ".wan.owd"))]
+    delays = [record for record in records if record.get("metric", "").endswith((".wan.rtt", ".wan.owd"))]
     wrong = [record for record in delays if not 0 < record["points"][0][1] <= TIMEOUT_NS]
     expect(not wrong, f"{len(wrong)} delays that cannot be: {wrong[:3]}")
     for protocol, on in PROTOCOLS.items():

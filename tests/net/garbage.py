@@ -94,7 +94,7 @@ def check_server(lab, server, before_kib, began_s):
         counted = sum(values(found, f"monitor.responder.{name}"))
         lab.note(f"{name} {counted}")
         expect(counted > 0, f"no {name} requests were counted")
-    series = {(record["metric"], *record["tags"]) for record in found if record["metric"].endswith(".owd")}
+    series = {(record.get("metric", ""), *record["tags"]) for record in found if record.get("metric", "").endswith(".owd")}
     lab.note(f"{len(series)} series of one-way delays in {took_s:.0f} s")
     once = [one for one in series if one[1].startswith("source:once")]
     expect(not once, f"strangers who said one thing are published: {once[:3]}")

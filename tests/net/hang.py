@@ -96,7 +96,7 @@ class Seen:
     def look(self):
         self.daemon.expect_alive()
         for record in self.daemon.records():
-            name = self.COUNTS.get(record["metric"])
+            name = self.COUNTS.get(record.get("metric", ""))
             if name:
                 self.totals[name] = self.totals.get(name, 0) + record["points"][0][1]
         return self

@@ -73,7 +73,7 @@ def exchange(lab, variant, port, ours_extra, python_extra):
             wrong = [value for value in found if value <= 0]
             expect(not wrong, f"{variant}, {daemon.label}: {metric} has values {wrong[:5]} of {len(found)}")
             wanted = names["owd" if metric.endswith("owd") else "rtt"] + TAGS
-            tags = {tuple(record["tags"]) for record in records if record["metric"] == metric}
+            tags = {tuple(record["tags"]) for record in records if record.get("metric", "") == metric}
             # Ours also counts; the Python program has nothing else under these names.
             expect(tags == {tuple(wanted)}, f"{variant}, {daemon.label}: {metric} under {tags}, not {wanted}")
     code, _ = ours.end()

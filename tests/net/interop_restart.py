@@ -86,7 +86,7 @@ def fresh(daemon, since_ns, what):
 
 
 def is_fresh(record, metric, since_ns):
-    if record["metric"] != metric or "points" not in record:
+    if record.get("metric", "") != metric or "points" not in record:
         return False
     at, value = record["points"][0]
     # The Python program publishes a loss as 0.

@@ -148,7 +148,7 @@ def no_descriptors(lab):
     received = {
         tag
         for record in records
-        if record["metric"] in ("udp.wan.received", "tcp.wan.received") and record["points"][0][1] > 0
+        if record.get("metric", "") in ("udp.wan.received", "tcp.wan.received") and record["points"][0][1] > 0
         for tag in record["tags"]
         if tag.startswith("target:")
     }

@@ -108,7 +108,7 @@ def negotiated(case):
     metric = f"{case.protocol}.wan.rtt"
 
     def enough(records):
-        found = [record for record in records if record["metric"] == metric]
+        found = [record for record in records if record.get("metric", "") == metric]
         return sum(case.wire == "text" or "dwell" in record for record in found) >= ENOUGH
 
     return enough
@@ -120,7 +120,7 @@ def attributed(case, ended_ns):
     after_ns = ended_ns + (case.timeout_s + 2 * SEND_INTERVAL_S) * 1e9
 
     def enough(records):
-        later = [record["points"][0] for record in records if record["metric"] == gauge]
+        later = [record["points"][0] for record in records if record.get("metric", "") == gauge]
         last = later[-1] if later else (0, 0)
         return last[0] > after_ns and (case.wire == "text" or last[1] == 0)
 
@@ -132,9 +132,9 @@ def resumed(case, ended_ns):
     order; and the counts of that time are there."""
 
     def enough(records):
-        trips = [record for record in records if record["metric"] == "tcp.wan.rtt"]
+        trips = [record for record in records if record.get("metric", "") == "tcp.wan.rtt"]
         after = [one["points"][0][0] for one in trips if left_at(one) > ended_ns]
-        counted = [record["points"][0][0] for record in records if record["metric"] == "tcp.wan.retransmits"]
+        counted = [record["points"][0][0] for record in records if record.get("metric", "") == "tcp.wan.retransmits"]
         return after and counted and counted[-1] > after[0]
 
     return enough

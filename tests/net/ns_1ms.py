@@ -85,4 +85,4 @@ def check_probes(lab, records):
 
 
 def points(records, metric):
-    return [record["points"][0] for record in records if record["metric"] == metric]
+    return [record["points"][0] for record in records if record.get("metric", "") == metric]

@@ -374,7 +374,7 @@ class Python(Program):
     def reported(self, found):
         self.records += self.client.records()
         # One sample for each probe, in their order, without a number. It publishes a loss as 0.
-        trips = [record["points"][0][1] for record in self.records if record["metric"] == "udp.wan.rtt"]
+        trips = [record["points"][0][1] for record in self.records if record.get("metric", "") == "udp.wan.rtt"]
         return {number: value for number, value in enumerate(trips) if value > 0}
 
 

@@ -142,7 +142,7 @@ def compare(printed):
     """Holds what the gateway has to what was printed; gives how much that was."""
     samples, counts = collections.defaultdict(list), collections.Counter()
     for record in printed:
-        key = record["metric"], labels_of(record) if "tags" in record else None
+        key = record.get("metric", ""), labels_of(record) if "tags" in record else None
         if "seq" in record:
             samples[key].append(record["points"][0][1])
         elif "points" in record:

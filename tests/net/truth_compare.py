@@ -120,7 +120,7 @@ def python(lab):
     records += client.records()
     end_captures(captures, near, FAR)
     # One sample for each probe, in their order, without a number. It publishes a loss as 0.
-    trips = [record["points"][0][1] for record in records if record["metric"] == "udp.wan.rtt"]
+    trips = [record["points"][0][1] for record in records if record.get("metric", "") == "udp.wan.rtt"]
     reported = {number: value for number, value in enumerate(trips) if value > 0}
     print_row("Python latency-monitor 0.1.2", exchanges([capture.path for capture in captures], 8001, "python"), reported)
 

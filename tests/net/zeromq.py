@@ -48,7 +48,7 @@ def subscriber(lab, label, endpoint):
 
 def of_the_network(records):
     """Those that every backend gets alike: what is about the daemon also counts each backend's own losses."""
-    return [record for record in records if record["metric"].startswith(("udp.", "tcp."))]
+    return [record for record in records if record.get("metric", "").startswith(("udp.", "tcp."))]
 
 
 def is_sample(record):
@@ -64,7 +64,7 @@ def check_equal_to_cli(lab, label, address, host, port):
         daemon.expect_alive()
         reader.expect_alive()
         received.extend(reader.records())
-        counts = [r for r in received if r["metric"] == "udp.wan.sent"]
+        counts = [r for r in received if r.get("metric", "") == "udp.wan.sent"]
         return len([r for r in received if is_sample(r)]) >= SAMPLES and len(counts) >= 2
 
     wait_until(has_enough, f"{SAMPLES} samples and two counts as messages over {label}")
@@ -151,9 +151,9 @@ class Seen:
                 self.newest = max(self.newest, at)
                 continue
             self.others += 1
-            if record["metric"] == "monitor.samples_dropped":
+            if record.get("metric", "") == "monitor.samples_dropped":
                 self.dropped += value
-            name = record["metric"]
+            name = record.get("metric", "")
             self.totals[name] = self.totals.get(name, 0) + value
         return self
 

@@ -1,13 +1,14 @@
-//! What it costs to look for bursts, for each probe that has ended.
+//! What it costs to look for bursts, and to keep the last probes, for each probe that has ended.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latency_monitor::proto::{
     FlowKind, Labels, Mono, Now, Origin, Outcome, Output, Stamp, StampSource, Trace, Wall,
 };
-use latency_monitor::record::{BurstRules, Mode, Recorder, SinkConfig};
+use latency_monitor::record::{BurstRules, FlightConfig, Mode, Recorder, SinkConfig};
 
 const INTERVAL_NS: i64 = 1_000_000;
 const ORIGINS: u32 = 16;
@@ -38,8 +39,13 @@ fn trace(number: i64) -> Output {
     })
 }
 
-/// Both directions of a probe, with what the end of a bucket costs.
+/// Both directions of a probe, with what the end of a bucket costs; and with the flight recorder.
 fn quiet(c: &mut Criterion) {
+    quiet_probe(c, "quiet probe", false);
+    quiet_probe(c, "quiet probe, kept", true);
+}
+
+fn quiet_probe(c: &mut Criterion, name: &str, is_kept: bool) {
     let now = Now {
         mono: Mono::ZERO,
         wall: at(0),
@@ -49,6 +55,15 @@ fn quiet(c: &mut Criterion) {
         threshold_ns: None,
         quiet_ns: 5_000_000,
     });
+    let (writer, _dumps) = sync_channel(1);
+    if is_kept {
+        let config = FlightConfig {
+            pre_ns: 200_000_000,
+            post_ns: 200_000_000,
+            settle_ns: 1_000_000_000,
+        };
+        recorder.record_flights(config, writer);
+    }
     let _feed = recorder.add_sink(SinkConfig::new(Mode::Windows, 1_000_000_000));
     for origin in 0..ORIGINS {
         recorder.handle_output(&Output::Opened {
@@ -59,7 +74,7 @@ fn quiet(c: &mut Criterion) {
     let (recorder, number) = (RefCell::new(recorder), Cell::new(0));
     let mut group = c.benchmark_group("burst");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("quiet probe", |bencher| {
+    group.bench_function(name, |bencher| {
         bencher.iter(|| {
             recorder.borrow_mut().handle_output(&trace(number.get()));
             number.set(number.get() + 1);

@@ -6,6 +6,7 @@ use crate::config::burst;
 use crate::config::options::Owd;
 use crate::config::{BackendSettings, Config, EngineOptions, MetricsConfig, Word};
 use crate::proto::TargetSpec;
+use crate::publish::http::masked;
 use crate::publish::{ClickHouseSettings, Secret};
 
 /// The configuration as a file that would give it again, but for secrets, which it does not show.
@@ -142,20 +143,6 @@ fn write_secret(out: &mut String, key: &str, secret: &Secret) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "{key} = {}", quoted(&format!("{secret:?}")))
-}
-
-/// An address, without the password that may stand in it before the host. What a password may not have
-/// is not relied upon, since it is printed to find mistakes.
-pub(super) fn masked(address: &str) -> String {
-    let begin = address.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = address.split_at(begin);
-    let parts = rest
-        .rsplit_once('@')
-        .and_then(|(identity, host)| Some((identity.split_once(':')?.0, host)));
-    match parts {
-        Some((user, host)) => format!("{scheme}{user}:(secret)@{host}"),
-        None => address.to_owned(),
-    }
 }
 
 #[expect(

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use crate::config::effective::masked;
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::BackendSettings;
 use crate::config::options::{check_range, check_with, parse_host};
@@ -14,6 +13,7 @@ use crate::config::section::Section;
 use crate::config::{Backend, LogLevel, Outside, Word};
 use crate::limits::BUCKETS_MAX;
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED};
+use crate::publish::http::masked;
 use crate::publish::{
     ClickHouseSettings, DatadogSettings, PushgatewaySettings, Secret, ZeroMqSettings,
 };

@@ -193,7 +193,11 @@ impl DumpWriter {
         dumps.sort();
         let more = dumps.len().saturating_sub(self.dumps_max);
         for (_, name) in &dumps[..more] {
-            fs::remove_file(self.folder.join(name))?;
+            match fs::remove_file(self.folder.join(name)) {
+                // Somebody else has tidied up.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
 use crate::proto::Wall;
 use crate::publish::SendError;
 
-pub use address::{Base, SetupError};
+pub use address::{Base, SetupError, masked};
 
 /// What making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -168,6 +168,15 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// What it is about: a burst, or an outage, of which nothing came through.
+    pub(super) fn word(&self) -> &'static str {
+        let event = self.header.event.as_ref();
+        match event.and_then(|event| event.get("event")?.as_str()) {
+            Some("outage") => "outage",
+            _ => "burst",
+        }
+    }
+
     /// A number of the burst that it is about.
     pub(super) fn burst(&self, key: &str) -> Option<i64> {
         self.header.event.as_ref()?.get(key)?.as_i64()
@@ -203,7 +212,7 @@ pub(super) struct Data {
     pub(super) series: BTreeMap<(String, String), Series>,
     /// Sums of counts that were not 0.
     pub(super) counts: BTreeMap<(String, String), i64>,
-    /// Bursts that were told among samples and windows.
+    /// Bursts and outages that were told among samples and windows.
     pub(super) bursts: Vec<Line>,
     /// What was left out because of a limit.
     pub(super) left_out: u64,
@@ -241,7 +250,8 @@ impl Data {
         } else if line.metric.is_some() {
             self.add_metric(line)
         } else {
-            let is_burst = line.event.as_ref().is_some_and(|event| event == "burst");
+            let word = line.event.as_ref().and_then(|event| event.as_str());
+            let is_burst = matches!(word, Some("burst" | "outage"));
             if is_burst && self.bursts.len() < REPORT_BURSTS_MAX {
                 self.bursts.push(line);
             } else {

@@ -43,7 +43,7 @@ pub(super) fn page(data: &Data) -> String {
         out.push_str("</table></section>\n");
     }
     if !data.bursts.is_empty() {
-        out.push_str("<section><h2>Bursts</h2><ul>\n");
+        out.push_str("<section><h2>Bursts and outages</h2><ul>\n");
         for burst in &data.bursts {
             let _ = writeln!(out, "<li>{}</li>", escaped(&text::told(burst)));
         }
@@ -95,10 +95,10 @@ fn section(out: &mut String, flow: &Flow, has_plots: bool) {
     let _ = writeln!(
         out,
         "<section><h2>{} {name}</h2>",
-        if flow.burst("start").is_some() {
-            "Burst on"
-        } else {
-            "Snapshot of"
+        match flow.burst("start").map(|_| flow.word()) {
+            Some("outage") => "Outage on",
+            Some(_) => "Burst on",
+            None => "Snapshot of",
         }
     );
     let _ = writeln!(

@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use plotters::chart::MeshStyle;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
@@ -132,20 +133,13 @@ pub(super) fn probes(flow: &Flow) -> String {
             );
             chart
                 .draw_series([area])?
-                .label("burst")
+                .label(flow.word())
                 .legend(|at| square(at, BURST.mix(0.3)));
         }
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(OTHER)
-            .label_style(("sans-serif", 14))
-            .axis_desc_style(("sans-serif", 14))
-            .x_desc(if flow.burst("start").is_some() {
-                "ms since the burst began"
-            } else {
-                "ms since the first probe"
+        mesh(&mut chart)
+            .x_desc(match flow.burst("start") {
+                Some(_) => format!("ms since the {} began", flow.word()),
+                None => "ms since the first probe".to_owned(),
             })
             .y_desc("delay over the direction's least")
             .x_labels(12)
@@ -226,6 +220,19 @@ fn losses(
     Ok(())
 }
 
+/// Axes and grid as all plots have them.
+fn mesh<'a, 'b>(
+    chart: &'b mut Chart<'a>,
+) -> MeshStyle<'a, 'b, RangedCoordf64, RangedCoordf64, SVGBackend<'a>> {
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(OTHER)
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 14));
+    mesh
+}
+
 fn legend(chart: &mut Chart<'_>, position: SeriesLabelPosition) -> Drawn {
     let mut labels = chart.configure_series_labels();
     let labels = labels
@@ -273,13 +280,7 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
             .x_label_area_size(44)
             .y_label_area_size(84)
             .build_cartesian_2d(0.0..decades, signed_f64(least)..signed_f64(most) * 1.05)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(OTHER)
-            .label_style(("sans-serif", 14))
-            .axis_desc_style(("sans-serif", 14))
+        mesh(&mut chart)
             .x_desc("percentile")
             .y_desc(if curves.len() > 1 {
                 "delay over the least"
@@ -301,12 +302,14 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
             let colour = [FORWARD, REVERSE, OTHER][index.min(2)];
             let own = as_f64(delays.count().max(1)).log10();
             let points: Vec<(f64, f64)> = (0..=STEPS)
-                .map(|step| f64::from(step) / f64::from(STEPS) * own)
-                .map(|x| {
-                    (
-                        x,
-                        signed_f64(delays.quantile(1.0 - 10_f64.powf(-x)) - base(delays)),
-                    )
+                .map(|step| {
+                    let x = f64::from(step) / f64::from(STEPS) * own;
+                    // The last one stands for all of it: the highest.
+                    let part = match step {
+                        STEPS => 1.0,
+                        _ => 1.0 - 10_f64.powf(-x),
+                    };
+                    (x, signed_f64(delays.quantile(part) - base(delays)))
                 })
                 .collect();
             for (x, ns) in points.iter().step_by(4) {
@@ -379,12 +382,8 @@ pub(super) fn heat(heat: &Heat) -> String {
             .x_label_area_size(44)
             .y_label_area_size(84)
             .build_cartesian_2d(0.0..width, low as f64..high as f64)?;
-        chart
-            .configure_mesh()
+        mesh(&mut chart)
             .disable_mesh()
-            .axis_style(OTHER)
-            .label_style(("sans-serif", 14))
-            .axis_desc_style(("sans-serif", 14))
             .x_desc("seconds since the first")
             .y_desc("delay (log)")
             .y_label_formatter(&|row| length(delay(*row)))

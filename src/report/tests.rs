@@ -80,6 +80,23 @@ fn samples_and_what_is_told_among_them_as_text() {
 }
 
 #[test]
+fn an_outage_is_told_as_one() {
+    let outage = dump().replace("\"event\":\"burst\"", "\"event\":\"outage\"");
+    let data = data_of(&outage).unwrap();
+    let text = text::page(&data);
+    assert!(text.contains("outage forward, 40.0 ms long: 3 of 40 probes lost"));
+    let page = html::page(&data);
+    assert!(page.contains("<h2>Outage on UDP</h2>") && page.contains("ms since the outage began"));
+    let among = sample(1_000_000, 1_000)
+        + "{\"event\": \"outage\", \"flow\": \"udp\", \"direction\": null, \"start\": 7, \"lost\": 3}\n";
+    let text = text::page(&data_of(&among).unwrap());
+    assert!(
+        text.contains("outage: udp in an unknown direction"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_page_shows_each_loss_and_the_burst_and_asks_for_nothing() {
     let page = html::page(&data_of(&dump()).unwrap());
     assert_eq!(page.matches("<svg").count(), 2);

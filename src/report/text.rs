@@ -76,13 +76,16 @@ pub(super) fn facts(flow: &Flow) -> String {
             _ => "in an unknown direction",
         };
         let number = |key| flow.burst(key).unwrap_or(0);
+        let word = flow.word();
+        let length = duration(number("duration"));
+        let _ = write!(text, "{word} {direction}, {length} long: ");
+        if word == "burst" {
+            let (peak, mean) = (duration(number("peak")), duration(number("mean")));
+            let _ = write!(text, "peak {peak} and mean {mean} over the base, ");
+        }
         let _ = write!(
             text,
-            "burst {}, {} long: peak {} and mean {} over the base, {} of {} probes lost, begun at {}",
-            direction,
-            duration(number("duration")),
-            duration(number("peak")),
-            duration(number("mean")),
+            "{} of {} probes lost, begun at {}",
             number("lost"),
             number("probes"),
             Wall::from_unix_nanos(start),
@@ -116,10 +119,15 @@ pub(super) fn stamps(stamps: &std::collections::BTreeMap<String, u64>) -> String
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// A burst that was told among samples.
+/// A burst or an outage that was told among samples.
 pub(super) fn told(burst: &Line) -> String {
     format!(
-        "{} {} {}: {} long from {} on, peak {}, {} lost",
+        "{}: {} {} {}: {} long from {} on, peak {}, {} lost",
+        burst
+            .event
+            .as_ref()
+            .and_then(|word| word.as_str())
+            .unwrap_or_default(),
         burst.flow,
         burst
             .direction
@@ -176,7 +184,7 @@ pub(super) fn page(data: &Data) -> String {
         let _ = writeln!(out, "{} {}: {value}", plain(metric), plain(tags));
     }
     for burst in &data.bursts {
-        let _ = writeln!(out, "burst: {}", plain(&told(burst)));
+        let _ = writeln!(out, "{}", plain(&told(burst)));
     }
     if data.left_out > 0 {
         let _ = writeln!(out, "{}", left_out(data.left_out));

@@ -265,7 +265,8 @@ fn a_password_in_an_address_is_not_printed() {
             "http://me:(secret)@gate:9091/base",
         ),
         ("me:open/sesame@gate", "me:(secret)@gate"),
-        ("http://me@gate:9091", "http://me@gate:9091"),
+        // A token may stand there alone.
+        ("http://token@gate:9091", "http://(secret)@gate:9091"),
         ("gate:9091", "gate:9091"),
     ];
     for (given, printed) in cases {

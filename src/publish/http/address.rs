@@ -38,7 +38,7 @@ impl Base {
             text.insert_str(0, "http://");
         }
         let base = Self {
-            given: shown(given),
+            given: masked(given),
             text: text.trim_end_matches('/').to_owned(),
         };
         let url = base.join("")?;
@@ -73,14 +73,20 @@ impl Base {
     }
 }
 
-/// An address without the name and the password that may be in it, whatever else is wrong with it.
-fn shown(url: &str) -> String {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = url.split_at(start);
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (host, path) = rest.split_at(end);
-    let host = host.rsplit('@').next().unwrap_or(host);
-    format!("{scheme}{host}{path}")
+/// An address without the secret that may stand in it before the host, whatever else is wrong with it: what a
+/// password may not have is not relied upon, since this is printed to find mistakes.
+pub fn masked(address: &str) -> String {
+    let begin = address.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = address.split_at(begin);
+    let Some((identity, host)) = rest.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    match identity.split_once(':') {
+        Some((user, _)) => format!("{scheme}{user}:(secret)@{host}"),
+        // In a path it is a letter like others.
+        None if identity.contains('/') => address.to_owned(),
+        None => format!("{scheme}(secret)@{host}"),
+    }
 }
 
 #[cfg(test)]
@@ -107,11 +113,13 @@ mod tests {
     #[test]
     fn messages_show_no_password() {
         for (url, expected) in [
-            ("https://me:p@ss@gw:1/x@y", "https://gw:1/x@y"),
-            ("me:pass@gw", "gw"),
+            ("https://me:p@ss@gw:1/x", "https://me:(secret)@gw:1/x"),
+            ("me:pass@gw", "me:(secret)@gw"),
+            ("https://token@gw", "https://(secret)@gw"),
+            ("https://gw/x@y", "https://gw/x@y"),
             ("http://[::1]:9091", "http://[::1]:9091"),
         ] {
-            assert_eq!(shown(url), expected);
+            assert_eq!(masked(url), expected);
         }
         let error = Base::parse("ftp://me:pass@gw").unwrap_err().to_string();
         assert!(!error.contains("pass"), "{error}");

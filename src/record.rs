@@ -189,7 +189,10 @@ impl Recorder {
 
     /// Take one output of the core. Samples of an origin that is not open are ignored.
     pub fn handle_output(&mut self, output: &Output) {
-        if let Some(flight) = &mut self.flight {
+        // A flow that ends is told below, behind the burst that ends with it.
+        if let Some(flight) = &mut self.flight
+            && !matches!(output, Output::Closed { .. })
+        {
             flight.handle_output(output);
         }
         match output {
@@ -231,6 +234,9 @@ impl Recorder {
                 if let Some(detector) = &mut self.detector {
                     detector.close(*origin);
                     self.publish_found();
+                }
+                if let Some(flight) = &mut self.flight {
+                    flight.handle_output(output);
                 }
                 self.directory.close(*origin, last.as_ref());
             }

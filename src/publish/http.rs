@@ -48,15 +48,15 @@ pub struct Http {
 
 impl Http {
     /// A client that trusts the system's certificates.
-    pub fn new() -> Result<Self, SendError> {
+    pub fn new() -> Result<Self, SetupError> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none())
             .build()
-            .map_err(|error| SendError::Never {
-                reason: format!("cannot make an HTTP client: {}", chain(&error)),
+            .map_err(|error| {
+                SetupError::System(format!("no HTTP client can be made: {}", chain(&error)))
             })?;
         Ok(Self {
             client,

@@ -63,7 +63,7 @@ impl ClickHouseTransport {
         let mut password = header("password", &settings.password.0)?;
         password.set_sensitive(true);
         Ok(Self {
-            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
+            http: Http::new()?,
             clock: Clock::new(),
             url,
             username: header("username", &settings.username)?,

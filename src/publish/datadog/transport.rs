@@ -36,7 +36,7 @@ impl DatadogTransport {
             None => Base::parse(&format!("https://api.{}", site.trim()))?,
         };
         Ok(Self {
-            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
+            http: Http::new()?,
             series_url: base.join("/api/v2/series")?,
             events_url: base.join("/api/v1/events")?,
             api_key: Secret(key.to_owned()),

@@ -57,7 +57,7 @@ impl Sender {
     ) -> Result<Self, SetupError> {
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
-            http: Http::new().map_err(|error| SetupError::System(error.to_string()))?,
+            http: Http::new()?,
             url,
             delete_on_stop,
             shared: Arc::clone(&shared),

@@ -7,6 +7,7 @@ use crate::limits::FLIGHT_PROBES_LEAST;
 use crate::proto::{Outcome, Stamp, StampSource, Trace};
 use crate::record::event::Burst;
 use crate::record::item::Tags;
+use crate::record::{BurstRules, Recorder};
 
 const MS: i64 = 1_000_000;
 const CONFIG: FlightConfig = FlightConfig {
@@ -292,4 +293,34 @@ fn a_responder_on_the_text_wire_dumps_by_its_own_clock() {
         seqs(&burst_dump(orders.try_recv().unwrap())),
         (30..65).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_burst_that_ends_with_its_flow_is_dumped_too() {
+    let (writer, orders) = sync_channel(4);
+    let mut recorder = Recorder::new("a", at(0));
+    recorder.find_bursts(BurstRules {
+        threshold_ns: Some(1_000_000),
+        quiet_ns: 5_000_000,
+    });
+    recorder.record_flights(CONFIG, writer);
+    recorder.handle_output(&Output::Opened {
+        origin: Origin(3),
+        labels: labels(),
+    });
+    for seq in 0..3_005 {
+        let mut trace = trace(3, seq, Outcome::Received);
+        for stamp in trace.stamps[1..].iter_mut().flatten() {
+            stamp.at = stamp.at.plus(if seq < 3_000 { 0 } else { 5 * MS });
+        }
+        recorder.handle_output(&Output::Trace(trace));
+    }
+    recorder.handle_output(&Output::Closed {
+        origin: Origin(3),
+        last: None,
+    });
+    let found: Vec<Order> = orders.try_iter().collect();
+    let [order] = <[Order; 1]>::try_from(found).expect("one dump");
+    let dump = burst_dump(order);
+    assert_eq!(seqs(&dump), (2_980..3_005).collect::<Vec<_>>());
 }

@@ -119,7 +119,7 @@ pub(crate) fn run(
     let client = thread::spawn(move || -> io::Result<f64> {
         pin(near)?;
         let mut client = End::new(one)?;
-        let (mut under_way, mut back) = (0, 0_u32);
+        let (mut under_way, mut back) = (0_usize, 0_u32);
         let begun = Instant::now();
         while begun.elapsed() < duration {
             while under_way + BATCH <= batches * BATCH {
@@ -127,7 +127,12 @@ pub(crate) fn run(
                 under_way += BATCH;
             }
             let count = client.receive()?;
-            under_way = if count == 0 { 0 } else { under_way - count };
+            // What was given up may still come.
+            under_way = if count == 0 {
+                0
+            } else {
+                under_way.saturating_sub(count)
+            };
             back += u32::try_from(count).unwrap_or(0);
         }
         Ok(f64::from(back) / begun.elapsed().as_secs_f64())

@@ -2,7 +2,7 @@
 left and what processor time they took. The kernel is asked whether it has done what was set; without rights the daemon says what it
 cannot have, and goes on.
 
-LM_SECONDS sets how long each of them measures (3)."""
+LM_TUNING_SECONDS sets how long each of them measures (3)."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ import resource
 from lab import collect, expect
 
 PORT = 18500
-SECONDS = int(os.environ.get("LM_SECONDS", "3"))
+SECONDS = int(os.environ.get("LM_TUNING_SECONDS", "3"))
 SPIN_US = 200
 PRIORITY = 50
 # The numbers of Linux' <sched.h>.

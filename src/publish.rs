@@ -13,6 +13,7 @@ pub mod clickhouse;
 mod datadog;
 pub mod delivery;
 mod flusher;
+mod hdr;
 pub mod http;
 mod json;
 mod log;

@@ -4,14 +4,11 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
 use crate::proto::Direction;
+use crate::publish::hdr::HdrWriter;
 use crate::record::{Distribution, EventKind, Record, Window};
 
 /// `json.dumps` puts a space after each comma and colon.
@@ -167,8 +164,7 @@ const fn is_zero(number: &u64) -> bool {
 /// What windows need to be written, kept from one to the next.
 struct Hdr {
     distribution: Distribution,
-    serializer: V2DeflateSerializer,
-    bytes: Vec<u8>,
+    writer: HdrWriter,
     positive: String,
     negative: String,
 }
@@ -177,8 +173,7 @@ impl Hdr {
     fn new() -> Self {
         Self {
             distribution: Distribution::new(),
-            serializer: V2DeflateSerializer::new(),
-            bytes: Vec::new(),
+            writer: HdrWriter::new(),
             positive: String::new(),
             negative: String::new(),
         }
@@ -192,25 +187,12 @@ impl Hdr {
     }
 
     fn write(&mut self) {
-        let Self {
-            distribution,
-            serializer,
-            bytes,
-            positive,
-            negative,
-        } = self;
-        let mut write = |histogram: &Histogram<u32>, text: &mut String| {
-            bytes.clear();
-            serializer
-                .serialize(histogram, &mut *bytes)
-                .expect("counts of 32 bits have a code, and memory takes every write");
-            STANDARD.encode_string(&*bytes, text);
-        };
-        positive.clear();
-        write(distribution.positive(), positive);
-        negative.clear();
-        if let Some(histogram) = distribution.negative() {
-            write(histogram, negative);
+        self.positive.clear();
+        self.writer
+            .write(self.distribution.positive(), &mut self.positive);
+        self.negative.clear();
+        if let Some(histogram) = self.distribution.negative() {
+            self.writer.write(histogram, &mut self.negative);
         }
     }
 }
@@ -229,7 +211,7 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// An encoder; the quarter of a mebibyte that windows take comes with the first of them.
+    /// An encoder; the half of a mebibyte that windows take comes with the first of them.
     pub fn new() -> Self {
         Self::default()
     }

@@ -32,6 +32,42 @@ pub(super) struct Evidence {
     highest: u64,
     /// Requests that had been received by then.
     received: u32,
+    /// Bit i: the probe i + 1 before `highest` is known to have reached the reflector, which nothing changes
+    /// any more.
+    reached: u64,
+}
+
+impl Evidence {
+    /// The same of the probes before `number`. To look at each of them again with every reply would
+    /// drag a page of memory through the cache for every probe.
+    fn reached_before(&self, number: u64) -> u64 {
+        if let Some(ahead) = number.checked_sub(self.highest + 1) {
+            let highest = shifted_left(1, ahead);
+            return shifted_left(shifted_left(self.reached, 1), ahead) | highest;
+        }
+        let behind = u32::try_from(self.highest - number).unwrap_or(u32::MAX);
+        self.reached.checked_shr(behind).unwrap_or(0)
+    }
+
+    /// A reply to `number` has named those that had reached it.
+    fn learn(&mut self, number: u64, named: u64) {
+        if let Some(behind) = self.highest.checked_sub(number) {
+            let answered = if behind == 0 {
+                0
+            } else {
+                shifted_left(1, behind - 1)
+            };
+            self.reached |= shifted_left(named, behind) | answered;
+        } else {
+            self.reached = self.reached_before(number) | named;
+            self.highest = number;
+        }
+    }
+}
+
+fn shifted_left(bits: u64, places: u64) -> u64 {
+    let places = u32::try_from(places).unwrap_or(u32::MAX);
+    bits.checked_shl(places).unwrap_or(0)
 }
 
 /// What a reply says about what came in before its request.
@@ -74,7 +110,10 @@ impl Flow {
         };
         let mut later = 0;
         let mut newly = 0;
-        for back in 0..NAMED {
+        let mut open = !before.reached_before(number);
+        while open != 0 {
+            let back = u64::from(open.trailing_zeros());
+            open &= open - 1;
             let Some(named) = number.checked_sub(back + 1) else {
                 break;
             };
@@ -93,20 +132,15 @@ impl Flow {
             let numbers = before.highest + 1..number.saturating_sub(NAMED);
             self.judge_unnamed(numbers, unnamed, shared);
         }
-        let said_more = said.received.wrapping_sub(before.received).cast_signed() > 0;
-        self.evidence = Some(Evidence {
-            highest: if is_same {
-                before.highest.max(number)
-            } else {
-                number
-            },
-            received: if said_more {
-                said.received
-            } else {
-                before.received
-            },
-            ..before
-        });
+        let mut evidence = before;
+        if !is_same {
+            evidence.highest = number;
+        }
+        evidence.learn(number, said.seen);
+        if said.received.wrapping_sub(before.received).cast_signed() > 0 {
+            evidence.received = said.received;
+        }
+        self.evidence = Some(evidence);
     }
 
     /// A reflector's next session, under another identifier, starts from nothing.
@@ -120,6 +154,7 @@ impl Flow {
             first,
             highest: self.next,
             received: said.received,
+            reached: 0,
         }
     }
 
@@ -193,6 +228,43 @@ impl Flow {
             Reach::Reached => {
                 self.counters.lost_reverse += 1;
                 Some(Direction::Reverse)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The bits say the same as a set of numbers would, whatever order replies come in.
+        #[test]
+        fn what_has_reached_is_remembered(
+            replies in prop::collection::vec((-80_i64..90, any::<u64>()), 1..40),
+            asked in -70_i64..140,
+        ) {
+            let mut evidence = Evidence { session: 1, first: 0, highest: 1_000, received: 1, reached: 0 };
+            let mut reached = BTreeSet::from([1_000]);
+            for (apart, named) in replies {
+                let number = evidence.highest.saturating_add_signed(apart);
+                evidence.learn(number, named);
+                reached.insert(number);
+                reached.extend((0..NAMED).filter(|bit| named >> bit & 1 == 1).map(|bit| number - 1 - bit));
+                prop_assert!(evidence.highest >= number);
+            }
+            let number = evidence.highest.saturating_add_signed(asked);
+            let bits = evidence.reached_before(number);
+            for bit in 0..NAMED {
+                let named = number - 1 - bit;
+                // Of those before the last 64 nothing is kept, and they are looked at again.
+                let is_kept = named + NAMED >= evidence.highest;
+                let expected = is_kept && named <= evidence.highest && reached.contains(&named);
+                prop_assert_eq!(bits >> bit & 1 == 1, expected, "{} of {:?}", named, evidence);
             }
         }
     }

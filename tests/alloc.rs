@@ -308,9 +308,9 @@ impl Daemon {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.prober.poll_output() {
-            self.recorder.handle_output(&output);
-        }
+        let recorder = &mut self.recorder;
+        self.prober
+            .drain_outputs(|output| recorder.handle_output(output));
     }
 
     fn flush(&mut self, encoder: &mut Encoder, line: &mut Vec<u8>) {

@@ -85,9 +85,9 @@ impl PollLoop {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.prober.poll_output() {
-            self.recorder.handle_output(&output);
-        }
+        let recorder = &mut self.recorder;
+        self.prober
+            .drain_outputs(|output| recorder.handle_output(output));
     }
 
     /// Renews the clock's anchor and what the kernel says of it. A step may have been seen here, or

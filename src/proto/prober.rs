@@ -458,6 +458,16 @@ impl Prober {
         self.shared.outputs.pop_front()
     }
 
+    /// All results, in order, where they lie: a probe has several, and each is larger than a cache line.
+    pub fn drain_outputs(&mut self, mut handle: impl FnMut(&Output)) {
+        let outputs = &mut self.shared.outputs;
+        for output in &*outputs {
+            handle(output);
+        }
+        // The next ones come to lie where these were, in the cache still.
+        outputs.clear();
+    }
+
     /// Every flow of ours, with its counters so far.
     pub fn flows(&self) -> impl Iterator<Item = (Origin, FlowKind, &Counters)> {
         self.targets.iter().flat_map(|(_, target)| {

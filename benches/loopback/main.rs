@@ -27,8 +27,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Seconds of windows that are left out at the beginning: flows go native, buffers find their size.
-const WARM_UP_S: u32 = 2;
+/// Windows that are left out at the beginning: sessions begin, buffers find their size.
+const WARM_UP_WINDOWS: usize = 1;
 
 /// What a probe has to be answered within.
 const TIMEOUT_S: f64 = 1.0;
@@ -51,6 +51,8 @@ const SPIN_US: u32 = 200;
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Scale {
+    /// Of each measurement, which is one window of the daemons' long: they end theirs every 30 s if
+    /// not told otherwise, and every second would have them write 30 times what users have them write.
     seconds: u32,
     turns: u32,
     loads: &'static [f64],
@@ -200,7 +202,8 @@ fn measure(
     let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();
-    let windows = "[metrics]\nbackend = \"cli\"\nmode = \"windows\"\nsend_interval = 1\n";
+    let windows =
+        format!("[metrics]\nbackend = \"cli\"\nmode = \"windows\"\nsend_interval = {seconds}\n");
     let reflector = format!("name = \"far\"\ntcp = false\nudp_port = {port}\n{windows}");
     let mut prober = format!(
         "name = \"near\"\ntcp = false\naddress = \"127.0.0.1\"\nudp_port = {own}\ntcp_latency = false\n\
@@ -216,26 +219,27 @@ fn measure(
     }
     let far = Daemon::start(far, &folder.join("loopback-far.toml"), &reflector)?;
     let near = Daemon::start(near, &folder.join("loopback-near.toml"), &prober)?;
-    // Windows end by the second; those on the way at the end are waited for.
-    thread::sleep(Duration::from_secs((WARM_UP_S + seconds + 1).into()));
+    // The last window is waited for until it is written.
+    let windows = WARM_UP_WINDOWS + 1;
+    thread::sleep(Duration::from_secs(u64::from(seconds) * windows as u64 + 1));
     let near = near.stop()?;
     let far = far.stop()?;
     Ok(figures(&near, &far, seconds))
 }
 
 fn figures(near: &Published, far: &Published, seconds: u32) -> Run {
-    let per_s = |name: &str| near.sum(name, seconds) / f64::from(seconds);
+    let per_s = |name: &str| near.value(name) / f64::from(seconds);
     let sent_per_s = per_s("udp.wan.sent");
     let us_per_probe =
-        |end: &Published| end.sum("monitor.cpu", seconds) / 1e3 / (sent_per_s * f64::from(seconds));
+        |end: &Published| end.value("monitor.cpu") / 1e3 / (sent_per_s * f64::from(seconds));
     Run {
         sent_per_s,
         back_per_s: per_s("udp.wan.received"),
         missed_per_s: per_s("monitor.slots_missed"),
         near_us: us_per_probe(near),
         far_us: us_per_probe(far),
-        late_p50_us: near.mean("monitor.lateness p50", seconds) / 1e3,
-        late_p99_us: near.mean("monitor.lateness p99", seconds) / 1e3,
+        late_p50_us: near.value("monitor.lateness p50") / 1e3,
+        late_p99_us: near.value("monitor.lateness p99") / 1e3,
     }
 }
 
@@ -266,21 +270,11 @@ impl Published {
         }
     }
 
-    /// The seconds that count, oldest first.
-    fn seconds<'a>(&'a self, name: &str, seconds: u32) -> impl Iterator<Item = f64> + use<'a> {
+    /// That of the window that counts; of all targets together.
+    fn value(&self, name: &str) -> f64 {
         let series = self.0.get(name).into_iter().flatten();
-        series
-            .map(|(_, value)| *value)
-            .skip(WARM_UP_S as usize)
-            .take(seconds as usize)
-    }
-
-    fn sum(&self, name: &str, seconds: u32) -> f64 {
-        self.seconds(name, seconds).sum()
-    }
-
-    fn mean(&self, name: &str, seconds: u32) -> f64 {
-        self.sum(name, seconds) / f64::from(seconds)
+        let mut values = series.map(|(_, value)| *value);
+        values.nth(WARM_UP_WINDOWS).unwrap_or(f64::NAN)
     }
 }
 

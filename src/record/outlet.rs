@@ -87,10 +87,11 @@ impl Outlet {
         }
     }
 
+    /// Take in a value. `series` is asked for when a window begins.
     pub(super) fn record(
         &mut self,
         windows: &mut Windows,
-        series: &Arc<Series>,
+        series: impl FnOnce() -> Arc<Series>,
         value_ns: i64,
         stamp: StampSource,
     ) {
@@ -103,7 +104,7 @@ impl Outlet {
         let pool = &mut self.pool;
         windows
             .current
-            .get_or_insert_with(|| pool.window(series, self.generation, self.start))
+            .get_or_insert_with(|| pool.window(&series(), self.generation, self.start))
             .record(value_ns, stamp, pool);
     }
 
@@ -112,7 +113,7 @@ impl Outlet {
     pub(super) fn record_over_least(
         &mut self,
         windows: &mut Windows,
-        series: &Arc<Series>,
+        series: impl FnOnce() -> Arc<Series>,
         one_way: &OneWay,
         steps: u32,
         is_remote: bool,
@@ -135,7 +136,7 @@ impl Outlet {
         }
         let pool = &mut self.pool;
         let window = windows.current.get_or_insert_with(|| {
-            let mut window = pool.window(series, generation, start);
+            let mut window = pool.window(&series(), generation, start);
             window.begin_over_least(steps);
             window
         });

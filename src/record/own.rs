@@ -116,7 +116,7 @@ impl Own {
         // One end of it, at least, is read by this process.
         outlet.record(
             &mut self.gaps[gap as usize],
-            series,
+            || Arc::clone(series),
             value_ns,
             StampSource::User,
         );

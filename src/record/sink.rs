@@ -195,7 +195,7 @@ impl Sink {
         let quantity = Quantity::Pdv(lane);
         let (steps, is_remote) = (found.group.steps(lane), found.is_remote);
         let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
-        let series = found.group.series(quantity);
+        let series = || Arc::clone(found.group.series(quantity));
         self.outlet
             .record_over_least(windows, series, one_way, steps, is_remote);
     }
@@ -209,7 +209,7 @@ impl Sink {
     ) {
         if self.config.mode.has_windows() {
             let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
-            let series = found.group.series(quantity);
+            let series = || Arc::clone(found.group.series(quantity));
             self.outlet.record(windows, series, value_ns, stamp);
         }
     }

@@ -161,6 +161,10 @@ enum Scan {
 impl Head {
     /// Reads a head from the beginning of `bytes`.
     fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
+        // Packets of the native wire come by here first, and most have a zero in this place.
+        if bytes.first().is_some_and(|first| !first.is_ascii_digit()) {
+            return Err(DecodeError::Sequence);
+        }
         let header = &bytes[..bytes.len().min(HEADER_BYTES_MAX)];
         let mut separators = [0; 4];
         let mut found = 0;

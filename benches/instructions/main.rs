@@ -7,8 +7,8 @@
 //! version, and another one's counts may differ by more. The processor decides which `memcpy` libc takes;
 //! it is asked for the plain ones, where it listens.
 //!
-//! Neither gungraun nor its predecessor is used: its runner must be installed in the very version of the
-//! library, and it has no difference of two runs.
+//! gungraun (formerly iai-callgrind) is not used: its runner must be installed in the very version of the
+//! library, and its baselines are in `target`, where a checkout has none.
 #![expect(clippy::print_stdout, reason = "a bench prints what it has found")]
 
 mod callgrind;

@@ -43,7 +43,8 @@ pub(crate) fn write(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result<(
     Ok(())
 }
 
-/// Prints each count beside the one recorded. False if one has grown too much, or was never recorded.
+/// Prints each count beside the one recorded. False if one has grown too much, or only one
+/// of the two is there.
 pub(crate) fn compare(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result<bool> {
     let text = fs::read_to_string(file())?;
     let table: Table = text.parse().map_err(io::Error::other)?;
@@ -76,12 +77,19 @@ pub(crate) fn compare(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result
         };
         println!("{count:>8}  {recorded:>8}  {stage}{word}");
     }
+    let recorded = table.get("instructions").and_then(toml::Value::as_table);
+    for stage in recorded.into_iter().flat_map(Table::keys) {
+        if !counts.contains_key(stage) {
+            println!("       -            {stage}: no longer counted");
+            grown += 1;
+        }
+    }
     if shrunk > 0 {
         println!("{shrunk} less by more than {tolerance} %: make bench-instructions RECORD=1");
     }
     if grown > 0 {
         println!(
-            "{grown} more by over {tolerance} %, or new. If that is meant: make bench-instructions RECORD=1"
+            "{grown} more by over {tolerance} %, new or gone. If that is meant: make bench-instructions RECORD=1"
         );
     }
     Ok(grown == 0)

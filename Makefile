@@ -9,10 +9,10 @@ FUZZ_SECONDS ?= 15
 LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check sim bench bench-smoke fuzz-smoke test-net bench-compare bench-truth bench-peers clean
+.PHONY: help run build test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-compare bench-truth bench-peers clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 21
 
 run: ## Build the daemon and let it probe itself over loopback, with latency.toml
 	$(CARGO) build --locked --release
@@ -38,6 +38,9 @@ bench: ## Run the benches
 
 bench-smoke: ## Run every bench once, to see that it works
 	$(CARGO) bench --locked -- --test
+
+bench-instructions: ## Count the instructions of a probe with valgrind, and compare; RECORD=1 writes them down
+	$(CARGO) bench --locked --bench instructions -- $(if $(RECORD),--record,--compare)
 
 fuzz-smoke: ## Run each fuzz target for FUZZ_SECONDS; installs cargo-fuzz if it is missing
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/smoke

@@ -8,10 +8,18 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latency_monitor::proto::{
     FlowKind, Labels, Mono, Now, Origin, Outcome, Output, Stamp, StampSource, Trace, Wall,
 };
-use latency_monitor::record::{BurstRules, FlightConfig, Mode, Recorder, SinkConfig};
+use latency_monitor::record::{
+    BurstRules, FlightConfig, FlightRecorder, Mode, Recorder, SinkConfig,
+};
 
 const INTERVAL_NS: i64 = 1_000_000;
 const ORIGINS: u32 = 16;
+
+const KEPT: FlightConfig = FlightConfig {
+    pre_ns: 200_000_000,
+    post_ns: 200_000_000,
+    settle_ns: 1_000_000_000,
+};
 
 fn at(ns: i64) -> Wall {
     Wall::from_unix_nanos(1_700_000_000_000_000_000 + ns)
@@ -39,6 +47,13 @@ fn trace(number: i64) -> Output {
     })
 }
 
+fn opened(origin: u32) -> Output {
+    Output::Opened {
+        origin: Origin(origin),
+        labels: Arc::new(Labels::new("a", &format!("t{origin}"), &["isp:local"])),
+    }
+}
+
 /// Both directions of a probe, with what the end of a bucket costs; and with the flight recorder.
 fn quiet(c: &mut Criterion) {
     quiet_probe(c, "quiet probe", false);
@@ -57,19 +72,11 @@ fn quiet_probe(c: &mut Criterion, name: &str, is_kept: bool) {
     });
     let (writer, _dumps) = sync_channel(1);
     if is_kept {
-        let config = FlightConfig {
-            pre_ns: 200_000_000,
-            post_ns: 200_000_000,
-            settle_ns: 1_000_000_000,
-        };
-        recorder.record_flights(config, writer);
+        recorder.record_flights(KEPT, writer);
     }
     let _feed = recorder.add_sink(SinkConfig::new(Mode::Windows, 1_000_000_000));
     for origin in 0..ORIGINS {
-        recorder.handle_output(&Output::Opened {
-            origin: Origin(origin),
-            labels: Arc::new(Labels::new("a", &format!("t{origin}"), &["isp:local"])),
-        });
+        recorder.handle_output(&opened(origin));
     }
     let (recorder, number) = (RefCell::new(recorder), Cell::new(0));
     let mut group = c.benchmark_group("burst");
@@ -83,5 +90,24 @@ fn quiet_probe(c: &mut Criterion, name: &str, is_kept: bool) {
     group.finish();
 }
 
-criterion_group!(benches, quiet);
+/// The flight recorder's ring alone, as long as it gets.
+fn ring(c: &mut Criterion) {
+    let (writer, _dumps) = sync_channel(1);
+    let mut flight = FlightRecorder::new(KEPT, writer);
+    for origin in 0..ORIGINS {
+        flight.handle_output(&opened(origin));
+    }
+    let mut number = 0;
+    let mut group = c.benchmark_group("burst");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("flight recorder alone", |bencher| {
+        bencher.iter(|| {
+            flight.handle_output(&trace(number));
+            number += 1;
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, quiet, ring);
 criterion_main!(benches);

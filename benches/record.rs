@@ -1,5 +1,5 @@
-//! What a sample costs the poll thread, what the end of an interval costs it, and what JSON costs
-//! the flush thread.
+//! What a sample costs the poll thread, what the end of an interval costs it, what the ring between the
+//! threads costs both, and what JSON costs the flush thread.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -144,6 +144,30 @@ fn bench_samples(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Samples through the ring, as it is itself: those that the poll thread has pushed are taken out, and given
+/// back, as the flush thread does. The push is `sample/samples_100_series`.
+fn bench_ring(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ring");
+    group.throughput(Throughput::Elements(u64::from(SAMPLES)));
+    let rig = Rig::new(Mode::Samples, 100);
+    let outputs: Vec<Output> = (0..SAMPLES)
+        .map(|number| sample(number % 100, delay_ns(number)))
+        .collect();
+    group.bench_function("take_samples", |bencher| {
+        let push = || rig.take(&outputs);
+        bencher.iter_batched(push, |()| rig.drain(), BatchSize::PerIteration);
+    });
+    group.bench_function("push_and_take_samples", |bencher| {
+        bencher.iter(|| {
+            for output in &outputs {
+                rig.take(std::slice::from_ref(output));
+                rig.drain();
+            }
+        });
+    });
+    group.finish();
+}
+
 /// The variation of one-way delays: a difference and a delay over the least for each packet.
 fn bench_one_way(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one_way");
@@ -235,5 +259,12 @@ fn bench_json(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_samples, bench_one_way, bench_end, bench_json);
+criterion_group!(
+    benches,
+    bench_samples,
+    bench_ring,
+    bench_one_way,
+    bench_end,
+    bench_json
+);
 criterion_main!(benches);

@@ -206,10 +206,16 @@ impl ReceiveWindow {
     /// Bit i: the number i + 1 before this one has been received.
     fn seen_before(&self, number: u64) -> u64 {
         let oldest = (self.highest + 1).saturating_sub(WINDOW_PROBES);
-        (0..64_u64)
-            .filter_map(|back| Some((back, number.checked_sub(back + 1)?)))
-            .filter(|(_, before)| *before >= oldest && self.is_marked(*before))
-            .fold(0, |seen, (back, _)| seen | 1 << back)
+        let known = match u32::try_from(number.saturating_sub(oldest)) {
+            Ok(known) if known < 64 => !(u64::MAX << known),
+            _ => u64::MAX,
+        };
+        // The 64 lie in two neighbouring words, the oldest lowest.
+        let (word, bit) = place(number.wrapping_add(WINDOW_PROBES - 64));
+        let shift = bit.trailing_zeros();
+        let next = self.seen[(word + 1) % self.seen.len()];
+        let ascending = self.seen[word] >> shift | next.checked_shl(64 - shift).unwrap_or(0);
+        ascending.reverse_bits() & known
     }
 }
 
@@ -517,6 +523,34 @@ impl RemoteLabels {
                 self.origins.remove(labels);
                 self.labels.remove(&origin);
                 shared.close_origin(origin, None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Two words say what asking for each of the 64 numbers would.
+        #[test]
+        fn the_64_before_a_number_are_those_that_are_marked(
+            seen in any::<[u64; WINDOW_WORDS]>(),
+            highest in prop_oneof![0_u64..3_000, any::<u32>().prop_map(u64::from)],
+            back in 0_u64..1_200,
+        ) {
+            let (newest_at, cookie) = (Wall::default(), None);
+            let window = ReceiveWindow { highest, seen, newest_at, cookie };
+            let number = highest.saturating_sub(back);
+            let oldest = (highest + 1).saturating_sub(WINDOW_PROBES);
+            let bits = window.seen_before(number);
+            for bit in 0..64 {
+                let before = number.checked_sub(bit + 1);
+                let expected = before.is_some_and(|before| before >= oldest && window.is_marked(before));
+                prop_assert_eq!(bits >> bit & 1 == 1, expected, "{} before {}", bit + 1, number);
             }
         }
     }

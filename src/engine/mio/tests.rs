@@ -96,7 +96,8 @@ struct Sender {
 
 impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
-        let socket = sys::udp::open(to.is_ipv6()).expect("a free port");
+        let (local, to) = sys::udp::route(to).expect("loopback is there");
+        let socket = sys::udp::open(local).expect("a free port");
         let line = stamping.begin_udp(&socket);
         Self {
             socket,

@@ -187,6 +187,11 @@ fn random_act(rng: &mut Rng, hosts: &[HostConfig]) -> What {
                     0
                 },
                 down: rng.chance(0.2),
+                reported: if rng.chance(0.3) {
+                    rng.below(100) as f64 / 100.0
+                } else {
+                    0.0
+                },
                 ..Link::default()
             },
         },

@@ -268,12 +268,21 @@ pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
 
 /// Probes several addresses of `listener`, and beside each a port that nobody has. What comes back of
 /// these must disturb no other flow, also where they all leave from one socket in one call.
-fn tells_who_is_refused<E: Engine>(make: Make<'_, E>, listen: IpAddr, addresses: &[IpAddr]) {
+fn tells_who_is_refused<E: Engine>(
+    make: Make<'_, E>,
+    timestamps: Timestamps,
+    listen: IpAddr,
+    addresses: &[IpAddr],
+) {
     const REFUSED: u64 = 200;
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &listen_on(listen));
     let port = listener.listening().udp[0].port();
-    let mut prober = TestHost::new(make, "a", &silent());
+    let config = EngineConfig {
+        timestamps,
+        ..silent()
+    };
+    let mut prober = TestHost::new(make, "a", &config);
     let mut deaf = Vec::new();
     for address in addresses {
         // A socket that hears from one other only is nobody to the rest, and keeps its port.
@@ -322,10 +331,15 @@ fn tells_who_is_refused<E: Engine>(make: Make<'_, E>, listen: IpAddr, addresses:
 pub(crate) fn tells_the_flow_that_is_refused_and_no_other<E: Engine>(make: Make<'_, E>) {
     // All of 127.0.0.0/8 is ours.
     let addresses = [1, 2, 3, 4].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
-    tells_who_is_refused(make, IpAddr::V4(Ipv4Addr::UNSPECIFIED), &addresses);
-    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
-    if UdpSocket::bind((v6, 0)).is_ok() {
-        tells_who_is_refused(make, v6, &[v6]);
+    let (any, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into());
+    let has_v6 = UdpSocket::bind((v6, 0)).is_ok();
+    // Without the kernel's stamps each leaves in a call of its own, and nothing has been taken off the
+    // error queue when the next one does.
+    for timestamps in [Timestamps::Kernel, Timestamps::User] {
+        tells_who_is_refused(make, timestamps, any, &addresses);
+        if has_v6 {
+            tells_who_is_refused(make, timestamps, v6, &[v6]);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ PORT = 8001
 INTERVAL_MS = 5
 REJECTED = 100
 ANSWERED = 100
+# Well over a timeout of them.
+SETTLED = 600
 REJECTS = [
     (BAD, f"ip daddr {BAD}", "reject with icmp host-unreachable", f"host unreachable: .*, says {ROUTER}"),
     (BAD6, f"ip6 daddr {BAD6}", "reject with icmpv6 admin-prohibited", f"prohibited: .*, says {ROUTER6}"),
@@ -39,13 +41,14 @@ def run(lab):
     common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000}
     targets = [{"host": host, "label": host, **common} for host in (GOOD, BAD, GOOD6, BAD6)]
     client = lab.ours("client", {"name": "near", "metrics": metrics, "targets": targets}, namespace=near)
-    records = collect(client, every(ANSWERED, "received", GOOD, BAD, GOOD6, BAD6), "replies from all")
-    expect(total(records, "unreachable") == 0, "messages before anything was rejected")
+    # Links that have just come up lose or hold back the first ones of IPv6; their losses are told by then.
+    begun = collect(client, every(SETTLED, "received", GOOD, BAD, GOOD6, BAD6), "replies from all")
+    expect(total(begun, "unreachable") == 0, "messages before anything was rejected")
     before = bound(near)
     expect(len(before) == 2, f"two targets of a family share a socket: {before}")
     for _, packets, verdict, _ in REJECTS:
         filtering.begin(packets, verdict)
-    records += collect(client, every(REJECTED, "unreachable", BAD, BAD6), "messages about those that are rejected")
+    records = collect(client, every(REJECTED, "unreachable", BAD, BAD6), "messages about those that are rejected")
     rejected = filtering.end()
     command("ip", "-n", near, "route", "replace", "default", "via", ROUTER, "src", OTHER)
     again = "".join(f"(?=.*{re.escape(host)} answers again)" for host in (BAD, BAD6))

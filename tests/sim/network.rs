@@ -192,6 +192,8 @@ impl Ord for Scheduled {
 pub(crate) struct Network {
     pub(crate) now_ns: u64,
     pub(crate) rng: Rng,
+    /// For what is said of datagrams, which must not change what happens to others.
+    reports: Rng,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) truth: Truth,
     hosts: BTreeMap<IpAddr, HostId>,
@@ -211,6 +213,7 @@ impl Network {
         Self {
             now_ns: 0,
             rng: Rng::new(seed),
+            reports: Rng::new(!seed),
             names: BTreeMap::new(),
             truth: Truth::default(),
             hosts: BTreeMap::new(),
@@ -341,8 +344,8 @@ impl Network {
             return;
         };
         let link = self.link(host, receiver);
-        if self.rng.chance(link.reported) {
-            let travel_ns = self.travel_ns(link);
+        if self.reports.chance(link.reported) {
+            let travel_ns = (link.delay_us + self.reports.below(link.jitter_us + 1)) * 1_000;
             self.schedule(left.true_ns + travel_ns, Event::Unreachable(from, to));
         }
         if link.down || self.rng.chance(link.loss) {

@@ -78,6 +78,14 @@ pub const DATAGRAM_BYTES_PER_CALL_MAX: usize = 256 * 1024;
 /// another one; past it those are forgotten, and may come back.
 pub const SHARED_REMOTES_MAX: usize = 2 * TARGETS_MAX;
 
+/// Messages of the network about packets of ours (ICMP) taken off a socket's error queue at once: the
+/// kernel tells again of those that are left, and a flood of them must not hold up the loop.
+pub const REPORTS_PER_TURN_MAX: usize = 256;
+
+/// Addresses of which it is remembered that packets do not reach them, so that each is told once. They
+/// are those of flows only; names that move leave some behind, and past it all are told afresh.
+pub const UNREACHABLE_TOLD_MAX: usize = 2 * TARGETS_MAX;
+
 /// Bytes taken from a stream at once. Each message in them is counted as a receive, so a peer that
 /// glues the smallest ones together gets no more of a turn than one that sends datagrams.
 pub const STREAM_READ_BYTES: usize = 4_096;
@@ -116,7 +124,7 @@ pub const WINDOW_VALUES_MAX: usize = 4_096;
 pub const ORIGINS_MAX: u32 = 262_144;
 
 /// Room kept in a ring for windows and counts, so that a flood of samples cannot keep them out. It
-/// takes what one set of labels publishes at once: 15 windows, 26 counts and gauges of its flows with
+/// takes what one set of labels publishes at once: 15 windows, 27 counts and gauges of its flows with
 /// both directions, 3 of the peer's clock, 4 thresholds of bursts. A power of two above that.
 pub const RING_RECORDS_RESERVED: usize = 64;
 

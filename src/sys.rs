@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod hardware;
+pub(crate) mod icmp;
 pub(crate) mod process;
 pub(crate) mod stamp;
 pub(crate) mod tcp;

@@ -13,6 +13,7 @@ mod stamps;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod unreachable;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,6 +30,7 @@ use self::shared::SharedSockets;
 use self::sockets::Sockets;
 use self::stamps::Stamping;
 use self::tuning::SocketTuning;
+use self::unreachable::Unreachable;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
 use crate::limits::{
@@ -70,6 +72,8 @@ pub struct MioEngine {
     sockets: Sockets,
     /// What UDP flows leave from.
     shared: SharedSockets,
+    /// What was told of addresses that packets do not reach.
+    unreachable: Unreachable,
     /// Sockets and listeners that may have more to read.
     ready: VecDeque<Token>,
     /// Listeners in that queue.
@@ -118,6 +122,7 @@ impl MioEngine {
             listening: Listening::default(),
             sockets: Sockets::default(),
             shared: SharedSockets::default(),
+            unreachable: Unreachable::default(),
             ready: VecDeque::new(),
             listener_queued: Vec::new(),
             accept_again: None,

@@ -295,6 +295,17 @@ impl Prober {
         }
     }
 
+    /// The network says (ICMP) that a datagram of this socket did not get there. Anyone who guesses the
+    /// addresses and ports can say so, so it is counted and changes nothing (RFC 5927): the probe may
+    /// still be answered, and is lost at its timeout if it is not.
+    pub fn handle_unreachable(&mut self, socket: SocketId) {
+        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
+            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
+        {
+            udp.flow.counters.unreachable += 1;
+        }
+    }
+
     /// The transmit stamp of a packet has come.
     pub fn handle_stamp(&mut self, key: StampKey, stamp: Stamp) {
         match key.0 {

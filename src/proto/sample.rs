@@ -292,6 +292,9 @@ pub struct Counters {
     pub settling: u64,
     /// Segments that TCP has sent again on this flow's connections.
     pub retransmits: u64,
+    /// Messages of the network (ICMP) that a probe of this UDP flow did not get there. No outcome: such
+    /// a probe is lost when its timeout has passed without a reply, as any other.
+    pub unreachable: u64,
 }
 
 impl Counters {

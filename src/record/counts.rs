@@ -3,7 +3,7 @@
 use crate::proto::{Counters, FlowKind};
 
 /// Counts kept for one kind of flow.
-pub(super) const COUNTS: usize = 12;
+pub(super) const COUNTS: usize = 13;
 
 /// Kinds of flows.
 pub(super) const KINDS: usize = 3;
@@ -35,6 +35,7 @@ pub(super) fn counted(counters: &Counters) -> Counted {
         counters.lost_reverse,
         counters.retransmits,
         counters.sent_native,
+        counters.unreachable,
     ]
 }
 
@@ -85,6 +86,7 @@ const fn names(kind: FlowKind) -> &'static [Option<&'static str>; COUNTS] {
             Some("udp.wan.lost.reverse"),
             None,
             None,
+            Some("udp.wan.unreachable"),
         ],
         FlowKind::Tcp => &[
             Some("tcp.wan.sent"),
@@ -99,6 +101,7 @@ const fn names(kind: FlowKind) -> &'static [Option<&'static str>; COUNTS] {
             Some("tcp.wan.lost.reverse"),
             Some("tcp.wan.retransmits"),
             None,
+            None,
         ],
         FlowKind::Connect => &[
             Some("tcp.wan.latency.sent"),
@@ -109,6 +112,7 @@ const fn names(kind: FlowKind) -> &'static [Option<&'static str>; COUNTS] {
             None,
             None,
             Some("tcp.wan.latency.unsent"),
+            None,
             None,
             None,
             None,

@@ -14,6 +14,7 @@ use nix::libc;
 
 use crate::limits::DATAGRAMS_PER_CALL_MAX;
 use crate::proto::Wall;
+use crate::sys::icmp::{self, Report, Trouble};
 use crate::sys::stamp::Stamps;
 
 /// Room for the control messages of one packet: stamps, an error report, an address of ours.
@@ -355,6 +356,20 @@ impl Inbox {
     }
 }
 
+impl Inbox {
+    /// What the network says of a packet that did not get there, from the error queue's entry at this
+    /// place; `None` if that is about something else, such as an error of this host's own.
+    pub(crate) fn reported(&self, index: usize) -> Option<Report> {
+        let mut found = None;
+        self.headers.each_control(index, |level, kind, data| {
+            found = found.or_else(|| report_in(level, kind, data));
+        });
+        let (trouble, by) = found?;
+        let to = socket_addr(&self.headers.names[index])?;
+        Some(Report { to, by, trouble })
+    }
+}
+
 impl fmt::Debug for Outbox {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Outbox").finish_non_exhaustive()
@@ -403,13 +418,34 @@ fn wall(time: libc::timespec) -> Option<Wall> {
 fn number_in(level: i32, kind: i32, data: &[u8]) -> Option<u32> {
     // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves; it is not in libc.
     const SENT: u32 = 0;
-    let is_report = matches!(
+    let report = error_in(level, kind, data)?;
+    let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
+    is_stamp.then_some(report.ee_data)
+}
+
+/// What a packet did not get through for, and who says so.
+fn report_in(level: i32, kind: i32, data: &[u8]) -> Option<(Trouble, Option<IpAddr>)> {
+    let report = error_in(level, kind, data)?;
+    let trouble = icmp::trouble(report.ee_origin, report.ee_type, report.ee_code)?;
+    // Whose message it is stands behind it (`SO_EE_OFFENDER`).
+    let offender = data.get(size_of::<libc::sock_extended_err>()..)?;
+    let by = match i32::from(read::<libc::sa_family_t>(offender)?) {
+        libc::AF_INET => read::<libc::sockaddr_in>(offender)
+            .map(|name| IpAddr::V4(u32::from_be(name.sin_addr.s_addr).into())),
+        libc::AF_INET6 => read::<libc::sockaddr_in6>(offender)
+            .map(|name| IpAddr::V6(name.sin6_addr.s6_addr.into()).to_canonical()),
+        _ => None,
+    };
+    Some((trouble, by))
+}
+
+/// An entry of an error queue, in the control message that has it.
+fn error_in(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
+    let is_error = matches!(
         (level, kind),
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
     );
-    let report = read::<libc::sock_extended_err>(data).filter(|_| is_report)?;
-    let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
-    is_stamp.then_some(report.ee_data)
+    read(data).filter(|_| is_error)
 }
 
 /// The address to answer from. Of a packet to a broadcast or multicast address the system decides.

@@ -1,36 +1,40 @@
 //! UDP sockets: those that flows share, and listeners that answer from the address asked.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A non-blocking socket on a free port that sends to anyone of a family and hears from anyone: who
-/// is who is for its owner to know.
-pub(crate) fn open(is_v6: bool) -> io::Result<UdpSocket> {
-    let any = if is_v6 {
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-    } else {
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-    };
-    let socket = new_socket(any)?;
-    if is_v6 {
+use crate::sys::icmp;
+
+/// A non-blocking socket on a free port of an address of ours (whose own port says nothing), that
+/// sends to anyone and hears from anyone: who is who is for its owner to know. It is told of packets
+/// that did not get there.
+pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
+    let mut free = local;
+    free.set_port(0);
+    let socket = new_socket(free)?;
+    if free.is_ipv6() {
         // A target may be an IPv4 address in IPv6's clothes.
         socket.set_only_v6(false)?;
     }
-    socket.bind(&any.into())?;
+    socket.bind(&free.into())?;
+    icmp::enable(&socket, free.is_ipv6())?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// The address that packets to `remote` go to and come back from, which is not `remote` itself if
-/// that is unspecified. An error if the host has no way there.
-pub(crate) fn route(remote: SocketAddr) -> io::Result<SocketAddr> {
+/// The address of ours that packets to `remote` leave from, its port being of no meaning, and the one
+/// that they go to and come back from, which is not `remote` itself if that is unspecified. An error
+/// if the host has no way there.
+pub(crate) fn route(remote: SocketAddr) -> io::Result<(SocketAddr, SocketAddr)> {
     let socket = new_socket(remote)?;
     socket.connect(&remote.into())?;
-    let peer = socket.peer_addr()?;
-    peer.as_socket()
+    let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
+    local
+        .as_socket()
+        .zip(peer.as_socket())
         .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 

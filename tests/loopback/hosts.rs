@@ -98,7 +98,12 @@ impl<E: Engine> TestHost<E> {
     }
 
     pub(crate) fn tags(&self, sample: &Sample) -> &str {
-        &self.labels[&sample.origin]
+        self.label(sample.origin)
+    }
+
+    /// The tags of what is published of an origin; none before that has turned.
+    pub(crate) fn label(&self, origin: Origin) -> &str {
+        self.labels.get(&origin).map_or("", String::as_str)
     }
 
     /// The counters of the only flow of this kind.

@@ -34,6 +34,7 @@ engine_suite!(
         keeps_many_probes_in_flight,
         comes_back_when_the_peer_restarts,
         survives_a_refused_port,
+        tells_the_flow_that_is_refused_and_no_other,
         closes_a_stream_that_cannot_be_read,
         does_not_wait_for_a_peer_that_never_reads,
         says_which_port_is_taken,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{Engine, EngineConfig, EngineError, SocketOptions, Timestamps};
-use latency_monitor::proto::{FlowKind, Metric, StampSource, TargetSpec};
+use latency_monitor::proto::{FlowKind, Metric, Protocol, StampSource, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
 
@@ -264,6 +264,83 @@ pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
         0
     );
     assert_eq!(prober.counters(FlowKind::Tcp).sent, 0);
+}
+
+/// Probes several addresses of `listener`, and beside each a port that nobody has. What comes back of
+/// these must disturb no other flow, also where they all leave from one socket in one call.
+fn tells_who_is_refused<E: Engine>(
+    make: Make<'_, E>,
+    timestamps: Timestamps,
+    listen: IpAddr,
+    addresses: &[IpAddr],
+) {
+    const REFUSED: u64 = 200;
+    let clock = Clock::new();
+    let mut listener = TestHost::new(make, "b", &listen_on(listen));
+    let port = listener.listening().udp[0].port();
+    let config = EngineConfig {
+        timestamps,
+        ..silent()
+    };
+    let mut prober = TestHost::new(make, "a", &config);
+    let mut deaf = Vec::new();
+    for address in addresses {
+        // A socket that hears from one other only is nobody to the rest, and keeps its port.
+        let socket = UdpSocket::bind((*address, 0)).expect("a free port");
+        socket.connect((*address, 9)).expect("loopback is there");
+        let refused = socket.local_addr().expect("it is bound").port();
+        deaf.push(socket);
+        for (label, port) in [("served", port), ("refused", refused)] {
+            let mut spec = target(*address, None, Some(port));
+            spec.label = label.into();
+            spec.protocol = Protocol::Native;
+            // No flow takes a fresh socket meanwhile.
+            (spec.max_lost, spec.timeout_ns) = (u32::MAX, 30_000_000_000);
+            let added = prober.prober.add_target(clock.now(), spec);
+            added.expect("there is room for a target");
+        }
+    }
+    let is_served = |host: &TestHost<E>, origin| host.label(origin).contains("target:served");
+    run_until(
+        &clock,
+        &mut [&mut prober, &mut listener],
+        "probes are refused, and others answered",
+        |hosts| {
+            hosts[0].prober.flows().all(|(origin, _, counters)| {
+                if is_served(hosts[0], origin) {
+                    counters.received >= REFUSED
+                } else {
+                    counters.unreachable >= REFUSED
+                }
+            })
+        },
+    );
+    for (origin, _, counters) in prober.prober.flows() {
+        assert_eq!((counters.unsent, counters.lost), (0, 0), "{counters:?}");
+        if is_served(&prober, origin) {
+            assert_eq!(counters.unreachable, 0);
+        } else {
+            assert_eq!(counters.received, 0);
+            assert!(counters.unreachable <= counters.sent, "{counters:?}");
+        }
+    }
+    let own = prober.prober.self_counters();
+    assert_eq!(own.stamps_missing_transmit, 0, "stamps go on");
+}
+
+pub(crate) fn tells_the_flow_that_is_refused_and_no_other<E: Engine>(make: Make<'_, E>) {
+    // All of 127.0.0.0/8 is ours.
+    let addresses = [1, 2, 3, 4].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+    let (any, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into());
+    let has_v6 = UdpSocket::bind((v6, 0)).is_ok();
+    // Without the kernel's stamps each leaves in a call of its own, and nothing has been taken off the
+    // error queue when the next one does.
+    for timestamps in [Timestamps::Kernel, Timestamps::User] {
+        tells_who_is_refused(make, timestamps, any, &addresses);
+        if has_v6 {
+            tells_who_is_refused(make, timestamps, v6, &[v6]);
+        }
+    }
 }
 
 pub(crate) fn closes_a_stream_that_cannot_be_read<E: Engine>(make: Make<'_, E>) {

@@ -12,47 +12,12 @@ use latency_monitor::proto::{
 
 use crate::bursts::Bursts;
 use crate::network::HostId;
+use crate::spread::Spread;
 use crate::traces::{FlowTraces, check_remote};
 use crate::truth::Truth;
 
 /// Datagrams that are remembered by their identity, to know a copy by.
 const REMEMBERED: usize = 10_000;
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spread {
-    count: u64,
-    min: i64,
-    max: i64,
-    sum: i128,
-}
-
-impl Spread {
-    fn add(&mut self, value: i64) {
-        self.min = if self.count == 0 {
-            value
-        } else {
-            self.min.min(value)
-        };
-        self.max = if self.count == 0 {
-            value
-        } else {
-            self.max.max(value)
-        };
-        self.count += 1;
-        self.sum += i128::from(value);
-    }
-
-    fn show(&self) -> String {
-        if self.count == 0 {
-            return "none".to_owned();
-        }
-        let mean = self.sum / i128::from(self.count);
-        format!(
-            "{} samples, min {} mean {mean} max {} ns",
-            self.count, self.min, self.max
-        )
-    }
-}
 
 /// What a prober has said of a peer's clock.
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +160,22 @@ impl Account {
                 flow.traces.handle_unsent(flow.next - 1);
             }
         }
+    }
+
+    /// The network has said that a probe to this address did not get there: one flow counts that, and
+    /// it is one that goes there.
+    pub(crate) fn handle_unreachable(&mut self, prober: &Prober, to: IpAddr) {
+        let mut counted = 0;
+        for (origin, kind, counters) in prober.flows() {
+            let flow = self.flows.get_mut(&origin).expect("opened");
+            if counters.unreachable > flow.counters.unreachable {
+                assert_eq!(kind, FlowKind::Udp);
+                assert!(flow.address.is_none_or(|address| address == to));
+                flow.counters.unreachable += 1;
+                counted += 1;
+            }
+        }
+        assert_eq!(counted, 1, "an error of one probe to {to}");
     }
 
     pub(crate) fn handle_output(
@@ -537,6 +518,9 @@ impl Account {
                 c.unsent,
                 flow.delays.show(),
             );
+            if c.unreachable > 0 {
+                let _ = writeln!(out, "  unreachable {}", c.unreachable);
+            }
             if c.sent_native > 0 {
                 let _ = writeln!(
                     out,
@@ -638,6 +622,10 @@ impl FlowAccount {
         assert_eq!(
             counters.sent, self.counters.sent,
             "{label}: counted as sent"
+        );
+        assert_eq!(
+            counters.unreachable, self.counters.unreachable,
+            "{label}: counted as unreachable"
         );
         if self.published {
             assert_eq!(

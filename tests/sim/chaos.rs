@@ -88,6 +88,15 @@ fn random_scenario(seed: u64) -> Scenario {
             what: What::Add { host, target },
         });
     }
+    // Of a generator of their own: what is said of packets must not change what happens to them.
+    let mut reports = Rng::new(!seed);
+    for act in &mut acts {
+        if let What::Link { is, .. } = &mut act.what
+            && reports.chance(0.3)
+        {
+            is.reported = reports.below(100) as f64 / 100.0;
+        }
+    }
     acts.push(Act {
         at: TROUBLE_SECONDS as f64 + 4.0,
         what: What::Heal,

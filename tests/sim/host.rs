@@ -26,6 +26,8 @@ pub(crate) enum Input<'a> {
     /// Time has come.
     Tick,
     Datagram(&'a Datagram),
+    /// A datagram from the first address did not get to the second, somebody says.
+    Unreachable(SocketAddr, SocketAddr),
     Accept(ConnectionId),
     Connected(ConnectionId),
     Refused(ConnectionId),
@@ -175,6 +177,16 @@ impl ProberHost {
                 {
                     let arrival = arrival(self.stamps, now, datagram.arrived);
                     prober.handle_datagram(arrival, *id, &datagram.payload);
+                }
+            }
+            // A listener's kernel tells nobody.
+            Input::Unreachable(from, to) => {
+                if let Some(id) = self.by_port.get(&from.port())
+                    && let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
+                    && *remote == to
+                {
+                    prober.handle_unreachable(*id);
+                    self.account.handle_unreachable(prober, to.ip());
                 }
             }
             Input::Accept(connection) => {

@@ -16,6 +16,7 @@ mod network;
 mod python;
 mod rng;
 mod scenario;
+mod spread;
 mod traces;
 mod truth;
 mod world;
@@ -73,6 +74,7 @@ scenarios! {
     targets_come_and_go
     python_peer
     refused_sends
+    unreachable
     strangers
     aliases
     lost_address

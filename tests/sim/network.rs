@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) split: f64,
     /// TCP data arrives only at multiples of this, as one chunk.
     pub(crate) glue_us: u64,
+    /// Chance that somebody says of a datagram that it did not get there, be that so or not.
+    pub(crate) reported: f64,
     pub(crate) down: bool,
 }
 
@@ -54,6 +56,7 @@ impl Default for Link {
             reorder_us: 2_000,
             split: 0.0,
             glue_us: 0,
+            reported: 0.0,
             down: false,
         }
     }
@@ -63,6 +66,8 @@ impl Default for Link {
 #[derive(Debug)]
 pub(crate) enum Event {
     Datagram(Datagram),
+    /// Somebody says that a datagram from the first address did not get to the second.
+    Unreachable(SocketAddr, SocketAddr),
     /// A connection asks to be accepted.
     Syn(ConnectionId),
     /// It was accepted (true) or refused.
@@ -187,6 +192,8 @@ impl Ord for Scheduled {
 pub(crate) struct Network {
     pub(crate) now_ns: u64,
     pub(crate) rng: Rng,
+    /// For what is said of datagrams, which must not change what happens to others.
+    reports: Rng,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) truth: Truth,
     hosts: BTreeMap<IpAddr, HostId>,
@@ -206,6 +213,7 @@ impl Network {
         Self {
             now_ns: 0,
             rng: Rng::new(seed),
+            reports: Rng::new(!seed),
             names: BTreeMap::new(),
             truth: Truth::default(),
             hosts: BTreeMap::new(),
@@ -336,6 +344,10 @@ impl Network {
             return;
         };
         let link = self.link(host, receiver);
+        if self.reports.chance(link.reported) {
+            let travel_ns = (link.delay_us + self.reports.below(link.jitter_us + 1)) * 1_000;
+            self.schedule(left.true_ns + travel_ns, Event::Unreachable(from, to));
+        }
         if link.down || self.rng.chance(link.loss) {
             return;
         }

@@ -269,6 +269,11 @@ impl World {
                 }
                 self.net.recycle(datagram.payload);
             }
+            Event::Unreachable(from, to) => {
+                if let Some(id) = receiver {
+                    self.step(id, &Input::Unreachable(from, to));
+                }
+            }
             Event::Data(connection, side, bytes, arrived) => {
                 let Some(id) = receiver else { return };
                 let is_open = self
@@ -339,6 +344,7 @@ impl World {
             |connection: &u64, side: Side| self.net.connection(*connection).map(|c| c.host(side));
         match event {
             Event::Datagram(datagram) => self.net.host_at(datagram.to.ip()),
+            Event::Unreachable(from, _) => self.net.host_at(from.ip()),
             Event::Syn(connection) => end(connection, Side::Server),
             Event::Answer(connection, _) => end(connection, Side::Client),
             Event::Data(connection, side, ..)

@@ -5,6 +5,7 @@ use std::io;
 use mio::event::Event;
 use mio::{Interest, Token};
 
+use super::shared::key_of;
 use super::sockets::{Kind, Role, Stream};
 use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
@@ -49,11 +50,45 @@ impl MioEngine {
         if event.is_error() {
             let line = (&shared.socket, &mut shared.line);
             self.stamping.empty(clock, prober, line);
-            // An error of the socket's own would be told by every send: asking takes it away.
+            // Where the error queue had no room an error is left over without its entry: it would be
+            // told by the next call, whoever that is for.
             let _ = shared.socket.take_error();
         }
         if event.is_readable() && !std::mem::replace(&mut shared.queued, true) {
             self.ready.push_back(Token(FIRST_SHARED + place));
+        }
+        self.tell_reports(clock, prober, place);
+    }
+
+    /// Tells the core whose packets did not get there, and people what that means.
+    pub(super) fn tell_reports(&mut self, clock: &Clock, prober: &mut Prober, place: usize) {
+        if self.stamping.reports.is_empty() {
+            return;
+        }
+        let now = clock.mono();
+        for mut report in self.stamping.reports.drain(..) {
+            let shared = self.shared.get_mut(place);
+            let Some((flow, local)) =
+                shared.and_then(|shared| Some((shared.flow(report.to)?, shared.local())))
+            else {
+                continue; // Of a flow that has left.
+            };
+            prober.handle_unreachable(flow);
+            report.to = key_of(report.to);
+            if !self.unreachable.handle_report(now, &report) {
+                tracing::trace!(?report, "a datagram did not get there");
+                continue;
+            }
+            let (address, port) = (report.to.ip(), report.to.port());
+            let by = match report.by {
+                Some(by) if by == local.to_canonical() => "this host itself".to_owned(),
+                Some(by) => by.to_string(),
+                None => "nobody".to_owned(),
+            };
+            tracing::warn!(
+                "UDP port {port} of {address}: {}, says {by}",
+                report.trouble
+            );
         }
     }
 
@@ -184,6 +219,13 @@ impl MioEngine {
                         .stamping
                         .arrival((clock, &mut now), prober, incoming.stamps);
                     prober.handle_datagram(arrival, flow, incoming.payload);
+                    if !self.unreachable.is_empty()
+                        && let Some(from) = incoming.from.map(key_of)
+                        && self.unreachable.handle_reply(now.mono, from)
+                    {
+                        let (address, port) = (from.ip(), from.port());
+                        tracing::info!("UDP port {port} of {address} answers again");
+                    }
                 }
                 !has_more
             }

@@ -11,9 +11,14 @@ use super::shared::SharedSocket;
 use super::sockets::{Entry, Kind, Role, Stream, Udp, Written};
 use super::{FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
-use crate::limits::UNWRITTEN_BYTES_MAX;
+use crate::limits::{DATAGRAMS_PER_CALL_MAX, UNWRITTEN_BYTES_MAX};
 use crate::proto::{CloseReason, Prober, SocketId, StampKey, Transmit};
 use crate::sys;
+
+/// So many times a datagram is sent again because the send may have failed of what the network says
+/// of another one. Each failure uses up one such message, and it takes microseconds: that many more
+/// seldom come meanwhile.
+const PENDING_ERRORS_MAX: u32 = 3;
 
 /// How much of a connection was sent again is asked for no more often than this.
 const RETRANSMITS_EVERY_NS: u64 = 100_000_000;
@@ -57,19 +62,18 @@ impl MioEngine {
     /// A shared socket for a flow to `remote`, a fresh one if there is none that will do; and where
     /// replies come from.
     fn place(&mut self, remote: SocketAddr) -> io::Result<(usize, SocketAddr)> {
-        let remote = sys::udp::route(remote)?;
-        if let Some(place) = self.shared.find(remote) {
+        let (local, remote) = sys::udp::route(remote)?;
+        if let Some(place) = self.shared.find(local, remote) {
             return Ok((place, remote));
         }
-        let is_v6 = remote.is_ipv6();
-        let mut socket = sys::udp::open(is_v6)?;
+        let mut socket = sys::udp::open(local)?;
         self.tuning.apply(&socket);
         let place = self.shared.next_place();
         let token = Token(FIRST_SHARED + place);
         let registry = self.poll.registry();
         registry.register(&mut socket, token, Interest::READABLE)?;
         let line = self.stamping.begin_udp(&socket);
-        self.shared.insert(SharedSocket::new(socket, line, is_v6));
+        self.shared.insert(SharedSocket::new(socket, line, local));
         Ok((place, remote))
     }
 
@@ -150,6 +154,7 @@ impl MioEngine {
         lane: Lane,
         mut range: Range<usize>,
     ) -> bool {
+        let is_shared = matches!(lane, Lane::Shared(_));
         let found = match lane {
             Lane::Listener(place) => {
                 let listener = self.udp.get_mut(place);
@@ -163,8 +168,9 @@ impl MioEngine {
         let Some((socket, line)) = found else {
             return true;
         };
-        let mut all_sent = true;
+        let (mut all_sent, mut again) = (true, 0);
         while !range.is_empty() {
+            let offered = range.len().min(DATAGRAMS_PER_CALL_MAX);
             match self.outbox.send(socket, self.batch.outgoing(range.clone())) {
                 Ok(count) => {
                     let end = (range.start + count).min(range.end);
@@ -174,13 +180,25 @@ impl MioEngine {
                     }
                     // The stamps are there already unless the packets wait in a queue of the interface.
                     self.stamping.collect(clock, prober, (socket, &mut *line));
-                    range.start = end;
+                    if count < offered && is_shared {
+                        // What the next one failed of need not show again, but may have cost a number.
+                        self.stamping
+                            .handle_unsent(clock, prober, (socket, &mut *line));
+                    }
+                    (range.start, again) = (end, 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    all_sent = false;
                     self.stamping
                         .handle_unsent(clock, prober, (socket, &mut *line));
+                    if is_shared
+                        && again < PENDING_ERRORS_MAX
+                        && sys::icmp::may_be_of_another(&error)
+                    {
+                        again += 1;
+                        continue;
+                    }
+                    (all_sent, again) = (false, 0);
                     for unsent in self.batch.pending(range.start..range.start + 1) {
                         tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
                         match unsent.flow {
@@ -191,6 +209,9 @@ impl MioEngine {
                     range.start += 1;
                 }
             }
+        }
+        if let Lane::Shared(place) = lane {
+            self.tell_reports(clock, prober, place);
         }
         all_sent
     }

@@ -1,11 +1,13 @@
 //! UDP sockets that flows share: the probes of many targets leave in one call, and come back so.
 //!
 //! A socket has one flow for each remote address at most, so that each flow has a 5-tuple of its own
-//! and a reply's sender tells whose it is. A flow that wants a fresh 5-tuple goes to another socket,
+//! and a reply's sender tells whose it is, as the address that an ICMP error is about does. It is bound
+//! to the address that the system chose for its first flow, and shared by those for which it chooses
+//! the same: a flow's 5-tuple stays as it is when routes change. A flow that wants a fresh 5-tuple goes to another socket,
 //! together with all others that want one: a few sockets serve any number of targets.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::UdpSocket;
 use slab::Slab;
@@ -18,7 +20,7 @@ use crate::proto::{SocketId, StampKey};
 pub(super) struct SharedSocket {
     pub(super) socket: UdpSocket,
     pub(super) line: Line<StampKey>,
-    is_v6: bool,
+    local: Local,
     /// Flows by where they probe; `None` of one that was here and must not come back.
     flows: BTreeMap<SocketAddr, Option<SocketId>>,
     live: usize,
@@ -26,12 +28,16 @@ pub(super) struct SharedSocket {
     pub(super) queued: bool,
 }
 
+/// An address of ours with its scope: one that holds on a link only may be there on several.
+type Local = (IpAddr, u32);
+
 impl SharedSocket {
-    pub(super) fn new(socket: UdpSocket, line: Line<StampKey>, is_v6: bool) -> Self {
+    /// Of a socket that is bound to `local`, whose port says nothing.
+    pub(super) fn new(socket: UdpSocket, line: Line<StampKey>, local: SocketAddr) -> Self {
         Self {
             socket,
             line,
-            is_v6,
+            local: local_of(local),
             flows: BTreeMap::new(),
             live: 0,
             queued: false,
@@ -42,6 +48,11 @@ impl SharedSocket {
     pub(super) fn flow(&self, from: SocketAddr) -> Option<SocketId> {
         *self.flows.get(&key_of(from))?
     }
+
+    /// The address of ours that it is bound to.
+    pub(super) fn local(&self) -> IpAddr {
+        self.local.0
+    }
 }
 
 /// All of them, by small numbers that are used again.
@@ -49,11 +60,11 @@ impl SharedSocket {
 pub(super) struct SharedSockets(Slab<SharedSocket>);
 
 impl SharedSockets {
-    /// A socket that has not had a flow to `remote` yet.
-    pub(super) fn find(&self, remote: SocketAddr) -> Option<usize> {
-        let free = |socket: &SharedSocket| {
-            socket.is_v6 == remote.is_ipv6() && !socket.flows.contains_key(&key_of(remote))
-        };
+    /// A socket on `local` that has not had a flow to `remote` yet.
+    pub(super) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
+        let (local, remote) = (local_of(local), key_of(remote));
+        let free =
+            |socket: &SharedSocket| socket.local == local && !socket.flows.contains_key(&remote);
         self.0
             .iter()
             .find_map(|(place, socket)| free(socket).then_some(place))
@@ -101,8 +112,16 @@ impl SharedSockets {
 }
 
 /// An address as it is compared: its scope and flow label say nothing of who it is.
-fn key_of(address: SocketAddr) -> SocketAddr {
+pub(super) fn key_of(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
+}
+
+fn local_of(address: SocketAddr) -> Local {
+    let scope = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    };
+    (address.ip(), scope)
 }
 
 #[cfg(test)]
@@ -118,12 +137,25 @@ mod tests {
         }
     }
 
+    fn local(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 0))
+    }
+
     fn open(sockets: &mut SharedSockets, remote: SocketAddr, id: SocketId) -> usize {
-        let place = sockets.find(remote).unwrap_or_else(|| {
+        open_from(sockets, local(1), remote, id)
+    }
+
+    fn open_from(
+        sockets: &mut SharedSockets,
+        local: SocketAddr,
+        remote: SocketAddr,
+        id: SocketId,
+    ) -> usize {
+        let place = sockets.find(local, remote).unwrap_or_else(|| {
             let place = sockets.next_place();
-            let socket = sys::udp::open(false).expect("a free port");
+            let socket = sys::udp::open(local).expect("a free port");
             let line = Line::new(None, Numbers::Datagrams, 0, 0);
-            sockets.insert(SharedSocket::new(socket, line, false));
+            sockets.insert(SharedSocket::new(socket, line, local));
             place
         });
         sockets.join(place, remote, id);
@@ -141,6 +173,30 @@ mod tests {
         assert_eq!(sockets.get_mut(0).unwrap().flow(other), Some(flow(1)));
         assert_eq!(sockets.get_mut(1).unwrap().flow(one), Some(flow(2)));
         assert_eq!(sockets.get_mut(1).unwrap().flow(other), None);
+    }
+
+    #[test]
+    fn flows_from_another_address_have_a_socket_of_their_own() {
+        let mut sockets = SharedSockets::default();
+        let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(open_from(&mut sockets, local(1), one, flow(0)), 0);
+        assert_eq!(open_from(&mut sockets, local(2), other, flow(1)), 1);
+        for (place, last) in [(0, 1), (1, 2)] {
+            let shared = sockets.get_mut(place).expect("it was opened");
+            let bound = shared.socket.local_addr().expect("it is bound");
+            assert_eq!(bound.ip(), local(last).ip());
+            assert_eq!(shared.local(), bound.ip());
+        }
+    }
+
+    #[test]
+    fn one_address_on_two_links_is_two_addresses() {
+        let on = |scope| {
+            let address = "fe80::1".parse().expect("an address");
+            SocketAddr::from(std::net::SocketAddrV6::new(address, 7, 0, scope))
+        };
+        assert_ne!(local_of(on(1)), local_of(on(2)));
+        assert_eq!(key_of(on(1)), key_of(on(2)));
     }
 
     #[test]

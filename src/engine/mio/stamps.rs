@@ -8,12 +8,13 @@ use super::line::Line;
 use crate::clock::Clock;
 use crate::engine::Timestamps;
 use crate::limits::{
-    DATAGRAMS_PER_CALL_MAX, STAMPS_OUTSTANDING_MAX, STAMPS_OUTSTANDING_UDP_MAX,
-    STAMPS_OVERTAKING_MAX,
+    DATAGRAMS_PER_CALL_MAX, REPORTS_PER_TURN_MAX, STAMPS_OUTSTANDING_MAX,
+    STAMPS_OUTSTANDING_UDP_MAX, STAMPS_OVERTAKING_MAX,
 };
 use crate::proto::{Arrival, Now, Prober, Stamp, StampKey};
 use crate::sys::batch::Inbox;
 use crate::sys::hardware;
+use crate::sys::icmp::Report;
 use crate::sys::stamp::{Control, Level, Numbers, Stamps, choose, enable, renumber};
 
 /// After so many packets in a row whose stamps by the interface are of another clock, they are not
@@ -31,6 +32,9 @@ pub(super) struct Stamping {
     pub(super) control: Control,
     /// Entries of error queues, which bear no payload.
     entries: Inbox,
+    /// What the network has said of packets that did not get there, until it is told whose they are.
+    /// Only sockets that flows share are asked to queue that.
+    pub(super) reports: Vec<Report>,
     astray: u32,
 }
 
@@ -42,6 +46,7 @@ impl Stamping {
             keeper: None,
             control: Control::new(),
             entries: Inbox::new(DATAGRAMS_PER_CALL_MAX, 0),
+            reports: Vec::new(),
             astray: 0,
         };
         if wanted == Timestamps::User {
@@ -141,14 +146,15 @@ impl Stamping {
         Arrival { now: *now, stamp }
     }
 
-    /// The kernel has not taken a datagram, but may have used up a number for it.
+    /// The kernel has not taken a datagram, but may have used up a number for it. What it may have
+    /// failed of is taken off the error queue.
     pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
         (socket, line): (&S, &mut Line<StampKey>),
     ) {
-        self.collect(clock, prober, (socket, line));
+        self.empty(clock, prober, (socket, line));
         if let Some(level) = line.level {
             let level = renumber(socket, level).ok().map(|()| level);
             line.handle_renumbered(level, |key| prober.handle_stamp_missing(key));
@@ -174,7 +180,7 @@ impl Stamping {
     }
 
     /// Takes everything off the error queue, whether it was waited for or not: a segment sent again
-    /// is stamped again.
+    /// is stamped again. After many reports some may be left, of which the kernel tells again.
     pub(super) fn empty<S: AsRawFd + AsFd>(
         &mut self,
         clock: &Clock,
@@ -184,7 +190,7 @@ impl Stamping {
         while self.take(clock, prober, (socket, line)) {}
     }
 
-    /// Takes entries off the error queue, many in a call. False if there are no more.
+    /// Takes entries off the error queue, many in a call. False if there are no more, or enough.
     fn take<S: AsRawFd>(
         &mut self,
         clock: &Clock,
@@ -197,6 +203,7 @@ impl Stamping {
         let mut now = clock.now();
         for index in 0..count {
             let Some((number, stamps)) = self.entries.transmitted(index) else {
+                self.reports.extend(self.entries.reported(index));
                 continue;
             };
             let Some(key) = line.handle_number(number, |key| prober.handle_stamp_missing(key))
@@ -208,7 +215,7 @@ impl Stamping {
                 None => prober.handle_stamp_missing(key),
             }
         }
-        has_more
+        has_more && self.reports.len() < REPORTS_PER_TURN_MAX
     }
 
     /// The stamp to believe, if there is one. A stamp may be the first to show that the system's

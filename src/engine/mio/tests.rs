@@ -20,6 +20,7 @@ use crate::proto::transmit::Wanted;
 use crate::proto::{Output, Prober, ProberConfig, SocketId, StampKey, StampSource, Wall};
 use crate::sys;
 use crate::sys::batch::{Inbox, Outbox, Outgoing};
+use crate::sys::icmp::{Report, Trouble};
 use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, receive};
 
 fn key(seq: u32) -> StampKey {
@@ -96,7 +97,8 @@ struct Sender {
 
 impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
-        let socket = sys::udp::open(to.is_ipv6()).expect("a free port");
+        let (local, to) = sys::udp::route(to).expect("loopback is there");
+        let socket = sys::udp::open(local).expect("a free port");
         let line = stamping.begin_udp(&socket);
         Self {
             socket,
@@ -243,6 +245,37 @@ fn numbers_are_right_after_a_failed_send() {
         assert_drained(&flow.socket);
         assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
     }
+}
+
+#[test]
+fn a_message_says_which_datagram_did_not_get_there() {
+    let (clock, mut prober) = (Clock::new(), prober());
+    let mut stamping = Stamping::new(Timestamps::Kernel);
+    for address in loopbacks() {
+        // A socket that hears from one other only is nobody to the rest.
+        let deaf = UdpSocket::bind(address).expect("a free port");
+        deaf.connect((address.ip(), 9)).expect("loopback is there");
+        let to = deaf.local_addr().expect("it is bound");
+        let mut flow = Sender::new(&stamping, to);
+        for seq in 0..20 {
+            assert_eq!(flow.send(&[b"probe"]).expect("nothing is pending"), 1);
+            let line = &mut flow.line;
+            line.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+            while stamping.reports.is_empty() || !flow.line.is_empty() {
+                stamping.empty(&clock, &mut prober, (&flow.socket, &mut flow.line));
+            }
+            // The entry is there a moment before the error that the next call would be told.
+            let _ = flow.socket.take_error();
+            let report = Report {
+                to,
+                by: Some(to.ip()),
+                trouble: Trouble::NoPort,
+            };
+            assert_eq!(std::mem::take(&mut stamping.reports), [report]);
+        }
+        assert_drained(&flow.socket);
+    }
+    assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
 }
 
 /// A stamped stream of the engine's, and its peer.

@@ -69,6 +69,25 @@ fn a_flow_that_went_keeps_the_directions_of_its_group() {
 }
 
 #[test]
+fn only_a_udp_flow_counts_what_the_network_says_of_its_probes() {
+    let mut rig = Rig::new(Mode::Windows);
+    let told = |unreachable| Counters {
+        unreachable,
+        ..Counters::default()
+    };
+    rig.take([opened(0, "b"), opened(1, "b"), opened(2, "b")]);
+    rig.flows.insert(0, (FlowKind::Udp, told(0)));
+    rig.flows.insert(1, (FlowKind::Tcp, told(0)));
+    rig.flows.insert(2, (FlowKind::Connect, told(0)));
+    assert_eq!(counts(&rig.end(1), "udp.wan.unreachable"), [0]);
+    rig.flows.insert(0, (FlowKind::Udp, told(3)));
+    let records = rig.end(2);
+    let is_one = |record: &&Record| record.metric().ends_with("unreachable");
+    assert_eq!(records.iter().filter(is_one).count(), 1);
+    assert_eq!(counts(&records, "udp.wan.unreachable"), [3]);
+}
+
+#[test]
 fn only_a_persistent_tcp_flow_counts_segments_sent_again() {
     let mut rig = Rig::new(Mode::Samples);
     rig.take([opened(0, "b"), opened(1, "b"), opened(2, "b")]);

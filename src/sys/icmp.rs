@@ -1,0 +1,148 @@
+//! What the network says of datagrams that did not get to where they were sent (RFC 792, RFC 4443).
+//!
+//! A socket that asks for it finds such a message on its error queue, with the address that the
+//! datagram was for. Anyone who knows or guesses the two addresses and ports can send one (RFC 5927):
+//! it is a hint to people, and no proof of anything.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// One message about one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Where the datagram was sent.
+    pub(crate) to: SocketAddr,
+    /// Who says so: a router, the host itself, or this one if nobody on its own link answers.
+    pub(crate) by: Option<IpAddr>,
+    pub(crate) trouble: Trouble,
+}
+
+/// Why a datagram did not get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    NoRoute,
+    NoHost,
+    NoPort,
+    Prohibited,
+    /// For the path; the kernel takes note of what fits and splits the next one.
+    TooLarge,
+    /// It went through more routers than it may, most likely in a circle.
+    Loops,
+    Other,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::NoRoute => "network unreachable: there is no route to it",
+            Self::NoHost => "host unreachable: it does not answer on its own link",
+            Self::NoPort => "port unreachable: nothing listens there",
+            Self::Prohibited => "prohibited: a filter rejects it",
+            Self::TooLarge => "too large for the path",
+            Self::Loops => "its hops are used up: the path goes in a circle",
+            Self::Other => "not delivered",
+        })
+    }
+}
+
+/// Has the messages queued that are about what this socket sends. The kernel then also says when the
+/// interface's queue has no room for a datagram (`ENOBUFS`), which it otherwise drops in silence.
+pub(crate) fn enable(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
+    if is_v6 {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+    }
+    // A socket of IPv6 may send to an address of IPv4.
+    Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &true)?)
+}
+
+/// Whether a send may have failed only because a message about another datagram has come: the kernel
+/// tells the next call, whatever it is, and takes the error away with that. These are all the errors
+/// that it makes of such messages.
+pub(crate) fn may_be_of_another(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(
+            Errno::ECONNREFUSED
+                | Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::EMSGSIZE
+                | Errno::EPROTO
+                | Errno::EACCES
+        )
+    )
+}
+
+/// What a message of this origin, type and code says; `None` if it is no message from the network.
+pub(crate) fn trouble(origin: u8, kind: u8, code: u8) -> Option<Trouble> {
+    match origin {
+        libc::SO_EE_ORIGIN_ICMP => Some(trouble_v4(kind, code)),
+        libc::SO_EE_ORIGIN_ICMP6 => Some(trouble_v6(kind, code)),
+        _ => None,
+    }
+}
+
+/// By RFC 792 and RFC 1812, section 5.2.7.1.
+fn trouble_v4(kind: u8, code: u8) -> Trouble {
+    match (kind, code) {
+        (3, 0 | 5 | 6 | 11) => Trouble::NoRoute,
+        (3, 1 | 7 | 8 | 12) => Trouble::NoHost,
+        (3, 2 | 3) => Trouble::NoPort,
+        (3, 4) => Trouble::TooLarge,
+        (3, 9 | 10 | 13..=15) => Trouble::Prohibited,
+        (11, 0) => Trouble::Loops,
+        _ => Trouble::Other,
+    }
+}
+
+/// By RFC 4443, section 3.
+fn trouble_v6(kind: u8, code: u8) -> Trouble {
+    match (kind, code) {
+        (1, 0) => Trouble::NoRoute,
+        (1, 2 | 3) => Trouble::NoHost,
+        (1, 4) => Trouble::NoPort,
+        (1, 1 | 5 | 6) => Trouble::Prohibited,
+        (2, _) => Trouble::TooLarge,
+        (3, 0) => Trouble::Loops,
+        _ => Trouble::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_both_families_say_the_same() {
+        let (v4, v6) = (libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6);
+        for (expected, of_v4, of_v6) in [
+            (Trouble::NoRoute, (3, 0), (1, 0)),
+            (Trouble::NoHost, (3, 1), (1, 3)),
+            (Trouble::NoPort, (3, 3), (1, 4)),
+            (Trouble::Prohibited, (3, 13), (1, 1)),
+            (Trouble::TooLarge, (3, 4), (2, 0)),
+            (Trouble::Loops, (11, 0), (3, 0)),
+            (Trouble::Other, (12, 0), (4, 0)),
+        ] {
+            assert_eq!(trouble(v4, of_v4.0, of_v4.1), Some(expected));
+            assert_eq!(trouble(v6, of_v6.0, of_v6.1), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_this_host_itself_says_is_no_message() {
+        for origin in [libc::SO_EE_ORIGIN_LOCAL, libc::SO_EE_ORIGIN_TIMESTAMPING] {
+            assert_eq!(trouble(origin, 3, 3), None);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+"""Two targets are probed from one socket, and one of them is rejected on the way: its flow counts what the network
+says, the other one's loses nothing. It is told once, with who says so, and that it answers again. Then routes prefer another
+address of this host, and the flows keep the one that they have.
+"""
+
+import json
+import re
+
+from lab import collect, expect, run as command, sockets, values, wait_until
+
+NEAR, OTHER, ROUTER = "192.0.2.1", "192.0.2.7", "192.0.2.254"
+GOOD, BAD = "198.51.100.2", "198.51.100.3"
+NEAR6, ROUTER6, GOOD6, BAD6 = "2001:db8:1::1", "2001:db8:1::254", "2001:db8:2::2", "2001:db8:2::3"
+PORT = 8001
+INTERVAL_MS = 5
+REJECTED = 100
+ANSWERED = 100
+# Well over a timeout of them.
+SETTLED = 600
+REJECTS = [
+    (BAD, f"ip daddr {BAD}", "reject with icmp host-unreachable", f"host unreachable: .*, says {ROUTER}"),
+    (BAD6, f"ip6 daddr {BAD6}", "reject with icmpv6 admin-prohibited", f"prohibited: .*, says {ROUTER6}"),
+]
+
+
+def run(lab):
+    near, router, far = (lab.namespace(name) for name in ("near", "router", "far"))
+    lab.link(near, router, [f"{NEAR}/24", f"{OTHER}/24", f"{NEAR6}/64"], [f"{ROUTER}/24", f"{ROUTER6}/64"], device="lm0")
+    inner, outer = ["198.51.100.254/24", "2001:db8:2::254/64"], [f"{GOOD}/24", f"{BAD}/24", f"{GOOD6}/64", f"{BAD6}/64"]
+    lab.link(router, far, inner, outer, device="lm1")
+    # A router sends few of these to one host, and would not let all be counted.
+    rates = ["net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=100000", "net.ipv6.icmp.ratelimit=0"]
+    forward = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
+    command("ip", "netns", "exec", router, "sysctl", "-q", "-w", *rates, *forward)
+    for namespace, via, via6 in ((near, ROUTER, ROUTER6), (far, "198.51.100.254", "2001:db8:2::254")):
+        command("ip", "-n", namespace, "route", "add", "default", "via", via)
+        command("ip", "-n", namespace, "-6", "route", "add", "default", "via", via6)
+    filtering = Rejects(router)
+    metrics = {"mode": "windows", "send_interval": 0.5}
+    server = lab.ours("server", {"name": "far", "address": ["0.0.0.0", "::"], "metrics": metrics}, namespace=far)
+    common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000}
+    targets = [{"host": host, "label": host, **common} for host in (GOOD, BAD, GOOD6, BAD6)]
+    client = lab.ours("client", {"name": "near", "metrics": metrics, "targets": targets}, namespace=near)
+    # Links that have just come up lose or hold back the first ones of IPv6; their losses are told by then.
+    begun = collect(client, every(SETTLED, "received", GOOD, BAD, GOOD6, BAD6), "replies from all")
+    expect(total(begun, "unreachable") == 0, "messages before anything was rejected")
+    before = bound(near)
+    expect(len(before) == 2, f"two targets of a family share a socket: {before}")
+    for _, packets, verdict, _ in REJECTS:
+        filtering.begin(packets, verdict)
+    records = collect(client, every(REJECTED, "unreachable", BAD, BAD6), "messages about those that are rejected")
+    rejected = filtering.end()
+    command("ip", "-n", near, "route", "replace", "default", "via", ROUTER, "src", OTHER)
+    again = "".join(f"(?=.*{re.escape(host)} answers again)" for host in (BAD, BAD6))
+    wait_until(lambda: re.search(again, client.log(), re.DOTALL), "the daemon to say that they answer again")
+    records += collect(client, every(ANSWERED, "received", GOOD, BAD, GOOD6, BAD6), "replies by the new route")
+    after = bound(near)
+    expect(before == after, f"the flows have moved from {before} to {after}")
+    for daemon in (client, server):
+        code, _ = daemon.end()
+        expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
+    check(lab, records + client.records(), client.log(), rejected)
+
+
+class Rejects:
+    """Rejects and counts packets that a namespace forwards."""
+
+    def __init__(self, namespace):
+        self.nft = ["ip", "netns", "exec", namespace, "nft"]
+        command(*self.nft, "add table inet lmtest")
+        command(*self.nft, "add counter inet lmtest rejected")
+        command(*self.nft, "add chain inet lmtest through { type filter hook forward priority 0; }")
+
+    def begin(self, packets, verdict):
+        command(*self.nft, f"add rule inet lmtest through {packets} counter name rejected {verdict}")
+
+    def end(self):
+        """Rejects no more; gives how many it has rejected."""
+        command(*self.nft, "flush chain inet lmtest through")
+        listed = json.loads(command(*self.nft, "-j", "list counter inet lmtest rejected"))
+        (counter,) = (entry["counter"] for entry in listed["nftables"] if "counter" in entry)
+        return counter["packets"]
+
+
+def bound(namespace):
+    """The addresses and ports that probes leave from."""
+    lines = sockets("-Hanu", namespace).splitlines()
+    locals_ = (line.split()[3] for line in lines)
+    return sorted(local for local in locals_ if not local.endswith(f":{PORT}"))
+
+
+def every(count, name, *targets):
+    return lambda records: all(total(records, name, target=target) >= count for target in targets)
+
+
+def total(records, name, **tags):
+    return sum(values(records, f"udp.wan.{name}", **tags))
+
+
+def check(lab, records, log, rejected):
+    told = total(records, "unreachable")
+    lost = total(records, "lost")
+    shown = f"{rejected} rejected, {told} unreachable, {lost} lost"
+    lab.note(shown)
+    expect(told == rejected and lost == rejected, f"not what was rejected: {shown}")
+    for good in (GOOD, GOOD6):
+        expect(total(records, "unreachable", target=good) == 0, f"{good}: messages of another")
+        expect(total(records, "lost", target=good) == 0, f"{good}: losses of another")
+    expect(total(records, "unsent") == 0, "probes were not sent for what was said of others")
+    for bad, _, _, words in REJECTS:
+        lines = re.findall(rf"UDP port {PORT} of {re.escape(bad)}: {words}", log)
+        expect(len(lines) == 1, f"{bad}: told {len(lines)} times: {log[-1000:]}")

@@ -122,6 +122,7 @@ pub struct Window {
     start: Wall,
     end: Wall,
     stamp: StampSource,
+    /// Of those not kept, until the flush thread adds those that are.
     moments: Moments,
     kept: usize,
     newest: Option<Box<Chunk>>,
@@ -137,7 +138,7 @@ pub struct Window {
 struct OverLeast {
     /// How often the clocks had been set when it began.
     steps: u32,
-    /// What its histograms count from, once values are not kept any more.
+    /// The least of the values kept: what its histograms count from.
     reference: i64,
 }
 
@@ -171,7 +172,7 @@ impl Window {
     pub(super) fn begin_over_least(&mut self, steps: u32) {
         self.over_least = Some(OverLeast {
             steps,
-            reference: 0,
+            reference: i64::MAX,
         });
     }
 
@@ -212,42 +213,36 @@ impl Window {
         self.end = end;
     }
 
-    /// Take in one value, in nanoseconds.
+    /// Take in one value, in nanoseconds. While values are kept that is all there is to do.
     pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
-        self.moments.add(value);
         self.stamp = self.stamp.min(stamp);
-        let may_be_kept = self.kept < WINDOW_VALUES_MAX;
-        if self.over_least.is_some() && !may_be_kept && self.positive.is_none() {
+        if self.kept < WINDOW_VALUES_MAX {
+            if let Some(over_least) = &mut self.over_least {
+                // What is in range is known at the end.
+                over_least.reference = over_least.reference.min(value);
+                return self.keep(value, pool);
+            }
+            if is_in_range(value) {
+                return self.keep(value, pool);
+            }
+        }
+        self.moments.add(value);
+        self.record_in_histogram(value, pool);
+    }
+
+    fn record_in_histogram(&mut self, value: i64, pool: &mut Pool) {
+        if self.over_least.is_some() && self.positive.is_none() {
             // A value below all before it may come at any time, and that is no time to allocate.
             self.positive = Some(pool.histogram());
             self.negative = Some(pool.histogram());
         }
-        let value = match &mut self.over_least {
-            // What is in range is known at the end.
-            Some(over_least) if may_be_kept => {
-                over_least.reference = self.moments.min;
-                self.keep(value, pool);
-                return;
-            }
-            Some(over_least) => value.saturating_sub(over_least.reference),
-            None => value,
-        };
-        if value.unsigned_abs() > HISTOGRAM_NS_MAX {
-            if value < 0 {
-                self.below += 1;
-            } else {
-                self.above += 1;
-            }
-            return;
-        }
-        if may_be_kept {
-            self.keep(value, pool);
-            return;
-        }
-        let histogram = if value < 0 {
-            &mut self.negative
-        } else {
-            &mut self.positive
+        let reference = self.over_least.map_or(0, |over_least| over_least.reference);
+        let value = value.saturating_sub(reference);
+        let histogram = match (is_in_range(value), value < 0) {
+            (true, false) => &mut self.positive,
+            (true, true) => &mut self.negative,
+            (false, false) => return self.above += 1,
+            (false, true) => return self.below += 1,
         };
         histogram
             .get_or_insert_with(|| pool.histogram())
@@ -265,11 +260,15 @@ impl Window {
         }
     }
 
-    /// If the values are to be those over their least, make them so, in the flush thread's time.
+    /// Take the values that were kept into the figures, in the flush thread's time; once, before any figure is
+    /// read. If the values are to be those over their least, make them so.
     ///
-    /// They are exact but for those in a histogram, which have three digits, and an error of a
+    /// Those are exact but for those in a histogram, which have three digits, and an error of a
     /// thousandth of how far the least has fallen since the first [`WINDOW_VALUES_MAX`] values.
     pub(super) fn settle(&mut self, spare: &mut Option<Box<Histogram<u32>>>) {
+        let mut moments = std::mem::take(&mut self.moments);
+        self.kept().for_each(|value| moments.add(value));
+        self.moments = moments;
         let Some(over_least) = self.over_least.take() else {
             return;
         };

@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 15
 LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-compare bench-truth bench-peers clean
+.PHONY: help run build test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-compare bench-truth bench-peers scale-soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 21
@@ -58,6 +58,9 @@ bench-truth: build ## Compare reported round trips with captures, ours and other
 
 bench-peers: build ## Compare ours with other programs at 1 ms, installs them if it can; writes the tables and plot. Needs root
 	tests/net/run peers
+
+scale-soak: build ## Probe 10,000 targets at 1 s, then 100 at 1 ms, half an hour each: memory must not grow. Needs root
+	LM_SCALE_SECONDS=1800 tests/net/run scale
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -31,15 +31,23 @@ pub const HEADER_BYTES_MAX: usize = NAME_BYTES_MAX + TAGS_BYTES_MAX + 64;
 /// Probes of one flow that may be in flight, which bounds `timeout / interval`.
 pub const IN_FLIGHT_MAX: u32 = 65_536;
 
+/// Descriptors that are neither a flow's nor a listener's: the event queue, logs, backends, resolvers,
+/// shared UDP sockets, the files of dumps.
+pub const DESCRIPTORS_OWN: u64 = 64;
+
 /// Connect probes of one target in flight: each is a descriptor, also while the peer is silent.
 pub const CONNECTS_IN_FLIGHT_MAX: usize = 128;
+
+/// Nanoseconds between two lasting connections that are begun: ten thousand a second, as many as ten
+/// thousand targets at a second have probes. A listener's queue holds some thousands.
+pub const CONNECTIONS_EVERY_NS: u64 = 100_000;
 
 /// UDP senders a responder remembers (sequence window, tags); the oldest of those heard
 /// once goes first, then the idlest.
 pub const SESSIONS_MAX: usize = 32_768;
 
-/// TCP connections a responder accepts at once: each is a descriptor. Half of those that the process
-/// may have, if that is less, so that strangers leave enough for our own flows.
+/// TCP connections a responder accepts at once: each is a descriptor. What our own flows leave of those
+/// that the process may have, if that is less.
 pub const ACCEPTED_MAX: usize = 16_384;
 
 /// Distinct (source, tags) pairs that strangers may make us publish under at one time, and new ones
@@ -63,7 +71,7 @@ pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// begin a large one on each and never finish it.
 pub const FRAME_BYTES_HELD_MAX: usize = 16 * 1024 * 1024;
 
-/// Receives taken in one turn of the loop before the due timers are looked at again.
+/// Receives taken in one turn of the loop, and four more for each socket that has something to read.
 pub const RECEIVES_PER_TURN_MAX: usize = 256;
 
 /// Datagrams that one system call sends or receives. Past some dozens a call's own cost is hardly
@@ -128,9 +136,17 @@ pub const ORIGINS_MAX: u32 = 262_144;
 /// both directions, 3 of the peer's clock, 4 thresholds of bursts. A power of two above that.
 pub const RING_RECORDS_RESERVED: usize = 64;
 
-/// Windows and counts handed over in one turn when an interval ends, per backend: a few
-/// microseconds, after which the probes that are due go first.
-pub const PUBLISHED_PER_TURN_MAX: usize = 256;
+/// Targets whose flows' counters are read in one turn when an interval ends: some hundred
+/// microseconds. Ten thousand at once would take five milliseconds, in which nothing is sent.
+pub const TARGETS_COUNTED_PER_TURN_MAX: usize = 512;
+
+/// Sets of labels whose counts are taken in one turn when an interval ends, per backend, for the same
+/// reason.
+pub const GROUPS_ENDED_PER_TURN_MAX: usize = 1_024;
+
+/// Windows and counts handed over in one turn when an interval ends, per backend, however long the turn
+/// before took: some hundred microseconds.
+pub const PUBLISHED_PER_TURN_MAX: usize = 2_048;
 
 /// Emptied windows that may wait to be used again, per backend; the flush thread frees the rest.
 pub const WINDOWS_RETURNED_MAX: usize = 65_536;
@@ -143,6 +159,9 @@ pub const POOL_RELEASES_PER_TURN_MAX: usize = 16;
 
 /// Commands (added and removed targets, resolved names) waiting for the poll thread.
 pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+
+/// Commands run in one turn: an added target takes some ten microseconds.
+pub const COMMANDS_PER_TURN_MAX: usize = 32;
 
 /// Threads that wait for the system's resolver, so that one name that hangs does not hold up all.
 pub const RESOLVER_THREADS: usize = 4;

@@ -4,6 +4,7 @@
 
 mod backends;
 mod commands;
+mod descriptors;
 mod dump;
 mod logging;
 mod poll;
@@ -11,7 +12,7 @@ mod resolver;
 mod signals;
 mod tuning;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -30,7 +31,6 @@ use crate::monitor::resolver::Resolver;
 use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
 use crate::record::{BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
-use crate::sys::process;
 
 /// A target that was added, to remove it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -217,7 +217,9 @@ impl LatencyMonitor {
         for (handle, spec) in &self.targets {
             commands.push(Command::Add(*handle, spec.clone()));
         }
-        let accepted_max = self.accepted_max();
+        let protocols = usize::from(self.config.tcp) + usize::from(self.config.udp);
+        let listeners = self.config.addresses.len() * protocols;
+        let accepted_max = descriptors::prepare(self.targets.values(), listeners);
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
         let burst = &self.config.burst;
@@ -271,25 +273,6 @@ impl LatencyMonitor {
     fn next_handle(&mut self) -> TargetHandle {
         self.handles += 1;
         TargetHandle(self.handles)
-    }
-
-    /// Raises the limit of descriptors, and says so if it is too low for the targets. Gives how many
-    /// connections others may hold: half of it, so that our own flows have the rest.
-    fn accepted_max(&self) -> usize {
-        let needed = self.targets.len() as u64 * 3 + 64;
-        let limit = process::raise_descriptor_limit().unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot raise the limit of open files");
-            DESCRIPTORS_LEAST
-        });
-        if limit / 2 < needed {
-            tracing::warn!(
-                limit,
-                needed,
-                "the limit of open files (`ulimit -n`) is too low for all targets: half of it is \
-                 kept for connections of others"
-            );
-        }
-        usize::try_from(limit / 2).unwrap_or(usize::MAX)
     }
 
     /// Starts the thread that writes dumps, if they are wanted.
@@ -374,9 +357,11 @@ impl LatencyMonitor {
                 recorder,
                 resolver,
                 commands,
+                taken: VecDeque::new(),
                 finish_within,
                 handles,
                 watch: poll::ClockWatch::default(),
+                counted: 0,
             }
             .run(&mut engine)
         };
@@ -478,9 +463,6 @@ enum Word {
     /// The reader of a backend has gone.
     Closed,
 }
-
-/// Descriptors that a process has on any system.
-const DESCRIPTORS_LEAST: u64 = 256;
 
 /// How often the daemon looks whether its poll thread is still there.
 const FAILURE_CHECK: Duration = Duration::from_millis(500);

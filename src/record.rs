@@ -335,9 +335,26 @@ impl Recorder {
         sinks.chain(flight).min()
     }
 
+    /// Whether an interval is over, and its counters are to be read.
+    pub fn is_due(&self, now: Now) -> bool {
+        self.sinks.iter().any(|sink| sink.is_due(now))
+    }
+
+    /// Take the counters of some flows as they stand now. With many flows this is called for all of
+    /// them, a bounded number in a turn, before [`Recorder::handle_timeout`] ends the interval.
+    pub fn handle_counters<'a>(
+        &mut self,
+        flows: impl IntoIterator<Item = (Origin, FlowKind, &'a Counters)>,
+    ) {
+        for (origin, kind, counters) in flows {
+            self.directory.count(origin, kind, counters);
+        }
+    }
+
     /// End the intervals that are over and hand over a bounded part of what has ended. `flows` are
-    /// the core's, `own` its other counters; both, and `host`, are read only if an interval ends.
-    /// Intervals that end late are longer.
+    /// those of the core whose counters were not taken before, `own` its other counters; both, and
+    /// `host`, are read only if an interval ends. With many labels that takes some turns
+    /// ([`Recorder::is_due`]). Intervals that end late are longer.
     pub fn handle_timeout<'a>(
         &mut self,
         now: Now,
@@ -348,21 +365,9 @@ impl Recorder {
         if let Some(flight) = &mut self.flight {
             flight.handle_timeout(now);
         }
-        if self.sinks.iter().any(|sink| sink.is_due(now)) {
-            for (origin, kind, counters) in flows {
-                self.directory.count(origin, kind, counters);
-            }
-            let host = host();
-            let dumps_dropped = self.dumps_lost.load(Ordering::Relaxed)
-                + self.flight.as_ref().map_or(0, FlightRecorder::dropped);
-            for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-                sink.end_window(
-                    now,
-                    self.directory.groups(),
-                    &self.backends,
-                    (own, host, dumps_dropped),
-                );
-            }
+        if self.is_due(now) {
+            self.handle_counters(flows);
+            self.end_windows(now, own, host);
         }
         let mut any_complete = false;
         for sink in &mut self.sinks {
@@ -371,6 +376,24 @@ impl Recorder {
         }
         if any_complete {
             self.free_deserted();
+        }
+    }
+
+    /// Goes on to end the intervals that are over.
+    fn end_windows(&mut self, now: Now, own: &SelfCounters, host: impl FnOnce() -> HostGauges) {
+        let groups = self.directory.groups();
+        let mut any_counted = false;
+        for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
+            any_counted |= sink.end_groups(groups);
+        }
+        if !any_counted {
+            return;
+        }
+        let host = host();
+        let dumps_dropped = self.dumps_lost.load(Ordering::Relaxed)
+            + self.flight.as_ref().map_or(0, FlightRecorder::dropped);
+        for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
+            sink.end_window(now, &self.backends, (own, host, dumps_dropped));
         }
     }
 

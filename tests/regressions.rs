@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::proto::wire::native::{ErrorEstimate, RequestFields, encode_request};
-use latency_monitor::proto::{Arrival, ListenerId, Mono, Now, Prober, ProberConfig, Wall};
+use latency_monitor::proto::{
+    Arrival, ListenerId, Mono, Now, Prober, ProberConfig, Transmit, Wall,
+};
+use latency_monitor::{Config, TargetOptions};
 
 /// A native request whose tags are no list made the responder look for a session that there was not.
 #[test]
@@ -38,4 +41,49 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
     prober.handle_request(Arrival::unstamped(now), ListenerId(0), from, None, &request);
     assert_eq!(prober.self_counters().corrupt, 1);
     assert_eq!(prober.poll_transmit(now, &mut request), None, "no answer");
+}
+
+/// All lasting connections began in the turn that their targets were added in: a flood of SYNs, of which
+/// a listener's queue kept the first thousands.
+#[test]
+fn connections_of_many_targets_begin_one_after_another() {
+    const TARGETS: u32 = 2_000;
+    let mut prober = Prober::new(ProberConfig {
+        name: "a".into(),
+        udp_port: None,
+        accepted_max: 1,
+        resolve_interval_ns: 60_000_000_000,
+        seed: 1,
+        native: true,
+    });
+    let config = Config::default();
+    let at = |mono_ns: u64| Now {
+        mono: Mono::from_nanos(mono_ns),
+        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + mono_ns.cast_signed()),
+    };
+    for target in 0..TARGETS {
+        let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
+        let options = TargetOptions::new(&host).tcp_only().interval_ms(60_000.0);
+        prober.add_target(at(1), config.target(options).unwrap());
+    }
+    let mut begun = Vec::new();
+    let mut buffer = Vec::new();
+    for ms in 0..=1_000 {
+        let now = at(1 + 1_000_000 * ms);
+        prober.handle_timeout(now);
+        let before = begun.len();
+        while let Some(transmit) = prober.poll_transmit(now, &mut buffer) {
+            if let Transmit::OpenTcp { remote, .. } = transmit {
+                begun.push(remote);
+            }
+        }
+        assert!(
+            begun.len() - before <= 11,
+            "{} in one ms",
+            begun.len() - before
+        );
+    }
+    begun.sort();
+    begun.dedup();
+    assert_eq!(begun.len(), TARGETS as usize, "each has its turn");
 }

@@ -5,7 +5,7 @@ use crate::config::engine::EngineKeys;
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::MetricsLayer;
 use crate::config::options::TargetOptions;
-use crate::config::section::{Section, Source};
+use crate::config::section::{Lines, Section};
 use crate::config::{LogLevel, Timestamps};
 use toml::de::DeTable;
 
@@ -34,18 +34,18 @@ pub(super) struct File {
 impl File {
     /// Reads a file's text; what is wrong with it is added to the problems.
     pub(super) fn parse(text: &str, problems: &mut Problems) -> Self {
-        let source = Source(text);
+        let lines = Lines::of(text);
         let document = match DeTable::parse(text) {
             Ok(document) => document,
             Err(error) => {
                 let place = error
                     .span()
-                    .map_or(Place::Program, |span| source.place(&span));
+                    .map_or(Place::Program, |span| lines.place(&span));
                 problems.add_text(place, format!("not TOML: {}", error.message()));
                 return Self::default();
             }
         };
-        let mut top = Section::new("the top level", document.get_ref(), source);
+        let mut top = Section::new("the top level", document.get_ref(), &lines);
         let mut file = Self {
             name: top.string("name", problems),
             address: top.string_or_strings("address", problems),

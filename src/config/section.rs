@@ -12,14 +12,23 @@ use crate::config::error::{Given, Place, Problems};
 /// Names further from what was written than this are no suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// Turns byte positions into lines.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a>(pub(super) &'a str);
+/// Turns byte positions into lines. Every value asks for its own, and a file of ten thousand targets
+/// has a megabyte: it is looked through for its lines once.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// Where each line but the last ends.
+    ends: Vec<usize>,
+}
 
-impl Source<'_> {
-    pub(super) fn place(self, span: &Range<usize>) -> Place {
-        let before = self.0.as_bytes().iter().take(span.start);
-        Place::Line(1 + before.filter(|byte| **byte == b'\n').count())
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        Self {
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        }
+    }
+
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+        Place::Line(1 + self.ends.partition_point(|end| *end < span.start))
     }
 }
 
@@ -29,16 +38,16 @@ pub(super) struct Section<'a> {
     /// What it is called in messages, as it is written in the file.
     name: &'static str,
     table: &'a DeTable<'a>,
-    source: Source<'a>,
+    lines: &'a Lines,
     asked: BTreeSet<&'static str>,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(name: &'static str, table: &'a DeTable<'a>, source: Source<'a>) -> Self {
+    pub(super) fn new(name: &'static str, table: &'a DeTable<'a>, lines: &'a Lines) -> Self {
         Self {
             name,
             table,
-            source,
+            lines,
             asked: BTreeSet::new(),
         }
     }
@@ -46,7 +55,7 @@ impl<'a> Section<'a> {
     fn take(&mut self, key: &'static str) -> Option<(&'a DeValue<'a>, Place)> {
         self.asked.insert(key);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        Some((value.get_ref(), self.source.place(&value.span())))
+        Some((value.get_ref(), self.lines.place(&value.span())))
     }
 
     /// Reads a key with a function that says nothing of values of another type.
@@ -207,7 +216,7 @@ impl<'a> Section<'a> {
         let (value, place) = self.take(key)?;
         let table = value
             .as_table()
-            .map(|table| Section::new(name, table, self.source));
+            .map(|table| Section::new(name, table, self.lines));
         if table.is_none() {
             let text = format_args!("must be a table, {name}, not {}", shown(value));
             problems.add(place, key, text);
@@ -228,15 +237,15 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         if let (Some(name), Some(table)) = (one, value.as_table()) {
-            return vec![(Section::new(name, table, self.source), place)];
+            return vec![(Section::new(name, table, self.lines), place)];
         }
         let mut found = Vec::new();
         let items: Option<Vec<&Spanned<DeValue<'_>>>> =
             value.as_array().map(|array| array.iter().collect());
         for item in items.iter().flatten() {
             if let Some(table) = item.get_ref().as_table() {
-                let place = self.source.place(&item.span());
-                found.push((Section::new(name, table, self.source), place));
+                let place = self.lines.place(&item.span());
+                found.push((Section::new(name, table, self.lines), place));
             }
         }
         if items.is_none_or(|items| items.len() != found.len()) {
@@ -263,7 +272,7 @@ impl<'a> Section<'a> {
                 None => format!("; it has {}", self.keys()),
             };
             let text = format!("is not a key of {}", self.name) + &hint;
-            problems.add(self.source.place(&key.span()), key.get_ref(), text);
+            problems.add(self.lines.place(&key.span()), key.get_ref(), text);
         }
     }
 }

@@ -51,8 +51,9 @@ const FIRST_SHARED: usize = 1 << 31;
 /// tells of those that wait.
 const ACCEPT_AGAIN_NS: u64 = 100_000_000;
 
-/// At most one complaint about missing descriptors in this time.
-const COMPLAIN_EVERY_NS: u64 = 10_000_000_000;
+/// At most one complaint about missing descriptors in this time. If it is the targets that want more
+/// than there are, that was told at the start.
+const COMPLAIN_EVERY_NS: u64 = 600_000_000_000;
 
 /// The engine on mio.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What other threads ask of the poll thread: a short queue under a short lock, and a waker.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +22,7 @@ pub(crate) enum Command {
 /// The queue. The poll thread looks at one flag a turn, and locks only when there is something.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
-    queue: Mutex<Vec<Command>>,
+    queue: Mutex<VecDeque<Command>>,
     waiting: AtomicBool,
     stop: AtomicBool,
     waker: Mutex<Option<std::sync::Arc<mio::Waker>>>,
@@ -35,7 +36,7 @@ impl Commands {
             if queue.len() >= COMMANDS_QUEUED_MAX {
                 return false;
             }
-            queue.push(command);
+            queue.push_back(command);
         }
         self.waiting.store(true, Ordering::Release);
         self.wake();
@@ -43,7 +44,7 @@ impl Commands {
     }
 
     /// Moves the waiting commands into `taken`, which is empty.
-    pub(crate) fn take(&self, taken: &mut Vec<Command>) {
+    pub(crate) fn take(&self, taken: &mut VecDeque<Command>) {
         if self.waiting.swap(false, Ordering::Acquire) {
             std::mem::swap(&mut *self.queue.lock(), taken);
         }

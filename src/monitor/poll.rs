@@ -1,12 +1,13 @@
 //! The poll thread: the one loop that everything from wheel to recorder runs in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError};
+use crate::limits::{COMMANDS_PER_TURN_MAX, TARGETS_COUNTED_PER_TURN_MAX};
 use crate::monitor::TargetHandle;
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::resolver::Resolver;
@@ -32,9 +33,13 @@ pub(super) struct PollLoop {
     pub(super) recorder: Recorder,
     pub(super) resolver: Resolver,
     pub(super) commands: Arc<Commands>,
+    /// Those that were taken off the queue and wait for their turn.
+    pub(super) taken: VecDeque<Command>,
     pub(super) finish_within: Duration,
     pub(super) handles: BTreeMap<TargetHandle, TargetId>,
     pub(super) watch: ClockWatch,
+    /// Places of the table of targets whose counters have been read for the interval that ends.
+    pub(super) counted: usize,
 }
 
 /// What is known of the system's clock, and when to ask again.
@@ -49,9 +54,8 @@ pub(super) struct ClockWatch {
 impl PollLoop {
     /// Turns until it is stopped, then hands over the last windows.
     pub(super) fn run(mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        let mut taken = Vec::new();
         while !self.commands.is_stopped() {
-            self.run_commands(&mut taken);
+            self.run_commands();
             self.turn(engine)?;
         }
         self.finish();
@@ -63,16 +67,17 @@ impl PollLoop {
         self.prober.handle_timeout(now);
         engine.transmit(&self.clock, &mut self.prober, &mut self.resolver);
         self.drain();
-        self.recorder.handle_timeout(
-            now,
-            self.prober.flows(),
-            self.prober.self_counters(),
-            || host_gauges(self.clock.steps().count, self.watch.state),
-        );
+        self.publish(now);
         let deadline = [self.prober.poll_timeout(), self.recorder.poll_timeout()]
             .into_iter()
             .flatten()
             .fold(now.mono.plus(IDLE_TURN_NS), Ord::min);
+        // Commands that wait for the next turn are due at once.
+        let deadline = if self.taken.is_empty() {
+            deadline
+        } else {
+            now.mono
+        };
         engine.wait(
             &self.clock,
             &mut self.prober,
@@ -82,6 +87,25 @@ impl PollLoop {
         self.drain();
         self.refresh_clock();
         Ok(())
+    }
+
+    /// Ends intervals that are over, and hands over what they had. With many targets their counters are
+    /// read in several turns.
+    fn publish(&mut self, now: Now) {
+        if !self.recorder.is_due(now) {
+            self.counted = 0;
+        } else if self.counted < self.prober.places() {
+            let turn = self.counted..self.counted + TARGETS_COUNTED_PER_TURN_MAX;
+            self.counted = turn.end;
+            self.recorder.handle_counters(self.prober.flows_at(turn));
+            if self.counted < self.prober.places() {
+                return;
+            }
+        }
+        self.recorder
+            .handle_timeout(now, [], self.prober.self_counters(), || {
+                host_gauges(self.clock.steps().count, self.watch.state)
+            });
     }
 
     fn drain(&mut self) {
@@ -117,9 +141,16 @@ impl PollLoop {
         }
     }
 
-    fn run_commands(&mut self, taken: &mut Vec<Command>) {
-        self.commands.take(taken);
-        for command in taken.drain(..) {
+    /// Runs some commands. Ten thousand targets that are added at once take a tenth of a second, in
+    /// which those that are there have to be probed.
+    fn run_commands(&mut self) {
+        if self.taken.is_empty() {
+            self.commands.take(&mut self.taken);
+        }
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.taken.pop_front() else {
+                return;
+            };
             let now = self.clock.now();
             match command {
                 Command::Add(handle, spec) => self.add(now, handle, spec),

@@ -1,6 +1,7 @@
 //! The whole core behind one surface: targets in, events in, transmissions and results out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -486,6 +487,27 @@ impl Prober {
                 .flows()
                 .map(|(kind, flow)| (flow.origin, kind, &flow.counters))
         })
+    }
+
+    /// The same of the targets at these places of the table, for whoever cannot take all at once.
+    pub fn flows_at(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (Origin, FlowKind, &Counters)> {
+        let targets = places.filter_map(|place| self.targets.get(place));
+        targets.flat_map(|target| {
+            target
+                .flows()
+                .map(|(kind, flow)| (flow.origin, kind, &flow.counters))
+        })
+    }
+
+    /// Places of the table of targets up to the last one that is taken.
+    pub fn places(&self) -> usize {
+        self.targets
+            .iter()
+            .next_back()
+            .map_or(0, |(last, _)| last + 1)
     }
 
     /// Counters that belong to no flow.

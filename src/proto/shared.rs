@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::limits::{REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
+use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
 use crate::proto::prober::SelfCounters;
 use crate::proto::rng::Rng;
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     origins: Slab<()>,
     /// Flows begun so far, by interval, for their phases.
     phases: BTreeMap<u64, u64>,
+    /// The first turn to open a connection that nobody has taken yet.
+    next_turn: Mono,
 }
 
 impl Shared {
@@ -115,6 +117,7 @@ impl Shared {
             generation: 0,
             origins: Slab::new(),
             phases: BTreeMap::new(),
+            next_turn: Mono::ZERO,
         }
     }
 
@@ -154,6 +157,15 @@ impl Shared {
     pub(crate) fn close_socket(&mut self, socket: SocketId) {
         self.forget_socket(socket);
         self.actions.push_back(Transmit::Close { socket });
+    }
+
+    /// A turn to open a lasting connection, as early as there is one. All flows take theirs here, at
+    /// the start and after a peer was away alike: ten thousand at once would be a flood of SYNs that no
+    /// listener's queue holds.
+    pub(crate) fn take_turn(&mut self, now: Mono) -> Mono {
+        let turn = self.next_turn.max(now);
+        self.next_turn = turn.plus(CONNECTIONS_EVERY_NS);
+        turn
     }
 
     /// A number for what is published under `labels` from here on.

@@ -27,6 +27,8 @@ const CONNECT_LEAST_NS: u64 = 1_000_000_000;
 enum State {
     /// No address, or waiting for the reopen timer.
     Down,
+    /// The reopen timer is its turn to connect.
+    Waiting,
     Connecting(SocketId),
     Up(Connection),
 }
@@ -81,7 +83,7 @@ pub(crate) struct TcpFlow {
     state: State,
     cookie: u32,
     backoff: Backoff,
-    /// Armed while connecting (to give up) and while down (to try again).
+    /// Armed while connecting (to give up), while down (to try again), and while it waits for its turn.
     timer: Option<TimerKey>,
 }
 
@@ -154,6 +156,10 @@ impl TcpFlow {
     /// The timer fired: an attempt has had its time, or the wait is over. True if it was an attempt.
     pub(crate) fn handle_reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
         self.timer = None;
+        if matches!(self.state, State::Waiting) {
+            self.open(now, shared);
+            return false;
+        }
         let failed = matches!(self.state, State::Connecting(_));
         self.close(now, peer, shared);
         self.connect(now, shared);
@@ -411,9 +417,19 @@ impl TcpFlow {
         }
     }
 
+    /// Connects when it is this flow's turn, which it is at once unless many others wait for theirs.
     fn connect(&mut self, now: Now, shared: &mut Shared) {
-        let Some(remote) = self.remote else { return };
         self.cancel_timer(shared);
+        let turn = shared.take_turn(now.mono);
+        if turn <= now.mono {
+            return self.open(now, shared);
+        }
+        self.state = State::Waiting;
+        self.timer = Some(shared.wheel.insert(turn, Timer::Reopen(self.this)));
+    }
+
+    fn open(&mut self, now: Now, shared: &mut Shared) {
+        let Some(remote) = self.remote else { return };
         let socket = shared.open_socket(Owner::Tcp(self.this.slot));
         shared
             .actions
@@ -432,7 +448,7 @@ impl TcpFlow {
     fn close(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
         self.settle_all(peer, shared);
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Down => {}
+            State::Down | State::Waiting => {}
             State::Connecting(socket) | State::Up(Connection { socket, .. }) => {
                 shared.close_socket(socket);
                 self.flow.lose_all(now, shared);

@@ -49,7 +49,12 @@ impl<const N: usize> Default for Count<N> {
 
 impl<const N: usize> Count<N> {
     pub(super) fn end_window(&mut self, totals: &[u64; N]) {
-        self.due = Some(difference(totals, &self.published));
+        let mut due = difference(totals, &self.published);
+        // Of an interval that was ending when the last one came.
+        for (due, before) in due.iter_mut().zip(self.due.unwrap_or([0; N])) {
+            *due += before;
+        }
+        self.due = Some(due);
         self.published = *totals;
     }
 }

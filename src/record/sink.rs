@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rtrb::RingBuffer;
 
 use crate::limits::{
-    PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED, WINDOWS_RETURNED_MAX,
+    GROUPS_ENDED_PER_TURN_MAX, PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED,
+    WINDOWS_RETURNED_MAX,
 };
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
@@ -32,6 +33,10 @@ use crate::record::{HostGauges, Mode, SinkConfig};
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
 const TURN_PAUSE_NS: u64 = 250_000;
+
+/// Records handed over in a turn that comes as soon as it may: a few ten microseconds, after which the
+/// probes that are due go first.
+const PUBLISHED_AT_ONCE: usize = 256;
 
 /// Nanoseconds until it goes on when the ring was full: a stalled backend must not keep us awake.
 const FULL_PAUSE_NS: u64 = 10_000_000;
@@ -98,6 +103,10 @@ pub(super) struct Sink {
     dropped_later: Arc<AtomicU64>,
     began: Mono,
     next_end: Mono,
+    /// The interval is ending: how many groups have.
+    ended_groups: usize,
+    /// All of them have.
+    are_groups_ended: bool,
     handover: Option<Handover>,
     finishing: bool,
     ended_last: bool,
@@ -135,6 +144,8 @@ impl Sink {
             dropped_later,
             began: now.mono,
             next_end: now.mono.plus(config.window_ns),
+            ended_groups: 0,
+            are_groups_ended: false,
             handover: None,
             finishing: false,
             ended_last: false,
@@ -255,6 +266,8 @@ impl Sink {
     /// No interval follows the one that now runs.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
+        // Counts that were taken for an interval that was ending have grown since.
+        self.ended_groups = 0;
     }
 
     /// True once the last interval is handed over, or nobody takes it any more.
@@ -276,18 +289,19 @@ impl Sink {
         }
     }
 
-    /// End the interval: read the counts, and begin to hand it over.
-    pub(super) fn end_window(
-        &mut self,
-        now: Now,
-        groups: &[Option<Group>],
-        backends: &[Monitored],
-        (own, host, dumps_dropped): (&SelfCounters, HostGauges, u64),
-    ) {
+    /// The interval ends: take the counts of some groups. True if those of all have been taken.
+    pub(super) fn end_groups(&mut self, groups: &[Option<Group>]) -> bool {
         if groups.len() > self.slots.len() {
             self.slots.resize_with(groups.len(), Slot::default);
         }
-        for (slot, group) in self.slots.iter_mut().zip(groups) {
+        let turn_max = if self.finishing {
+            usize::MAX
+        } else {
+            GROUPS_ENDED_PER_TURN_MAX
+        };
+        let both = self.slots.iter_mut().zip(groups);
+        for (slot, group) in both.skip(self.ended_groups).take(turn_max) {
+            self.ended_groups += 1;
             let Some(group) = group else { continue };
             slot.clock_due = slot.clock.take().map(|(_, estimate)| estimate);
             for (count, tally) in slot.counts.iter_mut().zip(&group.tallies) {
@@ -296,6 +310,21 @@ impl Sink {
                 }
             }
         }
+        self.are_groups_ended = self.ended_groups >= groups.len();
+        self.are_groups_ended
+    }
+
+    /// End the interval, if the counts of all groups have been taken, and begin to hand it over.
+    pub(super) fn end_window(
+        &mut self,
+        now: Now,
+        backends: &[Monitored],
+        (own, host, dumps_dropped): (&SelfCounters, HostGauges, u64),
+    ) {
+        if !std::mem::take(&mut self.are_groups_ended) {
+            return;
+        }
+        self.ended_groups = 0;
         let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
         self.own.end_window(own, [dropped, dumps_dropped], host);
         self.backends.resize_with(backends.len(), Reading::default);
@@ -334,12 +363,22 @@ impl Sink {
         let turn_max = if self.finishing {
             usize::MAX
         } else {
-            PUBLISHED_PER_TURN_MAX
+            // Turns are longer where there is much to do, and the interval has to be handed over still.
+            let turns = 1 + now.mono.since(handover.resume) / TURN_PAUSE_NS;
+            let turns = usize::try_from(turns).unwrap_or(usize::MAX);
+            turns
+                .saturating_mul(PUBLISHED_AT_ONCE)
+                .min(PUBLISHED_PER_TURN_MAX)
+        };
+        // Where there are no samples events have the rest of the ring to themselves, also those of
+        // remote senders, whose half it is not.
+        let room = if self.config.mode.has_samples() {
+            RING_RECORDS_RESERVED
+        } else {
+            RING_RECORDS_RESERVED.max(self.outlet.ring.buffer().capacity() / 8 * 5)
         };
         let mut pushed = 0;
-        while pushed < turn_max
-            && (is_abandoned || self.outlet.ring.slots() >= RING_RECORDS_RESERVED)
-        {
+        while pushed < turn_max && (is_abandoned || self.outlet.ring.slots() >= room) {
             if handover.next_group < self.slots.len() {
                 let group = groups.get(handover.next_group).and_then(Option::as_ref);
                 pushed += 1 + self.hand_over_group(handover.next_group, group, handover.end);

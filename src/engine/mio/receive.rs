@@ -140,13 +140,18 @@ impl MioEngine {
     }
 
     /// Reads from the sockets that have something, each in its turn, up to a bounded number.
+    ///
+    /// Every socket that had something by now is read once at least. With a fixed number, a turn that was
+    /// long because many probes were due would take no more in than a short one: what comes would pile
+    /// up for good once the host was slow for a moment.
     pub(super) fn receive(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
         resolver: &mut dyn Resolve,
     ) {
-        let mut left = RECEIVES_PER_TURN_MAX;
+        // A stream's message counts beside its read, and datagrams come as long as streams are read.
+        let mut left = RECEIVES_PER_TURN_MAX + 4 * self.ready.len();
         while left > 0
             && let Some(Token(token)) = self.ready.pop_front()
         {

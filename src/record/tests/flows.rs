@@ -1,6 +1,7 @@
 //! What is published of flows and their peers' clocks beside delays.
 
 use super::*;
+use crate::limits::GROUPS_ENDED_PER_TURN_MAX;
 use crate::proto::ClockEstimate;
 
 fn clock(origin: u32, offset_ns: i64, error_ns: u64) -> Output {
@@ -242,4 +243,45 @@ fn one_way_delays_of_our_own_flows_have_the_whole_ring() {
     rig.take((0..300).map(|value| sample(0, Metric::UdpOwd, value)));
     let records = rig.drain();
     assert_eq!(records.len(), 512 + 300);
+}
+
+#[test]
+fn an_interval_of_many_flows_ends_in_turns_and_misses_none() {
+    let mut rig = Rig::new(Mode::Windows);
+    let flows = u32::try_from(2 * GROUPS_ENDED_PER_TURN_MAX + 1).unwrap();
+    for origin in 0..flows {
+        rig.take([opened(origin, &format!("t{origin}"))]);
+        rig.flows.insert(origin, (FlowKind::Udp, sent(3)));
+    }
+    rig.turn(second(1));
+    assert!(rig.drain().is_empty(), "not all have ended");
+    let records = rig.end(1);
+    let each = counts(&records, "udp.wan.received");
+    assert_eq!(each, vec![3; flows as usize]);
+}
+
+#[test]
+fn what_is_counted_while_an_interval_ends_is_not_lost_with_the_last_one() {
+    let mut rig = Rig::new(Mode::Windows);
+    let flows = u32::try_from(GROUPS_ENDED_PER_TURN_MAX + 1).unwrap();
+    for origin in 0..flows {
+        rig.take([opened(origin, &format!("t{origin}"))]);
+        rig.flows.insert(origin, (FlowKind::Udp, sent(3)));
+    }
+    rig.turn(second(1));
+    let mut records = Vec::new();
+    let grown = sent(5);
+    loop {
+        let flows = (0..flows).map(|origin| (Origin(origin), FlowKind::Udp, &grown));
+        let own = SelfCounters::default();
+        let ended = rig
+            .recorder
+            .finish(second(1), flows, &own, HostGauges::default);
+        records.extend(rig.drain());
+        if ended {
+            break;
+        }
+    }
+    let total: i64 = counts(&records, "udp.wan.received").iter().sum();
+    assert_eq!(total, 5 * i64::from(flows));
 }

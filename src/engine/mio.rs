@@ -14,6 +14,7 @@ mod stamps;
 mod tests;
 mod tuning;
 mod unreachable;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,6 +32,7 @@ use self::sockets::Sockets;
 use self::stamps::Stamping;
 use self::tuning::SocketTuning;
 use self::unreachable::Unreachable;
+use self::watch::Watch;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
 use crate::limits::{
@@ -77,6 +79,8 @@ pub struct MioEngine {
     unreachable: Unreachable,
     /// Sockets and listeners that may have more to read.
     ready: VecDeque<Token>,
+    /// Those that are to be read again in the next turn.
+    unwatched: Vec<Token>,
     /// Listeners in that queue.
     listener_queued: Vec<bool>,
     /// Listeners that could not accept, until this.
@@ -97,6 +101,7 @@ pub struct MioEngine {
 struct Listener {
     socket: UdpSocket,
     line: Line<StampKey>,
+    watch: Watch,
 }
 
 impl MioEngine {
@@ -125,6 +130,7 @@ impl MioEngine {
             shared: SharedSockets::default(),
             unreachable: Unreachable::default(),
             ready: VecDeque::new(),
+            unwatched: Vec::new(),
             listener_queued: Vec::new(),
             accept_again: None,
             complained: None,
@@ -169,7 +175,11 @@ impl MioEngine {
                 .udp
                 .push(socket.local_addr().map_err(failed)?);
             let line = self.stamping.begin_udp(&socket);
-            self.udp.push(Listener { socket, line });
+            self.udp.push(Listener {
+                socket,
+                line,
+                watch: Watch::default(),
+            });
         }
         for address in config
             .addresses

@@ -7,6 +7,7 @@ use mio::{Interest, Token};
 
 use super::shared::key_of;
 use super::sockets::{Kind, Role, Stream};
+use super::watch::Left;
 use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
 use crate::engine::{Engine, Resolve};
@@ -156,24 +157,29 @@ impl MioEngine {
             && let Some(Token(token)) = self.ready.pop_front()
         {
             let listener = token.wrapping_sub(FIRST_LISTENER);
-            let drained = if token >= FIRST_SHARED {
+            let found = if token >= FIRST_SHARED {
                 self.receive_replies(clock, prober, token - FIRST_SHARED, &mut left)
             } else if token >= self.first_socket() {
-                self.receive_socket(clock, prober, token - self.first_socket(), &mut left)
+                let index = token - self.first_socket();
+                Left::of_watched(self.receive_socket(clock, prober, index, &mut left))
             } else {
-                let drained = if listener < self.udp.len() {
+                let found = if listener < self.udp.len() {
                     self.receive_requests(clock, prober, listener, &mut left)
                 } else {
-                    self.accept(clock, prober, listener - self.udp.len(), &mut left)
+                    let place = listener - self.udp.len();
+                    Left::of_watched(self.accept(clock, prober, place, &mut left))
                 };
-                self.listener_queued[listener] = !drained;
-                drained
+                self.listener_queued[listener] = found != Left::Nothing;
+                found
             };
             self.transmit(clock, prober, resolver);
-            if !drained {
-                self.ready.push_back(Token(token));
+            match found {
+                Left::Nothing => {}
+                Left::More => self.ready.push_back(Token(token)),
+                Left::Unwatched => self.unwatched.push(Token(token)),
             }
         }
+        self.ready.extend(self.unwatched.drain(..));
     }
 
     /// Reads one chunk of a stream. True if there is nothing more.
@@ -196,24 +202,27 @@ impl MioEngine {
         drained
     }
 
-    /// Reads a batch of replies from a socket that flows share. True if there is nothing more.
+    /// Reads a batch of replies from a socket that flows share.
     fn receive_replies(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
         place: usize,
         left: &mut usize,
-    ) -> bool {
+    ) -> Left {
         let Some(shared) = self.shared.get_mut(place) else {
-            return true;
+            return Left::Nothing;
         };
         // A request's own stamp goes before its reply.
         let line = (&shared.socket, &mut shared.line);
         self.stamping.collect(clock, prober, line);
         let received = self.inbox.receive(&shared.socket, *left);
         let mut now = clock.now();
-        let drained = match received {
-            Ok((count, has_more)) => {
+        let token = Token(FIRST_SHARED + place);
+        let socket = (&mut shared.socket, token);
+        let found = shared.watch.after(&received, self.poll.registry(), socket);
+        match received {
+            Ok((count, _)) => {
                 *left -= count.min(*left);
                 for index in 0..count {
                     let incoming = self.inbox.datagram(index);
@@ -232,15 +241,11 @@ impl MioEngine {
                         tracing::info!("UDP port {port} of {address} answers again");
                     }
                 }
-                !has_more
             }
-            Err(error) => {
-                *left -= 1;
-                error.kind() == io::ErrorKind::WouldBlock
-            }
-        };
-        shared.queued = !drained;
-        drained
+            Err(_) => *left -= 1,
+        }
+        shared.queued = found != Left::Nothing;
+        found
     }
 
     fn receive_bytes(
@@ -284,18 +289,26 @@ impl MioEngine {
         }
     }
 
-    /// Reads a batch of requests. True if there is nothing more.
+    /// Reads a batch of requests.
     fn receive_requests(
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
         listener: usize,
         left: &mut usize,
-    ) -> bool {
-        let received = self.inbox.receive(&self.udp[listener].socket, *left);
+    ) -> Left {
+        let asked = &mut self.udp[listener];
+        if asked.watch.is_off() {
+            // Nobody else tells of those that come late.
+            let line = (&asked.socket, &mut asked.line);
+            self.stamping.collect(clock, prober, line);
+        }
+        let received = self.inbox.receive(&asked.socket, *left);
         let mut now = clock.now();
+        let socket = (&mut asked.socket, Token(FIRST_LISTENER + listener));
+        let found = asked.watch.after(&received, self.poll.registry(), socket);
         match received {
-            Ok((count, has_more)) => {
+            Ok((count, _)) => {
                 *left -= count.min(*left);
                 let id = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
                 for index in 0..count {
@@ -306,13 +319,10 @@ impl MioEngine {
                         .arrival((clock, &mut now), prober, incoming.stamps);
                     prober.handle_request(arrival, id, from, incoming.local, incoming.payload);
                 }
-                !has_more
             }
-            Err(error) => {
-                *left -= 1;
-                error.kind() == io::ErrorKind::WouldBlock
-            }
+            Err(_) => *left -= 1,
         }
+        found
     }
 
     /// Accepts connections until there are no more or the turn is over.

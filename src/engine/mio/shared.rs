@@ -13,6 +13,7 @@ use mio::net::UdpSocket;
 use slab::Slab;
 
 use super::line::Line;
+use super::watch::Watch;
 use crate::limits::SHARED_REMOTES_MAX;
 use crate::proto::{SocketId, StampKey};
 
@@ -24,6 +25,7 @@ pub(super) struct SharedSocket {
     /// Flows by where they probe; `None` of one that was here and must not come back.
     flows: BTreeMap<SocketAddr, Option<SocketId>>,
     live: usize,
+    pub(super) watch: Watch,
     /// It stands in the queue of sockets to read from.
     pub(super) queued: bool,
 }
@@ -40,6 +42,7 @@ impl SharedSocket {
             local: local_of(local),
             flows: BTreeMap::new(),
             live: 0,
+            watch: Watch::default(),
             queued: false,
         }
     }

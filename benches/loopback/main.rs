@@ -224,14 +224,15 @@ fn measure(
     thread::sleep(Duration::from_secs(u64::from(seconds) * windows as u64 + 1));
     let near = near.stop()?;
     let far = far.stop()?;
-    Ok(figures(&near, &far, seconds))
+    Ok(figures(&near, &far))
 }
 
-fn figures(near: &Published, far: &Published, seconds: u32) -> Run {
-    let per_s = |name: &str| near.value(name) / f64::from(seconds);
+fn figures(near: &Published, far: &Published) -> Run {
+    // A window may end late, and is longer then.
+    let per_s = |name: &str| near.value(name) / near.window_s();
     let sent_per_s = per_s("udp.wan.sent");
     let us_per_probe =
-        |end: &Published| end.value("monitor.cpu") / 1e3 / (sent_per_s * f64::from(seconds));
+        |end: &Published| end.value("monitor.cpu") / 1e3 / (sent_per_s * end.window_s());
     Run {
         sent_per_s,
         back_per_s: per_s("udp.wan.received"),
@@ -243,7 +244,7 @@ fn figures(near: &Published, far: &Published, seconds: u32) -> Run {
     }
 }
 
-/// Values by metric and the end of their second, of all targets together.
+/// Values by metric and the end of their window, in Unix nanoseconds; of all targets together.
 #[derive(Debug, Default)]
 struct Published(BTreeMap<String, BTreeMap<i64, f64>>);
 
@@ -254,8 +255,7 @@ impl Published {
         };
         let mut note = |name: String, end: &Value, value: &Value| {
             if let (Some(end), Some(value)) = (end.as_i64(), value.as_f64()) {
-                let second = (end + 500_000_000) / 1_000_000_000;
-                *self.0.entry(name).or_default().entry(second).or_default() += value;
+                *self.0.entry(name).or_default().entry(end).or_default() += value;
             }
         };
         for point in record["points"].as_array().into_iter().flatten() {
@@ -276,6 +276,16 @@ impl Published {
         let mut values = series.map(|(_, value)| *value);
         values.nth(WARM_UP_WINDOWS).unwrap_or(f64::NAN)
     }
+
+    /// Seconds of the window that counts.
+    fn window_s(&self) -> f64 {
+        let ends = self.0.get("monitor.cpu").into_iter().flatten();
+        let mut ends = ends.map(|(end, _)| *end).skip(WARM_UP_WINDOWS - 1);
+        match (ends.next(), ends.next()) {
+            (Some(before), Some(end)) => Duration::from_nanos(end.abs_diff(before)).as_secs_f64(),
+            _ => f64::NAN,
+        }
+    }
 }
 
 /// A daemon on one processor, and a thread that reads what it publishes. That thread has no processor
@@ -292,7 +302,7 @@ impl Daemon {
         // A child has its parent's processors.
         pin(processor)?;
         let child = Command::new(env!("CARGO_BIN_EXE_latency-monitor"))
-            .args(["--log-level", "WARNING", "-c"])
+            .args(["--log-level", "ERROR", "-c"])
             .arg(path)
             .stdout(Stdio::piped())
             .spawn();

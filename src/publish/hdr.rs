@@ -1,4 +1,4 @@
-//! Histograms in the V2 compressed format that HdrHistogram's libraries exchange, as base64.
+//! Histograms in the V2 compressed format that `HdrHistogram`'s libraries exchange, as base64.
 //!
 //! The `hdrhistogram` crate writes that format too, with a compressor of its own for every histogram:
 //! a third of a mebibyte to allocate, clear and free, which took most of a window's time. Ours is kept.
@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 
 /// What a compressed histogram begins with, before the length of what follows
-/// (`AbstractHistogram.java` of HdrHistogram: the base, and 0x10 for counts of up to 9 bytes).
+/// (`AbstractHistogram.java` of `HdrHistogram`: the base, and a word size of 1 in its higher half byte).
 const COOKIE: u32 = 0x1c84_9304 | 0x10;
 
 /// Bytes of the cookie and of the length, both big-endian.

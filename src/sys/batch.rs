@@ -354,9 +354,7 @@ impl Inbox {
         });
         number.zip(stamps)
     }
-}
 
-impl Inbox {
     /// What the network says of a packet that did not get there, from the error queue's entry at this
     /// place; `None` if that is about something else, such as an error of this host's own.
     pub(crate) fn reported(&self, index: usize) -> Option<Report> {

@@ -51,14 +51,20 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Has the messages queued that are about what this socket sends. The kernel then also says when the
-/// interface's queue has no room for a datagram (`ENOBUFS`), which it otherwise drops in silence.
-pub(crate) fn enable(socket: &impl AsFd, is_v6: bool) -> io::Result<()> {
+/// Has the messages queued, or not any more, that are about what this socket sends. While they are, the kernel
+/// also says when the interface's queue has no room for a datagram ([`is_full_queue`]), which it
+/// otherwise drops in silence.
+pub(crate) fn set(socket: &impl AsFd, is_v6: bool, are_wanted: bool) -> io::Result<()> {
     if is_v6 {
-        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+        setsockopt(socket, sockopt::Ipv6RecvErr, &are_wanted)?;
     }
     // A socket of IPv6 may send to an address of IPv4.
-    Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &true)?)
+    Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &are_wanted)?)
+}
+
+/// Whether a send has failed because the interface's queue is full.
+pub(crate) fn is_full_queue(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
 /// Whether a send may have failed only because a message about another datagram has come: the kernel

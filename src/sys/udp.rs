@@ -21,7 +21,7 @@ pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&free.into())?;
-    icmp::enable(&socket, free.is_ipv6())?;
+    icmp::set(&socket, free.is_ipv6(), true)?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 

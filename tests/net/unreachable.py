@@ -1,6 +1,7 @@
 """Two targets are probed from one socket, and one of them is rejected on the way: its flow counts what the network
 says, the other one's loses nothing. It is told once, with who says so, and that it answers again. Then routes prefer another
-address of this host, and the flows keep the one that they have.
+address of this host, and the flows keep the one that they have. And a full queue of this host's own interface loses probes without
+costing the others their stamps, though the kernel makes errors of such losses where it is asked for the network's messages.
 """
 
 import json
@@ -17,6 +18,8 @@ REJECTED = 100
 ANSWERED = 100
 # Well over a timeout of them.
 SETTLED = 600
+# Probes that may wait in an interface's queue, and more than are lost there until the first error.
+QUEUED = 64
 REJECTS = [
     (BAD, f"ip daddr {BAD}", "reject with icmp host-unreachable", f"host unreachable: .*, says {ROUTER}"),
     (BAD6, f"ip6 daddr {BAD6}", "reject with icmpv6 admin-prohibited", f"prohibited: .*, says {ROUTER6}"),
@@ -56,10 +59,35 @@ def run(lab):
     records += collect(client, every(ANSWERED, "received", GOOD, BAD, GOOD6, BAD6), "replies by the new route")
     after = bound(near)
     expect(before == after, f"the flows have moved from {before} to {after}")
-    for daemon in (client, server):
-        code, _ = daemon.end()
-        expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
+    end(client)
+    check_full_queue(lab, near)
+    end(server)
     check(lab, records + client.records(), client.log(), rejected)
+
+
+def end(daemon):
+    code, _ = daemon.end()
+    expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
+
+
+def check_full_queue(lab, near):
+    # Half of what is probed fits through; what waits is a dozen probes.
+    shape = ["rate", "4mbit", "burst", "2000", "limit", "16000"]
+    command("tc", "-n", near, "qdisc", "add", "dev", "lm0", "root", "tbf", *shape)
+    metrics = {"mode": "windows", "send_interval": 0.5}
+    target = {"host": GOOD, "label": GOOD, "type": "udp", "interval": 1, "size": 1000, "max_lost": 1_000_000, "protocol": "native"}
+    client = lab.ours("full", {"name": "near", "metrics": metrics, "targets": [target]}, namespace=near)
+    records = collect(client, every(SETTLED, "lost.forward", GOOD), "losses in the queue")
+    end(client)
+    records += client.records()
+    command("tc", "-n", near, "qdisc", "del", "dev", "lm0", "root")
+    sent, lost, unsent, received = (total(records, name) for name in ("sent", "lost.forward", "unsent", "received"))
+    missing = sum(values(records, "monitor.stamps_missing.transmit"))
+    lab.note(f"full queue: {received} of {sent} received, {lost} lost forward, {unsent} unsent, {missing} without a transmit stamp")
+    expect(unsent <= QUEUED, "losses in the interface's queue go on as errors")
+    # What is lost there never leaves, so it has no stamp, also while it is not yet told as lost; besides there is what
+    # waited at the first error.
+    expect(missing <= sent - received + QUEUED, "losses in the interface's queue cost the stamps of others")
 
 
 class Rejects:

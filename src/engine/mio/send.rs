@@ -160,15 +160,15 @@ impl MioEngine {
                 let listener = self.udp.get_mut(place);
                 listener.map(|listener| (&listener.socket, &mut listener.line))
             }
-            Lane::Shared(place) => {
-                let shared = self.shared.get_mut(place);
-                shared.map(|shared| (&shared.socket, &mut shared.line))
-            }
+            Lane::Shared(place) => self.shared.get_mut(place).map(|shared| {
+                shared.listen_again(|| clock.mono());
+                (&shared.socket, &mut shared.line)
+            }),
         };
         let Some((socket, line)) = found else {
             return true;
         };
-        let (mut all_sent, mut again) = (true, 0);
+        let (mut all_sent, mut again, mut is_full) = (true, 0, false);
         while !range.is_empty() {
             let offered = range.len().min(DATAGRAMS_PER_CALL_MAX);
             match self.outbox.send(socket, self.batch.outgoing(range.clone())) {
@@ -198,6 +198,7 @@ impl MioEngine {
                         again += 1;
                         continue;
                     }
+                    is_full |= sys::icmp::is_full_queue(&error);
                     (all_sent, again) = (false, 0);
                     for unsent in self.batch.pending(range.start..range.start + 1) {
                         tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
@@ -211,6 +212,9 @@ impl MioEngine {
             }
         }
         if let Lane::Shared(place) = lane {
+            if is_full && let Some(shared) = self.shared.get_mut(place) {
+                shared.deafen(clock.mono());
+            }
             self.tell_reports(clock, prober, place);
         }
         all_sent

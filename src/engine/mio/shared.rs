@@ -15,7 +15,11 @@ use slab::Slab;
 use super::line::Line;
 use super::watch::Watch;
 use crate::limits::SHARED_REMOTES_MAX;
-use crate::proto::{SocketId, StampKey};
+use crate::proto::{Mono, SocketId, StampKey};
+use crate::sys;
+
+/// How long after an interface's queue was full the network's messages do without.
+const DEAF_NS: u64 = 60_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct SharedSocket {
@@ -26,6 +30,8 @@ pub(super) struct SharedSocket {
     flows: BTreeMap<SocketAddr, Option<SocketId>>,
     live: usize,
     pub(super) watch: Watch,
+    /// Until then the network is not asked what it has to say of packets.
+    deaf_until: Option<Mono>,
     /// It stands in the queue of sockets to read from.
     pub(super) queued: bool,
 }
@@ -43,7 +49,31 @@ impl SharedSocket {
             flows: BTreeMap::new(),
             live: 0,
             watch: Watch::default(),
+            deaf_until: None,
             queued: false,
+        }
+    }
+
+    /// The interface's queue was full. A datagram that finds no room there is lost like any other; but the kernel,
+    /// asked what the network says, makes an error of it, after which the stamps of all that wait in that
+    /// queue are as good as lost. So it is not asked for a while.
+    pub(super) fn deafen(&mut self, now: Mono) {
+        self.deaf_until = Some(now.plus(DEAF_NS));
+        self.set_reports(false);
+    }
+
+    /// Asks the network again, if it is time.
+    pub(super) fn listen_again(&mut self, now: impl FnOnce() -> Mono) {
+        if self.deaf_until.is_some_and(|until| now() >= until) {
+            self.deaf_until = None;
+            self.set_reports(true);
+        }
+    }
+
+    fn set_reports(&self, are_wanted: bool) {
+        let is_v6 = self.local.0.is_ipv6();
+        if let Err(error) = sys::icmp::set(&self.socket, is_v6, are_wanted) {
+            tracing::debug!(%error, are_wanted, "the kernel goes on as it did with ICMP errors");
         }
     }
 
@@ -130,7 +160,6 @@ fn local_of(address: SocketAddr) -> Local {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys;
     use crate::sys::stamp::Numbers;
 
     fn flow(index: u32) -> SocketId {

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::proto::wire::native::{ErrorEstimate, RequestFields, encode_request};
+use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, ListenerId, Mono, Now, Prober, ProberConfig, Transmit, Wall,
+    Arrival, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -86,4 +87,42 @@ fn connections_of_many_targets_begin_one_after_another() {
     begun.sort();
     begun.dedup();
     assert_eq!(begun.len(), TARGETS as usize, "each has its turn");
+}
+
+/// The network's copy of a stranger's only datagram passed for a second message, and earned a series.
+#[test]
+fn a_copy_of_the_first_message_proves_nobody() {
+    let mut prober = Prober::new(ProberConfig {
+        name: "b".into(),
+        udp_port: Some(8001),
+        accepted_max: 1,
+        resolve_interval_ns: 60_000_000_000,
+        seed: 1,
+        native: true,
+    });
+    let at = |ms: i64| Now {
+        mono: Mono::from_nanos(ms.cast_unsigned() * 1_000_000),
+        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + ms * 1_000_000),
+    };
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
+    // When each was sent, and when it came: the second is the first once more, by a longer way.
+    let mut published = Vec::new();
+    for (seq, sent_ms, came_ms) in [(0, 1, 3), (0, 1, 8), (1, 101, 103)] {
+        let mut request = Vec::new();
+        text::encode_request(&mut request, seq, "a", at(sent_ms).wall, "[]", None, None);
+        let arrival = Arrival::unstamped(at(came_ms));
+        prober.handle_request(arrival, ListenerId(0), from, None, &request);
+        let (mut opened, mut delays) = (0, Vec::new());
+        while let Some(output) = prober.poll_output() {
+            match output {
+                Output::Opened { .. } => opened += 1,
+                Output::Sample(sample) => delays.push((sample.seq, sample.value_ns)),
+                _ => {}
+            }
+        }
+        published.push((opened, delays));
+    }
+    let both = vec![(0, 2_000_000), (1, 2_000_000)];
+    assert_eq!(published, [(0, vec![]), (0, vec![]), (1, both)]);
+    assert_eq!(prober.self_counters().duplicate, 1);
 }

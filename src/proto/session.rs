@@ -1,8 +1,9 @@
 //! What a responder remembers of one sender: its sequence window, and what it is published under.
 //!
 //! Tags come from the network, so a stranger must earn a series: a sender is published from its
-//! second message on (the first one's delay is held back until then, not dropped), and no more
-//! than [`REMOTE_LABELS_MAX`] distinct names are published at one time, nor as new ones in an hour.
+//! second message on (the first one's delay is held back until then, not dropped; a copy of it that the
+//! network made is no second one), and no more than [`REMOTE_LABELS_MAX`] distinct names are published at
+//! one time, nor as new ones in an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -261,7 +262,7 @@ pub(crate) struct Sender {
     standing: Standing,
     is_proven: bool,
     last_heard: Mono,
-    /// Between the last two messages.
+    /// Between the last message that was no copy and whatever came before it.
     gap_ns: Option<u64>,
 }
 
@@ -305,26 +306,29 @@ impl Sender {
             *self = fresh;
             return Taken::Anew(number);
         }
-        self.gap_ns = Some(now.mono.since(self.last_heard));
-        self.last_heard = now.mono;
-        self.prove(now.mono, labels, shared);
-        if !self.window.continues(heard) {
+        let before = std::mem::replace(&mut self.last_heard, now.mono);
+        let taken = if self.window.continues(heard) {
+            let (number, order) = self.window.arrive(heard);
+            match order {
+                Order::Duplicate => shared.counters.duplicate += 1,
+                Order::Stale | Order::Reordered => shared.counters.reordered += 1,
+                Order::Next => {}
+            }
+            match order {
+                Order::Next | Order::Reordered => Taken::New(number),
+                // A copy that the network made says nothing about who sent the one.
+                Order::Duplicate | Order::Stale => return Taken::Again(number),
+            }
+        } else {
             self.window = ReceiveWindow::starting_at(heard);
-            return Taken::Anew(self.window.highest);
-        }
-        let (number, order) = self.window.arrive(heard);
-        match order {
-            Order::Duplicate => shared.counters.duplicate += 1,
-            Order::Stale | Order::Reordered => shared.counters.reordered += 1,
-            Order::Next => {}
-        }
-        match order {
-            Order::Next | Order::Reordered => Taken::New(number),
-            Order::Duplicate | Order::Stale => Taken::Again(number),
-        }
+            Taken::Anew(self.window.highest)
+        };
+        self.gap_ns = Some(now.mono.since(before));
+        self.prove(now.mono, labels, shared);
+        taken
     }
 
-    /// It was heard again, so it is published from here on, if there is room.
+    /// It has sent a second message, so it is published from here on, if there is room.
     fn prove(&mut self, now: Mono, labels: &mut RemoteLabels, shared: &mut Shared) {
         self.is_proven = true;
         let held = match self.standing {
@@ -395,7 +399,7 @@ impl Sender {
         }
     }
 
-    /// Whether it has been heard more than once.
+    /// Whether it has sent more than one message; a copy is none.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_proven
     }

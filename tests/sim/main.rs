@@ -95,5 +95,6 @@ scenarios! {
     clocks_jitter
     clocks_peer_steps
     clocks_own_steps
+    clock_set_meanwhile
     bursts
 }

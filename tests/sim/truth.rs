@@ -24,10 +24,15 @@ struct Reply {
     arrived: Option<Instant>,
 }
 
+/// Which conversation a packet is of: its session identifier and its flow's cookie. Two flows of a host
+/// may send probes of one number at one instant, to two reflectors.
+type Conversation = (u16, Option<u32>);
+
 /// One request and what became of it.
 #[derive(Clone, Debug)]
 struct Exchange {
     from: HostId,
+    conversation: Conversation,
     /// T1 as the request says it.
     sent_wall_ns: i64,
     left: Instant,
@@ -49,6 +54,7 @@ impl Truth {
         if let Ok(request) = native::decode_request(payload) {
             let exchange = Exchange {
                 from: host,
+                conversation: of_request(&request),
                 sent_wall_ns: request.sent.as_unix_nanos(),
                 left: at,
                 arrived: Vec::new(),
@@ -69,7 +75,7 @@ impl Truth {
                 }
             }
         } else if let Ok(reply) = native::decode_reply(payload)
-            && let Some(exchange) = self.of(reply.sender_seq, reply.sender_sent.as_unix_nanos())
+            && let Some(exchange) = self.of_reply(&reply)
         {
             exchange.replies.push(Reply {
                 seq: reply.seq,
@@ -82,11 +88,12 @@ impl Truth {
     /// A datagram arrives at a host.
     pub(crate) fn note_arrived(&mut self, host: HostId, payload: &[u8], at: Instant) {
         if let Ok(request) = native::decode_request(payload) {
-            if let Some(exchange) = self.of(request.seq, request.sent.as_unix_nanos()) {
+            let sent_wall_ns = request.sent.as_unix_nanos();
+            if let Some(exchange) = self.of(of_request(&request), request.seq, sent_wall_ns) {
                 exchange.arrived.push((host, at));
             }
         } else if let Ok(reply) = native::decode_reply(payload)
-            && let Some(exchange) = self.of(reply.sender_seq, reply.sender_sent.as_unix_nanos())
+            && let Some(exchange) = self.of_reply(&reply)
             && let Some(found) = exchange.replies.iter_mut().find(|r| r.seq == reply.seq)
         {
             found.arrived.get_or_insert(at);
@@ -109,10 +116,22 @@ impl Truth {
         })
     }
 
-    fn of(&mut self, seq: u32, sent_wall_ns: i64) -> Option<&mut Exchange> {
+    fn of_reply(&mut self, reply: &native::Reply<'_>) -> Option<&mut Exchange> {
+        let cookie = reply.ours.as_ref().map(|ours| ours.cookie);
+        let sent_wall_ns = reply.sender_sent.as_unix_nanos();
+        self.of((reply.ssid, cookie), reply.sender_seq, sent_wall_ns)
+    }
+
+    fn of(
+        &mut self,
+        conversation: Conversation,
+        seq: u32,
+        sent_wall_ns: i64,
+    ) -> Option<&mut Exchange> {
         let same = self.exchanges.get_mut(&seq)?;
-        same.iter_mut()
-            .find(|exchange| exchange.sent_wall_ns == sent_wall_ns)
+        same.iter_mut().find(|exchange| {
+            exchange.conversation == conversation && exchange.sent_wall_ns == sent_wall_ns
+        })
     }
 
     fn numbered(&self, number: u64) -> impl Iterator<Item = &Exchange> {
@@ -196,6 +215,10 @@ impl Truth {
                 arrived.any(|(_, at)| at.wall_ns - exchange.left.wall_ns == ns)
             })
     }
+}
+
+fn of_request(request: &native::Request<'_>) -> Conversation {
+    (request.ssid, request.ours.as_ref().map(|ours| ours.cookie))
 }
 
 fn signed(ns: u64) -> i64 {

@@ -9,7 +9,7 @@ use crate::proto::transmit::Arrival;
 
 impl Flow {
     /// A probe was received and all its stamps are as good as they will be; T3 is `None` on the text
-    /// wire, which does not have it.
+    /// wire, which does not have it. T1 and T4 are of one clock: of the process's, if it was set between.
     pub(crate) fn trace_received(
         &self,
         number: u64,
@@ -19,7 +19,14 @@ impl Flow {
         shared: &mut Shared,
     ) {
         let left = departure.left_by(arrival.now);
-        let stamps = [Some(left), Some(received), sent, Some(arrival.best())];
+        // Where the clock was set since, a stamp of the reply may be from before that: it may have waited
+        // in the kernel meanwhile.
+        let back = if departure.is_comparable {
+            arrival.best()
+        } else {
+            Arrival::unstamped(arrival.now).best()
+        };
+        let stamps = [Some(left), Some(received), sent, Some(back)];
         self.trace(number, stamps, (Outcome::Received, None), shared);
     }
 

@@ -292,7 +292,7 @@ fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, share
     let stamps = Stamps {
         t: [left, received, sent, arrival.best()],
         received: arrival.now.mono,
-        elapsed_ns: elapsed.0,
+        took_ns: arrival.now.mono.since(departure.sent),
         is_comparable,
     };
     let kind = flow.kind();

@@ -21,8 +21,9 @@ pub(crate) struct Stamps {
     pub(crate) t: [Stamp; 4],
     /// When the process saw the reply.
     pub(crate) received: Mono,
-    /// T4 - T1 in nanoseconds, by whichever of our clocks is best.
-    pub(crate) elapsed_ns: i64,
+    /// From when the request was handed to the kernel to that, in nanoseconds: what is between T4 and
+    /// `received`, perhaps a stall of the process, is part of it.
+    pub(crate) took_ns: u64,
     /// T1 and T4 are of one clock: ours was not set in between.
     pub(crate) is_comparable: bool,
 }
@@ -165,7 +166,7 @@ impl Peer {
             at: stamps.received,
             forward_ns: stamps.forward_ns(),
             reverse_ns: stamps.reverse_ns(),
-            rtt_ns: u64::try_from(stamps.elapsed_ns).unwrap_or(0),
+            took_ns: stamps.took_ns,
         };
         let clock = self
             .clock

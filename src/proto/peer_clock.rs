@@ -41,15 +41,16 @@ pub(crate) struct Exchange {
     pub(crate) forward_ns: i64,
     /// T4 - T3: the reply's delay less that.
     pub(crate) reverse_ns: i64,
-    /// T4 - T1, with the peer's turn-around in it: how long all of it took, or longer.
-    pub(crate) rtt_ns: u64,
+    /// How long before `at` the request left, or longer: with the peer's turn-around in it, and with how
+    /// long the reply waited to be read.
+    pub(crate) took_ns: u64,
 }
 
 impl Exchange {
     /// How long it took. A length below the sum of its delays would be a caller's mistake, and
     /// costs no more than a looser bound.
     fn length_ns(&self) -> u64 {
-        self.rtt_ns.max(self.round_trip_ns())
+        self.took_ns.max(self.round_trip_ns())
     }
 
     /// Without the turn-around; not less than 0.

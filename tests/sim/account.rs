@@ -24,7 +24,9 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct Claim {
     pub(crate) address: IpAddr,
     pub(crate) estimate: ClockEstimate,
-    pub(crate) timeout_ns: u64,
+    origin: Origin,
+    /// When the probe was sent whose exchange it came with; `None` until that one's trace is told.
+    pub(crate) began_ns: Option<u64>,
 }
 
 /// One flow, as seen from outside.
@@ -193,7 +195,15 @@ impl Account {
             Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
             Output::OneWay(delay) => self.handle_direction(world, &delay),
             Output::Trace(trace) => match self.flows.get_mut(&trace.origin) {
-                Some(flow) => flow.traces.handle_trace(now_ns, world, &trace),
+                Some(flow) => {
+                    let sent_ns = flow.traces.handle_trace(now_ns, world, &trace);
+                    let mut claims = self.claims.iter_mut();
+                    if let Some(claim) = claims
+                        .find(|claim| claim.origin == trace.origin && claim.began_ns.is_none())
+                    {
+                        claim.began_ns = Some(sent_ns);
+                    }
+                }
                 None => {
                     check_remote(&trace, self.one_way.take().as_ref());
                     self.traced_remote += 1;
@@ -366,7 +376,8 @@ impl Account {
             self.claims.push(Claim {
                 address,
                 estimate,
-                timeout_ns: flow.timeout_ns,
+                origin,
+                began_ns: None,
             });
         }
     }

@@ -95,6 +95,7 @@ scenarios! {
     clocks_jitter
     clocks_peer_steps
     clocks_own_steps
+    clocks_stalled
     clock_set_meanwhile
     bursts
 }

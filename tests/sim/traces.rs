@@ -33,13 +33,13 @@ impl FlowTraces {
         self.open.remove(&number);
     }
 
-    /// A probe has ended.
+    /// A probe has ended. Gives when it was sent.
     pub(crate) fn handle_trace(
         &mut self,
         now_ns: u64,
         (host, truth): (HostId, &Truth),
         trace: &Trace,
-    ) {
+    ) -> u64 {
         let sent_ns = self.open.remove(&trace.seq);
         let sent_ns = sent_ns.unwrap_or_else(|| panic!("a second trace: {trace:?}"));
         let Some(left) = trace.stamps[0] else {
@@ -70,6 +70,7 @@ impl FlowTraces {
                 "not what happened: {trace:?}"
             );
         }
+        sent_ns
     }
 
     /// It is known now where a loss was.

@@ -194,11 +194,13 @@ impl World {
             let Some(peer) = self.net.host_at(claim.address) else {
                 continue;
             };
-            // What is on its way while the peer's clock is set still says what that was before.
-            let just_now = |at: u64| now_ns - at <= 2 * claim.timeout_ns;
+            // An exchange that began before the peer's clock was set still says what that was before, and
+            // so does what is claimed with it, however long its reply or T3 has been waited for.
+            let began_ns = claim.began_ns.expect("claimed with an exchange");
+            let is_from_before = |at: u64| began_ns <= at;
             // Nor is what was known until our own clock was set, at this very instant, of this one.
             let is_set_now = self.hosts[id].stepped_ns == Some(now_ns);
-            if is_set_now || self.hosts[peer].stepped_ns.is_some_and(just_now) {
+            if is_set_now || self.hosts[peer].stepped_ns.is_some_and(is_from_before) {
                 continue;
             }
             let wall = |host: HostId| self.hosts[host].clock.instant(now_ns).wall_ns;

@@ -120,7 +120,7 @@ mod tests {
             at: Mono::from_nanos(9_000_000),
             forward_ns: 500_000,
             reverse_ns: -300_000,
-            rtt_ns: 5_000_000,
+            took_ns: 5_000_000,
         };
         // A microsecond for the stamps and a thousandth of the exchange's length.
         let expected = bounds(9_000_000, 294_000, 506_000);
@@ -133,7 +133,7 @@ mod tests {
             at: Mono::ZERO,
             forward_ns: 3_000_000,
             reverse_ns: 2_000_000,
-            rtt_ns: 0,
+            took_ns: 0,
         };
         let expected = bounds(0, -2_006_000, 3_006_000);
         assert_eq!(Bounds::of(&exchange), Some(expected));
@@ -145,7 +145,7 @@ mod tests {
             at: Mono::ZERO,
             forward_ns,
             reverse_ns: -1_000_000,
-            rtt_ns: 1_000_000,
+            took_ns: 1_000_000,
         };
         // Twice a microsecond for the stamps, and twice one for the drift.
         assert!(Bounds::of(&exchange(996_000)).is_some());

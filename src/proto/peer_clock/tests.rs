@@ -119,7 +119,7 @@ impl Link {
                 at: Mono::from_nanos(at),
                 forward_ns: noise(forward_ns) + truth.at(reached),
                 reverse_ns: noise(reverse_ns) - truth.at(left),
-                rtt_ns: at - begin,
+                took_ns: at - begin,
             };
             if rng.next_u64() % 100 >= self.loss_percent {
                 exchanges.push(exchange);
@@ -352,7 +352,7 @@ fn two_uneven_exchanges_are_no_bend() {
         at: at(now),
         forward_ns,
         reverse_ns,
-        rtt_ns: 41 * MS,
+        took_ns: 41 * MS,
     };
     let mut clock = PeerClock::new(100 * MS);
     clock.handle_exchange(exchange(S, 1_000_000, 40_000_000));
@@ -548,14 +548,14 @@ proptest! {
         interval_ns in prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), Just(S)],
     ) {
         let mut clock = PeerClock::new(interval_ns);
-        for (now, forward_ns, reverse_ns, rtt_ns, mirrored) in exchanges {
+        for (now, forward_ns, reverse_ns, took_ns, mirrored) in exchanges {
             // As they are; or so that they can be true, at any distance.
             let reverse_ns = if mirrored { forward_ns.saturating_neg() } else { reverse_ns };
-            let exchange = Exchange { at: at(now), forward_ns, reverse_ns, rtt_ns };
+            let exchange = Exchange { at: at(now), forward_ns, reverse_ns, took_ns };
             clock.handle_exchange(exchange);
-            clock.is_due(at(rtt_ns));
+            clock.is_due(at(took_ns));
             clock.estimate(at(now));
-            clock.estimate(at(rtt_ns));
+            clock.estimate(at(took_ns));
             if now % 16 == 0 {
                 clock.restart(at(now));
             }

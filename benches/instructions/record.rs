@@ -9,11 +9,18 @@ use std::{fs, io};
 
 use toml::Table;
 
-/// How much more, or less, is one, in percent.
+/// How much more, or less, is one on a whole path, in percent.
 const TOLERANCE: u64 = 5;
 
-/// The same with another compiler than the one they were recorded with.
+/// The same of a part of it: the compiler takes another choice of what to inline where for an edit elsewhere, or
+/// in another directory, which was seen to move 84 of 1,396 instructions from one function to another.
+const PART_TOLERANCE: u64 = 10;
+
+/// The same of anything with another compiler than the one they were recorded with.
 const OTHER_TOLERANCE: u64 = 20;
+
+/// What the name of a whole path's count ends with.
+const WHOLE: &str = "whole path";
 
 const COMMENT: &str = "\
 # Instructions a probe, by stage: `make bench-instructions` compares with these, `make bench-instructions RECORD=1`
@@ -49,13 +56,11 @@ pub(crate) fn compare(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result
     let text = fs::read_to_string(file())?;
     let table: Table = text.parse().map_err(io::Error::other)?;
     let recorded_with = table.get("compiler").and_then(toml::Value::as_str);
-    let tolerance = if recorded_with == Some(rustc) {
-        TOLERANCE
-    } else {
+    let is_same = recorded_with == Some(rustc);
+    if !is_same {
         let with = recorded_with.unwrap_or("an unknown compiler");
         println!("recorded with {with}: {OTHER_TOLERANCE} % more are allowed");
-        OTHER_TOLERANCE
-    };
+    }
     println!("     now  recorded");
     let (mut grown, mut shrunk) = (0, 0);
     for (stage, &count) in counts {
@@ -65,6 +70,11 @@ pub(crate) fn compare(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result
             println!("{count:>8}         -  {stage}: never recorded");
             grown += 1;
             continue;
+        };
+        let tolerance = match (is_same, stage.ends_with(WHOLE)) {
+            (true, true) => TOLERANCE,
+            (true, false) => PART_TOLERANCE,
+            (false, _) => OTHER_TOLERANCE,
         };
         let word = if count * 100 > recorded * (100 + tolerance) {
             grown += 1;
@@ -85,11 +95,13 @@ pub(crate) fn compare(rustc: &str, counts: &BTreeMap<String, u64>) -> io::Result
         }
     }
     if shrunk > 0 {
-        println!("{shrunk} less by more than {tolerance} %: make bench-instructions RECORD=1");
+        println!(
+            "{shrunk} less by more than is allowed the other way: make bench-instructions RECORD=1"
+        );
     }
     if grown > 0 {
         println!(
-            "{grown} more by over {tolerance} %, new or gone. If that is meant: make bench-instructions RECORD=1"
+            "{grown} more by over what is allowed, new or gone. If that is meant: make bench-instructions RECORD=1"
         );
     }
     Ok(grown == 0)

@@ -142,7 +142,7 @@ def no_descriptors(lab):
     )
     # Three intervals, so that there are counts of all flows after the first.
     records = collect(daemon, lambda found: len(values(found, "monitor.cpu")) >= 4, "counts")
-    for wanted in ("the limit of open files (`ulimit -n`) is too low for all targets", f"limit={DESCRIPTORS}"):
+    for wanted in ("the hard limit of open files is too low", "needed=", f"limit={DESCRIPTORS}", "LimitNOFILE="):
         expect(wanted in daemon.log(), f"too few descriptors: {daemon.log()!r}")
     expect("cannot open a socket" in daemon.log(), f"too few descriptors: {daemon.log()!r}")
     received = {

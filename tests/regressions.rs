@@ -9,17 +9,21 @@ use latency_monitor::proto::{
 };
 use latency_monitor::{Config, TargetOptions};
 
-/// A native request whose tags are no list made the responder look for a session that there was not.
-#[test]
-fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
-    let mut prober = Prober::new(ProberConfig {
-        name: "b".into(),
-        udp_port: Some(8001),
+fn prober(name: &str, udp_port: Option<u16>) -> Prober {
+    Prober::new(ProberConfig {
+        name: name.into(),
+        udp_port,
         accepted_max: 1,
         resolve_interval_ns: 60_000_000_000,
         seed: 1,
         native: true,
-    });
+    })
+}
+
+/// A native request whose tags are no list made the responder look for a session that there was not.
+#[test]
+fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
+    let mut prober = prober("b", Some(8001));
     let now = Now {
         mono: Mono::from_nanos(1),
         wall: Wall::from_unix_nanos(1_795_000_000_000_000_000),
@@ -49,14 +53,7 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
 #[test]
 fn connections_of_many_targets_begin_one_after_another() {
     const TARGETS: u32 = 2_000;
-    let mut prober = Prober::new(ProberConfig {
-        name: "a".into(),
-        udp_port: None,
-        accepted_max: 1,
-        resolve_interval_ns: 60_000_000_000,
-        seed: 1,
-        native: true,
-    });
+    let mut prober = prober("a", None);
     let config = Config::default();
     let at = |mono_ns: u64| Now {
         mono: Mono::from_nanos(mono_ns),
@@ -92,14 +89,7 @@ fn connections_of_many_targets_begin_one_after_another() {
 /// The network's copy of a stranger's only datagram passed for a second message, and earned a series.
 #[test]
 fn a_copy_of_the_first_message_proves_nobody() {
-    let mut prober = Prober::new(ProberConfig {
-        name: "b".into(),
-        udp_port: Some(8001),
-        accepted_max: 1,
-        resolve_interval_ns: 60_000_000_000,
-        seed: 1,
-        native: true,
-    });
+    let mut prober = prober("b", Some(8001));
     let at = |ms: i64| Now {
         mono: Mono::from_nanos(ms.cast_unsigned() * 1_000_000),
         wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + ms * 1_000_000),

@@ -482,11 +482,7 @@ impl Prober {
 
     /// Every flow of ours, with its counters so far.
     pub fn flows(&self) -> impl Iterator<Item = (Origin, FlowKind, &Counters)> {
-        self.targets.iter().flat_map(|(_, target)| {
-            target
-                .flows()
-                .map(|(kind, flow)| (flow.origin, kind, &flow.counters))
-        })
+        self.flows_at(0..self.places())
     }
 
     /// The same of the targets at these places of the table, for whoever cannot take all at once.

@@ -122,9 +122,9 @@ pub const RING_WINDOWS: usize = RING_RECORDS_MAX / 8;
 /// Records a library user's channel holds before samples are dropped and counted.
 pub const CHANNEL_RECORDS_MAX: usize = 65_536;
 
-/// Values of one series kept as they are in a window before a histogram takes the next ones. At 8
+/// Values of one series kept as they are in a window before a histogram takes the next ones. At 4
 /// bytes each they stay far below the 110 KiB of a histogram, so a series that takes one has enough
-/// values to pay for it: 36 bytes for each at worst (63 with both signs). At 512 it would be 230.
+/// values to pay for it: 32 bytes for each at worst (60 with both signs). At 512 it would be 220.
 pub const WINDOW_VALUES_MAX: usize = 4_096;
 
 /// Numbers that series' owners are known by: flows, and remote senders. They index a table, so a

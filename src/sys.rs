@@ -16,10 +16,27 @@ pub(crate) mod udp;
 pub(crate) mod zeromq;
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
+use nix::libc;
 
 use crate::proto::CloseReason;
+
+/// Sets an option, given by its level and its name, for which there is no safe binding.
+#[expect(unsafe_code, reason = "a binding of our own")]
+fn set_option(
+    socket: &impl AsFd,
+    (level, name): (libc::c_int, libc::c_int),
+    value: libc::c_int,
+) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "four bytes")]
+    const LENGTH: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the value lives until the call returns, and the length is its own.
+    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), LENGTH) };
+    Ok(Errno::result(result).map(drop)?)
+}
 
 /// What a failed socket call means to a flow.
 pub(crate) fn close_reason(error: &io::Error) -> CloseReason {

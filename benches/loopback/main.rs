@@ -1,7 +1,8 @@
 //! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls: round
 //! trips a second, processor time and lateness, and what a probe costs with one target and with many.
 //!
-//! `cargo bench --bench loopback`; `-- --test` runs everything for a moment, to see that it works. The
+//! `cargo bench --bench loopback`; `-- timer` measures only the lateness beside a bare timer's, `-- --test`
+//! runs everything for a moment, to see that it works. The
 //! daemons are the real ones: kernel stamps, native wire, windows published. All figures are theirs, from
 //! what they publish, but for the echo's.
 #![expect(clippy::print_stdout, reason = "a bench prints what it has found")]
@@ -48,6 +49,9 @@ const TARGETS: u32 = 200;
 /// How long the prober spins for what is due, where it does: longer than a timer here is late.
 const SPIN_US: u32 = 200;
 
+/// Waits of the bare timer in a window of a second that make a median.
+const TIMER_WAITS_LEAST: usize = 500;
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Scale {
@@ -55,6 +59,8 @@ struct Scale {
     /// not told otherwise, and every second would have them write 30 times what users have them write.
     seconds: u32,
     turns: u32,
+    /// Seconds beside a bare timer, in each turn.
+    beside: u32,
     loads: &'static [f64],
 }
 
@@ -64,18 +70,23 @@ fn main() -> io::Result<()> {
         Scale {
             seconds: 1,
             turns: 1,
+            beside: 1,
             loads: &LOADS[..1],
         }
     } else {
         Scale {
             seconds: 4,
             turns: 3,
+            beside: 8,
             loads: &LOADS,
         }
     };
     let processors = processors()?;
     let near = processors[0];
     let far = *processors.last().unwrap_or(&near);
+    if env::args().any(|arg| arg == "timer") {
+        return beside_a_timer((near, far), scale);
+    }
     if near == far {
         println!("only one processor: both ends share it, and its figures are of both together");
     }
@@ -116,8 +127,8 @@ fn main() -> io::Result<()> {
     at_a_millisecond((near, far), scale)
 }
 
-/// What a probe costs with one target and with many, and how late it is beside a bare timer. Turns
-/// follow each other, so that what else the machine does hits all alike.
+/// What a probe costs with one target and with many. Turns follow each other, so that what else the
+/// machine does hits all alike.
 fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> {
     println!();
     println!(
@@ -127,11 +138,8 @@ fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> 
     println!(
         "targets   sent/s   back/s  in time  near us/probe  far us/probe  late p50 us  late p99 us  missed/s"
     );
-    let [mut cost, mut blocking, mut spinning] = [const { Vec::new() }; 3];
+    let [mut cost, mut spinning] = [const { Vec::new() }; 2];
     for _ in 0..scale.turns {
-        let duration = Duration::from_secs(scale.seconds.into());
-        let (p50_us, p99_us) = timer::lateness_us(processors.0, duration)?;
-        println!("bare timer {p50_us:>65.1} {p99_us:>12.1}");
         let one = measure(processors, (1, 1.0, 0), scale.seconds)?;
         one.print(1.0);
         let spun = measure(processors, (1, 1.0, SPIN_US), scale.seconds)?;
@@ -139,15 +147,59 @@ fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> 
         let many = measure(processors, (100, 1.0, 0), scale.seconds)?;
         many.print(100.0);
         cost.push((many.near_us + many.far_us) / (one.near_us + one.far_us));
-        blocking.push(one.late_p50_us / p50_us);
         spinning.push(spun.late_p50_us);
     }
     println!(
         "medians: processor time of a probe to 100 targets {:.2} of one's to 1; lateness p50 when \
-         blocking {:.2} of the bare timer's, when spinning for {SPIN_US} us {:.2} us",
+         spinning for {SPIN_US} us {:.2} us",
         median(cost),
-        median(blocking),
         median(spinning),
+    );
+    beside_a_timer(processors, scale)
+}
+
+/// How late a blocking prober with one target is, beside a bare timer on the same processor in the
+/// same seconds: a virtual processor wakes in two ways, 20 or 50 us late, and changes between them
+/// within a second, so that one after the other they cannot be compared.
+fn beside_a_timer(processors: (usize, usize), scale: Scale) -> io::Result<()> {
+    println!();
+    println!("one target, blocking, and a bare timer on its processor, windows of a second:");
+    println!("prober p50 us  timer p50 us");
+    let [mut ratios, mut probers, mut timers] = [const { Vec::new() }; 3];
+    for _ in 0..scale.turns {
+        let pair = Pair::start(processors, (1, 1.0, 0), 1)?;
+        // The first window is left out.
+        let windows = 1 + scale.beside;
+        let timer = timer::start(processors.0, Duration::from_secs(windows.into()));
+        let waits = timer.join().map_err(|_| io::ErrorKind::Other)??;
+        let (near, _) = pair.stop()?;
+        for &(start, end, prober_ns) in near.lateness.iter().skip(WARM_UP_WINDOWS) {
+            let within = waits
+                .iter()
+                .filter(|wait| (start..end).contains(&wait.ended));
+            let late: Vec<f64> = within.map(|wait| wait.late.as_secs_f64() * 1e6).collect();
+            // The timer ends before the daemon's last window does.
+            if late.len() < TIMER_WAITS_LEAST {
+                continue;
+            }
+            let (prober, timer) = (prober_ns / 1e3, median(late));
+            println!("{prober:>13.1} {timer:>13.1}");
+            ratios.push(prober / timer);
+            probers.push(prober);
+            timers.push(timer);
+        }
+    }
+    let (least, most) = (
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
+    );
+    println!(
+        "medians of {} windows: lateness p50 when blocking {:.1} us, the bare timer's {:.1} us; within \
+         a window {:.2} of it ({least:.2} to {most:.2})",
+        ratios.len(),
+        median(probers),
+        median(timers),
+        median(ratios),
     );
     Ok(())
 }
@@ -190,41 +242,62 @@ impl Run {
 }
 
 /// Has one daemon probe another one for some seconds.
-fn measure(
-    (near, far): (usize, usize),
-    (targets, interval_ms, spin_us): (u32, f64, u32),
-    seconds: u32,
-) -> io::Result<Run> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
-    let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
-    let windows =
-        format!("[metrics]\nbackend = \"cli\"\nmode = \"windows\"\nsend_interval = {seconds}\n");
-    let reflector = format!("name = \"far\"\ntcp = false\nudp_port = {port}\n{windows}");
-    let mut prober = format!(
-        "name = \"near\"\ntcp = false\naddress = \"127.0.0.1\"\nudp_port = {own}\ntcp_latency = false\n\
-         interval = {interval_ms}\ntimeout = {TIMEOUT_S}\nprotocol = \"native\"\n{windows}\
-         [engine]\nspin_us = {spin_us}\n"
-    );
-    for target in 0..targets {
-        let (high, low) = (target / 200, target % 200 + 1);
-        let _ = write!(
-            prober,
-            "[[targets]]\nhost = \"127.1.{high}.{low}\"\nlabel = \"t{target}\"\nudp_port = {port}\n"
-        );
-    }
-    let far = Daemon::start(far, &folder.join("loopback-far.toml"), &reflector)?;
-    let near = Daemon::start(near, &folder.join("loopback-near.toml"), &prober)?;
+fn measure(processors: (usize, usize), probed: (u32, f64, u32), seconds: u32) -> io::Result<Run> {
+    let pair = Pair::start(processors, probed, seconds)?;
     // The last window is waited for until it is written.
     let windows = WARM_UP_WINDOWS + 1;
     thread::sleep(Duration::from_secs(u64::from(seconds) * windows as u64 + 1));
-    let near = near.stop()?;
-    let far = far.stop()?;
+    let (near, far) = pair.stop()?;
     Ok(figures(&near, &far))
+}
+
+/// A daemon that probes another one.
+struct Pair {
+    near: Daemon,
+    far: Daemon,
+}
+
+impl Pair {
+    /// They end a window every so many seconds.
+    fn start(
+        (near, far): (usize, usize),
+        (targets, interval_ms, spin_us): (u32, f64, u32),
+        window_s: u32,
+    ) -> io::Result<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let windows = format!(
+            "[metrics]\nbackend = \"cli\"\nmode = \"windows\"\nsend_interval = {window_s}\n"
+        );
+        let reflector = format!("name = \"far\"\ntcp = false\nudp_port = {port}\n{windows}");
+        let mut prober = format!(
+            "name = \"near\"\ntcp = false\naddress = \"127.0.0.1\"\nudp_port = {own}\ntcp_latency = false\n\
+             interval = {interval_ms}\ntimeout = {TIMEOUT_S}\nprotocol = \"native\"\n{windows}\
+             [engine]\nspin_us = {spin_us}\n"
+        );
+        for target in 0..targets {
+            let (high, low) = (target / 200, target % 200 + 1);
+            let _ = write!(
+                prober,
+                "[[targets]]\nhost = \"127.1.{high}.{low}\"\nlabel = \"t{target}\"\nudp_port = {port}\n"
+            );
+        }
+        let far = Daemon::start(far, &folder.join("loopback-far.toml"), &reflector)?;
+        let near = Daemon::start(near, &folder.join("loopback-near.toml"), &prober)?;
+        Ok(Self { near, far })
+    }
+
+    /// What both have published.
+    fn stop(self) -> io::Result<(Published, Published)> {
+        let near = self.near.stop()?;
+        let far = self.far.stop()?;
+        Ok((near, far))
+    }
 }
 
 fn figures(near: &Published, far: &Published) -> Run {
@@ -244,9 +317,14 @@ fn figures(near: &Published, far: &Published) -> Run {
     }
 }
 
-/// Values by metric and the end of their window, in Unix nanoseconds; of all targets together.
+/// What a daemon has published.
 #[derive(Debug, Default)]
-struct Published(BTreeMap<String, BTreeMap<i64, f64>>);
+struct Published {
+    /// Values by metric and the end of their window, in Unix nanoseconds; of all targets together.
+    values: BTreeMap<String, BTreeMap<i64, f64>>,
+    /// Start, end and p50 of each window of its lateness.
+    lateness: Vec<(i64, i64, f64)>,
+}
 
 impl Published {
     fn add(&mut self, record: &Value) {
@@ -255,11 +333,17 @@ impl Published {
         };
         let mut note = |name: String, end: &Value, value: &Value| {
             if let (Some(end), Some(value)) = (end.as_i64(), value.as_f64()) {
-                *self.0.entry(name).or_default().entry(end).or_default() += value;
+                *self.values.entry(name).or_default().entry(end).or_default() += value;
             }
         };
         for point in record["points"].as_array().into_iter().flatten() {
             note(metric.to_owned(), &point[0], &point[1]);
+        }
+        if metric == "monitor.lateness"
+            && let (Some(start), Some(end)) = (record["start"].as_i64(), record["end"].as_i64())
+            && let Some(p50) = record["p50"].as_f64()
+        {
+            self.lateness.push((start, end, p50));
         }
         for percentile in ["p50", "p99"] {
             note(
@@ -272,14 +356,14 @@ impl Published {
 
     /// That of the window that counts; of all targets together.
     fn value(&self, name: &str) -> f64 {
-        let series = self.0.get(name).into_iter().flatten();
+        let series = self.values.get(name).into_iter().flatten();
         let mut values = series.map(|(_, value)| *value);
         values.nth(WARM_UP_WINDOWS).unwrap_or(f64::NAN)
     }
 
     /// Seconds of the window that counts.
     fn window_s(&self) -> f64 {
-        let ends = self.0.get("monitor.cpu").into_iter().flatten();
+        let ends = self.values.get("monitor.cpu").into_iter().flatten();
         let mut ends = ends.map(|(end, _)| *end).skip(WARM_UP_WINDOWS - 1);
         match (ends.next(), ends.next()) {
             (Some(before), Some(end)) => Duration::from_nanos(end.abs_diff(before)).as_secs_f64(),

@@ -1,50 +1,57 @@
 //! A timer, read and armed anew, and nothing else: the lateness that the machine has of its own.
 
 use std::io;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::clock_gettime;
 
+const CLOCK_MONOTONIC: nix::time::ClockId = nix::time::ClockId::CLOCK_MONOTONIC;
+const CLOCK_REALTIME: nix::time::ClockId = nix::time::ClockId::CLOCK_REALTIME;
+
 use super::pin;
 
-const PERIOD: Duration = Duration::from_millis(1);
+/// A millisecond and as much more that in 8 s it comes to every place of another one's millisecond: whoever
+/// is due shortly after the other finds the processor awake.
+const PERIOD: Duration = Duration::from_nanos(1_000_125);
 
-/// Microseconds that a wait for the next millisecond ends late, p50 and p99, on this processor.
-pub(crate) fn lateness_us(processor: usize, duration: Duration) -> io::Result<(f64, f64)> {
-    let waiter = thread::spawn(move || -> io::Result<Vec<Duration>> {
+/// One wait for the next millisecond.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// When it ended, in Unix nanoseconds.
+    pub(crate) ended: i64,
+    pub(crate) late: Duration,
+}
+
+/// Waits for one millisecond after the other on this processor, from another thread.
+pub(crate) fn start(processor: usize, duration: Duration) -> JoinHandle<io::Result<Vec<Wait>>> {
+    thread::spawn(move || {
         pin(processor)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
-        let mut due = now()?;
+        let mut due = now(CLOCK_MONOTONIC)?;
         let end = due + duration;
-        let mut late = Vec::new();
+        let mut waits = Vec::new();
         while due < end {
             due += PERIOD;
             let at = Expiration::OneShot(TimeSpec::from(due));
             timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             timer.wait()?;
-            let woken = now()?;
-            late.push(woken.saturating_sub(due));
+            let woken = now(CLOCK_MONOTONIC)?;
+            waits.push(Wait {
+                ended: i64::try_from(now(CLOCK_REALTIME)?.as_nanos()).unwrap_or(i64::MAX),
+                late: woken.saturating_sub(due),
+            });
             // What was slept through is not made up for.
             while due + PERIOD <= woken {
                 due += PERIOD;
             }
         }
-        Ok(late)
-    });
-    let mut late = waiter.join().map_err(|_| io::ErrorKind::Other)??;
-    late.sort_unstable();
-    let at = |percent: usize| {
-        let index = late.len() * percent / 100;
-        late.get(index)
-            .map_or(f64::NAN, |late| late.as_secs_f64() * 1e6)
-    };
-    Ok((at(50), at(99)))
+        Ok(waits)
+    })
 }
 
-fn now() -> io::Result<Duration> {
-    let now = clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
-    Ok(now.into())
+fn now(clock: nix::time::ClockId) -> io::Result<Duration> {
+    Ok(clock_gettime(clock)?.into())
 }

@@ -16,20 +16,40 @@ use crate::proto::Wall;
 use crate::record::item::Series;
 use crate::record::window::{Window, histogram};
 
-/// Values of one chunk: with its link it fills 256 bytes, which at one probe a second hold a
-/// window of half a minute.
-pub(super) const CHUNK_VALUES: usize = 31;
+const _: () = assert!(size_of::<Chunk>() == 256, "four lines of the cache");
+
+/// Values of one chunk: with what else it holds it fills 256 bytes, which at one probe a second hold a
+/// window of a minute.
+pub(super) const CHUNK_VALUES: u32 = 59;
 
 /// Some values of one window, and the way to those before them.
+///
+/// They are kept as distances from the first of them: at 100,000 probes a second it is their way to
+/// memory that a poll thread waits for, and delays of one flow lie within seconds of each other, also
+/// where hours between two clocks are in all of them.
 #[derive(Clone)]
 pub(super) struct Chunk {
     pub(super) older: Option<Box<Self>>,
-    pub(super) values: [i64; CHUNK_VALUES],
+    /// What the distances are from.
+    pub(super) base: i64,
+    /// How many values there are, once the next chunk has been begun.
+    pub(super) count: u32,
+    pub(super) distances: [i32; CHUNK_VALUES as usize],
+}
+
+impl Chunk {
+    /// The first `count` values.
+    pub(super) fn values(&self, count: u32) -> impl Iterator<Item = i64> {
+        let base = self.base;
+        // A base is moved by as much as all its values, and saturates where they would.
+        let value = move |distance: &i32| base.saturating_add(i64::from(*distance));
+        self.distances.iter().take(count as usize).map(value)
+    }
 }
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(self.values).finish()
+        out.debug_list().entries(self.values(self.count)).finish()
     }
 }
 
@@ -111,21 +131,23 @@ impl Pool {
         }
     }
 
-    /// A chunk that follows `older`; its values are of no meaning yet.
-    pub(super) fn chunk(&mut self, older: Option<Box<Chunk>>) -> Box<Chunk> {
+    /// A chunk that follows `older`; its distances are of no meaning yet.
+    pub(super) fn chunk(&mut self, older: Option<Box<Chunk>>, base: i64) -> Box<Chunk> {
         if self.chains.items.is_empty() {
             self.take_back();
         }
         let Some(mut chunk) = self.chains.take() else {
             return Box::new(Chunk {
                 older,
-                values: [0; CHUNK_VALUES],
+                base,
+                count: 0,
+                distances: [0; CHUNK_VALUES as usize],
             });
         };
         if let Some(rest) = chunk.older.take() {
             self.chains.items.push(rest);
         }
-        chunk.older = older;
+        (chunk.older, chunk.base) = (older, base);
         chunk
     }
 

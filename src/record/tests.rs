@@ -481,6 +481,24 @@ fn values_out_of_range_are_in_every_figure_and_counted() {
 }
 
 #[test]
+fn values_seconds_apart_are_told_as_exactly() {
+    // Further from each other than a chunk reaches, each time, so that each begins one.
+    let apart_ns = 5 * 1_000_000_000;
+    let count = i64::try_from(WINDOW_VALUES_MAX).unwrap() / 16;
+    let values: Vec<_> = (0..count).map(|i| (i % 2) * apart_ns + i).collect();
+    let record = window_of(&values);
+    let window = record.window().unwrap();
+    assert_eq!(window.count(), count.unsigned_abs());
+    assert_eq!(window.sum(), i128::from(values.iter().sum::<i64>()));
+    assert_eq!((window.min(), window.max()), (0, apart_ns + count - 1));
+    let distribution = window.distribution();
+    let error = distribution.quantile(0.5).abs_diff(values[values.len() - 2]);
+    assert!(error <= 1, "half of the values are below that");
+    let median = distribution.quantile(0.75) - apart_ns;
+    assert!(median.unsigned_abs() <= apart_ns.unsigned_abs() / 1_000);
+}
+
+#[test]
 fn moments_survive_the_extremes() {
     let record = window_of(&[i64::MIN, i64::MAX, i64::MIN, i64::MAX]);
     let window = record.window().unwrap();

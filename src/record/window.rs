@@ -117,77 +117,122 @@ pub(super) struct Parts {
 /// are Unix nanoseconds, values nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Window {
+    filling: Filling,
     series: Arc<Series>,
-    generation: u64,
     start: Wall,
-    end: Wall,
-    stamp: StampSource,
     /// Of those not kept, until the flush thread adds those that are.
     moments: Moments,
-    kept: usize,
-    newest: Option<Box<Chunk>>,
     positive: Option<Box<Histogram<u32>>>,
     negative: Option<Box<Histogram<u32>>>,
     below: u64,
     above: u64,
-    over_least: Option<OverLeast>,
 }
 
-/// A window whose least value is to be taken away from all.
-#[derive(Clone, Copy, Debug)]
-struct OverLeast {
-    /// How often the clocks had been set when it began.
-    steps: u32,
-    /// The least of the values kept: what its histograms count from.
-    reference: i64,
+/// What every value touches: one line of the processor's cache, of windows that no cache holds all of.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Filling {
+    generation: u64,
+    end: Wall,
+    newest: Option<Box<Chunk>>,
+    /// Of the newest chunk.
+    base: i64,
+    /// The next value's place in that chunk.
+    place: u32,
+    /// Values that may still be kept. A chunk that is left early counts as a full one.
+    room: usize,
+    /// If its least value is to be taken away from all: how often the clocks had been set when it began.
+    over_least: Option<u32>,
+    /// The least of the values kept, if so: what its histograms count from.
+    least: i64,
+    stamp: StampSource,
+}
+
+const _: () = assert!(size_of::<Filling>() == 64, "one line of the cache");
+
+impl Filling {
+    const fn new(generation: u64, start: Wall) -> Self {
+        Self {
+            generation,
+            end: start,
+            newest: None,
+            base: 0,
+            place: CHUNK_VALUES,
+            room: WINDOW_VALUES_MAX,
+            over_least: None,
+            least: i64::MAX,
+            stamp: StampSource::Hw,
+        }
+    }
+
+    fn keep(&mut self, value: i64, pool: &mut Pool) {
+        let distance = value.checked_sub(self.base).map(i32::try_from);
+        match distance {
+            Some(Ok(distance)) if self.place < CHUNK_VALUES => self.put(distance),
+            _ => {
+                self.begin_chunk(value, pool);
+                self.put(0);
+            }
+        }
+    }
+
+    fn put(&mut self, distance: i32) {
+        if let Some(chunk) = &mut self.newest {
+            chunk.distances[self.place as usize] = distance;
+            self.place += 1;
+            self.room -= 1;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_chunk(&mut self, base: i64, pool: &mut Pool) {
+        if let Some(chunk) = &mut self.newest {
+            chunk.count = self.place;
+            let left_free = (CHUNK_VALUES - self.place) as usize;
+            // At least the value that it is begun for is kept.
+            self.room = self.room.saturating_sub(left_free).max(1);
+        }
+        self.newest = Some(pool.chunk(self.newest.take(), base));
+        (self.base, self.place) = (base, 0);
+    }
 }
 
 impl Window {
     pub(super) fn new(series: Arc<Series>, generation: u64, start: Wall) -> Self {
         Self {
+            filling: Filling::new(generation, start),
             series,
-            generation,
             start,
-            end: start,
-            stamp: StampSource::Hw,
             moments: Moments::default(),
-            kept: 0,
-            newest: None,
             positive: None,
             negative: None,
             below: 0,
             above: 0,
-            over_least: None,
         }
     }
 
     /// Begin anew after [`Window::clear`] and [`Window::dismantle`].
     pub(super) fn begin(&mut self, series: Arc<Series>, generation: u64, start: Wall) {
+        self.filling = Filling::new(generation, start);
         self.series = series;
-        self.generation = generation;
         self.start = start;
     }
 
     /// The values of this new window are to be those over their least.
     pub(super) fn begin_over_least(&mut self, steps: u32) {
-        self.over_least = Some(OverLeast {
-            steps,
-            reference: i64::MAX,
-        });
+        self.filling.over_least = Some(steps);
     }
 
     /// What it was begun with, if its values are those over their least.
     pub(super) fn steps(&self) -> u32 {
-        self.over_least.map_or(0, |over_least| over_least.steps)
+        self.filling.over_least.unwrap_or(0)
     }
 
     /// Forget the values, in the flush thread's time; the memory stays.
     pub(super) fn clear(&mut self) {
-        self.stamp = StampSource::Hw;
         self.moments = Moments::default();
-        self.kept = 0;
         (self.below, self.above) = (0, 0);
-        self.over_least = None;
         for histogram in [&mut self.positive, &mut self.negative]
             .into_iter()
             .flatten()
@@ -199,31 +244,29 @@ impl Window {
     /// The memory of a cleared window.
     pub(super) fn dismantle(&mut self) -> Parts {
         Parts {
-            chain: self.newest.take(),
+            chain: self.filling.newest.take(),
             histograms: [self.positive.take(), self.negative.take()],
         }
     }
 
     /// Which window of its sink this is.
     pub(super) const fn generation(&self) -> u64 {
-        self.generation
+        self.filling.generation
     }
 
     pub(super) fn set_end(&mut self, end: Wall) {
-        self.end = end;
+        self.filling.end = end;
     }
 
     /// Take in one value, in nanoseconds. While values are kept that is all there is to do.
     pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
-        self.stamp = self.stamp.min(stamp);
-        if self.kept < WINDOW_VALUES_MAX {
-            if let Some(over_least) = &mut self.over_least {
-                // What is in range is known at the end.
-                over_least.reference = over_least.reference.min(value);
-                return self.keep(value, pool);
-            }
-            if is_in_range(value) {
-                return self.keep(value, pool);
+        let filling = &mut self.filling;
+        filling.stamp = filling.stamp.min(stamp);
+        if filling.room > 0 {
+            // What is in range of those over their least is known at the end.
+            if filling.over_least.is_some() || is_in_range(value) {
+                filling.least = filling.least.min(value);
+                return filling.keep(value, pool);
             }
         }
         self.moments.add(value);
@@ -231,12 +274,12 @@ impl Window {
     }
 
     fn record_in_histogram(&mut self, value: i64, pool: &mut Pool) {
-        if self.over_least.is_some() && self.positive.is_none() {
+        if self.filling.over_least.is_some() && self.positive.is_none() {
             // A value below all before it may come at any time, and that is no time to allocate.
             self.positive = Some(pool.histogram());
             self.negative = Some(pool.histogram());
         }
-        let reference = self.over_least.map_or(0, |over_least| over_least.reference);
+        let reference = self.filling.over_least.map_or(0, |_| self.filling.least);
         let value = value.saturating_sub(reference);
         let histogram = match (is_in_range(value), value < 0) {
             (true, false) => &mut self.positive,
@@ -249,17 +292,6 @@ impl Window {
             .saturating_record(value.unsigned_abs());
     }
 
-    fn keep(&mut self, value: i64, pool: &mut Pool) {
-        let place = self.kept % CHUNK_VALUES;
-        if place == 0 {
-            self.newest = Some(pool.chunk(self.newest.take()));
-        }
-        if let Some(chunk) = &mut self.newest {
-            chunk.values[place] = value;
-            self.kept += 1;
-        }
-    }
-
     /// Take the values that were kept into the figures, in the flush thread's time; once, before any figure is
     /// read. If the values are to be those over their least, make them so.
     ///
@@ -269,22 +301,20 @@ impl Window {
         let mut moments = std::mem::take(&mut self.moments);
         self.kept().for_each(|value| moments.add(value));
         self.moments = moments;
-        let Some(over_least) = self.over_least.take() else {
+        if self.filling.over_least.take().is_none() {
             return;
-        };
+        }
         let least = self.moments.min;
         self.moments.lower_to_zero();
-        let mut chunk = self.newest.as_deref_mut();
-        while let Some(Chunk { older, values }) = chunk {
-            for value in values {
-                *value = value.saturating_sub(least);
-            }
-            chunk = older.as_deref_mut();
+        let mut chunk = self.filling.newest.as_deref_mut();
+        while let Some(one) = chunk {
+            one.base = one.base.saturating_sub(least);
+            chunk = one.older.as_deref_mut();
         }
         if self.moments.max.unsigned_abs() > HISTOGRAM_NS_MAX {
             self.above += self.kept().filter(|value| !is_in_range(*value)).count() as u64;
         }
-        let fallen = over_least.reference.abs_diff(least);
+        let fallen = self.filling.least.abs_diff(least);
         if fallen > 0 {
             self.move_histograms(fallen, spare);
         }
@@ -326,18 +356,15 @@ impl Window {
 
     /// The values kept as they are, the latest chunk of them first.
     fn kept(&self) -> impl Iterator<Item = i64> {
-        let mut chunk = self.newest.as_deref();
-        let mut length = match self.kept % CHUNK_VALUES {
-            0 => CHUNK_VALUES,
-            part => part,
-        };
+        let mut chunk = self.filling.newest.as_deref();
+        let mut count = self.filling.place;
         let chunks = std::iter::from_fn(move || {
-            let values = &chunk?.values[..length];
+            let values = chunk?.values(count);
             chunk = chunk?.older.as_deref();
-            length = CHUNK_VALUES;
+            count = chunk.map_or(0, |older| older.count);
             Some(values)
         });
-        chunks.flatten().copied().take(self.kept)
+        chunks.flatten()
     }
 
     /// The metric and the tags.
@@ -352,7 +379,7 @@ impl Window {
 
     /// When the interval ended.
     pub fn end(&self) -> Wall {
-        self.end
+        self.filling.end
     }
 
     /// How many values there are.
@@ -387,7 +414,7 @@ impl Window {
 
     /// The weakest of what made the values' stamps.
     pub fn stamp(&self) -> StampSource {
-        self.stamp
+        self.filling.stamp
     }
 
     /// Values whose magnitude passes [`HISTOGRAM_NS_MAX`]: in every figure, in no histogram.

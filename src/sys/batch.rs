@@ -304,6 +304,10 @@ impl Inbox {
             offered += 1;
             let bytes = payload.wrapping_add(index * self.stride);
             self.headers.set(index, bytes, self.each);
+            if flags & libc::MSG_ERRQUEUE != 0 {
+                // Of an error only what its control messages say is looked at, and a stamp has no payload.
+                self.headers.messages[index].msg_hdr.msg_iovlen = 0;
+            }
         }
         let messages = self.headers.messages.as_mut_ptr();
         let flags = flags | libc::MSG_DONTWAIT;

@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "these calls have no safe binding")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -59,24 +59,7 @@ pub(crate) fn lock_memory() -> io::Result<()> {
 /// Has receives on a socket poll the interface's queue for so many microseconds before they sleep.
 /// Older kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
 pub(crate) fn busy_poll(socket: &impl AsFd, us: u16) -> io::Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "four bytes")]
-    const LENGTH: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
-    let us = libc::c_int::from(us);
-    // SAFETY: the value lives until the call returns, and the length is its own.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_BUSY_POLL,
-            (&raw const us).cast(),
-            LENGTH,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    super::set_option(socket, (libc::SOL_SOCKET, libc::SO_BUSY_POLL), us.into())
 }
 
 /// Which of a socket's buffers.

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use mio::net::UdpSocket;
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -23,6 +26,24 @@ pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&free.into())?;
     icmp::set(&socket, free.is_ipv6(), true)?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Has datagrams of IPv4 leave in one piece only, or in as many as their path wants. A socket is opened for
+/// one: such a datagram needs no number of its own (RFC 6864, section 4.1), which the kernel would make of
+/// both its addresses each time. One that is too long is an error then ([`is_too_long`]).
+pub(crate) fn keep_whole(socket: &impl AsFd, is_whole: bool) -> io::Result<()> {
+    let way = if is_whole {
+        libc::IP_PMTUDISC_DO
+    } else {
+        libc::IP_PMTUDISC_WANT
+    };
+    super::set_option(socket, (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), way)
+}
+
+/// Whether a send has failed because the datagram is too long for one piece, as far as the kernel knows
+/// the path.
+pub(crate) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EMSGSIZE as i32)
 }
 
 /// The address of ours that packets to `remote` leave from, its port being of no meaning, and the one
@@ -55,5 +76,8 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(family_of);
-    Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    // Also one of IPv6, which may speak IPv4.
+    keep_whole(&socket, true)?;
+    Ok(socket)
 }

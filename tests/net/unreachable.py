@@ -1,7 +1,8 @@
 """Two targets are probed from one socket, and one of them is rejected on the way: its flow counts what the network
 says, the other one's loses nothing. It is told once, with who says so, and that it answers again. Then routes prefer another
 address of this host, and the flows keep the one that they have. And a full queue of this host's own interface loses probes without
-costing the others their stamps, though the kernel makes errors of such losses where it is asked for the network's messages.
+costing the others their stamps, though the kernel makes errors of such losses where it is asked for the network's messages. At last
+probes are too long for a link and go in pieces.
 """
 
 import json
@@ -20,6 +21,8 @@ ANSWERED = 100
 SETTLED = 600
 # Probes that may wait in an interface's queue, and more than are lost there until the first error.
 QUEUED = 64
+# Bytes of a probe that fits no link here.
+PIECES_SIZE = 3000
 REJECTS = [
     (BAD, f"ip daddr {BAD}", "reject with icmp host-unreachable", f"host unreachable: .*, says {ROUTER}"),
     (BAD6, f"ip6 daddr {BAD6}", "reject with icmpv6 admin-prohibited", f"prohibited: .*, says {ROUTER6}"),
@@ -40,7 +43,7 @@ def run(lab):
         command("ip", "-n", namespace, "-6", "route", "add", "default", "via", via6)
     filtering = Rejects(router)
     metrics = {"mode": "windows", "send_interval": 0.5}
-    server = lab.ours("server", {"name": "far", "address": ["0.0.0.0", "::"], "metrics": metrics}, namespace=far)
+    server = lab.ours("server", {"name": "far", "address": ["0.0.0.0", "::"], "max_size": PIECES_SIZE, "metrics": metrics}, namespace=far)
     common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000}
     targets = [{"host": host, "label": host, **common} for host in (GOOD, BAD, GOOD6, BAD6)]
     client = lab.ours("client", {"name": "near", "metrics": metrics, "targets": targets}, namespace=near)
@@ -61,6 +64,7 @@ def run(lab):
     expect(before == after, f"the flows have moved from {before} to {after}")
     end(client)
     check_full_queue(lab, near)
+    check_pieces(lab, near, [router, far])
     end(server)
     check(lab, records + client.records(), client.log(), rejected)
 
@@ -88,6 +92,19 @@ def check_full_queue(lab, near):
     # What is lost there never leaves, so it has no stamp, also while it is not yet told as lost; besides there is what
     # waited at the first error.
     expect(missing <= sent - received + QUEUED, "losses in the interface's queue cost the stamps of others")
+
+
+def check_pieces(lab, near, ends):
+    """Probes that are too long for one piece, on their first link or on one further on, are answered all the same."""
+    for namespace in ends:
+        command("ip", "-n", namespace, "link", "set", "lm1", "mtu", "1400")
+    common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000, "protocol": "native"}
+    targets = [{"host": host, "label": f"{size} {host}", "size": size, **common} for host in (GOOD, GOOD6) for size in (1450, PIECES_SIZE)]
+    settings = {"name": "near", "metrics": {"mode": "windows", "send_interval": 0.5}, "max_size": PIECES_SIZE, "targets": targets}
+    client = lab.ours("pieces", settings, namespace=near)
+    labels = [target["label"] for target in targets]
+    collect(client, every(ANSWERED, "received", *labels), "replies to probes in pieces")
+    end(client)
 
 
 class Rejects:

@@ -191,10 +191,12 @@ impl MioEngine {
                 Err(error) => {
                     self.stamping
                         .handle_unsent(clock, prober, (socket, &mut *line));
-                    if is_shared
-                        && again < PENDING_ERRORS_MAX
-                        && sys::icmp::may_be_of_another(&error)
-                    {
+                    // A socket that has a datagram too long for one piece goes on in pieces. Here, too,
+                    // a message about another one may be meant.
+                    let in_pieces = sys::udp::is_too_long(&error)
+                        && sys::udp::keep_whole(socket, false).is_ok();
+                    let may_pass = in_pieces || is_shared && sys::icmp::may_be_of_another(&error);
+                    if may_pass && again < PENDING_ERRORS_MAX {
                         again += 1;
                         continue;
                     }

@@ -38,7 +38,7 @@ const TIMEOUT_S: f64 = 1.0;
 const IN_TIME_LEAST: f64 = 0.995;
 
 /// Loads that are tried, as parts of what the echo does.
-const LOADS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+const LOADS: [f64; 8] = [0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 1.0];
 
 /// Batches of the echo under way, so that both ends have work at any time.
 const BATCHES: usize = 4;
@@ -91,40 +91,53 @@ fn main() -> io::Result<()> {
         println!("only one processor: both ends share it, and its figures are of both together");
     }
     println!(
-        "{TARGETS} targets on a processor, their reflector on another one, each load after an echo:"
+        "{TARGETS} targets on a processor, their reflector on another one, each load between two echoes:"
     );
     println!(
         "asked/s   sent/s   back/s  in time  near us/probe  far us/probe  late p50 us  late p99 us  missed/s"
     );
-    let mut echoes = Vec::new();
-    let mut best = (0.0_f64, 0.0_f64);
+    let duration = Duration::from_secs(scale.seconds.into());
+    let (mut echoes, mut ratios) = (Vec::new(), Vec::new());
+    let mut before = bare_echo((near, far), duration)?;
     for load in scale.loads {
-        // The machine is not the same from one moment to the next, so each has an echo of its own.
-        let duration = Duration::from_secs(scale.seconds.into());
-        let in_turns = echo::run((near, far), 1, duration)?;
-        let bare = echo::run((near, far), BATCHES, duration)?.max(in_turns);
-        println!("bare echo: {bare:.0} round trips/s, {in_turns:.0} with one batch under way");
-        let asked = bare * load;
+        // The machine is not the same from one moment to the next, so each run has an echo on either side.
+        let asked = before * load;
         let interval_ms = f64::from(TARGETS) * 1e3 / asked;
         let run = measure((near, far), (TARGETS, interval_ms, 0), scale.seconds)?;
         run.print(asked);
-        echoes.push(bare);
-        if run.in_time() >= IN_TIME_LEAST && run.back_per_s / bare > best.1 {
-            best = (run.back_per_s, run.back_per_s / bare);
+        let after = bare_echo((near, far), duration)?;
+        let beside = f64::midpoint(before, after);
+        let ratio = run.back_per_s / beside;
+        println!("{ratio:.2} of the echoes beside it, {beside:.0} round trips/s");
+        echoes.push(before);
+        if run.in_time() >= IN_TIME_LEAST {
+            ratios.push((ratio, run.back_per_s));
         }
+        before = after;
     }
-    let least = echoes.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = echoes.iter().copied().fold(0.0, f64::max);
+    echoes.push(before);
+    ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (ratio, back_per_s) = ratios.last().copied().unwrap_or((f64::NAN, f64::NAN));
+    let most = ratios.iter().map(|(_, back)| *back).fold(0.0, f64::max);
+    let least_echo = echoes.iter().copied().fold(f64::INFINITY, f64::min);
+    let most_echo = echoes.iter().copied().fold(0.0, f64::max);
     println!(
-        "best with {:.1} % in time: {:.0} round trips/s, {:.2} of the echo beside it; the echo itself \
-         went from {least:.0} to {most:.0}, so the best is {:.2} of its most",
+        "best with {:.1} % in time: {ratio:.2} of the echoes beside it ({back_per_s:.0} round trips/s); \
+         the echo went from {least_echo:.0} to {most_echo:.0}, and the most probes, {most:.0}, are {:.2} \
+         of its most",
         100.0 * IN_TIME_LEAST,
-        best.0,
-        best.1,
-        best.0 / most,
+        most / most_echo,
     );
 
     at_a_millisecond((near, far), scale)
+}
+
+/// Round trips a second of the echo, with one batch under way or with several, whichever is more.
+fn bare_echo(processors: (usize, usize), duration: Duration) -> io::Result<f64> {
+    let in_turns = echo::run(processors, 1, duration)?;
+    let bare = echo::run(processors, BATCHES, duration)?.max(in_turns);
+    println!("bare echo: {bare:.0} round trips/s, {in_turns:.0} with one batch under way");
+    Ok(bare)
 }
 
 /// What a probe costs with one target and with many. Turns follow each other, so that what else the

@@ -492,7 +492,9 @@ fn values_seconds_apart_are_told_as_exactly() {
     assert_eq!(window.sum(), i128::from(values.iter().sum::<i64>()));
     assert_eq!((window.min(), window.max()), (0, apart_ns + count - 1));
     let distribution = window.distribution();
-    let error = distribution.quantile(0.5).abs_diff(values[values.len() - 2]);
+    let error = distribution
+        .quantile(0.5)
+        .abs_diff(values[values.len() - 2]);
     assert!(error <= 1, "half of the values are below that");
     let median = distribution.quantile(0.75) - apart_ns;
     assert!(median.unsigned_abs() <= apart_ns.unsigned_abs() / 1_000);

@@ -2,7 +2,7 @@
 //!
 //! Of a busy one it does not: the kernel would wake the queue for every packet that is sent, stamped or
 //! received, with two locks each time, though every turn of the loop looks at the socket anyhow. Once
-//! hardly anything comes any more it is watched again.
+//! hardly anything has come for some reads it is watched again.
 
 use std::io;
 
@@ -12,6 +12,10 @@ use mio::{Interest, Registry, Token};
 /// Datagrams in one read that show a socket to be busy, and how few show that it is so no more.
 const BUSY_DATAGRAMS: usize = 32;
 const IDLE_DATAGRAMS: usize = 8;
+
+/// Reads in a row that find no more until it is watched: some 50 us, in which the loop does not sleep. The
+/// other end makes pauses of that length while it reads what it got, and would pay for each wake-up.
+const IDLE_READS: u32 = 32;
 
 /// What is left of a socket after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ impl Left {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     is_off: bool,
+    /// Reads in a row that have found hardly anything, while it does not.
+    idle_reads: u32,
 }
 
 impl Watch {
@@ -58,9 +64,14 @@ impl Watch {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, false),
             Err(_) => return Left::More,
         };
-        if !self.is_off && count >= BUSY_DATAGRAMS {
-            self.is_off = registry.deregister(socket).is_ok();
-        } else if self.is_off && count < IDLE_DATAGRAMS && !has_more {
+        if !self.is_off {
+            self.is_off = count >= BUSY_DATAGRAMS && registry.deregister(socket).is_ok();
+            self.idle_reads = 0;
+        } else if has_more || count >= IDLE_DATAGRAMS {
+            self.idle_reads = 0;
+        } else if self.idle_reads < IDLE_READS {
+            self.idle_reads += 1;
+        } else {
             // What has come since it was read is told at once.
             let watched = registry.register(socket, token, Interest::READABLE);
             self.is_off = watched.is_err();
@@ -118,19 +129,30 @@ mod tests {
         assert_eq!(after(&mut watch, many()), Left::Unwatched);
         assert_eq!(after(&mut watch, Ok((1, true))), Left::More);
 
+        // A pause is waited for, and one datagram does not make it longer.
+        let empty = || Err(io::ErrorKind::WouldBlock.into());
+        let few = || Ok((IDLE_DATAGRAMS - 1, false));
+        for _ in 0..IDLE_READS / 2 {
+            assert_eq!(after(&mut watch, empty()), Left::Unwatched);
+            assert_eq!(after(&mut watch, few()), Left::Unwatched);
+        }
         // What has come meanwhile is told as soon as it is watched again.
-        let empty = Err(io::ErrorKind::WouldBlock.into());
-        assert_eq!(after(&mut watch, empty), Left::Nothing);
+        assert_eq!(told(&mut poll), 0);
+        assert_eq!(after(&mut watch, empty()), Left::Nothing);
         assert!(!watch.is_off());
         assert_eq!(told(&mut poll), 1);
         send();
         assert_eq!(told(&mut poll), 1);
 
+        // Where more comes again the pause is over.
         assert_eq!(after(&mut watch, many()), Left::Unwatched);
-        assert_eq!(
-            after(&mut watch, Ok((IDLE_DATAGRAMS - 1, false))),
-            Left::Nothing
-        );
-        assert_eq!(told(&mut poll), 1);
+        for _ in 0..2 {
+            for _ in 0..IDLE_READS {
+                assert_eq!(after(&mut watch, empty()), Left::Unwatched);
+            }
+            let more = Ok((IDLE_DATAGRAMS, false));
+            assert_eq!(after(&mut watch, more), Left::Unwatched);
+        }
+        assert_eq!(told(&mut poll), 0);
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(family_of);
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    // Also one of IPv6, which may speak IPv4.
-    keep_whole(&socket, true)?;
+    // Also one of IPv6, which may speak IPv4. A system without the option numbers its datagrams.
+    keep_whole(&socket, true).ok();
     Ok(socket)
 }

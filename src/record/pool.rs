@@ -16,8 +16,6 @@ use crate::proto::Wall;
 use crate::record::item::Series;
 use crate::record::window::{Window, histogram};
 
-const _: () = assert!(size_of::<Chunk>() <= 256, "four lines of the cache");
-
 /// Values of one chunk: with what else it holds it fills 256 bytes, which at one probe a second hold a
 /// window of a minute.
 pub(super) const CHUNK_VALUES: u32 = 59;
@@ -36,6 +34,8 @@ pub(super) struct Chunk {
     pub(super) count: u32,
     pub(super) distances: [i32; CHUNK_VALUES as usize],
 }
+
+const _: () = assert!(size_of::<Chunk>() <= 256, "four lines of the cache");
 
 impl Chunk {
     /// The first `count` values.

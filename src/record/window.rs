@@ -143,7 +143,7 @@ struct Filling {
     room: usize,
     /// If its least value is to be taken away from all: how often the clocks had been set when it began.
     over_least: Option<u32>,
-    /// The least of the values kept, if so: what its histograms count from.
+    /// The least of the values kept: if so, what its histograms count from.
     least: i64,
     stamp: StampSource,
 }
@@ -262,12 +262,10 @@ impl Window {
     pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
         let filling = &mut self.filling;
         filling.stamp = filling.stamp.min(stamp);
-        if filling.room > 0 {
-            // What is in range of those over their least is known at the end.
-            if filling.over_least.is_some() || is_in_range(value) {
-                filling.least = filling.least.min(value);
-                return filling.keep(value, pool);
-            }
+        // What is in range of those over their least is known at the end.
+        if filling.room > 0 && (filling.over_least.is_some() || is_in_range(value)) {
+            filling.least = filling.least.min(value);
+            return filling.keep(value, pool);
         }
         self.moments.add(value);
         self.record_in_histogram(value, pool);

@@ -117,7 +117,8 @@ impl Headers {
         header.msg_name = std::ptr::from_mut(&mut self.names[index]).cast();
         header.msg_namelen = size::<libc::sockaddr_storage>();
         header.msg_iov = slice;
-        header.msg_iovlen = 1;
+        // A slice of nothing would be copied and checked all the same.
+        header.msg_iovlen = usize::from(length > 0) as _;
         header.msg_control = self.controls[index].0.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_BYTES as _;
         header.msg_flags = 0;
@@ -298,16 +299,15 @@ impl Inbox {
     fn take(&mut self, fd: RawFd, most: usize, flags: i32) -> io::Result<(usize, bool)> {
         self.count = 0;
         let room = self.room.min(most);
+        // Of an error only what its control messages say is looked at, and a stamp has no payload.
+        let is_error = flags & libc::MSG_ERRQUEUE != 0;
+        let each = if is_error { 0 } else { self.each };
         let payload = self.payload.as_mut_ptr();
         let mut offered: libc::c_uint = 0;
         for index in 0..room {
             offered += 1;
             let bytes = payload.wrapping_add(index * self.stride);
-            self.headers.set(index, bytes, self.each);
-            if flags & libc::MSG_ERRQUEUE != 0 {
-                // Of an error only what its control messages say is looked at, and a stamp has no payload.
-                self.headers.messages[index].msg_hdr.msg_iovlen = 0;
-            }
+            self.headers.set(index, bytes, each);
         }
         let messages = self.headers.messages.as_mut_ptr();
         let flags = flags | libc::MSG_DONTWAIT;

@@ -5,7 +5,6 @@ use std::io;
 use mio::event::Event;
 use mio::{Interest, Token};
 
-use super::shared::key_of;
 use super::sockets::{Kind, Role, Stream};
 use super::watch::Left;
 use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
@@ -67,7 +66,7 @@ impl MioEngine {
             return;
         }
         let now = clock.mono();
-        for mut report in self.stamping.reports.drain(..) {
+        for report in self.stamping.reports.drain(..) {
             let shared = self.shared.get_mut(place);
             let Some((flow, local)) =
                 shared.and_then(|shared| Some((shared.flow(report.to)?, shared.local())))
@@ -75,7 +74,6 @@ impl MioEngine {
                 continue; // Of a flow that has left.
             };
             prober.handle_unreachable(flow);
-            report.to = key_of(report.to);
             if !self.unreachable.handle_report(now, &report) {
                 tracing::trace!(?report, "a datagram did not get there");
                 continue;
@@ -234,7 +232,7 @@ impl MioEngine {
                         .arrival((clock, &mut now), prober, incoming.stamps);
                     prober.handle_datagram(arrival, flow, incoming.payload);
                     if !self.unreachable.is_empty()
-                        && let Some(from) = incoming.from.map(key_of)
+                        && let Some(from) = incoming.from
                         && self.unreachable.handle_reply(now.mono, from)
                     {
                         let (address, port) = (from.ip(), from.port());

@@ -37,7 +37,7 @@ pub(super) struct SharedSocket {
 }
 
 /// An address and a port as numbers, which are compared at once: it is done for every reply.
-type Key = (u128, u16);
+pub(super) type Key = (u128, u16);
 
 /// An address of ours with its scope: one that holds on a link only may be there on several.
 type Local = (IpAddr, u32);
@@ -82,7 +82,7 @@ impl SharedSocket {
 
     /// Whose packet it is that came from there, if it is anyone's.
     pub(super) fn flow(&self, from: SocketAddr) -> Option<SocketId> {
-        *self.flows.get(&number_of(from))?
+        *self.flows.get(&key_of(from))?
     }
 
     /// The address of ours that it is bound to.
@@ -98,7 +98,7 @@ pub(super) struct SharedSockets(Slab<SharedSocket>);
 impl SharedSockets {
     /// A socket on `local` that has not had a flow to `remote` yet.
     pub(super) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
-        let (local, remote) = (local_of(local), number_of(remote));
+        let (local, remote) = (local_of(local), key_of(remote));
         let free =
             |socket: &SharedSocket| socket.local == local && !socket.flows.contains_key(&remote);
         self.0
@@ -127,7 +127,7 @@ impl SharedSockets {
         if socket.flows.len() >= SHARED_REMOTES_MAX {
             socket.flows.retain(|_, flow| flow.is_some());
         }
-        socket.flows.insert(number_of(remote), Some(flow));
+        socket.flows.insert(key_of(remote), Some(flow));
         socket.live += 1;
     }
 
@@ -136,7 +136,7 @@ impl SharedSockets {
         let Some(socket) = self.0.get_mut(place) else {
             return;
         };
-        if let Some(flow) = socket.flows.get_mut(&number_of(remote))
+        if let Some(flow) = socket.flows.get_mut(&key_of(remote))
             && flow.take().is_some()
         {
             socket.live -= 1;
@@ -147,13 +147,9 @@ impl SharedSockets {
     }
 }
 
-/// An address as it is compared: its scope and flow label say nothing of who it is.
-pub(super) fn key_of(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port())
-}
-
-/// The same as numbers. An IPv4 address in IPv6's clothes is that IPv4 address.
-fn number_of(address: SocketAddr) -> Key {
+/// An address as it is compared: its scope and flow label say nothing of who it is, and an IPv4 address in
+/// IPv6's clothes is that IPv4 address.
+pub(super) fn key_of(address: SocketAddr) -> Key {
     let number = match address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits(),

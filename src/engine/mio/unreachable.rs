@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::shared::{Key, key_of};
 use crate::limits::UNREACHABLE_TOLD_MAX;
 use crate::proto::Mono;
 use crate::sys::icmp::{Report, Trouble};
@@ -27,7 +28,7 @@ struct Told {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Unreachable {
-    told: BTreeMap<SocketAddr, Told>,
+    told: BTreeMap<Key, Told>,
     lines: u32,
     lines_since: Mono,
 }
@@ -41,19 +42,19 @@ impl Unreachable {
     /// The network says that packets do not get to where a flow of ours sends them. True if that is
     /// to be told.
     pub(super) fn handle_report(&mut self, now: Mono, report: &Report) -> bool {
-        let may_tell = self.has_lines(now);
+        let (to, may_tell) = (key_of(report.to), self.has_lines(now));
         let news = Told {
             trouble: report.trouble,
             by: report.by,
             at: now,
             last: now,
         };
-        let Some(told) = self.told.get_mut(&report.to) else {
+        let Some(told) = self.told.get_mut(&to) else {
             if may_tell {
                 if self.told.len() >= UNREACHABLE_TOLD_MAX {
                     self.told.clear();
                 }
-                self.told.insert(report.to, news);
+                self.told.insert(to, news);
                 self.lines += 1;
             }
             return may_tell;
@@ -70,6 +71,7 @@ impl Unreachable {
 
     /// A reply came from there. True if it is to be told that the trouble is over.
     pub(super) fn handle_reply(&mut self, now: Mono, from: SocketAddr) -> bool {
+        let from = key_of(from);
         let told = self.told.get(&from);
         let is_over = told.is_some_and(|told| now.since(told.last) >= TELL_EVERY_NS);
         if is_over {

@@ -13,7 +13,7 @@ import sys
 import time
 
 from capture import UDP, Capture, end_captures, join
-from lab import GIVE_UP_S, collect, expect, pause, run as command, values, wait_until
+from lab import GIVE_UP_S, collect, expect, pause, points, run as command, wait_until
 
 NEAR, FAR = "192.0.2.1", "198.51.100.1"
 RATE_MBIT = 100
@@ -75,16 +75,17 @@ def check(lab, protocol):
     teller = told["near" if protocol == "auto" else "far"]
     # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
     link = crossings([capture.path for capture in captures])
-    truth = queues(link["forward"], threshold(teller))
+    truth = queues(link["forward"], thresholds(teller))
     events = compare(lab, protocol, told, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
 
-def threshold(records):
-    """Over how much a queue toward far is a burst, as it was last published."""
-    found = values(records, "udp.wan.burst.threshold", source="near", target="far", direction="forward")
+def thresholds(records):
+    """Over how much a queue toward far is a burst, in ns, and from when on: noise goes on being learned, and a threshold that
+    came later says nothing of the bursts before it."""
+    found = points(records, "udp.wan.burst.threshold", source="near", target="far", direction="forward")
     expect(found, "no threshold is published")
-    return found[-1]
+    return sorted(found)
 
 
 def counted(records):
@@ -132,10 +133,13 @@ def is_the_hosts(event, link):
     return bool(met) and max(met) >= (1 - PEAK_SHARE) * event["peak"]
 
 
-def queues(crossed, threshold):
-    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold."""
+def queues(crossed, thresholds):
+    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold of its time."""
     found, running, last = [], None, 0
+    (_, threshold), *later = thresholds
     for at, queue in crossed:
+        while running is None and later and later[0][0] <= at:
+            _, threshold = later.pop(0)
         if running is None and queue > threshold:
             running, last = [at, 0, queue], at
         if running and queue > threshold / 2:

@@ -251,9 +251,14 @@ def collect(daemon, enough, what, give_up_s=GIVE_UP_S):
 
 def values(records, metric, **tags):
     """The values of a metric whose tags have these keys."""
+    return [value for _, value in points(records, metric, **tags)]
+
+
+def points(records, metric, **tags):
+    """The same with when each was published."""
     wanted = [f"{key}:{value}" for key, value in tags.items()]
     return [
-        record["points"][0][1]
+        record["points"][0]
         for record in records
         if record.get("metric") == metric and "points" in record and all(tag in record["tags"] for tag in wanted)
     ]

@@ -148,7 +148,7 @@ pub const GROUPS_ENDED_PER_TURN_MAX: usize = 1_024;
 /// before took: some hundred microseconds.
 pub const PUBLISHED_PER_TURN_MAX: usize = 2_048;
 
-/// Emptied windows that may wait to be used again, per backend; the flush thread frees the rest.
+/// Emptied windows on their way back to the poll thread, per backend; the rest waits with the flush thread.
 pub const WINDOWS_RETURNED_MAX: usize = 65_536;
 
 /// Emptied windows taken back at once when the poll thread wants memory.

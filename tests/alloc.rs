@@ -19,7 +19,7 @@ use latency_monitor::proto::{
     TargetSpec, Trace, Wall,
 };
 use latency_monitor::publish::Encoder;
-use latency_monitor::record::{BurstRules, Feed, HostGauges, Mode, Recorder, SinkConfig};
+use latency_monitor::record::{BurstRules, Feed, HostGauges, Mode, Record, Recorder, SinkConfig};
 
 struct Counting;
 
@@ -225,6 +225,41 @@ fn recording_allocates_nothing_once_its_series_run() {
             "{recording} allocations in interval {interval}"
         );
     }
+}
+
+/// When an interval ends every series begins a window at once, and the one before may wait for a busy
+/// flush thread for as long as it takes.
+#[test]
+fn an_interval_begins_without_allocating_while_nobody_takes_the_one_before() {
+    let mut recorder = Recorder::new("a", at(0));
+    let mut feed = recorder.add_sink(SinkConfig::new(Mode::Windows, INTERVAL_NS));
+    for origin in 0..ORIGINS {
+        recorder.handle_output(&Output::Opened {
+            origin: Origin(origin),
+            labels: Arc::new(Labels::new("a", &format!("t{origin}"), &["isp:x"])),
+        });
+    }
+    let mut record = |interval| {
+        let mut allocated = 0;
+        for number in 0..4 * ORIGINS {
+            let wall = at(interval).wall;
+            for output in [sample(number, wall), one_way(number, wall)] {
+                allocated += allocations(|| recorder.handle_output(&output)).1;
+            }
+        }
+        while recorder.poll_timeout() <= Some(at(interval).mono) {
+            let own = SelfCounters::default();
+            recorder.handle_timeout(at(interval), [], &own, HostGauges::default);
+        }
+        allocated
+    };
+    assert!(record(1) > 0, "the allocator counts");
+    assert_eq!(record(2), 0, "while what the first interval had waits");
+    let taken: Vec<_> = std::iter::from_fn(|| feed.poll()).collect();
+    let is_window = |record: &&Record| matches!(record, Record::Window(_));
+    assert!(taken.iter().filter(is_window).count() > 2 * ORIGINS as usize);
+    taken.into_iter().for_each(|record| feed.recycle(record));
+    assert_eq!(record(3), 0, "with the windows of the first");
 }
 
 /// Longer than the test: how windows follow each other is the other test's, in virtual time, since

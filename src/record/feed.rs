@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
-use rtrb::{Consumer, Producer};
+use rtrb::{Consumer, Producer, PushError};
 
 use crate::record::item::Record;
 use crate::record::window::Window;
@@ -14,6 +14,8 @@ use crate::record::window::Window;
 pub struct Feed {
     pub(super) records: Consumer<Record>,
     pub(super) returns: Producer<Box<Window>>,
+    /// Emptied windows that found no room on their way back.
+    pub(super) emptied: Vec<Box<Window>>,
     pub(crate) dropped: Arc<AtomicU64>,
     /// Empty, for a window whose values are to be moved from one into another.
     pub(super) spare: Option<Box<Histogram<u32>>>,
@@ -22,6 +24,7 @@ pub struct Feed {
 impl Feed {
     /// The next record, if there is one.
     pub fn poll(&mut self) -> Option<Record> {
+        self.give_back();
         let mut record = self.records.pop().ok()?;
         if let Record::Window(window) = &mut record {
             window.settle(&mut self.spare);
@@ -33,8 +36,18 @@ impl Feed {
     pub fn recycle(&mut self, record: Record) {
         if let Record::Window(mut window) = record {
             window.clear();
-            // What finds no room is freed here, which costs the poll thread nothing.
-            drop(self.returns.push(window));
+            self.emptied.push(window);
+            self.give_back();
+        }
+    }
+
+    /// The poll thread takes a few at a time. Freed here, they would leave holes in its memory, and it
+    /// would have to make new ones at its busiest moment.
+    fn give_back(&mut self) {
+        while let Some(window) = self.emptied.pop() {
+            if let Err(PushError::Full(window)) = self.returns.push(window) {
+                return self.emptied.push(window);
+            }
         }
     }
 

@@ -92,11 +92,11 @@ impl Outlet {
         }
     }
 
-    /// Take in a value. `series` is asked for when a window begins.
+    /// Take in a value. `begin` is asked when a window begins: for its series, and whether that is new.
     pub(super) fn record(
         &mut self,
         windows: &mut Windows,
-        series: impl FnOnce() -> Arc<Series>,
+        begin: impl FnOnce() -> (Arc<Series>, bool),
         value_ns: i64,
         stamp: StampSource,
     ) {
@@ -109,7 +109,7 @@ impl Outlet {
         let pool = &mut self.pool;
         windows
             .current
-            .get_or_insert_with(|| pool.window(&series(), self.generation, self.start))
+            .get_or_insert_with(|| begin_window(pool, begin(), self.generation, self.start))
             .record(value_ns, stamp, pool);
     }
 
@@ -118,7 +118,7 @@ impl Outlet {
     pub(super) fn record_over_least(
         &mut self,
         windows: &mut Windows,
-        series: impl FnOnce() -> Arc<Series>,
+        begin: impl FnOnce() -> (Arc<Series>, bool),
         one_way: &OneWay,
         steps: u32,
         is_remote: bool,
@@ -141,7 +141,7 @@ impl Outlet {
         }
         let pool = &mut self.pool;
         let window = windows.current.get_or_insert_with(|| {
-            let mut window = pool.window(&series(), generation, start);
+            let mut window = begin_window(pool, begin(), generation, start);
             window.begin_over_least(steps);
             window
         });
@@ -197,4 +197,17 @@ impl Outlet {
             value,
         });
     }
+}
+
+/// A window that begins, of a series and whether that is new.
+fn begin_window(
+    pool: &mut Pool,
+    (series, is_new): (Arc<Series>, bool),
+    generation: u64,
+    start: Wall,
+) -> Box<Window> {
+    if is_new {
+        pool.add_series(&series);
+    }
+    pool.window(&series, generation, start)
 }

@@ -116,7 +116,7 @@ impl Own {
         // One end of it, at least, is read by this process.
         outlet.record(
             &mut self.gaps[gap as usize],
-            || Arc::clone(series),
+            || (Arc::clone(series), false),
             value_ns,
             StampSource::User,
         );

@@ -2,8 +2,13 @@
 //!
 //! Values are kept in chunks of one size, so that what one series gives back serves any other and
 //! memory follows the samples. A window travels to the flush thread with its chunks and comes back
-//! emptied over a ring; the recorder allocates only while there is more to hold than ever before.
-//! What was idle through a whole interval is released little by little.
+//! emptied over a ring.
+//!
+//! At the end of an interval every series begins a window while the one before may still wait to be
+//! published, and how many of those there are at once depends on how busy the host is. Each series
+//! brings two windows, so memory does not grow with the worst such moment so far, and nothing is
+//! allocated in it. What there is besides, and was idle through a whole interval, is released little by
+//! little.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,9 +40,22 @@ pub(super) struct Chunk {
     pub(super) distances: [i32; CHUNK_VALUES as usize],
 }
 
+/// One being filled, and one being published: the next interval ends no sooner than all of the one before
+/// it is handed over.
+const WINDOWS_PER_SERIES: usize = 2;
+
 const _: () = assert!(size_of::<Chunk>() <= 256, "four lines of the cache");
 
 impl Chunk {
+    const fn new(older: Option<Box<Self>>, base: i64) -> Self {
+        Self {
+            older,
+            base,
+            count: 0,
+            distances: [0; CHUNK_VALUES as usize],
+        }
+    }
+
     /// The first `count` values.
     pub(super) fn values(&self, count: u32) -> impl Iterator<Item = i64> {
         let base = self.base;
@@ -82,14 +100,20 @@ impl<T> Idle<T> {
         self.fewest = self.items.len();
     }
 
-    fn release_some(&mut self) {
-        let count = self
-            .surplus
-            .min(POOL_RELEASES_PER_TURN_MAX)
-            .min(self.items.len());
-        self.surplus -= count;
-        self.items.truncate(self.items.len() - count);
+    /// Release some of the surplus, but none of the last `kept`. Of the surplus among those, which lies
+    /// where nothing was taken in the whole interval, some are handed to `trim`.
+    fn release_some(&mut self, kept: usize, mut trim: impl FnMut(&mut T)) {
+        let count = self.surplus.min(POOL_RELEASES_PER_TURN_MAX);
+        let released = count.min(self.items.len().saturating_sub(kept));
+        self.items.truncate(self.items.len() - released);
+        self.surplus -= released;
         self.fewest = self.fewest.min(self.items.len());
+        for _ in released..count {
+            self.surplus -= 1;
+            if let Some(item) = self.items.get_mut(self.surplus) {
+                trim(item);
+            }
+        }
     }
 }
 
@@ -100,6 +124,8 @@ pub(super) struct Pool {
     chains: Idle<Box<Chunk>>,
     histograms: Idle<Box<Histogram<u32>>>,
     returns: Consumer<Box<Window>>,
+    /// Series that have brought their windows.
+    series: usize,
 }
 
 impl Pool {
@@ -109,7 +135,23 @@ impl Pool {
             chains: Idle::new(),
             histograms: Idle::new(),
             returns,
+            series: 0,
         }
+    }
+
+    /// A series is about to begin its first window, and will begin another one while that is published.
+    pub(super) fn add_series(&mut self, series: &Arc<Series>) {
+        self.series += 1;
+        for _ in 0..WINDOWS_PER_SERIES {
+            let window = Window::new(Arc::clone(series), 0, Wall::default());
+            self.windows.items.push(Box::new(window));
+            self.chains.items.push(Box::new(Chunk::new(None, 0)));
+        }
+    }
+
+    /// So many series are gone.
+    pub(super) fn remove_series(&mut self, count: usize) {
+        self.series = self.series.saturating_sub(count);
     }
 
     /// An empty window of a series, begun at `start`.
@@ -137,12 +179,7 @@ impl Pool {
             self.take_back();
         }
         let Some(mut chunk) = self.chains.take() else {
-            return Box::new(Chunk {
-                older,
-                base,
-                count: 0,
-                distances: [0; CHUNK_VALUES as usize],
-            });
+            return Box::new(Chunk::new(older, base));
         };
         if let Some(rest) = chunk.older.take() {
             self.chains.items.push(rest);
@@ -193,15 +230,20 @@ impl Pool {
 
     /// Release a little of what the last interval did not need.
     pub(super) fn release_some(&mut self) {
-        self.windows.release_some();
-        self.chains.release_some();
-        self.histograms.release_some();
+        self.windows.release_some(self.series, |_| {});
+        self.chains
+            .release_some(self.series, |chunk| chunk.older = None);
+        self.histograms.release_some(0, |_| {});
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rtrb::{Producer, RingBuffer};
+
     use super::*;
+    use crate::proto::StampSource;
+    use crate::record::item::Tags;
 
     #[test]
     fn an_idle_thing_is_released_after_a_whole_interval_without_need() {
@@ -212,11 +254,79 @@ mod tests {
         };
         assert_eq!(idle.take(), Some(3));
         idle.items.push(3);
+        let trim = |_: &mut i32| panic!("none is kept");
         idle.end_window();
-        idle.release_some();
+        idle.release_some(0, trim);
         assert_eq!(idle.items, [1], "two were never needed");
         idle.end_window();
-        idle.release_some();
+        idle.release_some(0, trim);
         assert!(idle.items.is_empty());
+    }
+
+    #[test]
+    fn those_to_be_kept_are_trimmed_instead_if_they_were_not_needed() {
+        let mut idle = Idle {
+            items: vec![10, 20, 30, 40, 50],
+            fewest: 5,
+            surplus: 0,
+        };
+        idle.end_window();
+        assert_eq!(idle.take(), Some(50));
+        idle.release_some(3, |item| *item += 1);
+        assert_eq!(idle.items, [11, 21, 31], "one was released");
+        assert_eq!(idle.fewest, 3);
+        assert_eq!(idle.surplus, 0);
+    }
+
+    fn pool_of(series: &Arc<Series>, count: usize) -> (Pool, Producer<Box<Window>>) {
+        let (returns, returned) = RingBuffer::new(64);
+        let mut pool = Pool::new(returned);
+        (0..count).for_each(|_| pool.add_series(series));
+        (pool, returns)
+    }
+
+    fn series() -> Arc<Series> {
+        Arc::new(Series {
+            metric: "udp.wan.rtt",
+            tags: Arc::new(Tags::Host("a".into())),
+        })
+    }
+
+    /// What intervals need is the same, whether the windows of one come back before the next one begins
+    /// or all of them wait.
+    #[test]
+    fn two_windows_of_every_series_are_kept_until_it_is_gone() {
+        const SERIES: usize = 10;
+        let series = series();
+        let (mut pool, mut returns) = pool_of(&series, SERIES);
+        let mut waiting: Vec<Box<Window>> = Vec::new();
+        for interval in 0..20 {
+            // Every other interval's windows come back only once those of the next have begun.
+            if interval % 2 == 0 {
+                waiting.drain(..).for_each(|one| returns.push(one).unwrap());
+                pool.take_back();
+            }
+            let begin = |_| {
+                let mut window = pool.window(&series, interval, Wall::default());
+                window.record(1, StampSource::Kernel, &mut pool);
+                window
+            };
+            waiting.extend((0..SERIES).map(begin));
+            pool.end_window();
+            (0..4).for_each(|_| pool.release_some());
+            let windows = waiting.len() + pool.windows.items.len() + pool.returns.slots();
+            assert_eq!(windows, 2 * SERIES, "in interval {interval}");
+        }
+        pool.remove_series(SERIES);
+        for window in waiting {
+            returns.push(window).unwrap();
+        }
+        for _ in 0..4 {
+            pool.take_back();
+            pool.end_window();
+            pool.release_some();
+        }
+        assert!(pool.windows.items.is_empty());
+        assert!(pool.chains.items.is_empty());
     }
 }

@@ -52,6 +52,8 @@ const CLOCK_GAUGES: usize = 3;
 #[derive(Debug, Default)]
 struct Slot {
     delays: [Windows; QUANTITIES],
+    /// Those quantities whose windows the pool knows of.
+    known: Known,
     counts: [Count<COUNTS>; KINDS],
     /// What is known of the peer's clock, by this origin, in the interval that runs.
     clock: Option<(Origin, ClockEstimate)>,
@@ -59,6 +61,25 @@ struct Slot {
     clock_due: Option<ClockEstimate>,
     /// The threshold of bursts on each lane, in nanoseconds, if it was found anew.
     thresholds: [Option<(Arc<Tags>, u64)>; LANES],
+}
+
+/// A set of quantities.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known(u32);
+
+const _: () = assert!(QUANTITIES <= u32::BITS as usize);
+
+impl Known {
+    /// True if it was not there.
+    fn insert(&mut self, quantity: Quantity) -> bool {
+        let before = self.0;
+        self.0 |= 1 << quantity.index();
+        self.0 != before
+    }
+
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
 }
 
 impl Slot {
@@ -128,6 +149,7 @@ impl Sink {
         let feed = Feed {
             records,
             returns,
+            emptied: Vec::new(),
             dropped: Arc::clone(&dropped_later),
             spare: None,
         };
@@ -205,10 +227,16 @@ impl Sink {
     pub(super) fn record_pdv(&mut self, found: &mut Found<'_>, lane: Lane, one_way: &OneWay) {
         let quantity = Quantity::Pdv(lane);
         let (steps, is_remote) = (found.group.steps(lane), found.is_remote);
-        let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
-        let series = || Arc::clone(found.group.series(quantity));
+        let Slot { delays, known, .. } = slot(&mut self.slots, found.index);
+        let begin = || {
+            (
+                Arc::clone(found.group.series(quantity)),
+                known.insert(quantity),
+            )
+        };
+        let windows = &mut delays[quantity.index()];
         self.outlet
-            .record_over_least(windows, series, one_way, steps, is_remote);
+            .record_over_least(windows, begin, one_way, steps, is_remote);
     }
 
     fn record_in_window(
@@ -219,9 +247,15 @@ impl Sink {
         stamp: StampSource,
     ) {
         if self.config.mode.has_windows() {
-            let windows = &mut slot(&mut self.slots, found.index).delays[quantity.index()];
-            let series = || Arc::clone(found.group.series(quantity));
-            self.outlet.record(windows, series, value_ns, stamp);
+            let Slot { delays, known, .. } = slot(&mut self.slots, found.index);
+            let begin = || {
+                (
+                    Arc::clone(found.group.series(quantity)),
+                    known.insert(quantity),
+                )
+            };
+            let windows = &mut delays[quantity.index()];
+            self.outlet.record(windows, begin, value_ns, stamp);
         }
     }
 
@@ -476,6 +510,7 @@ impl Sink {
     /// A group is gone: its place may serve another.
     pub(super) fn forget(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
+            self.outlet.pool.remove_series(slot.known.len());
             *slot = Slot::default();
         }
     }

@@ -71,6 +71,10 @@ pub const UNWRITTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// begin a large one on each and never finish it.
 pub const FRAME_BYTES_HELD_MAX: usize = 16 * 1024 * 1024;
 
+/// Timers that fire in one turn. After a stall every flow is due, and each is some packets and a handful
+/// of results that are kept until the turn's end; replies are taken in between.
+pub const TIMERS_PER_TURN_MAX: usize = 512;
+
 /// Receives taken in one turn of the loop, and four more for each socket that has something to read.
 pub const RECEIVES_PER_TURN_MAX: usize = 256;
 

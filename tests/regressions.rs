@@ -1,7 +1,9 @@
 //! Bugs that were found after they had landed, or that only a fuzzer found: each by what it did.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use latency_monitor::limits::TIMERS_PER_TURN_MAX;
 use latency_monitor::proto::wire::native::{ErrorEstimate, RequestFields, encode_request};
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
@@ -84,6 +86,48 @@ fn connections_of_many_targets_begin_one_after_another() {
     begun.sort();
     begun.dedup();
     assert_eq!(begun.len(), TARGETS as usize, "each has its turn");
+}
+
+/// After a stall all flows were sent to in one turn, for seconds with ten thousand of them: nothing was
+/// received meanwhile, and the results of that turn took memory that nobody needed again.
+#[test]
+fn what_a_stall_has_left_is_caught_up_with_in_turns() {
+    const TARGETS: u32 = 2_000;
+    const STALLED_NS: u64 = 5_000_000_000;
+    let mut prober = prober("a", None);
+    let config = Config::default();
+    let at = |mono_ns: u64| Now {
+        mono: Mono::from_nanos(mono_ns),
+        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + mono_ns.cast_signed()),
+    };
+    for target in 0..TARGETS {
+        let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
+        let options = TargetOptions::new(&host).udp_only().interval_ms(1_000.0);
+        prober.add_target(at(1), config.target(options).unwrap());
+    }
+    let mut buffer = Vec::new();
+    // Sockets are opened before the stall.
+    while prober.poll_transmit(at(1), &mut buffer).is_some() {}
+    let now = at(STALLED_NS);
+    let mut sent = BTreeSet::new();
+    let mut turns = 0;
+    while prober.poll_timeout().is_some_and(|due| due <= now.mono) {
+        prober.handle_timeout(now);
+        turns += 1;
+        let before = sent.len();
+        while let Some(transmit) = prober.poll_transmit(now, &mut buffer) {
+            if let Transmit::Datagram { socket, .. } = transmit {
+                assert!(sent.insert(socket), "each flow sends for one of its slots");
+            }
+        }
+        let of_turn = sent.len() - before;
+        assert!(of_turn <= TIMERS_PER_TURN_MAX, "{of_turn} in one turn");
+    }
+    assert_eq!(sent.len(), TARGETS as usize, "each has its turn");
+    assert!(turns >= TARGETS as usize / TIMERS_PER_TURN_MAX);
+    let sent: u64 = prober.flows().map(|(_, _, flow)| flow.sent).sum();
+    let missed = prober.self_counters().slots_missed;
+    assert_eq!(sent + missed, u64::from(TARGETS) * 5, "no slot is hidden");
 }
 
 /// The network's copy of a stranger's only datagram passed for a second message, and earned a series.

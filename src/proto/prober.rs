@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX};
+use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX, TIMERS_PER_TURN_MAX};
 use crate::proto::probed::{RESOLVE_AGAIN_NS, Target};
 use crate::proto::responder::Responder;
 use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
@@ -139,10 +139,14 @@ impl Prober {
         true
     }
 
-    /// Time has come to `now`: run what is due.
+    /// Time has come to `now`: run what is due, the earliest first. After a stall that may be more than is
+    /// well done at once; then [`poll_timeout`](Self::poll_timeout) says that it is past time for the rest.
     pub fn handle_timeout(&mut self, now: Now) {
         self.shared.now = now;
-        while let Some((_, timer)) = self.shared.wheel.pop(now.mono) {
+        for _ in 0..TIMERS_PER_TURN_MAX {
+            let Some((_, timer)) = self.shared.wheel.pop(now.mono) else {
+                return;
+            };
             match timer {
                 Timer::Due(flow) => self.handle_due(now, flow),
                 Timer::Expire(flow) => self.handle_expiry(now, flow),

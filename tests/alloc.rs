@@ -258,7 +258,9 @@ fn an_interval_begins_without_allocating_while_nobody_takes_the_one_before() {
     let taken: Vec<_> = std::iter::from_fn(|| feed.poll()).collect();
     let is_window = |record: &&Record| matches!(record, Record::Window(_));
     assert!(taken.iter().filter(is_window).count() > 2 * ORIGINS as usize);
-    taken.into_iter().for_each(|record| feed.recycle(record));
+    for record in taken {
+        feed.recycle(record);
+    }
     assert_eq!(record(3), 0, "with the windows of the first");
 }
 

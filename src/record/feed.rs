@@ -15,6 +15,7 @@ pub struct Feed {
     pub(super) records: Consumer<Record>,
     pub(super) returns: Producer<Box<Window>>,
     /// Emptied windows that found no room on their way back.
+    #[expect(clippy::vec_box, reason = "each goes on in the box that it came in")]
     pub(super) emptied: Vec<Box<Window>>,
     pub(crate) dropped: Arc<AtomicU64>,
     /// Empty, for a window whose values are to be moved from one into another.

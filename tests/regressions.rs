@@ -22,6 +22,25 @@ fn prober(name: &str, udp_port: Option<u16>) -> Prober {
     })
 }
 
+fn at(mono_ns: u64) -> Now {
+    Now {
+        mono: Mono::from_nanos(mono_ns),
+        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + mono_ns.cast_signed()),
+    }
+}
+
+/// One that probes many addresses from 1 ns on.
+fn prober_of(targets: u32, with: impl Fn(TargetOptions) -> TargetOptions) -> Prober {
+    let mut prober = prober("a", None);
+    let config = Config::default();
+    for target in 0..targets {
+        let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
+        let options = with(TargetOptions::new(&host));
+        prober.add_target(at(1), config.target(options).unwrap());
+    }
+    prober
+}
+
 /// A native request whose tags are no list made the responder look for a session that there was not.
 #[test]
 fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
@@ -55,17 +74,7 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
 #[test]
 fn connections_of_many_targets_begin_one_after_another() {
     const TARGETS: u32 = 2_000;
-    let mut prober = prober("a", None);
-    let config = Config::default();
-    let at = |mono_ns: u64| Now {
-        mono: Mono::from_nanos(mono_ns),
-        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + mono_ns.cast_signed()),
-    };
-    for target in 0..TARGETS {
-        let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
-        let options = TargetOptions::new(&host).tcp_only().interval_ms(60_000.0);
-        prober.add_target(at(1), config.target(options).unwrap());
-    }
+    let mut prober = prober_of(TARGETS, |target| target.tcp_only().interval_ms(60_000.0));
     let mut begun = Vec::new();
     let mut buffer = Vec::new();
     for ms in 0..=1_000 {
@@ -94,17 +103,7 @@ fn connections_of_many_targets_begin_one_after_another() {
 fn what_a_stall_has_left_is_caught_up_with_in_turns() {
     const TARGETS: u32 = 2_000;
     const STALLED_NS: u64 = 5_000_000_000;
-    let mut prober = prober("a", None);
-    let config = Config::default();
-    let at = |mono_ns: u64| Now {
-        mono: Mono::from_nanos(mono_ns),
-        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + mono_ns.cast_signed()),
-    };
-    for target in 0..TARGETS {
-        let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
-        let options = TargetOptions::new(&host).udp_only().interval_ms(1_000.0);
-        prober.add_target(at(1), config.target(options).unwrap());
-    }
+    let mut prober = prober_of(TARGETS, |target| target.udp_only().interval_ms(1_000.0));
     let mut buffer = Vec::new();
     // Sockets are opened before the stall.
     while prober.poll_transmit(at(1), &mut buffer).is_some() {}

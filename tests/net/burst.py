@@ -76,6 +76,8 @@ def check(lab, protocol):
     # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
     link = crossings([capture.path for capture in captures])
     truth = queues(link["forward"], thresholds(teller))
+    if protocol == "text":
+        truth = as_said(link["said"], truth, thresholds(teller))
     events = compare(lab, protocol, told, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
@@ -117,11 +119,20 @@ def crossings(captures):
     exchanges = [one for one in join(*captures, UDP, 8001).values() if not one.again]
     forward = sorted((one.request_out, one.forward()) for one in exchanges if one.request_out and one.request_in)
     reverse = sorted((one.reply_out, one.reverse()) for one in exchanges if one.reply_out and one.reply_in)
-    least = {"forward": min(delay for _, delay in forward), "reverse": min(delay for _, delay in reverse)}
-    return {
-        "forward": [(at, delay - least["forward"]) for at, delay in forward],
-        "reverse": [(at + least["reverse"], delay - least["reverse"]) for at, delay in reverse],
-    }
+    # A text probe says when its program sent it, and that is all that its receiver knows of that.
+    said = [one for one in exchanges if one.request_said and one.request_in]
+    said = sorted((one.request_said, one.request_in - one.request_said) for one in said)
+    ways = {"forward": forward, "reverse": reverse, "said": said}
+    least = {way: min((delay for _, delay in crossed), default=0) for way, crossed in ways.items()}
+    ahead = {"forward": 0, "reverse": least["reverse"], "said": least["said"]}
+    return {way: [(at + ahead[way], delay - least[way]) for at, delay in crossed] for way, crossed in ways.items()}
+
+
+def as_said(crossed, truth, thresholds):
+    """The planted bursts as whom the probes told of their sending must have met them: a pause of the sending program, before
+    a probe is on the link, is a queue to it, and may lengthen one."""
+    near = lambda queue: any(abs(queue[0] - start) <= BURST_MS * 1_000_000 for start, _, _ in truth)
+    return [queue for queue in queues(crossed, thresholds) if near(queue)]
 
 
 def is_the_hosts(event, link):
@@ -155,8 +166,7 @@ def compare(lab, protocol, told, truth, link):
     teller = "near" if protocol == "auto" else "far"
     events = [record for record in told[teller] if record.get("event") == "burst"]
     if protocol == "text":
-        # A text probe says when its program sent it: there a pause of the host looks like a queue, and only what is
-        # told of the planted ones can be asked.
+        # A pause of the host looks like a queue there (see as_said); only what is told of the planted ones can be asked.
         near = lambda event: any(abs(event["start"] - start) <= BURST_MS * 1_000_000 for start, _, _ in truth)
         events = [event for event in events if near(event)]
     else:

@@ -194,6 +194,8 @@ class Message(NamedTuple):
     data: bytes
     # Its last byte was on the link more than once, or came out of order: it has no one time.
     again: bool = False
+    # When its sender says that it sent it, ns since 1970; of text messages only.
+    said: int | None = None
 
     def key(self):
         return self.native, self.session, self.number
@@ -208,7 +210,7 @@ def decode_message(at, data, is_reply, again=False):
     found = IDENTIFIER.search(text[5])
     if found is None:
         return None
-    return Message(at, False, int(found[1], 16), int(found[2], 16), data, again)
+    return Message(at, False, int(found[1], 16), int(found[2], 16), data, again, int(text[3]))
 
 
 class Stream:
@@ -327,6 +329,8 @@ class Exchange:
 
     def __init__(self):
         self.request_out = self.request_in = self.reply_out = self.reply_in = None
+        # What the request says of when it was sent, if it is text.
+        self.request_said = None
         self.again = False
         self.native = False
 
@@ -361,6 +365,8 @@ def join(near, far, protocol, port):
                 exchange.again |= message.again or getattr(exchange, field) is not None
                 exchange.native = message.native
                 setattr(exchange, field, message.at)
+                if field == "request_out":
+                    exchange.request_said = message.said
     by_number = {}
     for (_, _, number), exchange in found.items():
         expect(number not in by_number, f"two probes with the number {number} on one flow")

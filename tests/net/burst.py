@@ -4,6 +4,10 @@ flow, in the right direction, as captures at both ends of the path have it.
 Namespaces near - router - far. Toward far the router sends 100 Mbit/s. Every so often near sends as many packets at
 once as that takes about 16 ms for, and they stand before the probes. Once both ends speak our own wire, and the
 prober tells; once they speak text, and the one that is probed does. Of each of them there is a dump with all its probes.
+
+What was planted and what the probes met is not the same on a host whose processors are taken away: packets that should come
+at once come one by one, or no probe leaves while the queue stands. So more are planted than are asked for, the captures
+say which of them the probes met, and each of those must be told.
 """
 
 import json
@@ -18,7 +22,7 @@ from lab import GIVE_UP_S, collect, expect, pause, points, run as command, wait_
 NEAR, FAR = "192.0.2.1", "198.51.100.1"
 RATE_MBIT = 100
 BURST_MS = 16
-BURSTS = 10
+PLANTED, BURSTS = 15, 10
 # Single packets are over the threshold, too, where nothing was planted.
 PLANTED_MS_LEAST = 4
 INTERVAL_MS = 1
@@ -66,6 +70,7 @@ def check(lab, protocol):
     settings = {"name": "near", **common, **burst["near"], "targets": [target]}
     client = lab.ours(f"{protocol}-client", settings, namespace=near)
     records = collect(client, lambda found: len(counted(found)) >= QUIET_S, "windows", QUIET_S + GIVE_UP_S)
+    since = time.time_ns()
     blast(lab, protocol, near)
     for daemon in (client, server):
         code, _ = daemon.end()
@@ -75,9 +80,14 @@ def check(lab, protocol):
     teller = told["near" if protocol == "auto" else "far"]
     # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
     link = crossings([capture.path for capture in captures])
-    truth = queues(link["forward"], thresholds(teller))
+    planted = queues(link["forward"], thresholds(teller), since)
+    met = f"{protocol}: of {PLANTED} bursts the probes met {len(planted)}, fewer than {BURSTS}: {planted}"
+    expect(len(planted) >= BURSTS, met)
     if protocol == "text":
-        truth = as_said(link["said"], truth, thresholds(teller))
+        # To its receiver a pause of the sending program, before a probe is on the link, is a queue too, and may lengthen one.
+        link["forward"] = link["said"]
+    # In the second in which a burst began the threshold may have been what was published before it or what was after.
+    truth = [queues(link["forward"], known, since) for known in (thresholds(teller), sooner(thresholds(teller)))]
     events = compare(lab, protocol, told, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
@@ -88,6 +98,12 @@ def thresholds(records):
     found = points(records, "udp.wan.burst.threshold", source="near", target="far", direction="forward")
     expect(found, "no threshold is published")
     return sorted(found)
+
+
+def sooner(thresholds):
+    """Each threshold from when the one before it was published on."""
+    values = [value for _, value in thresholds]
+    return [(at, later) for (at, _), later in zip(thresholds, values[1:] + values[-1:])]
 
 
 def counted(records):
@@ -103,7 +119,7 @@ def blast(lab, protocol, near):
         sender = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=file, text=True)
     lab.cleanup.callback(sender.kill)
     times = random.Random(protocol)
-    for number in range(BURSTS):
+    for number in range(PLANTED):
         pause(times.uniform(0.6, 1.4))
         sender.stdin.write("\n")
         sender.stdin.flush()
@@ -128,24 +144,19 @@ def crossings(captures):
     return {way: [(at + ahead[way], delay - least[way]) for at, delay in crossed] for way, crossed in ways.items()}
 
 
-def as_said(crossed, truth, thresholds):
-    """The planted bursts as whom the probes told of their sending must have met them: a pause of the sending program, before
-    a probe is on the link, is a queue to it, and may lengthen one."""
-    near = lambda queue: any(abs(queue[0] - start) <= BURST_MS * 1_000_000 for start, _, _ in truth)
-    return [queue for queue in queues(crossed, thresholds) if near(queue)]
-
-
 def is_the_hosts(event, link):
-    """Whether this is none that was planted, and the captures have it too: a host whose processor is taken away has queues."""
-    if event["direction"] == "forward" and event["peak"] >= PLANTED_MS_LEAST * 1_000_000:
+    """Whether this is too small to be asked for, or the other way, and the captures have it too: a host whose processor is
+    taken away has queues."""
+    if event["direction"] == "forward" and event["peak"] > (1 + PEAK_SHARE) * PLANTED_MS_LEAST * 1_000_000:
         return False
     begin, end = event["start"] - START_MS * 1_000_000, event["start"] + event["duration"] + START_MS * 1_000_000
     met = [queue for at, queue in link[event["direction"]] if begin <= at <= end]
     return bool(met) and max(met) >= (1 - PEAK_SHARE) * event["peak"]
 
 
-def queues(crossed, thresholds):
-    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold of its time."""
+def queues(crossed, thresholds, since):
+    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold of its time. None
+    is asked for before the daemon has learned what a threshold is."""
     found, running, last = [], None, 0
     (_, threshold), *later = thresholds
     for at, queue in crossed:
@@ -159,47 +170,56 @@ def queues(crossed, thresholds):
         elif running and at - last >= 5_000_000:
             found.append(tuple(running))
             running = None
-    return [queue for queue in found if queue[2] >= PLANTED_MS_LEAST * 1_000_000]
+    return [queue for queue in found if queue[0] >= since and queue[2] >= PLANTED_MS_LEAST * 1_000_000]
+
+
+def apart(event, queue):
+    """By how much of what is allowed an event is off a queue of the captures: of start, duration and peak."""
+    start, duration, peak = queue
+    late = abs(event["start"] - start) / 1e6
+    longer = abs(event["duration"] - duration) / 1e6
+    higher = abs(event["peak"] / peak - 1)
+    return late / START_MS, longer / max(DURATION_MS, DURATION_SHARE * duration / 1e6), higher / PEAK_SHARE
+
+
+def overlap(one, other):
+    return one[0] <= other[0] + other[1] and other[0] <= one[0] + one[1]
 
 
 def compare(lab, protocol, told, truth, link):
+    """Each event is a queue of the captures, and each queue of theirs an event. Where the two thresholds of its time make two
+    bursts of one queue, or one of two, either will do."""
     teller = "near" if protocol == "auto" else "far"
     events = [record for record in told[teller] if record.get("event") == "burst"]
-    if protocol == "text":
-        # A pause of the host looks like a queue there (see as_said); only what is told of the planted ones can be asked.
-        near = lambda event: any(abs(event["start"] - start) <= BURST_MS * 1_000_000 for start, _, _ in truth)
-        events = [event for event in events if near(event)]
-    else:
-        own = [event for event in events if is_the_hosts(event, link)]
-        events = [event for event in events if event not in own]
-        if own:
-            lab.note(f"{protocol}: {len(own)} smaller ones, which the captures have too")
-    expect(len(truth) == BURSTS, f"{protocol}: the captures have {len(truth)} bursts, not {BURSTS}: {truth}")
+    found, nearest, told_of, own = [], [], set(), 0
     for event in events:
         expect(event["flow"] == "udp", f"{protocol}: a burst of another flow: {event}")
-        expect(event["direction"] == "forward", f"{protocol}: a burst where there was none: {event}")
+        expect(event["stamp"] == "kernel" or protocol == "text", f"{protocol}: not the kernel's: {event}")
         tags = ["source:near", "target:far"]
         expect(all(tag in event["tags"] for tag in tags), f"{protocol}: a burst of others: {event}")
-        expect(event["stamp"] == "kernel" or protocol == "text", f"{protocol}: not the kernel's: {event}")
-    expect(len(events) == BURSTS, f"{protocol}: {len(events)} events, not {BURSTS}: {events}")
+        queue = min(truth[0] + truth[1], key=lambda queue: max(apart(event, queue)))
+        is_told = event["direction"] == "forward" and max(apart(event, queue)) <= 1
+        if not is_told and is_the_hosts(event, link):
+            own += 1
+            continue
+        off = ", ".join(f"{share:.0%}" for share in apart(event, queue))
+        what = f"{event} is off {queue} on the link by {off} of what is allowed, of start, duration and peak"
+        expect(is_told, f"{protocol}: {what}")
+        expect(queue not in told_of, f"{protocol}: told twice: {queue}")
+        found.append(event)
+        told_of.add(queue)
+        nearest.append(apart(event, queue))
+    untold = [queue for queue in truth[0] if not any(overlap(queue, other) for other in told_of)]
+    expect(not untold, f"{protocol}: {len(found)} events, none of {untold}")
+    if own:
+        lab.note(f"{protocol}: {own} smaller ones, which the captures have too")
     if protocol == "auto":
         others = [record for record in told["far"] if record.get("event") == "burst"]
         expect(not others, f"told by both ends: {others}")
-    events.sort(key=lambda event: event["start"])
-    worst = [0.0, 0.0, 0.0]
-    for event, (start, duration, peak) in zip(events, truth):
-        late = abs(event["start"] - start) / 1e6
-        longer = abs(event["duration"] - duration) / 1e6
-        higher = abs(event["peak"] / peak - 1)
-        what = f"{protocol}: {event}, and on the link {start}, {duration}, {peak}"
-        expect(late <= START_MS, f"{what}: starts {late:.1f} ms off")
-        expect(longer <= max(DURATION_MS, DURATION_SHARE * duration / 1e6), f"{what}: {longer:.1f} ms off")
-        expect(higher <= PEAK_SHARE, f"{what}: a peak that is {higher:.0%} off")
-        worst = [max(pair) for pair in zip(worst, (late, longer, higher))]
-    peaks = ", ".join(f"{peak / 1e6:.1f}" for _, _, peak in truth)
-    off = f"{worst[0]:.2f} ms of start, {worst[1]:.2f} ms of duration, {worst[2]:.1%} of peak"
-    lab.note(f"{protocol}: {BURSTS} bursts of {peaks} ms; off by at most {off}")
-    return events
+    peaks = ", ".join(f"{event['peak'] / 1e6:.1f}" for event in found)
+    worst = ", ".join(f"{max(shares):.1%}" for shares in zip(*nearest))
+    lab.note(f"{protocol}: {len(found)} bursts of {peaks} ms; off by {worst} of what is allowed, of start, duration and peak")
+    return found
 
 
 def check_dumps(lab, protocol, events, folder):
@@ -219,7 +239,12 @@ def check_dumps(lab, protocol, events, folder):
         # What is drawn under the delays is a line, and tells that to some microseconds.
         edge = INTERVAL_MS * 1_000_000 // 4 if ahead else 0
         inside = [probe for probe in probes if begin - edge <= probe["t1"] + ahead <= end + edge]
-        expect(len(inside) >= event["probes"], f"{protocol}: {len(inside)} probes of {event['probes']}: {event}")
+        # One that left behind the burst may overtake the last of it, and its receiver counts it: what comes in on the other
+        # processor may be delivered before what was stamped sooner.
+        last = max(probe["t2"] for probe in inside if probe["t2"])
+        overtaking = [probe for probe in probes if probe not in inside and probe["t2"] and 0 <= probe["t2"] - last <= edge]
+        count = len(inside) + len(overtaking)
+        expect(count >= event["probes"], f"{protocol}: {count} probes of {event['probes']}: {event}")
         numbers = [probe["seq"] for probe in probes]
         expect(numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"{protocol}: not in their order: {numbers}")
         peak = max(probe["forward"] for probe in inside if probe["forward"] is not None) - event["base"]

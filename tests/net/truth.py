@@ -6,8 +6,9 @@ the median of it is taken off UDP's differences before they are held against any
 pair of virtual devices its receive stamps are as late as the transmit stamps, nearly, and both together cancel out.
 
 Two things are asked. Of every single UDP sample, on any host: the kernel's transmit stamp lies between the captures' two, so
-no delay is below zero or beyond the link's. And of the errors at their percentiles: no more than ERROR_MAX, unless the host is
-so disturbed that the plain program's own stamps are further from the same captures. Then those say how true the captures are.
+no delay is below zero or beyond the link's. And of the errors at their percentiles: no more than ERROR_MAX. At p99 that is one
+in a hundred over it; on a host so disturbed that of the plain program's own stamps as many are as far from the same captures,
+the captures are no truer than that, and OTHERS_SHARE times their share may be.
 
 LM_SPIN_US is the prober's `spin_us`, LM_TRUTH_SECONDS how long each is measured.
 """
@@ -38,6 +39,8 @@ EDGE_NS = 1_000_000_000
 # link have a sample between two kernel stamps.
 ERROR_MAX = {"idle": {50: 2_000, 99: 5_000}, "busy": {99: 8_000}}
 STAMPED_LEAST = 0.98
+# Two shares of a hundredth of some thousand packets, met at other moments, are not the same.
+OTHERS_SHARE = 2
 
 HEAD = "| host | delay | probes | link p50 | p99 | ours p50 | p99 | difference p50 | p99 | error p50 | p99 | stamped |"
 FOOT = """(us; link: between the captures' stamps; difference: of ours from that. A capture's transmit stamps run about
@@ -83,11 +86,18 @@ class Lead:
     def scatter(self, percent):
         return percentile(self.off, percent)
 
+    def over(self, most):
+        return share_over(self.off, most)
+
 
 def percentile(numbers, percent):
     """The nearest-rank percentile."""
     ordered = sorted(numbers)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else math.nan
+
+
+def share_over(numbers, most):
+    return sum(number > most for number in numbers) / max(1, len(numbers))
 
 
 def microseconds(ns):
@@ -205,11 +215,12 @@ def compare(lab, load, protocol, measured):
         print(row(load, f"{protocol} {name}", len(asked), *shown, f"{share:.1%}"))
         for percent, most in ERROR_MAX[load].items():
             error = percentile(errors, percent)
-            scatter = sum(one.scatter(percent) for one in leads)
+            # The median shows no disturbance; it has no excuse.
+            plain = sum(one.over(most) for one in leads) if percent > 50 else 0
             # Without an error there is no sample, and that does not hold either.
-            if not error <= max(most, scatter):
-                wanted = f"{most / 1000:.0f}, nor the {microseconds(scatter)} of a plain program"
-                failures.append(f"{what}: error p{percent} {microseconds(error)} us, not {wanted}")
+            if not error <= most and not 0 < share_over(errors, most) <= OTHERS_SHARE * plain:
+                over = f"{share_over(errors, most):.2%} are over that, of a plain program's {plain:.2%}"
+                failures.append(f"{what}: error p{percent} {microseconds(error)} us, not {most / 1000:.0f}; {over}")
         if protocol == "udp":
             outside = [(own, whole) for own, whole in pairs if not 0 <= own <= whole]
             if outside:

@@ -28,6 +28,10 @@ PLANTED_MS_LEAST = 4
 INTERVAL_MS = 1
 # The daemon learns the line and its noise in this time.
 QUIET_S = 8
+# What begins one that is found from noise (packets in a row over the threshold, or over half of it) and what ends it (the
+# default of `quiet_ms`), by docs/design/bursts.md.
+OVER, OVER_HALF = 2, 4
+QUIET_NS = 5_000_000
 # The defaults of `pre_ms` and `post_ms`.
 MARGIN_NS = 200_000_000
 START_MS, DURATION_MS, DURATION_SHARE, PEAK_SHARE = 2, 3, 0.2, 0.1
@@ -157,19 +161,27 @@ def is_the_hosts(event, link):
 def queues(crossed, thresholds, since):
     """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold of its time. None
     is asked for before the daemon has learned what a threshold is."""
-    found, running, last = [], None, 0
+    found, running, last, rising, over = [], None, 0, [], 0
     (_, threshold), *later = thresholds
     for at, queue in crossed:
         while running is None and later and later[0][0] <= at:
             _, threshold = later.pop(0)
-        if running is None and queue > threshold:
-            running, last = [at, 0, queue], at
+        if running is None and queue > threshold / 2:
+            is_over = queue > threshold
+            if is_over and not over:
+                rising = []
+            rising.append((at, queue))
+            over = over + 1 if is_over else 0
+            if over >= OVER or len(rising) >= OVER_HALF:
+                running = [rising[0][0], 0, max(queue for _, queue in rising)]
+        elif running is None:
+            rising, over = [], 0
         if running and queue > threshold / 2:
             running[1:] = [at - running[0], max(running[2], queue)]
             last = at
-        elif running and at - last >= 5_000_000:
+        elif running and at - last >= QUIET_NS:
             found.append(tuple(running))
-            running = None
+            running, rising, over = None, [], 0
     return [queue for queue in found if queue[0] >= since and queue[2] >= PLANTED_MS_LEAST * 1_000_000]
 
 

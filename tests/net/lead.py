@@ -4,7 +4,7 @@ A capture sees a packet on its way out before the driver does, and what the capt
 the two: a microsecond or so, more when the processor has just slept. This sends datagrams over the captured
 link, of which the kernel tells when the driver had them. In a namespace of its own:
 
-    lead.py ADDRESS SECONDS     sends to an address; prints the stamps as JSON
+    lead.py ADDRESS SECONDS PERIOD_MS     sends to an address; prints the stamps as JSON
 """
 
 import json
@@ -16,8 +16,6 @@ import time
 
 from capture import MARK_PORT, UDP, packets
 
-# Between the probes, of which there are more: it takes little from them, and finds the processors as they leave them.
-PERIOD_S = 0.004
 # From linux/net_tstamp.h: a stamp by software when the driver has it, with its number and without the packet.
 SO_TIMESTAMPING = getattr(socket, "SO_TIMESTAMPING", 37)
 TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
@@ -47,7 +45,7 @@ def stamps_of(sender):
             found[number] = at
 
 
-def main(address, seconds):
+def main(address, seconds, period_ms):
     stamps = {}
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -61,7 +59,7 @@ def main(address, seconds):
         while time.monotonic() < end:
             sender.sendto(TAG + NUMBER.pack(number), (address, MARK_PORT))
             number += 1
-            select.select([], [], [], PERIOD_S)
+            select.select([], [], [], period_ms / 1000)
             stamps |= stamps_of(sender)
     print(json.dumps(stamps))
 
@@ -78,4 +76,4 @@ def leads(path, source, stamps):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))

@@ -49,6 +49,8 @@ pub struct Http {
 impl Http {
     /// A client that trusts the system's certificates.
     pub fn new() -> Result<Self, SetupError> {
+        // Fails where the process has a provider already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)

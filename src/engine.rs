@@ -3,7 +3,16 @@
 //! An engine owns every descriptor and waits for all of them at one place. It knows no protocol:
 //! bytes go by. Each one passes the same black-box suite, `tests/loopback`.
 
+mod batch;
 pub mod mio;
+mod shared_udp;
+mod sockets;
+mod stamp_queue;
+mod stamping;
+#[cfg(test)]
+mod tests;
+mod tuning;
+mod unreachable;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

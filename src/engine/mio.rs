@@ -3,18 +3,9 @@
 //! Everything is watched edge-triggered and stands in a queue until it is drained, so that one
 //! busy socket takes no more than its share of a turn.
 
-mod batch;
-mod line;
 mod receive;
 mod send;
-mod shared;
-mod sockets;
-mod stamps;
-#[cfg(test)]
-mod tests;
-mod tuning;
-mod unreachable;
-mod watch;
+pub(super) mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,15 +16,15 @@ use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use self::batch::{Batch, Lane};
-use self::line::Line;
-use self::shared::SharedSockets;
-use self::sockets::Sockets;
-use self::stamps::Stamping;
-use self::tuning::SocketTuning;
-use self::unreachable::Unreachable;
 use self::watch::Watch;
 use crate::clock::Clock;
+use crate::engine::batch::{Batch, Lane};
+use crate::engine::shared_udp::SharedSockets;
+use crate::engine::sockets::Sockets;
+use crate::engine::stamp_queue::StampQueue;
+use crate::engine::stamping::Stamping;
+use crate::engine::tuning::SocketTuning;
+use crate::engine::unreachable::Unreachable;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
 use crate::limits::{
     DATAGRAMS_PER_CALL_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, STREAM_READ_BYTES,
@@ -100,7 +91,7 @@ pub struct MioEngine {
 #[derive(Debug)]
 struct Listener {
     socket: UdpSocket,
-    line: Line<StampKey>,
+    queue: StampQueue<StampKey>,
     watch: Watch,
 }
 
@@ -174,10 +165,10 @@ impl MioEngine {
             self.listening
                 .udp
                 .push(socket.local_addr().map_err(failed)?);
-            let line = self.stamping.begin_udp(&socket);
+            let queue = self.stamping.begin_udp(&socket);
             self.udp.push(Listener {
                 socket,
-                line,
+                queue,
                 watch: Watch::default(),
             });
         }

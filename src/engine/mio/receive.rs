@@ -5,10 +5,10 @@ use std::io;
 use mio::event::Event;
 use mio::{Interest, Token};
 
-use super::sockets::{Kind, Role, Stream};
 use super::watch::Left;
 use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
+use crate::engine::sockets::{Kind, Role, Stream};
 use crate::engine::{Engine, Resolve};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
 use crate::proto::{CloseReason, ListenerId, Mono, Prober, SocketId};
@@ -27,8 +27,8 @@ impl MioEngine {
         if event.is_error()
             && let Some(listener) = self.udp.get_mut(token - FIRST_LISTENER)
         {
-            let line = (&listener.socket, &mut listener.line);
-            self.stamping.empty(clock, prober, line);
+            let queue = (&listener.socket, &mut listener.queue);
+            self.stamping.empty(clock, prober, queue);
             if !event.is_readable() {
                 return;
             }
@@ -48,8 +48,8 @@ impl MioEngine {
             return;
         };
         if event.is_error() {
-            let line = (&shared.socket, &mut shared.line);
-            self.stamping.empty(clock, prober, line);
+            let queue = (&shared.socket, &mut shared.queue);
+            self.stamping.empty(clock, prober, queue);
             // Where the error queue had no room an error is left over without its entry: it would be
             // told by the next call, whoever that is for.
             let _ = shared.socket.take_error();
@@ -117,8 +117,8 @@ impl MioEngine {
                     }
                 } else {
                     if event.is_error() {
-                        let line = (&stream.socket, &mut stream.line);
-                        self.stamping.empty(clock, prober, line);
+                        let queue = (&stream.socket, &mut stream.queue);
+                        self.stamping.empty(clock, prober, queue);
                         // Stamps alone leave no error.
                         if let Some(error) = stream.socket.take_error().unwrap_or_else(Some) {
                             return self.fail(clock, prober, id, &error);
@@ -212,8 +212,8 @@ impl MioEngine {
             return Left::Nothing;
         };
         // A request's own stamp goes before its reply.
-        let line = (&shared.socket, &mut shared.line);
-        self.stamping.collect(clock, prober, line);
+        let queue = (&shared.socket, &mut shared.queue);
+        self.stamping.collect(clock, prober, queue);
         let received = self.inbox.receive(&shared.socket, *left);
         let mut now = clock.now();
         let token = Token(FIRST_SHARED + place);
@@ -256,8 +256,8 @@ impl MioEngine {
         let Some(stream) = self.sockets.stream_mut(id) else {
             return true;
         };
-        let line = (&stream.socket, &mut stream.line);
-        self.stamping.collect(clock, prober, line);
+        let queue = (&stream.socket, &mut stream.queue);
+        self.stamping.collect(clock, prober, queue);
         let buffer = &mut self.received[..STREAM_READ_BYTES];
         match receive(&stream.socket, buffer, &mut self.stamping.control) {
             Ok((0, _)) => {
@@ -298,8 +298,8 @@ impl MioEngine {
         let asked = &mut self.udp[listener];
         if asked.watch.is_off() {
             // Nobody else tells of those that come late.
-            let line = (&asked.socket, &mut asked.line);
-            self.stamping.collect(clock, prober, line);
+            let queue = (&asked.socket, &mut asked.queue);
+            self.stamping.collect(clock, prober, queue);
         }
         let received = self.inbox.receive(&asked.socket, *left);
         let mut now = clock.now();
@@ -356,7 +356,7 @@ impl MioEngine {
         let token = self.token(socket);
         let mut stream = Stream::new(stream, Role::Accepted);
         stream.connecting = false;
-        stream.line = self.stamping.begin_stream(&stream.socket);
+        stream.queue = self.stamping.begin_stream(&stream.socket);
         let registry = self.poll.registry();
         let watched = stream
             .socket

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use mio::{Interest, Token};
 
-use super::batch::Lane;
-use super::shared::SharedSocket;
-use super::sockets::{Entry, Kind, Role, Stream, Udp, Written};
 use super::{FIRST_SHARED, MioEngine};
 use crate::clock::Clock;
+use crate::engine::batch::Lane;
+use crate::engine::shared_udp::SharedSocket;
+use crate::engine::sockets::{Entry, Kind, Role, Stream, Udp, Written};
 use crate::limits::{DATAGRAMS_PER_CALL_MAX, UNWRITTEN_BYTES_MAX};
 use crate::proto::{CloseReason, Prober, SocketId, StampKey, Transmit};
 use crate::sys;
@@ -72,8 +72,8 @@ impl MioEngine {
         let token = Token(FIRST_SHARED + place);
         let registry = self.poll.registry();
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let line = self.stamping.begin_udp(&socket);
-        self.shared.insert(SharedSocket::new(socket, line, local));
+        let queue = self.stamping.begin_udp(&socket);
+        self.shared.insert(SharedSocket::new(socket, queue, local));
         Ok((place, remote))
     }
 
@@ -88,7 +88,7 @@ impl MioEngine {
             let handshake_ns = sys::tcp::handshake_ns(&stream.socket);
             return prober.handle_connected(now, socket, handshake_ns);
         }
-        stream.line = self.stamping.begin_stream(&stream.socket);
+        stream.queue = self.stamping.begin_stream(&stream.socket);
         match self.watch(socket, false) {
             Ok(()) => prober.handle_connected(now, socket, None),
             Err(error) => self.fail(clock, prober, socket, &error),
@@ -158,14 +158,14 @@ impl MioEngine {
         let found = match lane {
             Lane::Listener(place) => {
                 let listener = self.udp.get_mut(place);
-                listener.map(|listener| (&listener.socket, &mut listener.line))
+                listener.map(|listener| (&listener.socket, &mut listener.queue))
             }
             Lane::Shared(place) => self.shared.get_mut(place).map(|shared| {
                 shared.listen_again(|| clock.mono());
-                (&shared.socket, &mut shared.line)
+                (&shared.socket, &mut shared.queue)
             }),
         };
-        let Some((socket, line)) = found else {
+        let Some((socket, queue)) = found else {
             return true;
         };
         let (mut all_sent, mut again, mut is_full) = (true, 0, false);
@@ -176,21 +176,21 @@ impl MioEngine {
                     let end = (range.start + count).min(range.end);
                     for sent in self.batch.pending(range.start..end) {
                         let key = self.stamping.wanted(sent.key);
-                        line.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
+                        queue.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
                     }
                     // The stamps are there already unless the packets wait in a queue of the interface.
-                    self.stamping.collect(clock, prober, (socket, &mut *line));
+                    self.stamping.collect(clock, prober, (socket, &mut *queue));
                     if count < offered && is_shared {
                         // What the next one failed of need not show again, but may have cost a number.
                         self.stamping
-                            .handle_unsent(clock, prober, (socket, &mut *line));
+                            .handle_unsent(clock, prober, (socket, &mut *queue));
                     }
                     (range.start, again) = (end, 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.stamping
-                        .handle_unsent(clock, prober, (socket, &mut *line));
+                        .handle_unsent(clock, prober, (socket, &mut *queue));
                     // A socket that has a datagram too long for one piece goes on in pieces. Here, too,
                     // a message about another one may be meant.
                     let in_pieces = sys::udp::is_too_long(&error)
@@ -237,8 +237,8 @@ impl MioEngine {
         let written = stream.write(&self.payload, key, &mut |key| {
             prober.handle_stamp_missing(key);
         });
-        let line = (&stream.socket, &mut stream.line);
-        self.stamping.collect(clock, prober, line);
+        let queue = (&stream.socket, &mut stream.queue);
+        self.stamping.collect(clock, prober, queue);
         match written {
             Ok(Written::All) => self.tell_retransmits(clock, prober, socket),
             Ok(Written::Waiting(now_waiting)) => {
@@ -265,8 +265,8 @@ impl MioEngine {
         let before = stream.unwritten();
         let written = stream.flush(&mut |key| prober.handle_stamp_missing(key));
         let after = stream.unwritten();
-        let line = (&stream.socket, &mut stream.line);
-        self.stamping.collect(clock, prober, line);
+        let queue = (&stream.socket, &mut stream.queue);
+        self.stamping.collect(clock, prober, queue);
         let watched = written.and_then(|written| {
             self.unwritten -= before - after;
             prober.handle_blocked(socket, written != Written::All);

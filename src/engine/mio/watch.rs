@@ -19,7 +19,7 @@ const IDLE_READS: u32 = 32;
 
 /// What is left of a socket after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(in crate::engine) enum Left {
     /// Nothing, and the event queue tells of what comes.
     Nothing,
     /// It is to be read again in this turn if there is room.
@@ -30,7 +30,7 @@ pub(super) enum Left {
 
 impl Left {
     /// Of a socket that is always watched.
-    pub(super) const fn of_watched(is_drained: bool) -> Self {
+    pub(in crate::engine) const fn of_watched(is_drained: bool) -> Self {
         if is_drained {
             Self::Nothing
         } else {
@@ -41,19 +41,19 @@ impl Left {
 
 /// Whether the event queue tells of a socket. It does in the beginning.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(in crate::engine) struct Watch {
     is_off: bool,
     /// Reads in a row that have found hardly anything, while it does not.
     idle_reads: u32,
 }
 
 impl Watch {
-    pub(super) const fn is_off(&self) -> bool {
+    pub(in crate::engine) const fn is_off(&self) -> bool {
         self.is_off
     }
 
     /// The socket was read: so many datagrams, and whether there may be more; or why not.
-    pub(super) fn after(
+    pub(in crate::engine) fn after(
         &mut self,
         read: &io::Result<(usize, bool)>,
         registry: &Registry,

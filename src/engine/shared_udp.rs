@@ -12,8 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::UdpSocket;
 use slab::Slab;
 
-use super::line::Line;
-use super::watch::Watch;
+use super::mio::watch::Watch;
+use super::stamp_queue::StampQueue;
 use crate::limits::SHARED_REMOTES_MAX;
 use crate::proto::{Mono, SocketId, StampKey};
 use crate::sys;
@@ -24,7 +24,7 @@ const DEAF_NS: u64 = 60_000_000_000;
 #[derive(Debug)]
 pub(super) struct SharedSocket {
     pub(super) socket: UdpSocket,
-    pub(super) line: Line<StampKey>,
+    pub(super) queue: StampQueue<StampKey>,
     local: Local,
     /// Flows by where they probe; `None` of one that was here and must not come back.
     flows: BTreeMap<Key, Option<SocketId>>,
@@ -44,10 +44,10 @@ type Local = (IpAddr, u32);
 
 impl SharedSocket {
     /// Of a socket that is bound to `local`, whose port says nothing.
-    pub(super) fn new(socket: UdpSocket, line: Line<StampKey>, local: SocketAddr) -> Self {
+    pub(super) fn new(socket: UdpSocket, queue: StampQueue<StampKey>, local: SocketAddr) -> Self {
         Self {
             socket,
-            line,
+            queue,
             local: local_of(local),
             flows: BTreeMap::new(),
             live: 0,
@@ -194,8 +194,8 @@ mod tests {
         let place = sockets.find(local, remote).unwrap_or_else(|| {
             let place = sockets.next_place();
             let socket = sys::udp::open(local).expect("a free port");
-            let line = Line::new(None, Numbers::Datagrams, 0, 0);
-            sockets.insert(SharedSocket::new(socket, line, local));
+            let queue = StampQueue::new(None, Numbers::Datagrams, 0, 0);
+            sockets.insert(SharedSocket::new(socket, queue, local));
             place
         });
         sockets.join(place, remote, id);

@@ -11,9 +11,9 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{TimestampingFlag, getsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 
-use super::line::Line;
 use super::sockets::{Role, Stream, Written};
-use super::stamps::Stamping;
+use super::stamp_queue::StampQueue;
+use super::stamping::Stamping;
 use crate::clock::Clock;
 use crate::engine::Timestamps;
 use crate::proto::transmit::Wanted;
@@ -90,7 +90,7 @@ fn loopbacks() -> Vec<SocketAddr> {
 /// A UDP socket of the engine's, and what was sent and is to be sent from it.
 struct Sender {
     socket: mio::net::UdpSocket,
-    line: Line<StampKey>,
+    queue: StampQueue<StampKey>,
     outbox: Outbox,
     to: SocketAddr,
 }
@@ -99,10 +99,10 @@ impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
         let (local, to) = sys::udp::route(to).expect("loopback is there");
         let socket = sys::udp::open(local).expect("a free port");
-        let line = stamping.begin_udp(&socket);
+        let queue = stamping.begin_udp(&socket);
         Self {
             socket,
-            line,
+            queue,
             outbox: Outbox::new(),
             to,
         }
@@ -122,8 +122,8 @@ impl Sender {
     fn probe(&mut self, stamping: &mut Stamping, clock: &Clock, prober: &mut Prober, seq: u32) {
         assert_eq!(self.send(&[b"probe"]).expect("loopback takes it"), 1);
         let key = stamping.wanted(Some(key(seq)));
-        self.line.handle_sent(1, key, |key| panic!("{key:?}"));
-        stamping.collect(clock, prober, (&self.socket, &mut self.line));
+        self.queue.handle_sent(1, key, |key| panic!("{key:?}"));
+        stamping.collect(clock, prober, (&self.socket, &mut self.queue));
     }
 }
 
@@ -229,18 +229,18 @@ fn numbers_are_right_after_a_failed_send() {
             let payloads: [&[u8]; 4] = [b"probe", b"probe", &long, b"probe"];
             assert_eq!(flow.send(&payloads).expect("loopback takes it"), 2);
             for _ in 0..2 {
-                let line = &mut flow.line;
-                line.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+                let queue = &mut flow.queue;
+                queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
                 seq += 1;
             }
             flow.send(&payloads[2..]).expect_err("it is too long");
-            let line = (&flow.socket, &mut flow.line);
-            stamping.handle_unsent(&clock, &mut prober, line);
+            let queue = (&flow.socket, &mut flow.queue);
+            stamping.handle_unsent(&clock, &mut prober, queue);
             flow.probe(&mut stamping, &clock, &mut prober, seq);
             seq += 1;
         }
-        while !flow.line.is_empty() {
-            stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
+        while !flow.queue.is_empty() {
+            stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
         }
         assert_drained(&flow.socket);
         assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
@@ -259,10 +259,10 @@ fn a_message_says_which_datagram_did_not_get_there() {
         let mut flow = Sender::new(&stamping, to);
         for seq in 0..20 {
             assert_eq!(flow.send(&[b"probe"]).expect("nothing is pending"), 1);
-            let line = &mut flow.line;
-            line.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
-            while stamping.reports.is_empty() || !flow.line.is_empty() {
-                stamping.empty(&clock, &mut prober, (&flow.socket, &mut flow.line));
+            let queue = &mut flow.queue;
+            queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+            while stamping.reports.is_empty() || !flow.queue.is_empty() {
+                stamping.empty(&clock, &mut prober, (&flow.socket, &mut flow.queue));
             }
             // The entry is there a moment before the error that the next call would be told.
             let _ = flow.socket.take_error();
@@ -291,7 +291,7 @@ fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream, TcpStream) {
         other => other,
     });
     let mut stream = Stream::new(socket, Role::Flow);
-    stream.line = stamping.begin_stream(&stream.socket);
+    stream.queue = stamping.begin_stream(&stream.socket);
     (stream, peer)
 }
 
@@ -324,7 +324,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 while found.is_none() {
                     let (number, stamps) = transmitted(&stream.socket);
                     found = stream
-                        .line
+                        .queue
                         .handle_number(number, |key| panic!("{key:?}"))
                         .map(|key| (key, stamps));
                 }
@@ -338,7 +338,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
             }
             enable(&peer, Level::Software, Numbers::Bytes).expect("Linux stamps");
         }
-        assert!(stream.line.is_empty());
+        assert!(stream.queue.is_empty());
         assert_drained(&stream.socket);
         assert!(matches!(stream.socket.take_error(), Ok(None)));
         peer.set_nonblocking(true).expect("a socket can be");
@@ -358,7 +358,7 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
         let mut found = Vec::new();
         while let Ok(entry) = take_transmitted(&stream.socket) {
             let (number, _) = entry.expect("the entry is a stamp");
-            found.extend(stream.line.handle_number(number, |key| given_up.push(key)));
+            found.extend(stream.queue.handle_number(number, |key| given_up.push(key)));
         }
         found
     };
@@ -382,7 +382,7 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
         }
         stamped.extend(collect(&mut stream, &mut given_up));
     }
-    while !stream.line.is_empty() {
+    while !stream.queue.is_empty() {
         stamped.extend(collect(&mut stream, &mut given_up));
     }
     assert_drained(&stream.socket);
@@ -423,10 +423,10 @@ fn a_stamp_that_was_taken_wakes_nobody() {
             flow.probe(&mut stamping, &clock, &mut prober, seq);
             let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
             written.expect("it is connected");
-            while !(flow.line.is_empty() && stream.line.is_empty()) {
-                stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
-                let line = (&stream.socket, &mut stream.line);
-                stamping.collect(&clock, &mut prober, line);
+            while !(flow.queue.is_empty() && stream.queue.is_empty()) {
+                stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
+                let queue = (&stream.socket, &mut stream.queue);
+                stamping.collect(&clock, &mut prober, queue);
             }
             poll.poll(&mut events, at_once).expect("epoll waits");
             assert!(events.is_empty(), "{events:?}");
@@ -444,7 +444,7 @@ fn user_stamps_set_no_option() {
     let mut flow = Sender::new(&stamping, remote);
     assert!(stamping.is_ours() && stamping.wanted(Some(key(0))).is_none());
     flow.probe(&mut stamping, &clock, &mut prober, 0);
-    assert!(flow.line.is_empty());
+    assert!(flow.queue.is_empty());
     assert_drained(&flow.socket);
     let set = getsockopt(&flow.socket, sockopt::Timestamping).expect("the option can be read");
     assert_eq!(set, TimestampingFlag::empty());
@@ -516,7 +516,7 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
     stamping.pretend_hardware();
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
     let mut flow = Sender::new(&stamping, peer.local_addr().expect("it is bound"));
-    assert_eq!(flow.line.level, Some(Level::Hardware));
+    assert_eq!(flow.queue.level, Some(Level::Hardware));
     for _ in 0..20 {
         let now = kernel_now();
         let stamps = Stamps {
@@ -529,10 +529,10 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
         assert_eq!(stamp.map(|stamp| stamp.source), Some(StampSource::Kernel));
     }
     flow.probe(&mut stamping, &clock, &mut prober, 0);
-    assert_eq!(flow.line.level, Some(Level::Software));
+    assert_eq!(flow.queue.level, Some(Level::Software));
     flow.probe(&mut stamping, &clock, &mut prober, 1);
-    while !flow.line.is_empty() {
-        stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.line));
+    while !flow.queue.is_empty() {
+        stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
     }
     assert_eq!(missing(&prober), 0, "the numbers go on");
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use super::line::Line;
+use super::stamp_queue::StampQueue;
 use crate::limits::STAMPS_OUTSTANDING_MAX;
 use crate::proto::{Mono, SocketId, StampKey};
 use crate::sys::stamp::Numbers;
@@ -39,7 +39,7 @@ pub(super) enum Role {
 pub(super) struct Stream {
     pub(super) socket: TcpStream,
     pub(super) role: Role,
-    pub(super) line: Line<StampKey>,
+    pub(super) queue: StampQueue<StampKey>,
     pub(super) connecting: bool,
     /// The peer will send no more: read until the end, also after a short read.
     pub(super) ending: bool,
@@ -65,7 +65,7 @@ impl Stream {
             socket,
             role,
             // It is not stamped before it is established.
-            line: Line::new(None, Numbers::Bytes, 0, 0),
+            queue: StampQueue::new(None, Numbers::Bytes, 0, 0),
             connecting: true,
             ending: false,
             ask_at: Mono::ZERO,
@@ -83,11 +83,11 @@ impl Stream {
         give_up: &mut dyn FnMut(StampKey),
     ) -> io::Result<Written> {
         if let Some(key) = key {
-            if self.line.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
+            if self.queue.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
                 give_up(key);
             } else {
                 let waiting = low_bits(self.unwritten.len() + bytes.len());
-                let end = self.line.next().wrapping_add(waiting);
+                let end = self.queue.next().wrapping_add(waiting);
                 self.wanted.push_back((end, key));
             }
         }
@@ -96,7 +96,7 @@ impl Stream {
             return Ok(Written::Waiting(self.unwritten.len()));
         }
         let taken = write_some(&mut self.socket, bytes, |count| {
-            note_written(&mut self.line, &mut self.wanted, count, &mut *give_up);
+            note_written(&mut self.queue, &mut self.wanted, count, &mut *give_up);
         })?;
         if taken == bytes.len() {
             return Ok(Written::All);
@@ -108,7 +108,7 @@ impl Stream {
     /// Writes what waits, now that the kernel has room.
     pub(super) fn flush(&mut self, give_up: &mut dyn FnMut(StampKey)) -> io::Result<Written> {
         let taken = write_some(&mut self.socket, &self.unwritten, |count| {
-            note_written(&mut self.line, &mut self.wanted, count, &mut *give_up);
+            note_written(&mut self.queue, &mut self.wanted, count, &mut *give_up);
         })?;
         if taken == self.unwritten.len() {
             self.unwritten = Vec::new();
@@ -126,12 +126,12 @@ impl Stream {
 /// The kernel has taken so many bytes at once: it will stamp the last of them. Messages that end
 /// before that get no stamp of their own.
 fn note_written<K: Copy>(
-    line: &mut Line<K>,
+    queue: &mut StampQueue<K>,
     wanted: &mut VecDeque<(u32, K)>,
     count: usize,
     mut give_up: impl FnMut(K),
 ) {
-    let end = line.next().wrapping_add(low_bits(count));
+    let end = queue.next().wrapping_add(low_bits(count));
     let mut key = None;
     while let Some((offset, _)) = wanted.front()
         && offset.wrapping_sub(end).cast_signed() <= 0
@@ -145,7 +145,7 @@ fn note_written<K: Copy>(
             give_up(wanted);
         }
     }
-    line.handle_sent(low_bits(count), key, give_up);
+    queue.handle_sent(low_bits(count), key, give_up);
 }
 
 /// Offsets are counted modulo 2^32, as the kernel does.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Socket, Type};
 
-use super::line::Line;
+use super::stamp_queue::StampQueue;
 use crate::clock::Clock;
 use crate::engine::Timestamps;
 use crate::limits::{
@@ -94,13 +94,13 @@ impl Stamping {
         }
     }
 
-    /// A line for a stream, which is stamped from here on if it can be.
-    pub(super) fn begin_stream(&self, socket: &impl AsFd) -> Line<StampKey> {
+    /// A queue for a stream, which is stamped from here on if it can be.
+    pub(super) fn begin_stream(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
         self.begin_with(socket, Numbers::Bytes, STAMPS_OUTSTANDING_MAX, 0)
     }
 
     /// The same for a UDP socket.
-    pub(super) fn begin_udp(&self, socket: &impl AsFd) -> Line<StampKey> {
+    pub(super) fn begin_udp(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
         let max = STAMPS_OUTSTANDING_UDP_MAX;
         self.begin_with(socket, Numbers::Datagrams, max, STAMPS_OVERTAKING_MAX)
     }
@@ -111,7 +111,7 @@ impl Stamping {
         numbers: Numbers,
         max: usize,
         patience: u32,
-    ) -> Line<StampKey> {
+    ) -> StampQueue<StampKey> {
         let level = self.level.filter(|level| {
             let enabled = enable(socket, *level, numbers);
             if let Err(error) = &enabled {
@@ -119,7 +119,7 @@ impl Stamping {
             }
             enabled.is_ok()
         });
-        Line::new(level, numbers, max, patience)
+        StampQueue::new(level, numbers, max, patience)
     }
 
     /// The key, if a stamp for it can come at all.
@@ -152,12 +152,12 @@ impl Stamping {
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
-        (socket, line): (&S, &mut Line<StampKey>),
+        (socket, queue): (&S, &mut StampQueue<StampKey>),
     ) {
-        self.empty(clock, prober, (socket, line));
-        if let Some(level) = line.level {
+        self.empty(clock, prober, (socket, queue));
+        if let Some(level) = queue.level {
             let level = renumber(socket, level).ok().map(|()| level);
-            line.handle_renumbered(level, |key| prober.handle_stamp_missing(key));
+            queue.handle_renumbered(level, |key| prober.handle_stamp_missing(key));
         }
     }
 
@@ -166,15 +166,15 @@ impl Stamping {
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
-        (socket, line): (&S, &mut Line<StampKey>),
+        (socket, queue): (&S, &mut StampQueue<StampKey>),
     ) {
-        while !line.is_empty() && self.take(clock, prober, (socket, line)) {}
-        if line.level != self.level && line.level.is_some() {
+        while !queue.is_empty() && self.take(clock, prober, (socket, queue)) {}
+        if queue.level != self.level && queue.level.is_some() {
             // The interface's clock was found to be another one.
             if let Some(level) = self.level
-                && enable(socket, level, line.numbers).is_ok()
+                && enable(socket, level, queue.numbers).is_ok()
             {
-                line.level = self.level;
+                queue.level = self.level;
             }
         }
     }
@@ -185,9 +185,9 @@ impl Stamping {
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
-        (socket, line): (&S, &mut Line<StampKey>),
+        (socket, queue): (&S, &mut StampQueue<StampKey>),
     ) {
-        while self.take(clock, prober, (socket, line)) {}
+        while self.take(clock, prober, (socket, queue)) {}
     }
 
     /// Takes entries off the error queue, many in a call. False if there are no more, or enough.
@@ -195,7 +195,7 @@ impl Stamping {
         &mut self,
         clock: &Clock,
         prober: &mut Prober,
-        (socket, line): (&S, &mut Line<StampKey>),
+        (socket, queue): (&S, &mut StampQueue<StampKey>),
     ) -> bool {
         let Ok((count, has_more)) = self.entries.receive_errors(socket) else {
             return false;
@@ -206,7 +206,7 @@ impl Stamping {
                 self.reports.extend(self.entries.reported(index));
                 continue;
             };
-            let Some(key) = line.handle_number(number, |key| prober.handle_stamp_missing(key))
+            let Some(key) = queue.handle_number(number, |key| prober.handle_stamp_missing(key))
             else {
                 continue;
             };

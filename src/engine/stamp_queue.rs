@@ -9,7 +9,7 @@ use crate::sys::stamp::{Level, Numbers};
 ///
 /// Numbers wrap around; of two numbers the later is the one less than half of all ahead.
 #[derive(Debug)]
-pub(super) struct Line<K> {
+pub(super) struct StampQueue<K> {
     /// Who stamps this socket's packets, as it was last asked for. `None`: nobody.
     pub(super) level: Option<Level>,
     pub(super) numbers: Numbers,
@@ -30,7 +30,7 @@ struct Sent<K> {
     key: Option<K>,
 }
 
-impl<K: Copy> Line<K> {
+impl<K: Copy> StampQueue<K> {
     pub(super) fn new(level: Option<Level>, numbers: Numbers, max: usize, patience: u32) -> Self {
         Self {
             level,
@@ -151,32 +151,33 @@ mod tests {
     use super::*;
 
     struct Rig {
-        line: Line<u64>,
+        queue: StampQueue<u64>,
         given_up: Vec<u64>,
     }
 
     impl Rig {
         fn new(max: usize, patience: u32) -> Self {
             Self {
-                line: Line::new(Some(Level::Software), Numbers::Datagrams, max, patience),
+                queue: StampQueue::new(Some(Level::Software), Numbers::Datagrams, max, patience),
                 given_up: Vec::new(),
             }
         }
 
         fn send(&mut self, units: u32, key: Option<u64>) {
             let given_up = &mut self.given_up;
-            self.line.handle_sent(units, key, |key| given_up.push(key));
+            self.queue.handle_sent(units, key, |key| given_up.push(key));
         }
 
         fn stamp(&mut self, number: u32) -> Option<u64> {
             let given_up = &mut self.given_up;
-            self.line.handle_number(number, |key| given_up.push(key))
+            self.queue.handle_number(number, |key| given_up.push(key))
         }
 
         fn renumber(&mut self) {
             let given_up = &mut self.given_up;
             let level = Some(Level::Software);
-            self.line.handle_renumbered(level, |key| given_up.push(key));
+            self.queue
+                .handle_renumbered(level, |key| given_up.push(key));
         }
     }
 
@@ -188,9 +189,9 @@ mod tests {
         rig.send(1, Some(12));
         assert_eq!(rig.stamp(0), Some(10));
         assert_eq!(rig.stamp(1), None);
-        assert!(!rig.line.is_empty());
+        assert!(!rig.queue.is_empty());
         assert_eq!(rig.stamp(2), Some(12));
-        assert!(rig.line.is_empty());
+        assert!(rig.queue.is_empty());
         assert_eq!(rig.stamp(2), None, "once");
         assert!(rig.given_up.is_empty());
     }
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(rig.stamp(2), None);
         assert_eq!(rig.given_up, [1, 2, 11, 12, 10]);
         assert_eq!(rig.stamp(3), Some(13));
-        assert!(rig.line.doubtful.is_none());
+        assert!(rig.queue.doubtful.is_none());
     }
 
     #[test]
@@ -287,9 +288,9 @@ mod tests {
     #[test]
     fn a_socket_that_is_not_stamped_keeps_nothing() {
         let mut rig = Rig::new(8, 0);
-        rig.line.level = None;
+        rig.queue.level = None;
         rig.send(1, Some(1));
-        assert!(rig.line.is_empty());
+        assert!(rig.queue.is_empty());
         assert_eq!(rig.given_up, [1]);
     }
 }

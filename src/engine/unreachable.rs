@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::shared::{Key, key_of};
+use super::shared_udp::{Key, key_of};
 use crate::limits::UNREACHABLE_TOLD_MAX;
 use crate::proto::Mono;
 use crate::sys::icmp::{Report, Trouble};

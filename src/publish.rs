@@ -6,6 +6,7 @@
 //!
 //! [`Feed`]: crate::record::Feed
 
+mod backend;
 mod batch;
 mod channel;
 mod cli;
@@ -18,7 +19,7 @@ pub mod http;
 mod json;
 mod log;
 mod pushgateway;
-mod settings;
+mod secret;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -26,90 +27,17 @@ mod tests;
 mod units;
 mod zeromq;
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::record::{BackendStats, Record};
-
+pub use backend::{Backend, PublishError};
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
-pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
-pub use datadog::{DatadogEncoder, DatadogTransport};
-pub use delivery::{Delivery, DeliveryError};
+pub use clickhouse::{ClickHouseEncoder, ClickHouseSettings, ClickHouseTransport};
+pub use datadog::{DatadogEncoder, DatadogSettings, DatadogTransport};
+pub use delivery::{Delivery, DeliveryError, DeliverySettings};
 pub use flusher::Flusher;
 pub use http::SetupError;
 pub use json::Encoder;
 pub use log::Log;
-pub use pushgateway::Pushgateway;
-pub use settings::{
-    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
-    ZeroMqSettings,
-};
-pub use zeromq::{ZeroMq, ZeroMqError};
-
-/// A place that records are published to. Only its own flush thread calls it, so it may wait.
-pub trait Backend: Send {
-    /// Its name in the configuration and in messages.
-    fn name(&self) -> &'static str;
-
-    /// What is known of its queue, if it has one; published as `monitor.backend.*`.
-    fn stats(&self) -> Option<Arc<BackendStats>> {
-        None
-    }
-
-    /// Take a record: send it, or gather it for later. An error says how many records are lost,
-    /// this one included if it is.
-    fn publish(&mut self, record: &Record) -> Result<(), PublishError>;
-
-    /// There are no more records for now: send what is to be sent by now. Called at least every
-    /// few tens of milliseconds while the backend does not itself wait, so it is also the moment
-    /// to retry.
-    fn flush(&mut self) -> Result<(), PublishError>;
-
-    /// There will be no more records: send what is left, within `timeout`.
-    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
-        let _ = timeout;
-        self.flush()
-    }
-}
-
-/// Why a backend did not publish.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// Whoever read its output is gone, and nothing can be published any more.
-    #[error("{backend}: the reader has gone")]
-    Closed {
-        /// The backend's name.
-        backend: &'static str,
-    },
-    /// One record found no room.
-    #[error("{backend}: no room; records are dropped and counted")]
-    Full {
-        /// The backend's name.
-        backend: &'static str,
-    },
-    /// A write failed.
-    #[error("{backend}: write failed, {lost} records are lost: {source}")]
-    Write {
-        /// The backend's name.
-        backend: &'static str,
-        /// How many records were in it.
-        lost: u64,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl PublishError {
-    /// How many records are lost with this error.
-    pub fn lost(&self) -> u64 {
-        match self {
-            Self::Closed { .. } => 0,
-            Self::Full { .. } => 1,
-            Self::Write { lost, .. } => *lost,
-        }
-    }
-}
+pub use pushgateway::{Pushgateway, PushgatewaySettings};
+pub use secret::Secret;
+pub use zeromq::{ZeroMq, ZeroMqError, ZeroMqSettings};

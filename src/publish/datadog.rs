@@ -1,11 +1,13 @@
 //! The `datadog` backend: records as the JSON that Datadog's intake takes, in milliseconds.
 
 mod encode;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod transport;
 
 pub use encode::DatadogEncoder;
+pub use settings::DatadogSettings;
 pub use transport::DatadogTransport;
 
 /// The backend's name in the configuration and in messages.

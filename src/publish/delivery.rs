@@ -11,6 +11,7 @@
 
 mod queue;
 mod sender;
+mod settings;
 mod shared;
 mod spool;
 #[cfg(test)]
@@ -29,11 +30,10 @@ use crate::proto::Mono;
 use crate::publish::delivery::sender::Sender;
 use crate::publish::delivery::shared::{Shared, World};
 use crate::publish::delivery::spool::Spool;
-use crate::publish::{
-    Backend, Batch, BatchId, DeliverySettings, Encode, Payload, PublishError, Transport,
-};
+use crate::publish::{Backend, Batch, BatchId, Encode, Payload, PublishError, Transport};
 use crate::record::{BackendStats, Record};
 
+pub use settings::DeliverySettings;
 pub use spool::SpoolError;
 
 /// With a spool, a batch is closed at least this often: so much is lost by a kill, at most.

@@ -6,12 +6,13 @@
 //! of its own pushes the latest, and nobody waits for that.
 
 mod buckets;
+mod encode;
 mod labels;
-mod sender;
 mod series;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod text;
+mod transport;
 
 use std::io;
 use std::sync::Arc;
@@ -25,11 +26,13 @@ use reqwest::Url;
 
 use crate::publish::http::{Base, SetupError};
 use crate::publish::pushgateway::buckets::Bounds;
-use crate::publish::pushgateway::sender::{NAME, Sender};
+use crate::publish::pushgateway::encode::Writer;
 use crate::publish::pushgateway::series::{Added, State};
-use crate::publish::pushgateway::text::Writer;
-use crate::publish::{Backend, PublishError, PushgatewaySettings};
+use crate::publish::pushgateway::transport::{NAME, Sender};
+use crate::publish::{Backend, PublishError};
 use crate::record::{Mode, Record};
+
+pub use settings::PushgatewaySettings;
 
 /// Calls of [`Backend::flush`] without a word of the interval that ended, after which it has been
 /// handed over: a tenth of a second. It comes in parts if there are many series.

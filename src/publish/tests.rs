@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as unbounded};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,9 @@ use crate::proto::{
     StampSource, Trace, Wall,
 };
 use crate::publish::testing::gauge;
-use crate::record::{BurstRules, Feed, HostGauges, Mode, Recorder, Series, SinkConfig, Tags};
+use crate::record::{
+    BurstRules, Feed, HostGauges, Mode, Record, Recorder, Series, SinkConfig, Tags,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -6,8 +6,10 @@ use super::answer::{Cause, Errors, meaning};
 use super::kind::{Cell, Class, Type, write_varint};
 use super::line::Text;
 use super::*;
+use crate::publish::Encode as _;
 use crate::publish::SendError;
 use crate::publish::testing::{gauge, window};
+use crate::record::Record;
 
 const WINDOWS: u8 = 1;
 

@@ -8,9 +8,9 @@ use reqwest::{Method, Url};
 use crate::clock::Clock;
 use crate::proto::Mono;
 use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
-use crate::publish::clickhouse::{NAME, TABLES, Table, quoted};
+use crate::publish::clickhouse::{ClickHouseSettings, NAME, TABLES, Table, quoted};
 use crate::publish::http::{Http, gzip};
-use crate::publish::{Batch, ClickHouseSettings, SendError, SetupError, Transport};
+use crate::publish::{Batch, SendError, SetupError, Transport};
 
 /// Besides its token, what an insert is told: to be done when it is answered, also when it went through
 /// a distributed table, since nobody could try again after that; and that what a roll-up got once it

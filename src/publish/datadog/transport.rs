@@ -5,9 +5,9 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
-use crate::publish::datadog::EVENT;
+use crate::publish::datadog::{DatadogSettings, EVENT};
 use crate::publish::http::{Base, Http, Response, SetupError};
-use crate::publish::{Batch, DatadogSettings, Secret, SendError, Transport};
+use crate::publish::{Batch, Secret, SendError, Transport};
 
 /// Posts payloads.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use reqwest::{Method, Url, header};
 
 use crate::publish::SendError;
 use crate::publish::http::{Http, SetupError};
-use crate::publish::pushgateway::text::CONTENT_TYPE;
+use crate::publish::pushgateway::encode::CONTENT_TYPE;
 
 /// The backend's name in messages.
 pub(super) const NAME: &str = "pushgateway";

@@ -1,0 +1,282 @@
+//! The PUB socket.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use zmq::{Context, Socket};
+
+use crate::limits::{ZEROMQ_MESSAGES_MAX, ZEROMQ_RECEIVED_BYTES_MAX, ZEROMQ_STUCK_MS_MAX};
+use crate::publish::zeromq::ZeroMqSettings;
+use crate::publish::{Backend, Encoder, PublishError};
+use crate::record::Record;
+use crate::sys::zeromq;
+
+/// Its name in the configuration and in messages.
+const NAME: &str = "zeromq";
+
+/// Why a socket cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZeroMqError {
+    /// The address is none.
+    #[error("{0:?} is no IP address")]
+    Address(String),
+    /// The port is taken, the address is not this host's, a permission is missing.
+    #[error("cannot bind {endpoint}: {source}")]
+    Bind {
+        /// Where to.
+        endpoint: String,
+        /// What libzmq said.
+        source: zmq::Error,
+    },
+    /// The socket cannot be made as it must be.
+    #[error("cannot make a socket: {0}")]
+    Socket(#[from] zmq::Error),
+}
+
+/// Publishes JSON to whoever subscribes.
+pub struct ZeroMq {
+    /// `None` once it is finished.
+    open: Option<Open>,
+    endpoint: String,
+    encoder: Encoder,
+    message: Vec<u8>,
+}
+
+/// A socket and what it lives in. The socket is dropped first: a context waits for its sockets.
+struct Open {
+    socket: Socket,
+    context: Context,
+}
+
+impl fmt::Debug for ZeroMq {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ZeroMq")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ZeroMq {
+    /// Binds the socket. Port 0 takes a free one.
+    pub fn bind(settings: &ZeroMqSettings) -> Result<Self, ZeroMqError> {
+        Self::bind_with(settings, ZEROMQ_MESSAGES_MAX)
+    }
+
+    fn bind_with(settings: &ZeroMqSettings, messages_max: i32) -> Result<Self, ZeroMqError> {
+        let address = parse(&settings.address)?;
+        let context = Context::new();
+        let mut socket = context.socket(zmq::PUB)?;
+        socket.set_ipv6(address.is_ipv6())?;
+        socket.set_sndhwm(messages_max)?;
+        // What is left when a program just drops this is nothing to wait for; see `finish`.
+        socket.set_linger(0)?;
+        // Subscribers send subscriptions, and a stranger should not send more.
+        socket.set_maxmsgsize(ZEROMQ_RECEIVED_BYTES_MAX)?;
+        zeromq::refuse_rather_than_drop(&mut socket)?;
+        zeromq::disconnect_stuck_peers(&mut socket, ZEROMQ_STUCK_MS_MAX)?;
+        let endpoint = match address {
+            IpAddr::V4(address) => format!("tcp://{address}:{}", settings.port),
+            IpAddr::V6(address) => format!("tcp://[{address}]:{}", settings.port),
+        };
+        if let Err(source) = socket.bind(&endpoint) {
+            return Err(ZeroMqError::Bind { endpoint, source });
+        }
+        let endpoint = match socket.get_last_endpoint() {
+            Ok(Ok(bound)) => bound,
+            _ => endpoint,
+        };
+        Ok(Self {
+            open: Some(Open { socket, context }),
+            endpoint,
+            encoder: Encoder::new(),
+            message: Vec::new(),
+        })
+    }
+
+    /// Where it is bound, as subscribers on this host would write it.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+impl Backend for ZeroMq {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        let Some(open) = &self.open else {
+            return Err(PublishError::Closed { backend: NAME });
+        };
+        self.message.clear();
+        self.encoder.encode(record, &mut self.message);
+        loop {
+            return match open.socket.send(self.message.as_slice(), zmq::DONTWAIT) {
+                Ok(()) => Ok(()),
+                // A signal came in between, and nothing was sent.
+                Err(zmq::Error::EINTR) => continue,
+                Err(zmq::Error::EAGAIN) => Err(PublishError::Full { backend: NAME }),
+                Err(error) => Err(PublishError::Write {
+                    backend: NAME,
+                    lost: 1,
+                    source: io::Error::other(error),
+                }),
+            };
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    /// Waits until subscribers have what was sent, or the time is over.
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        let Some(Open { socket, context }) = self.open.take() else {
+            return Ok(());
+        };
+        // What ends this thread needs a part of the time as well.
+        let linger = timeout / 8 * 7;
+        let result = socket.set_linger(i32::try_from(linger.as_millis()).unwrap_or(i32::MAX));
+        drop(socket);
+        // Waits for what the socket has left, as long as it lingers.
+        drop(context);
+        result.map_err(|error| PublishError::Write {
+            backend: NAME,
+            lost: 0,
+            source: io::Error::other(error),
+        })
+    }
+}
+
+fn parse(address: &str) -> Result<IpAddr, ZeroMqError> {
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    bare.parse()
+        .map_err(|_| ZeroMqError::Address(address.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::testing::gauge;
+
+    /// Milliseconds after which something that has to come does not.
+    const GIVE_UP_MS: i32 = 60_000;
+
+    fn settings(address: &str, port: u16) -> ZeroMqSettings {
+        ZeroMqSettings {
+            address: address.to_owned(),
+            port,
+        }
+    }
+
+    fn subscriber(endpoint: &str, messages_max: i32) -> (Context, Socket) {
+        let context = Context::new();
+        let socket = context.socket(zmq::SUB).unwrap();
+        socket.set_ipv6(true).unwrap();
+        socket.set_rcvhwm(messages_max).unwrap();
+        socket.set_rcvtimeo(GIVE_UP_MS).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.set_subscribe(b"").unwrap();
+        socket.connect(endpoint).unwrap();
+        (context, socket)
+    }
+
+    /// Publishes -1 until the subscriber has one: from then on it gets everything.
+    fn greet(backend: &mut ZeroMq, subscriber: &Socket) {
+        while subscriber.poll(zmq::POLLIN, 10).unwrap() == 0 {
+            backend.publish(&gauge(-1)).unwrap();
+        }
+    }
+
+    /// What comes next, but for greetings.
+    fn next(subscriber: &Socket) -> String {
+        loop {
+            let message = subscriber.recv_string(0).unwrap().unwrap();
+            if message != gauge(-1).to_json() {
+                return message;
+            }
+        }
+    }
+
+    #[test]
+    fn a_subscriber_gets_each_record_as_a_message_of_json() {
+        for address in ["127.0.0.1", "::1", "[::1]"] {
+            let mut backend = ZeroMq::bind(&settings(address, 0)).unwrap();
+            let (_context, subscriber) = subscriber(backend.endpoint(), 1_000);
+            greet(&mut backend, &subscriber);
+            for value in 0..100 {
+                backend.publish(&gauge(value)).unwrap();
+            }
+            backend.flush().unwrap();
+            for value in 0..100 {
+                assert_eq!(next(&subscriber), gauge(value).to_json());
+                assert!(!subscriber.get_rcvmore().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_arrives_though_it_ends_at_once() {
+        let mut backend = ZeroMq::bind(&settings("127.0.0.1", 0)).unwrap();
+        let (_context, subscriber) = subscriber(backend.endpoint(), 100_000);
+        greet(&mut backend, &subscriber);
+        for value in 0..10_000 {
+            backend.publish(&gauge(value)).unwrap();
+        }
+        backend.finish(Duration::from_mins(1)).unwrap();
+        drop(backend);
+        for value in 0..10_000 {
+            assert_eq!(next(&subscriber), gauge(value).to_json());
+        }
+    }
+
+    #[test]
+    fn without_a_subscriber_nothing_waits_and_nothing_is_lost_count_of() {
+        let mut backend = ZeroMq::bind_with(&settings("127.0.0.1", 0), 10).unwrap();
+        for value in 0..1_000 {
+            backend.publish(&gauge(value)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_slow_subscriber_has_no_room_for_is_counted_to_the_message() {
+        let mut backend = ZeroMq::bind_with(&settings("127.0.0.1", 0), 100).unwrap();
+        let (_context, subscriber) = subscriber(backend.endpoint(), 1);
+        greet(&mut backend, &subscriber);
+        let mut taken = Vec::new();
+        let mut lost = 0;
+        let mut value = 0;
+        // The system's buffers come before ours; what fills them is some megabytes.
+        while lost < 500 {
+            match backend.publish(&gauge(value)) {
+                Ok(()) => taken.push(value),
+                Err(error) => lost += error.lost(),
+            }
+            value += 1;
+        }
+        assert_eq!(taken.len() as u64 + lost, u64::try_from(value).unwrap());
+        for value in taken {
+            assert_eq!(next(&subscriber), gauge(value).to_json());
+        }
+        // It has caught up, and gets what comes.
+        while backend.publish(&gauge(-2)).is_err() {}
+        assert_eq!(next(&subscriber), gauge(-2).to_json());
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_that_names_it() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = ZeroMq::bind(&settings("127.0.0.1", port)).unwrap_err();
+        let wanted = format!("cannot bind tcp://127.0.0.1:{port}: Address already in use");
+        assert_eq!(error.to_string(), wanted);
+        let error = ZeroMq::bind(&settings("everywhere", 0)).unwrap_err();
+        assert_eq!(error.to_string(), "\"everywhere\" is no IP address");
+    }
+}

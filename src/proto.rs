@@ -9,8 +9,10 @@
 
 mod backoff;
 mod connect;
+mod context;
 mod exchange;
 mod flow;
+mod owner;
 mod peer;
 mod peer_clock;
 mod probed;
@@ -20,7 +22,6 @@ mod responder;
 mod rng;
 pub mod sample;
 mod session;
-mod shared;
 pub mod target;
 mod tcp;
 pub mod time;
@@ -30,11 +31,11 @@ pub mod wheel;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
-pub use prober::{ClockState, Prober, ProberConfig, SelfCounters};
+pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Rng;
 pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
-    Sample, Stamp, StampSource, Trace,
+    Sample, SelfCounters, Stamp, StampSource, Trace,
 };
 pub use target::{Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};

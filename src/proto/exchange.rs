@@ -5,12 +5,12 @@
 //! Until then the sample waits; when those have passed without it, or the next probe is lost, the
 //! reflector's own reading is taken instead, and the sample says so.
 
+use crate::proto::context::Context;
 use crate::proto::flow::{Departure, Flow, Measured, Reply, Testimony};
 use crate::proto::peer::{Peer, Stamps, Which};
 use crate::proto::probed::Voice;
 use crate::proto::sample::{Stamp, StampSource};
-use crate::proto::shared::Shared;
-use crate::proto::time::{Mono, Now, Wall};
+use crate::proto::time::{Mono, Wall};
 use crate::proto::transmit::Arrival;
 use crate::proto::udp::low;
 use crate::proto::wire::native::{self, FollowUp, Reply as Packet, RequestFields};
@@ -53,11 +53,11 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// A session for probes from number `first` on, under an identifier that cannot be guessed.
-    pub(crate) fn new(first: u64, shared: &mut Shared) -> Self {
-        let [low, high, ..] = shared.rng.next_u64().to_le_bytes();
+    pub(crate) fn new(first: u64, context: &mut Context) -> Self {
+        let [low, high, ..] = context.rng.next_u64().to_le_bytes();
         Self {
             ssid: u16::from_le_bytes([low, high]).max(1),
-            cookie: shared.rng.next_u32(),
+            cookie: context.rng.next_u32(),
             first,
             session: 0,
             left: [None; 2],
@@ -68,17 +68,16 @@ impl Exchange {
     /// Appends the request for probe `number`, which leaves now.
     pub(crate) fn encode(
         &self,
-        now: Now,
         number: u64,
         voice: &Voice,
         (size, correction_ns): (Option<usize>, Option<i64>),
-        shared: &Shared,
+        context: &Context,
         out: &mut Vec<u8>,
     ) {
         let fields = RequestFields {
             seq: low(number),
-            sent: now.wall,
-            error: shared.clock_error,
+            sent: context.now.wall,
+            error: context.clock_error,
             ssid: self.ssid,
             cookie: self.cookie,
             session: self.session,
@@ -121,17 +120,17 @@ impl Exchange {
         arrival: Arrival,
         bytes: &[u8],
         (flow, peer): (&mut Flow, &mut Peer),
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> Option<Reply> {
         let packet = native::decode_reply(bytes).ok()?;
         let number = self.number_of(flow, &packet)?;
-        let reply = flow.handle_reply(arrival.now, number, shared);
-        self.handle_testimony(number, &packet, flow, shared);
+        let reply = flow.handle_reply(number, context);
+        self.handle_testimony(number, &packet, flow, context);
         match reply {
             Reply::Received(_) => {
-                self.handle_received(arrival, (number, &packet), (flow, peer), shared);
+                self.handle_received(arrival, (number, &packet), (flow, peer), context);
             }
-            Reply::Late | Reply::Duplicate => self.handle_told(&packet, flow, peer, shared),
+            Reply::Late | Reply::Duplicate => self.handle_told(&packet, flow, peer, context),
             Reply::Unknown => {}
         }
         Some(reply)
@@ -144,9 +143,9 @@ impl Exchange {
         arrival: Arrival,
         (number, packet): (u64, &Packet<'_>),
         (flow, peer): (&mut Flow, &mut Peer),
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
-        self.handle_told(packet, flow, peer, shared);
+        self.handle_told(packet, flow, peer, context);
         let source = packet.ours.as_ref().and_then(|ours| ours.received_source);
         let received = Stamp {
             at: packet.received,
@@ -162,13 +161,13 @@ impl Exchange {
         flow.counters.settling += 1;
         if received.source == StampSource::User {
             // Nothing better is to be expected of this reflector.
-            return settle(waiting, waiting.sent, flow, peer, shared);
+            return settle(waiting, waiting.sent, flow, peer, context);
         }
         if let Some(free) = self.waiting.iter_mut().find(|waiting| waiting.is_none()) {
             *free = Some(waiting);
         } else {
             // Those that can still be told of fit, so this one is older than they are.
-            settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, context);
         }
     }
 
@@ -178,30 +177,30 @@ impl Exchange {
         packet: &Packet<'_>,
         flow: &mut Flow,
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let Some(ours) = &packet.ours else {
             return;
         };
         if self.session != ours.session {
-            self.settle_all(flow, peer, shared);
+            self.settle_all(flow, peer, context);
             self.session = ours.session;
         }
-        peer.handle_name(ours.name, shared);
+        peer.handle_name(ours.name, context);
         // The oldest first, so that samples come out in order.
         let [second, third] = ours.older;
         let told = [third, second, packet.follow_up].into_iter().flatten();
         for follow_up in told {
             let found = self.take(|waiting| waiting.reply == follow_up.seq);
             if let Some(waiting) = found {
-                settle(waiting, follow_up.stamp, flow, peer, shared);
+                settle(waiting, follow_up.stamp, flow, peer, context);
             }
         }
         let is_past = |waiting: &Waiting| {
             packet.seq.wrapping_sub(waiting.reply).cast_signed() >= TOLD_BY.cast_signed()
         };
         while let Some(waiting) = self.take(is_past) {
-            settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, context);
         }
     }
 
@@ -211,7 +210,7 @@ impl Exchange {
         number: u64,
         packet: &Packet<'_>,
         flow: &mut Flow,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         if let Some(ours) = &packet.ours {
             let said = Testimony {
@@ -219,7 +218,7 @@ impl Exchange {
                 received: ours.received,
                 seen: ours.seen,
             };
-            flow.handle_testimony(number, self.first, said, shared);
+            flow.handle_testimony(number, self.first, said, context);
         }
     }
 
@@ -229,10 +228,10 @@ impl Exchange {
         before: Mono,
         flow: &mut Flow,
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         while let Some(waiting) = self.take(|waiting| waiting.arrival.now.mono < before) {
-            settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, context);
         }
     }
 
@@ -243,17 +242,17 @@ impl Exchange {
         number: u64,
         flow: &mut Flow,
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         while let Some(waiting) = self.take(|waiting| waiting.number < number) {
-            settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, context);
         }
     }
 
     /// No more replies are to come: what waits takes what there is.
-    pub(crate) fn settle_all(&mut self, flow: &mut Flow, peer: &mut Peer, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, flow: &mut Flow, peer: &mut Peer, context: &mut Context) {
         while let Some(waiting) = self.take(|_| true) {
-            settle(waiting, waiting.sent, flow, peer, shared);
+            settle(waiting, waiting.sent, flow, peer, context);
         }
     }
 
@@ -270,7 +269,7 @@ impl Exchange {
 }
 
 /// All four stamps are as good as they will be.
-fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, shared: &mut Shared) {
+fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, context: &mut Context) {
     let Waiting {
         number,
         received,
@@ -278,12 +277,12 @@ fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, share
         ..
     } = waiting;
     flow.counters.settling -= 1;
-    let Some(departure) = flow.departure(number, shared) else {
+    let Some(departure) = flow.departure(number, context) else {
         return;
     };
     let elapsed = departure.elapsed(&arrival);
     let delay = without_dwell(elapsed, received, sent);
-    flow.publish(arrival.best().at, number, delay, shared);
+    flow.publish(arrival.best().at, number, delay, context);
     let Departure {
         left,
         is_comparable,
@@ -301,10 +300,10 @@ fn settle(waiting: Waiting, sent: Stamp, flow: &mut Flow, peer: &mut Peer, share
         origin: flow.origin,
         number,
     };
-    peer.handle_stamps(which, &stamps, shared);
+    peer.handle_stamps(which, &stamps, context);
     // Behind the word that the peer's clock was set, if these stamps have shown it.
     let at_peer = (received, Some(sent));
-    flow.trace_received(number, &departure, at_peer, &arrival, shared);
+    flow.trace_received(number, &departure, at_peer, &arrival, context);
 }
 
 /// T4 - T1 less T3 - T2, where that can be: a reflector whose clock was set in between has no dwell to

@@ -7,10 +7,11 @@ use loss::{Evidence, Reach};
 
 pub(crate) use loss::Testimony;
 
+use crate::proto::context::Context;
+use crate::proto::owner::{FlowRef, Timer};
 use crate::proto::sample::{
     Counters, FlowKind, Metric, Origin, Outcome, Output, Sample, Stamp, StampSource,
 };
-use crate::proto::shared::{FlowRef, Shared, Timer};
 use crate::proto::time::{Mono, Now, Wall};
 use crate::proto::transmit::Arrival;
 use crate::proto::wheel::TimerKey;
@@ -159,7 +160,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(
-        shared: &mut Shared,
+        context: &mut Context,
         this: FlowRef,
         origin: Origin,
         published: bool,
@@ -182,7 +183,7 @@ impl Flow {
             is_native: false,
             reach: Reach::Unknown,
         };
-        let due_timer = Some(shared.wheel.insert(first_due, Timer::Due(this)));
+        let due_timer = Some(context.wheel.insert(first_due, Timer::Due(this)));
         Self {
             this,
             origin,
@@ -211,18 +212,18 @@ impl Flow {
 
     /// The due timer fired. Queues the slot that is due now and arms the next; slots that have
     /// gone by meanwhile are skipped and counted, never sent in a burst.
-    pub(crate) fn handle_due(&mut self, now: Now, shared: &mut Shared) {
-        let gone_by = now.mono.since(self.next_due) / self.interval_ns;
+    pub(crate) fn handle_due(&mut self, context: &mut Context) {
+        let gone_by = context.now.mono.since(self.next_due) / self.interval_ns;
         let slot = self.next_due.plus(gone_by * self.interval_ns);
-        shared.counters.slots_missed += gone_by;
+        context.counters.slots_missed += gone_by;
         if self.queued.replace(slot).is_some() {
             // The engine has not come to the previous slot yet, and will not send two at once.
-            shared.counters.slots_missed += 1;
+            context.counters.slots_missed += 1;
         } else {
-            shared.due.push_back(self.this);
+            context.due.push_back(self.this);
         }
         self.next_due = slot.plus(self.interval_ns);
-        self.due_timer = Some(shared.wheel.insert(self.next_due, Timer::Due(self.this)));
+        self.due_timer = Some(context.wheel.insert(self.next_due, Timer::Due(self.this)));
     }
 
     /// Takes the queued slot, for sending or for skipping.
@@ -245,27 +246,21 @@ impl Flow {
     }
 
     /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
-    pub(crate) fn send(
-        &mut self,
-        now: Now,
-        slot: Mono,
-        is_native: bool,
-        shared: &mut Shared,
-    ) -> u64 {
+    pub(crate) fn send(&mut self, slot: Mono, is_native: bool, context: &mut Context) -> u64 {
         let number = self.next;
         let index = self.index(number);
         if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
             // Cannot be: the ring is twice what fits into the timeout. Were it so, it is lost.
-            self.lose(now, number - self.probes.len() as u64, shared);
+            self.lose(number - self.probes.len() as u64, context);
         }
         self.probes[index] = Probe {
-            sent: now.mono,
-            sent_wall: now.wall,
+            sent: context.now.mono,
+            sent_wall: context.now.wall,
             left: Stamp {
-                at: now.wall,
+                at: context.now.wall,
                 source: StampSource::User,
             },
-            clock_epoch: shared.clock_epoch,
+            clock_epoch: context.clock_epoch,
             state: State::InFlight,
             is_native,
             reach: Reach::Unknown,
@@ -273,12 +268,12 @@ impl Flow {
         self.next += 1;
         self.counters.sent += 1;
         self.counters.sent_native += u64::from(is_native);
-        shared
+        context
             .outputs
-            .push_back(Output::Lateness(now.mono.since(slot)));
+            .push_back(Output::Lateness(context.now.mono.since(slot)));
         if self.expiry_timer.is_none() {
-            let deadline = now.mono.plus(self.timeout_ns);
-            self.expiry_timer = Some(shared.wheel.insert(deadline, Timer::Expire(self.this)));
+            let deadline = context.now.mono.plus(self.timeout_ns);
+            self.expiry_timer = Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
         }
         number
     }
@@ -303,33 +298,33 @@ impl Flow {
     }
 
     /// The kernel's stamp of a probe's departure has come. False if the probe is forgotten.
-    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
             return false;
         }
         let probe = &mut self.probes[index];
-        let is_comparable = probe.clock_epoch == shared.clock_epoch;
+        let is_comparable = probe.clock_epoch == context.clock_epoch;
         if is_comparable && stamp.at.since(probe.sent_wall) < -STEP_LEAST_NS {
             // It left before it was sent: this is another packet's stamp.
             return false;
         }
         probe.left = stamp;
         if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
-            && probe.clock_epoch == shared.clock_epoch
+            && probe.clock_epoch == context.clock_epoch
         {
-            shared.outputs.push_back(Output::SendGap(gap_ns));
+            context.outputs.push_back(Output::SendGap(gap_ns));
         }
         true
     }
 
     /// When a probe left, as far as that is known by now.
-    pub(crate) fn departure(&self, number: u64, shared: &Shared) -> Option<Departure> {
+    pub(crate) fn departure(&self, number: u64, context: &Context) -> Option<Departure> {
         let probe = &self.probes[self.index(number)];
         self.remembers(number).then_some(Departure {
             sent: probe.sent,
             left: probe.left,
-            is_comparable: probe.clock_epoch == shared.clock_epoch,
+            is_comparable: probe.clock_epoch == context.clock_epoch,
         })
     }
 
@@ -339,9 +334,9 @@ impl Flow {
     }
 
     /// What came before this has waited for the next probe and that one's timeout.
-    pub(crate) fn waited_enough(&self, now: Now) -> Mono {
+    pub(crate) fn waited_enough(&self, context: &Context) -> Mono {
         let wait_ns = self.timeout_ns.saturating_add(self.interval_ns);
-        Mono::from_nanos(now.mono.as_nanos().saturating_sub(wait_ns))
+        Mono::from_nanos(context.now.mono.as_nanos().saturating_sub(wait_ns))
     }
 
     /// Whether a native probe has had its time without a word from anybody since it was sent.
@@ -369,8 +364,8 @@ impl Flow {
     }
 
     /// A reply to probe `number` came in at `now`.
-    pub(crate) fn handle_reply(&mut self, now: Now, number: u64, shared: &mut Shared) -> Reply {
-        self.last_heard = now.mono;
+    pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
+        self.last_heard = context.now.mono;
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
             // One that is later than the ring is long: whether it is the first cannot be told. It
@@ -379,10 +374,10 @@ impl Flow {
             self.consecutive_lost = 0;
             return Reply::Unknown;
         }
-        let took_ns = now.mono.since(self.probes[index].sent);
+        let took_ns = context.now.mono.since(self.probes[index].sent);
         if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
             // The same whether the timer or the reply is looked at first.
-            self.lose(now, number, shared);
+            self.lose(number, context);
         }
         let reply = match self.probes[index].state {
             State::InFlight => {
@@ -391,7 +386,7 @@ impl Flow {
                 Reply::Received(Departure {
                     sent: self.probes[index].sent,
                     left: self.probes[index].left,
-                    is_comparable: self.probes[index].clock_epoch == shared.clock_epoch,
+                    is_comparable: self.probes[index].clock_epoch == context.clock_epoch,
                 })
             }
             State::Lost => {
@@ -414,14 +409,14 @@ impl Flow {
     }
 
     /// Publishes the delay of a probe that was received at `at`.
-    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, shared: &mut Shared) {
-        self.publish_outcome(at, number, Outcome::Received, delay, shared);
+    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, context: &mut Context) {
+        self.publish_outcome(at, number, Outcome::Received, delay, context);
     }
 
     /// The probe failed, for good: its connect was refused.
-    pub(crate) fn handle_failure(&mut self, now: Now, number: u64, shared: &mut Shared) {
+    pub(crate) fn handle_failure(&mut self, number: u64, context: &mut Context) {
         if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
-            self.lose(now, number, shared);
+            self.lose(number, context);
         }
     }
 
@@ -429,32 +424,31 @@ impl Flow {
     /// each number, then arms the timer for the oldest probe left.
     pub(crate) fn handle_expiry(
         &mut self,
-        now: Now,
-        shared: &mut Shared,
-        mut lost: impl FnMut(u64, &mut Shared),
+        context: &mut Context,
+        mut lost: impl FnMut(u64, &mut Context),
     ) {
         self.expiry_timer = None;
         while self.oldest < self.next {
             let probe = self.probes[self.index(self.oldest)];
             if probe.state == State::InFlight {
-                if now.mono.since(probe.sent) < self.timeout_ns {
+                if context.now.mono.since(probe.sent) < self.timeout_ns {
                     let deadline = probe.sent.plus(self.timeout_ns);
                     self.expiry_timer =
-                        Some(shared.wheel.insert(deadline, Timer::Expire(self.this)));
+                        Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
                     break;
                 }
-                self.lose(now, self.oldest, shared);
-                lost(self.oldest, shared);
+                self.lose(self.oldest, context);
+                lost(self.oldest, context);
             }
             self.oldest += 1;
         }
     }
 
     /// Nothing in flight can be answered any more: its connection or socket is gone.
-    pub(crate) fn lose_all(&mut self, now: Now, shared: &mut Shared) {
+    pub(crate) fn lose_all(&mut self, context: &mut Context) {
         while self.oldest < self.next {
             if self.probes[self.index(self.oldest)].state == State::InFlight {
-                self.lose(now, self.oldest, shared);
+                self.lose(self.oldest, context);
             }
             self.oldest += 1;
         }
@@ -493,24 +487,24 @@ impl Flow {
     }
 
     /// Takes the flow's timers off the wheel; it ends here.
-    pub(crate) fn cancel_timers(&mut self, shared: &mut Shared) {
+    pub(crate) fn cancel_timers(&mut self, context: &mut Context) {
         for timer in [self.due_timer.take(), self.expiry_timer.take()]
             .into_iter()
             .flatten()
         {
-            shared.wheel.cancel(timer);
+            context.wheel.cancel(timer);
         }
     }
 
-    fn lose(&mut self, now: Now, number: u64, shared: &mut Shared) {
+    fn lose(&mut self, number: u64, context: &mut Context) {
         let index = self.index(number);
         self.probes[index].state = State::Lost;
         self.counters.lost += 1;
         self.consecutive_lost = self.consecutive_lost.saturating_add(1);
         let lost_on = self.count_direction(index);
         let none = Measured::whole((0, StampSource::User));
-        self.publish_outcome(now.wall, number, Outcome::Lost, none, shared);
-        self.trace_lost(now, number, lost_on, shared);
+        self.publish_outcome(context.now.wall, number, Outcome::Lost, none, context);
+        self.trace_lost(number, lost_on, context);
     }
 
     fn publish_outcome(
@@ -519,10 +513,10 @@ impl Flow {
         number: u64,
         outcome: Outcome,
         delay: Measured,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         if self.published {
-            shared.outputs.push_back(Output::Sample(Sample {
+            context.outputs.push_back(Output::Sample(Sample {
                 origin: self.origin,
                 metric: self.metric,
                 outcome,

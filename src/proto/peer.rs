@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::proto::context::Context;
 use crate::proto::peer_clock::{Exchange, PeerClock, Seen};
 use crate::proto::sample::{
     ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample,
     Stamp,
 };
-use crate::proto::shared::Shared;
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 
 /// A peer that calls itself something else is believed again after this: a store keeps every series
 /// that it has ever seen, and names come from the network.
@@ -94,10 +94,10 @@ impl Peer {
     }
 
     /// The peer calls itself so; without a name in its packets what we call it stands.
-    pub(crate) fn handle_name(&mut self, name: Option<&str>, shared: &mut Shared) {
+    pub(crate) fn handle_name(&mut self, name: Option<&str>, context: &mut Context) {
         let is_known = match (&self.reverse, name) {
             (Some((_, known)), Some(name)) => {
-                **known == *name || shared.now.mono < self.rename_after
+                **known == *name || context.now.mono < self.rename_after
             }
             (Some(_), None) => true,
             (None, _) => false,
@@ -105,26 +105,26 @@ impl Peer {
         if is_known {
             return;
         }
-        self.end(shared);
-        self.rename_after = shared.now.mono.plus(RENAME_AGAIN_NS);
+        self.end(context);
+        self.rename_after = context.now.mono.plus(RENAME_AGAIN_NS);
         let name = name.unwrap_or(&self.label);
         let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
-        self.reverse = Some((shared.open_origin(labels), name.into()));
+        self.reverse = Some((context.open_origin(labels), name.into()));
     }
 
     /// All four stamps of an exchange are known: publishes the one-way delays, and learns about
     /// the peer's clock.
-    pub(crate) fn handle_stamps(&mut self, which: Which, stamps: &Stamps, shared: &mut Shared) {
+    pub(crate) fn handle_stamps(&mut self, which: Which, stamps: &Stamps, context: &mut Context) {
         // One that contradicts all before it has clocks at its ends that nothing is known of.
         let is_comparable =
-            stamps.is_comparable && self.learn(which.origin, stamps, shared) != Seen::Suspicious;
-        self.publish_reverse(which, stamps, shared);
+            stamps.is_comparable && self.learn(which.origin, stamps, context) != Seen::Suspicious;
+        self.publish_reverse(which, stamps, context);
         for (direction, delay_ns, pair) in [
             (Direction::Forward, stamps.forward_ns(), [0, 1]),
             (Direction::Reverse, stamps.reverse_ns(), [2, 3]),
         ] {
             if is_comparable {
-                shared.outputs.push_back(Output::OneWay(OneWay {
+                context.outputs.push_back(Output::OneWay(OneWay {
                     origin: which.origin,
                     kind: which.kind,
                     direction,
@@ -138,13 +138,13 @@ impl Peer {
     }
 
     /// Who receives a packet publishes its one-way delay: of replies, we do.
-    fn publish_reverse(&self, which: Which, stamps: &Stamps, shared: &mut Shared) {
+    fn publish_reverse(&self, which: Which, stamps: &Stamps, context: &mut Context) {
         let Some((origin, _)) = self.reverse else {
             return;
         };
         let correction_ns = self.correction_ns();
         let value_ns = stamps.reverse_ns();
-        shared.outputs.push_back(Output::Sample(Sample {
+        context.outputs.push_back(Output::Sample(Sample {
             origin,
             metric: match which.kind {
                 FlowKind::Tcp => Metric::TcpOwd,
@@ -160,8 +160,8 @@ impl Peer {
         }));
     }
 
-    fn learn(&mut self, origin: Origin, stamps: &Stamps, shared: &mut Shared) -> Seen {
-        let now = shared.now;
+    fn learn(&mut self, origin: Origin, stamps: &Stamps, context: &mut Context) -> Seen {
+        let now = context.now;
         let exchange = Exchange {
             at: stamps.received,
             forward_ns: stamps.forward_ns(),
@@ -177,7 +177,7 @@ impl Peer {
             Seen::Suspicious => self.estimate = None,
             Seen::Stepped(step_ns) => {
                 self.estimate = None;
-                shared.outputs.push_back(Output::ClockStep {
+                context.outputs.push_back(Output::ClockStep {
                     origin: Some(origin),
                     at: now.wall,
                     step_ns,
@@ -187,30 +187,32 @@ impl Peer {
         if clock.is_due(now.mono) {
             self.estimate = clock.estimate(now.mono);
             if let Some(estimate) = self.estimate {
-                shared.outputs.push_back(Output::Clock { origin, estimate });
+                context
+                    .outputs
+                    .push_back(Output::Clock { origin, estimate });
             }
         }
         seen
     }
 
     /// Our own clock was set: what was learned by it is about another one.
-    pub(crate) fn handle_clock_step(&mut self, now: Now) {
+    pub(crate) fn handle_clock_step(&mut self, context: &Context) {
         if let Some(clock) = &mut self.clock {
-            clock.restart(now.mono);
+            clock.restart(context.now.mono);
         }
         self.estimate = None;
     }
 
     /// The target is somewhere else now: this is another peer.
-    pub(crate) fn handle_move(&mut self, now: Now, shared: &mut Shared) {
-        self.handle_clock_step(now);
-        self.end(shared);
+    pub(crate) fn handle_move(&mut self, context: &mut Context) {
+        self.handle_clock_step(context);
+        self.end(context);
     }
 
     /// Nothing more is published of the peer's packets.
-    pub(crate) fn end(&mut self, shared: &mut Shared) {
+    pub(crate) fn end(&mut self, context: &mut Context) {
         if let Some((origin, _)) = self.reverse.take() {
-            shared.close_origin(origin, None);
+            context.close_origin(origin, None);
         }
     }
 }

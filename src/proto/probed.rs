@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::proto::backoff::Backoff;
 use crate::proto::connect::ConnectFlow;
+use crate::proto::context::Context;
 use crate::proto::flow::Flow;
+use crate::proto::owner::FlowRef;
 use crate::proto::peer::Peer;
 use crate::proto::sample::{FlowKind, Labels};
-use crate::proto::shared::{FlowRef, Shared};
 use crate::proto::target::{Host, TargetSpec};
 use crate::proto::tcp::TcpFlow;
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{TargetId, Transmit};
 use crate::proto::udp::UdpFlow;
 use crate::proto::wheel::TimerKey;
@@ -54,11 +55,10 @@ impl Target {
     /// A target at this place in the table, with the flows that it asks for, and no address yet. Its
     /// name is looked up again after `again_most_ns` at most.
     pub(crate) fn new(
-        now: Now,
         (slot, id): (u32, TargetId),
         (own_name, again_most_ns): (&Arc<str>, u64),
         spec: TargetSpec,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> Self {
         let labels = Arc::new(Labels::new(own_name, &spec.label, &spec.tags));
         let mut begin = |kind, wanted: Option<u16>| {
@@ -68,11 +68,11 @@ impl Target {
                 target: id,
                 kind,
             };
-            let origin = shared.open_origin(labels.clone());
+            let origin = context.open_origin(labels.clone());
             let published = spec.rtt || kind == FlowKind::Connect;
             let times = (spec.interval_ns, spec.timeout_ns);
-            let first_due = shared.next_due(now.mono, spec.interval_ns);
-            let flow = Flow::new(shared, this, origin, published, times, first_due);
+            let first_due = context.next_due(spec.interval_ns);
+            let flow = Flow::new(context, this, origin, published, times, first_due);
             Some((this, flow, port))
         };
         let udp = begin(FlowKind::Udp, spec.udp_port);
@@ -101,10 +101,12 @@ impl Target {
             resolve_after: Mono::ZERO,
             because_failed: false,
             backoff: Backoff::new(RESOLVE_AGAIN_NS, again_most_ns),
-            udp: udp
-                .map(|(this, flow, port)| UdpFlow::new(shared, this, flow, port, limits, protocol)),
-            tcp: tcp
-                .map(|(this, flow, port)| TcpFlow::new(shared, this, flow, port, limits, protocol)),
+            udp: udp.map(|(this, flow, port)| {
+                UdpFlow::new(context, this, flow, port, limits, protocol)
+            }),
+            tcp: tcp.map(|(this, flow, port)| {
+                TcpFlow::new(context, this, flow, port, limits, protocol)
+            }),
             connect: connect
                 .map(|(this, flow, port)| ConnectFlow::new(this, flow, port, spec.max_lost)),
         }
@@ -129,28 +131,27 @@ impl Target {
     }
 
     /// The target is at `address` now: its flows move there.
-    pub(crate) fn handle_address(&mut self, now: Now, address: IpAddr, shared: &mut Shared) {
+    pub(crate) fn handle_address(&mut self, address: IpAddr, context: &mut Context) {
         self.address = Some(address);
         let peer = &mut self.peer;
         if let Some(udp) = &mut self.udp {
-            udp.handle_address(now, address, peer, shared);
+            udp.handle_address(address, peer, context);
         }
         if let Some(tcp) = &mut self.tcp {
-            tcp.handle_address(now, address, peer, shared);
+            tcp.handle_address(address, peer, context);
         }
         if let Some(connect) = &mut self.connect {
             connect.handle_address(address);
         }
         // After the flows have settled what came from the old one.
-        peer.handle_move(now, shared);
+        peer.handle_move(context);
     }
 
     /// Builds the probe of a flow whose slot is due.
     pub(crate) fn poll_transmit(
         &mut self,
-        now: Now,
         kind: FlowKind,
-        shared: &mut Shared,
+        context: &mut Context,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
         let slot = self.flow_mut(kind)?.take_slot()?;
@@ -158,81 +159,81 @@ impl Target {
         match kind {
             FlowKind::Udp => {
                 let udp = self.udp.as_mut()?;
-                udp.poll_transmit(now, slot, spoken, shared, buffer)
+                udp.poll_transmit(slot, spoken, context, buffer)
             }
             FlowKind::Tcp => {
                 let tcp = self.tcp.as_mut()?;
-                tcp.poll_transmit(now, slot, spoken, shared, buffer)
+                tcp.poll_transmit(slot, spoken, context, buffer)
             }
-            FlowKind::Connect => self.connect.as_mut()?.poll_transmit(now, slot, shared),
+            FlowKind::Connect => self.connect.as_mut()?.poll_transmit(slot, context),
         }
     }
 
     /// The expiry timer of a flow fired. True if its losses call for a look at the target's name.
-    pub(crate) fn handle_expiry(&mut self, now: Now, kind: FlowKind, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_expiry(&mut self, kind: FlowKind, context: &mut Context) -> bool {
         let peer = &mut self.peer;
         match kind {
             FlowKind::Udp => self
                 .udp
                 .as_mut()
-                .is_some_and(|udp| udp.handle_expiry(now, peer, shared)),
+                .is_some_and(|udp| udp.handle_expiry(peer, context)),
             FlowKind::Tcp => self
                 .tcp
                 .as_mut()
-                .is_some_and(|tcp| tcp.handle_expiry(now, peer, shared)),
+                .is_some_and(|tcp| tcp.handle_expiry(peer, context)),
             FlowKind::Connect => self
                 .connect
                 .as_mut()
-                .is_some_and(|connect| connect.handle_expiry(now, shared)),
+                .is_some_and(|connect| connect.handle_expiry(context)),
         }
     }
 
     /// The reopen timer of a flow fired. True if an attempt has failed.
-    pub(crate) fn handle_reopen(&mut self, now: Now, kind: FlowKind, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_reopen(&mut self, kind: FlowKind, context: &mut Context) -> bool {
         let peer = &mut self.peer;
         match kind {
             FlowKind::Udp => {
                 if let Some(udp) = &mut self.udp {
-                    udp.handle_reopen(now, peer, shared);
+                    udp.handle_reopen(peer, context);
                 }
                 false
             }
             FlowKind::Tcp => self
                 .tcp
                 .as_mut()
-                .is_some_and(|tcp| tcp.handle_reopen(now, peer, shared)),
+                .is_some_and(|tcp| tcp.handle_reopen(peer, context)),
             FlowKind::Connect => false,
         }
     }
 
     /// What waits for a transmit stamp takes what there is.
-    pub(crate) fn settle_all(&mut self, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, context: &mut Context) {
         if let Some(udp) = &mut self.udp {
-            udp.settle_all(&mut self.peer, shared);
+            udp.settle_all(&mut self.peer, context);
         }
         if let Some(tcp) = &mut self.tcp {
-            tcp.settle_all(&mut self.peer, shared);
+            tcp.settle_all(&mut self.peer, context);
         }
     }
 
     /// It is probed no more.
-    pub(crate) fn end(mut self, shared: &mut Shared) {
-        self.settle_all(shared);
+    pub(crate) fn end(mut self, context: &mut Context) {
+        self.settle_all(context);
         for (kind, flow) in self.flows() {
-            shared.close_origin(flow.origin, Some((kind, flow.counters)));
+            context.close_origin(flow.origin, Some((kind, flow.counters)));
         }
-        self.peer.end(shared);
+        self.peer.end(context);
         if let Some(udp) = &mut self.udp {
-            udp.end(shared);
+            udp.end(context);
         }
         if let Some(tcp) = &mut self.tcp {
-            tcp.end(shared);
+            tcp.end(context);
         }
         if let Some(connect) = &mut self.connect {
-            connect.end(shared);
+            connect.end(context);
         }
         if let Some(timer) = self.resolve_timer {
-            shared.wheel.cancel(timer);
+            context.wheel.cancel(timer);
         }
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX, TIMERS_PER_TURN_MAX};
+use crate::proto::context::{Context, small};
+use crate::proto::owner::{FlowRef, Owner, Timer};
 use crate::proto::probed::{RESOLVE_AGAIN_NS, Target};
 use crate::proto::responder::Responder;
+pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
-use crate::proto::shared::{FlowRef, Owner, Shared, Timer, small};
 use crate::proto::target::{Host, TargetSpec};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
@@ -45,30 +47,6 @@ pub struct ClockState {
     pub error_ns: u64,
 }
 
-/// What the prober did that belongs to no single flow of ours; all counted from the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SelfCounters {
-    /// Slots skipped because this host was late by a whole interval or more.
-    pub slots_missed: u64,
-    /// Requests answered.
-    pub answered: u64,
-    /// Requests that could not be read.
-    pub corrupt: u64,
-    /// Requests received again (same sequence number), answered but not measured.
-    pub duplicate: u64,
-    /// Requests received after a later one.
-    pub reordered: u64,
-    /// Senders, connections or samples turned away because a table was full, and connections
-    /// closed because they kept us waiting.
-    pub refused: u64,
-    /// Replies not sent because the peer does not read, or too many waited.
-    pub replies_dropped: u64,
-    /// Packets sent whose transmit stamp was wanted and never came.
-    pub stamps_missing_transmit: u64,
-    /// Packets received without a stamp although the kernel stamps.
-    pub stamps_missing_receive: u64,
-}
-
 /// The pure core. See the [module](crate::proto) for the order of calls.
 #[derive(Debug)]
 pub struct Prober {
@@ -77,7 +55,7 @@ pub struct Prober {
     targets: Slab<Target>,
     targets_begun: u64,
     responder: Responder,
-    shared: Shared,
+    context: Context,
 }
 
 impl Prober {
@@ -95,7 +73,7 @@ impl Prober {
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
             targets_begun: 0,
-            shared: Shared::new(config.seed),
+            context: Context::new(config.seed),
         }
     }
 
@@ -104,16 +82,16 @@ impl Prober {
         if self.targets.len() >= TARGETS_MAX {
             return None;
         }
+        self.context.now = now;
         self.targets_begun += 1;
         let id = TargetId(self.targets_begun);
         let slot = small(self.targets.vacant_key());
         let again_most_ns = self.resolve_interval_ns;
         let target = Target::new(
-            now,
             (slot, id),
             (&self.name, again_most_ns),
             spec,
-            &mut self.shared,
+            &mut self.context,
         );
         let literal = match target.host {
             Host::Address(address) => Some(address),
@@ -121,7 +99,7 @@ impl Prober {
         };
         self.targets.insert(target);
         match literal {
-            Some(address) => self.move_target(now, slot, address),
+            Some(address) => self.move_target(slot, address),
             None => self.resolve(slot),
         }
         Some(id)
@@ -135,22 +113,22 @@ impl Prober {
             .iter()
             .find(|(_, candidate)| candidate.id == target);
         let Some((slot, _)) = found else { return false };
-        self.targets.remove(slot).end(&mut self.shared);
+        self.targets.remove(slot).end(&mut self.context);
         true
     }
 
     /// Time has come to `now`: run what is due, the earliest first. After a stall that may be more than is
     /// well done at once; then [`poll_timeout`](Self::poll_timeout) says that it is past time for the rest.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.shared.now = now;
+        self.context.now = now;
         for _ in 0..TIMERS_PER_TURN_MAX {
-            let Some((_, timer)) = self.shared.wheel.pop(now.mono) else {
+            let Some((_, timer)) = self.context.wheel.pop(now.mono) else {
                 return;
             };
             match timer {
-                Timer::Due(flow) => self.handle_due(now, flow),
-                Timer::Expire(flow) => self.handle_expiry(now, flow),
-                Timer::Reopen(flow) => self.handle_reopen(now, flow),
+                Timer::Due(flow) => self.handle_due(flow),
+                Timer::Expire(flow) => self.handle_expiry(flow),
+                Timer::Reopen(flow) => self.handle_reopen(flow),
                 Timer::Resolve(slot) => {
                     if let Some(target) = self.targets.get_mut(slot as usize) {
                         target.resolve_timer = None;
@@ -158,12 +136,11 @@ impl Prober {
                     }
                 }
                 Timer::Session(slot) => {
-                    self.responder
-                        .handle_session_timer(now, slot, &mut self.shared);
+                    self.responder.handle_session_timer(slot, &mut self.context);
                 }
                 Timer::Accepted(slot) => {
                     self.responder
-                        .handle_accepted_timer(now, slot, &mut self.shared);
+                        .handle_accepted_timer(slot, &mut self.context);
                 }
             }
         }
@@ -171,11 +148,11 @@ impl Prober {
 
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
-        self.shared.note_arrival(&arrival);
-        if let Some(Owner::Udp(slot)) = self.shared.owner(socket) {
+        self.context.note_arrival(&arrival);
+        if let Some(Owner::Udp(slot)) = self.context.owner(socket) {
             let Target { udp, peer, .. } = &mut self.targets[slot as usize];
             if let Some(udp) = udp {
-                udp.handle_datagram(arrival, payload, peer, &mut self.shared);
+                udp.handle_datagram(arrival, payload, peer, &mut self.context);
             }
         }
     }
@@ -189,29 +166,31 @@ impl Prober {
         local: Option<IpAddr>,
         payload: &[u8],
     ) {
-        self.shared.note_arrival(&arrival);
+        self.context.note_arrival(&arrival);
         self.responder
-            .handle_request(arrival, listener, (from, local), payload, &mut self.shared);
+            .handle_request(arrival, listener, (from, local), payload, &mut self.context);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.
     pub fn handle_accept(&mut self, now: Now) -> Option<SocketId> {
-        self.responder.handle_accept(now, &mut self.shared)
+        self.context.now = now;
+        self.responder.handle_accept(&mut self.context)
     }
 
     /// A connection that was begun is there; `now` is when that was seen, and `handshake_ns` how long
     /// the kernel says its handshake took, if it was not sent twice.
     pub fn handle_connected(&mut self, now: Now, socket: SocketId, handshake_ns: Option<u64>) {
-        let shared = &mut self.shared;
-        match shared.owner(socket) {
+        self.context.now = now;
+        let context = &mut self.context;
+        match context.owner(socket) {
             Some(Owner::Tcp(slot)) => {
                 if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
-                    tcp.handle_connected(shared);
+                    tcp.handle_connected(context);
                 }
             }
             Some(Owner::Connect(slot, number)) => {
                 if let Some(connect) = self.targets[slot as usize].connect.as_mut() {
-                    connect.handle_connected(now, number, handshake_ns, shared);
+                    connect.handle_connected(number, handshake_ns, context);
                 }
             }
             Some(Owner::Udp(_) | Owner::Accepted(_)) | None => {}
@@ -220,18 +199,18 @@ impl Prober {
 
     /// Bytes came in on a stream, ours or accepted. Gives how many messages were complete.
     pub fn handle_stream(&mut self, arrival: Arrival, socket: SocketId, bytes: &[u8]) -> usize {
-        let shared = &mut self.shared;
-        shared.note_arrival(&arrival);
-        match shared.owner(socket) {
+        let context = &mut self.context;
+        context.note_arrival(&arrival);
+        match context.owner(socket) {
             Some(Owner::Tcp(slot)) => {
                 let Target { tcp, peer, .. } = &mut self.targets[slot as usize];
                 match tcp {
-                    Some(tcp) => tcp.handle_stream(arrival, bytes, peer, shared),
+                    Some(tcp) => tcp.handle_stream(arrival, bytes, peer, context),
                     None => 0,
                 }
             }
             Some(Owner::Accepted(slot)) => {
-                self.responder.handle_stream(arrival, slot, bytes, shared)
+                self.responder.handle_stream(arrival, slot, bytes, context)
             }
             Some(Owner::Udp(_) | Owner::Connect(..)) | None => 0,
         }
@@ -239,42 +218,42 @@ impl Prober {
 
     /// A socket is gone, or never came to be; the engine has closed it.
     pub fn handle_closed(&mut self, now: Now, socket: SocketId, reason: CloseReason) {
-        self.shared.now = now;
-        let shared = &mut self.shared;
-        let Some(owner) = shared.owner(socket) else {
+        self.context.now = now;
+        let context = &mut self.context;
+        let Some(owner) = context.owner(socket) else {
             return;
         };
-        shared.forget_socket(socket);
+        context.forget_socket(socket);
         let slot = match owner {
-            Owner::Accepted(slot) => return self.responder.handle_closed(slot, shared),
+            Owner::Accepted(slot) => return self.responder.handle_closed(slot, context),
             Owner::Udp(slot) | Owner::Tcp(slot) | Owner::Connect(slot, _) => slot,
         };
         let target = &mut self.targets[slot as usize];
         match owner {
             Owner::Udp(_) => {
                 if let Some(udp) = &mut target.udp {
-                    udp.handle_closed(now, &mut target.peer, shared);
+                    udp.handle_closed(&mut target.peer, context);
                 }
             }
             Owner::Tcp(_) => {
                 if let Some(tcp) = &mut target.tcp {
-                    tcp.handle_closed(now, &mut target.peer, shared);
+                    tcp.handle_closed(&mut target.peer, context);
                 }
             }
             Owner::Connect(_, number) => {
                 if let Some(connect) = &mut target.connect {
-                    connect.handle_closed(now, number, reason, shared);
+                    connect.handle_closed(number, reason, context);
                 }
             }
             Owner::Accepted(_) => {}
         }
-        self.look_again(now, slot);
+        self.look_again(slot);
     }
 
     /// A stream has bytes that the kernel does not take yet (`true`), or has them no longer.
     /// The core sends nothing on it meanwhile.
     pub fn handle_blocked(&mut self, socket: SocketId, blocked: bool) {
-        match self.shared.owner(socket) {
+        match self.context.owner(socket) {
             Some(Owner::Tcp(slot)) => {
                 if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
                     tcp.handle_blocked(blocked);
@@ -288,15 +267,15 @@ impl Prober {
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
     /// that probe was never sent. An engine may have gone on with other sockets meanwhile.
     pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
-        self.shared.now = now;
-        let Some(Owner::Udp(slot)) = self.shared.owner(socket) else {
+        self.context.now = now;
+        let Some(Owner::Udp(slot)) = self.context.owner(socket) else {
             return;
         };
         let Target { udp, peer, .. } = &mut self.targets[slot as usize];
         if let Some(udp) = udp
-            && udp.handle_unsent(now, peer, &mut self.shared)
+            && udp.handle_unsent(peer, &mut self.context)
         {
-            self.look_again(now, slot);
+            self.look_again(slot);
         }
     }
 
@@ -304,7 +283,7 @@ impl Prober {
     /// addresses and ports can say so, so it is counted and changes nothing (RFC 5927): the probe may
     /// still be answered, and is lost at its timeout if it is not.
     pub fn handle_unreachable(&mut self, socket: SocketId) {
-        if let Some(Owner::Udp(slot)) = self.shared.owner(socket)
+        if let Some(Owner::Udp(slot)) = self.context.owner(socket)
             && let Some(udp) = self.targets[slot as usize].udp.as_mut()
         {
             udp.flow.counters.unreachable += 1;
@@ -326,10 +305,10 @@ impl Prober {
                 };
                 match (kind, &mut found.udp, &mut found.tcp) {
                     (FlowKind::Udp, Some(udp), _) => {
-                        udp.handle_left(number, stamp, &mut self.shared);
+                        udp.handle_left(number, stamp, &mut self.context);
                     }
                     (FlowKind::Tcp, _, Some(tcp)) => {
-                        tcp.handle_left(number, stamp, &mut self.shared);
+                        tcp.handle_left(number, stamp, &mut self.context);
                     }
                     _ => {}
                 }
@@ -338,7 +317,7 @@ impl Prober {
                 self.responder.handle_reply_left(slot, birth, seq, stamp);
             }
             Wanted::StreamReply { socket, seq } => {
-                if let Some(Owner::Accepted(slot)) = self.shared.owner(socket) {
+                if let Some(Owner::Accepted(slot)) = self.context.owner(socket) {
                     self.responder.handle_stream_reply_left(slot, seq, stamp);
                 }
             }
@@ -348,17 +327,17 @@ impl Prober {
     /// A transmit stamp that was wanted will not come: the packet was merged with another one, or the
     /// engine has waited long enough.
     pub fn handle_stamp_missing(&mut self, _: StampKey) {
-        self.shared.counters.stamps_missing_transmit += 1;
+        self.context.counters.stamps_missing_transmit += 1;
     }
 
     /// A packet came without a stamp although the kernel stamps, or with one that cannot be.
     pub fn handle_unstamped(&mut self) {
-        self.shared.counters.stamps_missing_receive += 1;
+        self.context.counters.stamps_missing_receive += 1;
     }
 
     /// TCP has sent so many segments again on this connection since it began.
     pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
-        if let Some(Owner::Tcp(slot)) = self.shared.owner(socket)
+        if let Some(Owner::Tcp(slot)) = self.context.owner(socket)
             && let Some(tcp) = self.targets[slot as usize].tcp.as_mut()
         {
             tcp.handle_retransmits(total);
@@ -368,15 +347,15 @@ impl Prober {
     /// This host's wall clock was set, by so many nanoseconds. Stamps from before and after are of
     /// two clocks from here on.
     pub fn handle_clock_step(&mut self, now: Now, step_ns: i64) {
-        self.shared.now = now;
-        let shared = &mut self.shared;
+        self.context.now = now;
+        let context = &mut self.context;
         for (_, target) in &mut self.targets {
             // What waits has all its stamps from before.
-            target.settle_all(shared);
-            target.peer.handle_clock_step(now);
+            target.settle_all(context);
+            target.peer.handle_clock_step(context);
         }
-        shared.clock_epoch = shared.clock_epoch.wrapping_add(1);
-        shared.outputs.push_back(Output::ClockStep {
+        context.clock_epoch = context.clock_epoch.wrapping_add(1);
+        context.outputs.push_back(Output::ClockStep {
             origin: None,
             at: now.wall,
             step_ns,
@@ -385,25 +364,25 @@ impl Prober {
 
     /// What the kernel says of the wall clock now; sent along with every packet.
     pub fn handle_clock_state(&mut self, state: ClockState) {
-        self.shared.clock_error = ErrorEstimate::from_nanos(state.is_synchronised, state.error_ns);
+        self.context.clock_error = ErrorEstimate::from_nanos(state.is_synchronised, state.error_ns);
     }
 
     /// Probing ends: samples that wait for a transmit stamp are given out with what there is.
     pub fn handle_end(&mut self) {
         for (_, target) in &mut self.targets {
-            target.settle_all(&mut self.shared);
+            target.settle_all(&mut self.context);
         }
-        self.responder.settle_all(&mut self.shared);
+        self.responder.settle_all(&mut self.context);
     }
 
     /// The kernel did not take a reply.
     pub fn handle_reply_unsent(&mut self) {
-        self.shared.counters.replies_dropped += 1;
+        self.context.counters.replies_dropped += 1;
     }
 
     /// A name was looked up. An empty list is a failure.
     pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[IpAddr]) {
-        self.shared.now = now;
+        self.context.now = now;
         let found = self
             .targets
             .iter_mut()
@@ -418,14 +397,14 @@ impl Prober {
         let is_no_help = addresses.is_empty() || (keeps && target.because_failed);
         target.because_failed = false;
         let again_ns = if is_no_help {
-            target.backoff.wait(&mut self.shared.rng)
+            target.backoff.wait(&mut self.context.rng)
         } else {
             target.backoff.reset();
             RESOLVE_AGAIN_NS
         };
         target.resolve_after = now.mono.plus(again_ns);
         if let Some(timer) = target.resolve_timer.take() {
-            self.shared.wheel.cancel(timer);
+            self.context.wheel.cancel(timer);
         }
         let slot = small(slot);
         let wait_ns = if addresses.is_empty() {
@@ -434,29 +413,29 @@ impl Prober {
             self.resolve_interval_ns
         };
         let again = now.mono.plus(wait_ns);
-        target.resolve_timer = Some(self.shared.wheel.insert(again, Timer::Resolve(slot)));
+        target.resolve_timer = Some(self.context.wheel.insert(again, Timer::Resolve(slot)));
         if let Some(first) = addresses.first().filter(|_| !keeps) {
-            self.move_target(now, slot, *first);
+            self.move_target(slot, *first);
         }
     }
 
     /// The next thing to do, with its payload in `buffer` (cleared first). `now` is read by the
     /// engine for this very transmission: it is the probe's first stamp.
     pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.shared.now = now;
+        self.context.now = now;
         buffer.clear();
-        if let Some(reply) = self.shared.poll_reply(buffer) {
+        if let Some(reply) = self.context.poll_reply(buffer) {
             return Some(reply);
         }
-        if let Some(action) = self.shared.actions.pop_front() {
+        if let Some(action) = self.context.actions.pop_front() {
             return Some(action);
         }
-        while let Some(due) = self.shared.due.pop_front() {
+        while let Some(due) = self.context.due.pop_front() {
             let found = self.targets.get_mut(due.slot as usize);
             let Some(target) = found.filter(|target| target.id == due.target) else {
                 continue;
             };
-            let transmit = target.poll_transmit(now, due.kind, &mut self.shared, buffer);
+            let transmit = target.poll_transmit(due.kind, &mut self.context, buffer);
             if transmit.is_some() {
                 return transmit;
             }
@@ -466,17 +445,17 @@ impl Prober {
 
     /// When `handle_timeout` must be called next.
     pub fn poll_timeout(&mut self) -> Option<Mono> {
-        self.shared.wheel.next_deadline()
+        self.context.wheel.next_deadline()
     }
 
     /// The next result, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.shared.outputs.pop_front()
+        self.context.outputs.pop_front()
     }
 
     /// All results, in order, where they lie: a probe has several, and each is larger than a cache line.
     pub fn drain_outputs(&mut self, mut handle: impl FnMut(&Output)) {
-        let outputs = &mut self.shared.outputs;
+        let outputs = &mut self.context.outputs;
         for output in &*outputs {
             handle(output);
         }
@@ -512,34 +491,34 @@ impl Prober {
 
     /// Counters that belong to no flow.
     pub fn self_counters(&self) -> &SelfCounters {
-        &self.shared.counters
+        &self.context.counters
     }
 
-    fn handle_due(&mut self, now: Now, flow: FlowRef) {
+    fn handle_due(&mut self, flow: FlowRef) {
         let target = &mut self.targets[flow.slot as usize];
         if let Some(found) = target.flow_mut(flow.kind) {
-            found.handle_due(now, &mut self.shared);
+            found.handle_due(&mut self.context);
         }
     }
 
-    fn handle_expiry(&mut self, now: Now, flow: FlowRef) {
+    fn handle_expiry(&mut self, flow: FlowRef) {
         let target = &mut self.targets[flow.slot as usize];
-        if target.handle_expiry(now, flow.kind, &mut self.shared) {
-            self.look_again(now, flow.slot);
+        if target.handle_expiry(flow.kind, &mut self.context) {
+            self.look_again(flow.slot);
         }
     }
 
-    fn handle_reopen(&mut self, now: Now, flow: FlowRef) {
+    fn handle_reopen(&mut self, flow: FlowRef) {
         let target = &mut self.targets[flow.slot as usize];
-        if target.handle_reopen(now, flow.kind, &mut self.shared) {
-            self.look_again(now, flow.slot);
+        if target.handle_reopen(flow.kind, &mut self.context) {
+            self.look_again(flow.slot);
         }
     }
 
     /// A flow of the target has failed: its name may point elsewhere by now.
-    fn look_again(&mut self, now: Now, slot: u32) {
+    fn look_again(&mut self, slot: u32) {
         if let Some(target) = self.targets.get(slot as usize)
-            && now.mono >= target.resolve_after
+            && self.context.now.mono >= target.resolve_after
         {
             self.resolve(slot);
             if let Some(target) = self.targets.get_mut(slot as usize) {
@@ -556,13 +535,13 @@ impl Prober {
         {
             target.resolving = true;
             let (target, host) = (target.id, target.host.clone());
-            self.shared
+            self.context
                 .actions
                 .push_back(Transmit::Resolve { target, host });
         }
     }
 
-    fn move_target(&mut self, now: Now, slot: u32, address: IpAddr) {
-        self.targets[slot as usize].handle_address(now, address, &mut self.shared);
+    fn move_target(&mut self, slot: u32, address: IpAddr) {
+        self.targets[slot as usize].handle_address(address, &mut self.context);
     }
 }

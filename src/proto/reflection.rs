@@ -1,9 +1,9 @@
 //! One STAMP session as its reflector keeps it: the numbers of its replies, the transmit stamps that
 //! later replies tell, and the requests whose own transmit stamps are still to come.
 
+use crate::proto::context::Context;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::session::{Measured, Sender};
-use crate::proto::shared::Shared;
 use crate::proto::transmit::Arrival;
 use crate::proto::wire::native::{self, FollowUp, ReplyFields, Request};
 
@@ -35,9 +35,9 @@ pub(crate) struct Reflection {
 }
 
 impl Reflection {
-    pub(crate) fn new(shared: &mut Shared) -> Self {
+    pub(crate) fn new(context: &mut Context) -> Self {
         Self {
-            session: shared.rng.next_u32().max(1),
+            session: context.rng.next_u32().max(1),
             replies: 0,
             received: 0,
             left: [None; 3],
@@ -52,20 +52,20 @@ impl Reflection {
         arrival: Arrival,
         request: &Request<'_>,
         (sender, new): (&mut Sender, Option<u64>),
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let ours = request.ours.as_ref();
         for told in ours.into_iter().flat_map(|ours| ours.follow_ups).flatten() {
             if let Some(mut waiting) = self.take(|waiting| waiting.seq == told.seq) {
                 waiting.delay.left = told.stamp;
-                sender.measure(waiting.delay, shared);
+                sender.measure(waiting.delay, context);
             }
         }
         let is_past = |waiting: &Waiting| {
             request.seq.wrapping_sub(waiting.seq).cast_signed() >= TOLD_BY.cast_signed()
         };
         while let Some(waiting) = self.take(is_past) {
-            sender.measure(waiting.delay, shared);
+            sender.measure(waiting.delay, context);
         }
         let Some(number) = new else { return };
         self.received = self.received.wrapping_add(1);
@@ -86,7 +86,7 @@ impl Reflection {
         match self.waiting.iter_mut().find(|waiting| waiting.is_none()) {
             Some(free) => *free = Some(waiting),
             // Those that can still be told of fit, so this one is older than they are.
-            None => sender.measure(delay, shared),
+            None => sender.measure(delay, context),
         }
     }
 
@@ -125,9 +125,9 @@ impl Reflection {
     }
 
     /// The sender has gone: what waits takes what there is.
-    pub(crate) fn settle_all(&mut self, sender: &mut Sender, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, sender: &mut Sender, context: &mut Context) {
         while let Some(waiting) = self.take(|_| true) {
-            sender.measure(waiting.delay, shared);
+            sender.measure(waiting.delay, context);
         }
     }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{ACCEPTED_MAX, SESSIONS_MAX};
+use crate::proto::context::{Context, small};
+use crate::proto::owner::Timer;
 use crate::proto::reflection::Reflection;
 use crate::proto::sample::Metric;
 use crate::proto::sample::Stamp;
 use crate::proto::session::{Heard, RemoteLabels, Sender, Taken, measured_text};
-use crate::proto::shared::{Shared, Timer, small};
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, ListenerId, StampKey, Transmit, Wanted};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::native::{self, Request};
@@ -100,7 +101,7 @@ impl Responder {
         listener: ListenerId,
         (from, local): (SocketAddr, Option<IpAddr>),
         payload: &[u8],
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let to = |key| Transmit::Reply {
             listener,
@@ -113,10 +114,10 @@ impl Responder {
         let was_read = from.port() != 0
             && match text::decode_datagram(payload) {
                 Ok(message) if looping || message.is_reply() => false,
-                Ok(message) => self.handle_text(arrival, from, &message, to, shared),
+                Ok(message) => self.handle_text(arrival, from, &message, to, context),
                 Err(_) if self.native => match native::decode_request(payload) {
                     Ok(request) => {
-                        self.handle_native(arrival, from, (&request, payload), to, shared);
+                        self.handle_native(arrival, from, (&request, payload), to, context);
                         true
                     }
                     Err(_) => false,
@@ -124,7 +125,7 @@ impl Responder {
                 Err(_) => false,
             };
         if !was_read {
-            shared.counters.corrupt += 1;
+            context.counters.corrupt += 1;
         }
     }
 
@@ -135,24 +136,24 @@ impl Responder {
         from: SocketAddr,
         message: &Message<'_>,
         to: impl FnOnce(Option<StampKey>) -> Transmit,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> bool {
         let heard = Heard::text(arrival, message);
-        match self.find_session((from, Wire::Text), &heard, shared) {
+        match self.find_session((from, Wire::Text), &heard, context) {
             Some((_, Taken::Unreadable)) => return false,
             Some((slot, Taken::New(number) | Taken::Anew(number))) => {
                 let delay = measured_text(&heard, number);
-                self.sessions[slot as usize].sender.measure(delay, shared);
+                self.sessions[slot as usize].sender.measure(delay, context);
             }
             // A copy, or one more sender than there is room for: it is answered.
             Some((_, Taken::Again(_))) | None => {}
         }
         let mut answers = self.answers(false);
-        if let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) {
-            answers.append(arrival.now, message, shared);
-            shared.queue_reply(start, to(None));
+        if let Some(start) = context.reply_buffer().map(|buffer| buffer.len()) {
+            answers.append(message, context);
+            context.queue_reply(start, to(None));
         } else {
-            shared.counters.replies_dropped += 1;
+            context.counters.replies_dropped += 1;
         }
         true
     }
@@ -163,19 +164,19 @@ impl Responder {
         from: SocketAddr,
         (request, bytes): (&Request<'_>, &[u8]),
         to: impl FnOnce(Option<StampKey>) -> Transmit,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let heard = Heard::native(arrival, request);
         let cookie = request.ours.as_ref().map(|ours| ours.cookie);
         let wire = Wire::Native(request.ssid, cookie);
-        let Some((slot, taken)) = self.find_session((from, wire), &heard, shared) else {
+        let Some((slot, taken)) = self.find_session((from, wire), &heard, context) else {
             // Its replies could not be numbered.
-            shared.counters.replies_dropped += 1;
+            context.counters.replies_dropped += 1;
             return;
         };
         let found = self.sessions.get_mut(slot as usize);
         let Some(session) = found.filter(|_| taken != Taken::Unreadable) else {
-            shared.counters.corrupt += 1;
+            context.counters.corrupt += 1;
             return;
         };
         let Session {
@@ -185,16 +186,16 @@ impl Responder {
             ..
         } = session;
         let conversation = Conversation { sender, reflection };
-        let Some(start) = shared.reply_buffer().map(|buffer| buffer.len()) else {
-            shared.counters.replies_dropped += 1;
+        let Some(start) = context.reply_buffer().map(|buffer| buffer.len()) else {
+            context.counters.replies_dropped += 1;
             return;
         };
         if let Some(seq) =
-            conversation.reflect(arrival, (request, bytes), taken, &self.name, shared)
+            conversation.reflect(arrival, (request, bytes), taken, &self.name, context)
         {
             let birth = *birth;
             let key = StampKey(Wanted::Reply { slot, birth, seq });
-            shared.queue_reply(start, to(Some(key)));
+            context.queue_reply(start, to(Some(key)));
         }
     }
 
@@ -204,13 +205,13 @@ impl Responder {
         &mut self,
         key: (SocketAddr, Wire),
         heard: &Heard<'_>,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> Option<(u32, Taken)> {
         if let Some(&slot) = self.by_peer.get(&key) {
             let session = &mut self.sessions[slot as usize];
             let was_proven = session.sender.is_proven();
             let labels = &mut self.labels;
-            let taken = session.sender.handle_message(heard, labels, shared);
+            let taken = session.sender.handle_message(heard, labels, context);
             if was_proven && !session.sender.is_proven() {
                 // It calls itself something else now, and has to prove itself again.
                 self.unproven.push_back((slot, session.birth));
@@ -222,8 +223,8 @@ impl Responder {
         let Some((sender, number)) = Sender::new(metric, heard) else {
             return Some((u32::MAX, Taken::Unreadable));
         };
-        if self.sessions.len() >= SESSIONS_MAX && !self.evict(heard.now(), shared) {
-            shared.counters.refused += 1;
+        if self.sessions.len() >= SESSIONS_MAX && !self.evict(context) {
+            context.counters.refused += 1;
             return None;
         }
         self.births += 1;
@@ -231,7 +232,7 @@ impl Responder {
         let deadline = sender.idle_deadline();
         let entry = self.sessions.vacant_entry();
         let slot = small(entry.key());
-        let timer = shared.wheel.insert(deadline, Timer::Session(slot));
+        let timer = context.wheel.insert(deadline, Timer::Session(slot));
         entry.insert(Session {
             key,
             sender,
@@ -265,41 +266,41 @@ impl Responder {
     }
 
     /// The daemon ends: what waits for a transmit stamp takes what there is.
-    pub(crate) fn settle_all(&mut self, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, context: &mut Context) {
         for (_, session) in &mut self.sessions {
             if let Some(reflection) = &mut session.reflection {
-                reflection.settle_all(&mut session.sender, shared);
+                reflection.settle_all(&mut session.sender, context);
             }
         }
         for (_, accepted) in &mut self.accepted {
-            accepted.settle_all(shared);
+            accepted.settle_all(context);
         }
     }
 
     /// Forgets the oldest session that was heard only once; without one the session that has been
     /// silent for longest, if that is long.
-    fn evict(&mut self, now: Now, shared: &mut Shared) -> bool {
+    fn evict(&mut self, context: &mut Context) -> bool {
         while let Some((slot, birth)) = self.unproven.pop_front() {
             if self.is_unproven(slot, birth) {
-                shared.counters.refused += 1;
-                self.forget(slot, shared);
+                context.counters.refused += 1;
+                self.forget(slot, context);
                 return true;
             }
         }
-        self.evict_idlest(now, shared)
+        self.evict_idlest(context)
     }
 
     /// Whether there is time to look at a whole table.
-    fn may_look(&mut self, now: Now) -> bool {
-        let may = now.mono >= self.look_after;
+    fn may_look(&mut self, context: &Context) -> bool {
+        let may = context.now.mono >= self.look_after;
         if may {
-            self.look_after = now.mono.plus(LOOK_EVERY_NS);
+            self.look_after = context.now.mono.plus(LOOK_EVERY_NS);
         }
         may
     }
 
-    fn evict_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
-        if !self.may_look(now) {
+    fn evict_idlest(&mut self, context: &mut Context) -> bool {
+        if !self.may_look(context) {
             return false;
         }
         let sessions = self.sessions.iter();
@@ -307,11 +308,11 @@ impl Responder {
         let Some((slot, session)) = idlest else {
             return false;
         };
-        if now.mono.since(session.sender.last_heard()) < MESSAGE_WITHIN_NS {
+        if context.now.mono.since(session.sender.last_heard()) < MESSAGE_WITHIN_NS {
             return false;
         }
-        shared.counters.refused += 1;
-        self.forget(small(slot), shared);
+        context.counters.refused += 1;
+        self.forget(small(slot), context);
         true
     }
 
@@ -331,26 +332,26 @@ impl Responder {
             .is_some_and(|session| session.birth == birth && !session.sender.is_proven())
     }
 
-    fn forget(&mut self, slot: u32, shared: &mut Shared) {
+    fn forget(&mut self, slot: u32, context: &mut Context) {
         let mut session = self.sessions.remove(slot as usize);
         if let Some(reflection) = &mut session.reflection {
-            reflection.settle_all(&mut session.sender, shared);
+            reflection.settle_all(&mut session.sender, context);
         }
-        session.sender.leave(&mut self.labels, shared);
-        shared.wheel.cancel(session.timer);
+        session.sender.leave(&mut self.labels, context);
+        context.wheel.cancel(session.timer);
         self.by_peer.remove(&session.key);
     }
 
     /// The session timer fired.
-    pub(crate) fn handle_session_timer(&mut self, now: Now, slot: u32, shared: &mut Shared) {
+    pub(crate) fn handle_session_timer(&mut self, slot: u32, context: &mut Context) {
         let Some(session) = self.sessions.get_mut(slot as usize) else {
             return;
         };
         let deadline = session.sender.idle_deadline();
-        if deadline <= now.mono {
-            self.forget(slot, shared);
+        if deadline <= context.now.mono {
+            self.forget(slot, context);
         } else {
-            session.timer = shared.wheel.insert(deadline, Timer::Session(slot));
+            session.timer = context.wheel.insert(deadline, Timer::Session(slot));
         }
     }
 }
@@ -370,15 +371,15 @@ impl Conversation<'_> {
         (request, bytes): (&Request<'_>, &[u8]),
         taken: Taken,
         name: &str,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> Option<u32> {
         let (new, number) = match taken {
             Taken::Unreadable => {
-                shared.counters.corrupt += 1;
+                context.counters.corrupt += 1;
                 return None;
             }
             Taken::Anew(number) => {
-                *self.reflection = Some(Reflection::new(shared));
+                *self.reflection = Some(Reflection::new(context));
                 (Some(number), number)
             }
             Taken::New(number) => (Some(number), number),
@@ -386,13 +387,13 @@ impl Conversation<'_> {
         };
         let reflection = self
             .reflection
-            .get_or_insert_with(|| Reflection::new(shared));
+            .get_or_insert_with(|| Reflection::new(context));
         let seen = self.sender.seen_before(number);
-        reflection.handle_request(arrival, request, (self.sender, new), shared);
-        let error = shared.clock_error;
-        let out = shared.reply_buffer()?;
+        reflection.handle_request(arrival, request, (self.sender, new), context);
+        let error = context.clock_error;
+        let out = context.reply_buffer()?;
         let seq = reflection.answer(arrival, (bytes, seen), name, (error, out));
-        shared.counters.answered += 1;
+        context.counters.answered += 1;
         Some(seq)
     }
 }
@@ -408,15 +409,16 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    fn append(&mut self, now: Now, message: &Message<'_>, shared: &mut Shared) {
+    fn append(&mut self, message: &Message<'_>, context: &mut Context) {
+        let now = context.now.wall;
         let fits = !self.blocked
-            && shared.reply_buffer().is_some_and(|buffer| {
-                text::encode_reply(buffer, message, self.name, now.wall, self.takes_offers)
+            && context.reply_buffer().is_some_and(|buffer| {
+                text::encode_reply(buffer, message, self.name, now, self.takes_offers)
             });
         if fits {
-            shared.counters.answered += 1;
+            context.counters.answered += 1;
         } else {
-            shared.counters.replies_dropped += 1;
+            context.counters.replies_dropped += 1;
         }
     }
 }

@@ -304,6 +304,30 @@ impl Counters {
     }
 }
 
+/// What the prober did that belongs to no single flow of ours; all counted from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelfCounters {
+    /// Slots skipped because this host was late by a whole interval or more.
+    pub slots_missed: u64,
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests that could not be read.
+    pub corrupt: u64,
+    /// Requests received again (same sequence number), answered but not measured.
+    pub duplicate: u64,
+    /// Requests received after a later one.
+    pub reordered: u64,
+    /// Senders, connections or samples turned away because a table was full, and connections
+    /// closed because they kept us waiting.
+    pub refused: u64,
+    /// Replies not sent because the peer does not read, or too many waited.
+    pub replies_dropped: u64,
+    /// Packets sent whose transmit stamp was wanted and never came.
+    pub stamps_missing_transmit: u64,
+    /// Packets received without a stamp although the kernel stamps.
+    pub stamps_missing_receive: u64,
+}
+
 /// What the core has to say, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {

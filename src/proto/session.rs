@@ -10,12 +10,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
+use crate::proto::context::Context;
 use crate::proto::sample::{
     Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample, Stamp,
     StampSource, Trace,
 };
-use crate::proto::shared::Shared;
-use crate::proto::time::{Mono, Now, Wall};
+use crate::proto::time::{Mono, Wall};
 use crate::proto::transmit::Arrival;
 use crate::proto::wire::native::Request;
 use crate::proto::wire::text::{self, Message, SEQUENCES};
@@ -56,11 +56,6 @@ impl<'a> Heard<'a> {
             sent: header.at,
             labels: Some((header.source, header.tags)),
         }
-    }
-
-    /// When the process saw it.
-    pub(crate) fn now(&self) -> Now {
-        self.arrival.now
     }
 
     pub(crate) fn native(arrival: Arrival, request: &Request<'a>) -> Self {
@@ -294,7 +289,7 @@ impl Sender {
         &mut self,
         heard: &Heard<'_>,
         labels: &mut RemoteLabels,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> Taken {
         let now = heard.arrival.now;
         let (source, tags) = heard.labels.unwrap_or_default();
@@ -302,7 +297,7 @@ impl Sender {
             let Some((fresh, number)) = Self::new(self.metric, heard) else {
                 return Taken::Unreadable;
             };
-            self.leave(labels, shared);
+            self.leave(labels, context);
             *self = fresh;
             return Taken::Anew(number);
         }
@@ -310,8 +305,8 @@ impl Sender {
         let taken = if self.window.continues(heard) {
             let (number, order) = self.window.arrive(heard);
             match order {
-                Order::Duplicate => shared.counters.duplicate += 1,
-                Order::Stale | Order::Reordered => shared.counters.reordered += 1,
+                Order::Duplicate => context.counters.duplicate += 1,
+                Order::Stale | Order::Reordered => context.counters.reordered += 1,
                 Order::Next => {}
             }
             match order {
@@ -324,30 +319,30 @@ impl Sender {
             Taken::Anew(self.window.highest)
         };
         self.gap_ns = Some(now.mono.since(before));
-        self.prove(now.mono, labels, shared);
+        self.prove(labels, context);
         taken
     }
 
     /// It has sent a second message, so it is published from here on, if there is room.
-    fn prove(&mut self, now: Mono, labels: &mut RemoteLabels, shared: &mut Shared) {
+    fn prove(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
         self.is_proven = true;
         let held = match self.standing {
             Standing::Once(held) => held,
             Standing::Refused => None,
             Standing::Published(_) | Standing::Nameless => return,
         };
-        self.standing = match labels.acquire(now, &self.source, &self.tags, shared) {
+        self.standing = match labels.acquire(&self.source, &self.tags, context) {
             Some(origin) => Standing::Published(origin),
             None => Standing::Refused,
         };
         if let Some(held) = held {
-            self.measure(held, shared);
+            self.measure(held, context);
         }
     }
 
     /// Publishes a one-way delay, holds it back until the sender has proved itself, or counts that
     /// it cannot be published.
-    pub(crate) fn measure(&mut self, delay: Measured, shared: &mut Shared) {
+    pub(crate) fn measure(&mut self, delay: Measured, context: &mut Context) {
         let origin = match &mut self.standing {
             Standing::Published(origin) => *origin,
             Standing::Once(held) => {
@@ -355,7 +350,7 @@ impl Sender {
                 return;
             }
             Standing::Refused => {
-                shared.counters.refused += 1;
+                context.counters.refused += 1;
                 return;
             }
             Standing::Nameless => return,
@@ -363,7 +358,7 @@ impl Sender {
         let delay_ns = delay.received.at.since(delay.left.at);
         let stamp = delay.left.source.min(delay.received.source);
         let at = delay.received.at;
-        shared.outputs.push_back(Output::Sample(Sample {
+        context.outputs.push_back(Output::Sample(Sample {
             origin,
             metric: self.metric,
             outcome: Outcome::Received,
@@ -379,7 +374,7 @@ impl Sender {
                 Metric::TcpOwd => FlowKind::Tcp,
                 _ => FlowKind::Udp,
             };
-            shared.outputs.push_back(Output::OneWay(OneWay {
+            context.outputs.push_back(Output::OneWay(OneWay {
                 origin,
                 kind,
                 direction: Direction::Forward,
@@ -388,7 +383,7 @@ impl Sender {
                 at,
                 stamp,
             }));
-            shared.outputs.push_back(Output::Trace(Trace {
+            context.outputs.push_back(Output::Trace(Trace {
                 origin,
                 kind,
                 seq: delay.number,
@@ -424,9 +419,9 @@ impl Sender {
     }
 
     /// The sender is forgotten.
-    pub(crate) fn leave(&mut self, labels: &mut RemoteLabels, shared: &mut Shared) {
+    pub(crate) fn leave(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
         if let Standing::Published(origin) = self.standing {
-            labels.release(origin, shared);
+            labels.release(origin, context);
         }
         self.standing = Standing::Nameless;
     }
@@ -475,37 +470,32 @@ impl RemoteLabels {
     }
 
     /// The origin for a sender of this name with these raw tags; `None` when there are too many.
-    fn acquire(
-        &mut self,
-        now: Mono,
-        source: &str,
-        tags: &str,
-        shared: &mut Shared,
-    ) -> Option<Origin> {
+    fn acquire(&mut self, source: &str, tags: &str, context: &mut Context) -> Option<Origin> {
         let tags = text::decode_tags(tags).ok()?;
         let labels = Labels::new(source, &self.own_name, &tags);
         if let Some((origin, users)) = self.origins.get_mut(&labels) {
             *users += 1;
             return Some(*origin);
         }
-        if self.origins.len() >= REMOTE_LABELS_MAX || !self.may_open(now, &labels) {
+        if self.origins.len() >= REMOTE_LABELS_MAX || !self.may_open(&labels, context) {
             return None;
         }
         let labels = Arc::new(labels);
-        let origin = shared.open_origin(labels.clone());
+        let origin = context.open_origin(labels.clone());
         self.origins.insert(labels.clone(), (origin, 1));
         self.labels.insert(origin, labels);
         Some(origin)
     }
 
     /// Whether labels have been published before, or there is an allowance left for new ones.
-    fn may_open(&mut self, now: Mono, labels: &Labels) -> bool {
+    fn may_open(&mut self, labels: &Labels, context: &Context) -> bool {
         let mut hasher = DefaultHasher::new();
         labels.hash(&mut hasher);
         let hash = hasher.finish();
         if self.known.contains(&hash) {
             return true;
         }
+        let now = context.now.mono;
         let spent_until = self.spent_until.max(now).plus(NEW_LABEL_NS);
         if spent_until > now.plus(HOUR_NS) {
             return false;
@@ -517,7 +507,7 @@ impl RemoteLabels {
         true
     }
 
-    fn release(&mut self, origin: Origin, shared: &mut Shared) {
+    fn release(&mut self, origin: Origin, context: &mut Context) {
         let Some(labels) = self.labels.get(&origin) else {
             return;
         };
@@ -526,7 +516,7 @@ impl RemoteLabels {
             if *users == 0 {
                 self.origins.remove(labels);
                 self.labels.remove(&origin);
-                shared.close_origin(origin, None);
+                context.close_origin(origin, None);
             }
         }
     }

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::proto::backoff::Backoff;
+use crate::proto::context::Context;
 use crate::proto::exchange::Exchange;
 use crate::proto::flow::{Flow, Measured, Reply};
+use crate::proto::owner::{FlowRef, Owner, Timer};
 use crate::proto::peer::Peer;
 use crate::proto::probed::Voice;
 use crate::proto::sample::Stamp;
-use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::target::Protocol;
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::udp::{low, match_reply, takes_offer, wire_seq};
 use crate::proto::wheel::TimerKey;
@@ -43,9 +44,9 @@ struct Native {
 }
 
 impl Native {
-    fn new(first: u64, shared: &mut Shared) -> Box<Self> {
+    fn new(first: u64, context: &mut Context) -> Box<Self> {
         Box::new(Self {
-            exchange: Exchange::new(first, shared),
+            exchange: Exchange::new(first, context),
             decoder: FrameDecoder::new(false),
             is_new: true,
         })
@@ -89,7 +90,7 @@ pub(crate) struct TcpFlow {
 
 impl TcpFlow {
     pub(crate) fn new(
-        shared: &mut Shared,
+        context: &mut Context,
         this: FlowRef,
         flow: Flow,
         port: u16,
@@ -105,7 +106,7 @@ impl TcpFlow {
             protocol,
             remote: None,
             state: State::Down,
-            cookie: shared.rng.next_u32(),
+            cookie: context.rng.next_u32(),
             backoff: Backoff::new(RETRY_FIRST_NS, timeout_ns / 2),
             timer: None,
         }
@@ -114,20 +115,19 @@ impl TcpFlow {
     /// The target is at `address` now: the flow moves there.
     pub(crate) fn handle_address(
         &mut self,
-        now: Now,
         address: IpAddr,
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         self.remote = Some(SocketAddr::new(address, self.port));
         self.backoff.reset();
-        self.close(now, peer, shared);
-        self.connect(now, shared);
+        self.close(peer, context);
+        self.connect(context);
     }
 
-    pub(crate) fn handle_connected(&mut self, shared: &mut Shared) {
+    pub(crate) fn handle_connected(&mut self, context: &mut Context) {
         if let State::Connecting(socket) = self.state {
-            self.cancel_timer(shared);
+            self.cancel_timer(context);
             self.flow.consecutive_lost = 0;
             self.flow.forget_testimony();
             let first = self.flow.next_number();
@@ -135,7 +135,7 @@ impl TcpFlow {
             self.state = State::Up(Connection {
                 socket,
                 decoder: StreamDecoder::new(Role::Replies),
-                native: is_native.then(|| Native::new(first, shared)),
+                native: is_native.then(|| Native::new(first, context)),
                 first,
                 answered: is_native,
                 blocked: false,
@@ -146,23 +146,23 @@ impl TcpFlow {
     }
 
     /// The engine has no socket for us any more.
-    pub(crate) fn handle_closed(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
-        self.settle_all(peer, shared);
+    pub(crate) fn handle_closed(&mut self, peer: &mut Peer, context: &mut Context) {
+        self.settle_all(peer, context);
         self.state = State::Down;
-        self.flow.lose_all(now, shared);
-        self.retry_later(now, shared);
+        self.flow.lose_all(context);
+        self.retry_later(context);
     }
 
     /// The timer fired: an attempt has had its time, or the wait is over. True if it was an attempt.
-    pub(crate) fn handle_reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_reopen(&mut self, peer: &mut Peer, context: &mut Context) -> bool {
         self.timer = None;
         if matches!(self.state, State::Waiting) {
-            self.open(now, shared);
+            self.open(context);
             return false;
         }
         let failed = matches!(self.state, State::Connecting(_));
-        self.close(now, peer, shared);
-        self.connect(now, shared);
+        self.close(peer, context);
+        self.connect(context);
         failed
     }
 
@@ -176,16 +176,15 @@ impl TcpFlow {
     /// Builds the probe for the slot that was taken off the queue.
     pub(crate) fn poll_transmit(
         &mut self,
-        now: Now,
         slot: Mono,
         (voice, peer): (&Voice, &mut Peer),
-        shared: &mut Shared,
+        context: &mut Context,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        if self.is_stuck(now) {
+        if self.is_stuck(context) {
             self.flow.skip();
-            self.close(now, peer, shared);
-            self.connect(now, shared);
+            self.close(peer, context);
+            self.connect(context);
             return None;
         }
         if let State::Up(Connection {
@@ -193,10 +192,10 @@ impl TcpFlow {
             ..
         }) = &mut self.state
         {
-            let before = self.flow.waited_enough(now);
+            let before = self.flow.waited_enough(context);
             native
                 .exchange
-                .handle_aged(before, &mut self.flow, peer, shared);
+                .handle_aged(before, &mut self.flow, peer, context);
         }
         let up = match &mut self.state {
             State::Up(up) if !up.blocked && (up.answered || self.flow.in_flight() == 0) => up,
@@ -206,7 +205,7 @@ impl TcpFlow {
             }
         };
         let (socket, first) = (up.socket, up.first);
-        let number = self.flow.send(now, slot, up.native.is_some(), shared);
+        let number = self.flow.send(slot, up.native.is_some(), context);
         let key = Some(self.this.stamp_key(number));
         if let Some(native) = &mut up.native {
             if std::mem::take(&mut native.is_new) {
@@ -215,9 +214,7 @@ impl TcpFlow {
             let size = voice.size.map(|size| size.min(FRAMED_BYTES_MAX));
             let extras = (size, peer.correction_ns());
             encode_frame(buffer, |out| {
-                native
-                    .exchange
-                    .encode(now, number, voice, extras, shared, out);
+                native.exchange.encode(number, voice, extras, context, out);
             });
             return Some(Transmit::Stream { socket, key });
         }
@@ -231,7 +228,7 @@ impl TcpFlow {
             buffer,
             seq,
             &voice.name,
-            now.wall,
+            context.now.wall,
             &voice.tags,
             Some(identifier),
             voice.size,
@@ -240,8 +237,8 @@ impl TcpFlow {
     }
 
     /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.
-    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
-        let is_known = self.flow.handle_left(number, stamp, shared);
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
+        let is_known = self.flow.handle_left(number, stamp, context);
         if is_known
             && let State::Up(Connection {
                 native: Some(native),
@@ -263,14 +260,14 @@ impl TcpFlow {
 
     /// Whether the peer has read nothing for a timeout, while nothing more can be sent that could
     /// be lost: the flow would wait as long as TCP itself does, which is a quarter of an hour.
-    fn is_stuck(&mut self, now: Now) -> bool {
+    fn is_stuck(&mut self, context: &Context) -> bool {
         let State::Up(up) = &mut self.state else {
             return false;
         };
         let since = up
             .blocked
-            .then(|| *up.blocked_since.get_or_insert(now.mono));
-        since.is_some_and(|since| now.mono.since(since) >= self.timeout_ns)
+            .then(|| *up.blocked_since.get_or_insert(context.now.mono));
+        since.is_some_and(|since| context.now.mono.since(since) >= self.timeout_ns)
     }
 
     /// Bytes came in. A stream that cannot be read is given up: there is no way back into step.
@@ -280,20 +277,20 @@ impl TcpFlow {
         arrival: Arrival,
         bytes: &[u8],
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> usize {
         let State::Up(up) = &mut self.state else {
             return 0;
         };
         let (messages, is_readable) = if up.native.is_some() {
-            self.handle_native(arrival, bytes, peer, shared)
+            self.handle_native(arrival, bytes, peer, context)
         } else {
-            self.handle_text(arrival, bytes, shared)
+            self.handle_text(arrival, bytes, context)
         };
         if !is_readable {
             self.flow.counters.corrupt += 1;
-            self.close(arrival.now, peer, shared);
-            self.retry_later(arrival.now, shared);
+            self.close(peer, context);
+            self.retry_later(context);
         }
         messages
     }
@@ -303,7 +300,7 @@ impl TcpFlow {
         &mut self,
         arrival: Arrival,
         bytes: &[u8],
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> (usize, bool) {
         let State::Up(up) = &mut self.state else {
             return (0, true);
@@ -315,15 +312,15 @@ impl TcpFlow {
         let (flow, cookie, first) = (&mut self.flow, self.cookie, up.first);
         let (answered, backoff) = (&mut up.answered, &mut self.backoff);
         let mut receive = |flow: &mut Flow, arrival: Arrival, (number, received)| {
-            let reply = flow.handle_reply(arrival.now, number, shared);
+            let reply = flow.handle_reply(number, context);
             if let Reply::Received(_) | Reply::Late = reply {
                 *answered = true;
                 backoff.reset();
             }
             if let Reply::Received(departure) = reply {
                 let delay = Measured::whole(departure.elapsed(&arrival));
-                flow.publish(arrival.best().at, number, delay, shared);
-                flow.trace_text(number, &departure, received, &arrival, shared);
+                flow.publish(arrival.best().at, number, delay, context);
+                flow.trace_text(number, &departure, received, &arrival, context);
             }
         };
         let unstamped = Arrival::unstamped(arrival.now);
@@ -345,7 +342,7 @@ impl TcpFlow {
         }
         let is_between = up.decoder.buffered() == 0;
         if is_native && is_between && self.protocol == Protocol::Auto {
-            up.native = Some(Native::new(self.flow.next_number(), shared));
+            up.native = Some(Native::new(self.flow.next_number(), context));
         }
         (messages, outcome.is_ok())
     }
@@ -355,7 +352,7 @@ impl TcpFlow {
         arrival: Arrival,
         bytes: &[u8],
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> (usize, bool) {
         let State::Up(Connection {
             native: Some(native),
@@ -373,7 +370,7 @@ impl TcpFlow {
             messages += 1;
             let stamp = arrival.stamp.filter(|_| is_last);
             let arrival = Arrival { stamp, ..arrival };
-            match exchange.handle_reply(arrival, packet, (&mut *flow, &mut *peer), shared) {
+            match exchange.handle_reply(arrival, packet, (&mut *flow, &mut *peer), context) {
                 Some(Reply::Received(_) | Reply::Late) => backoff.reset(),
                 Some(_) => {}
                 None => flow.counters.corrupt += 1,
@@ -383,10 +380,10 @@ impl TcpFlow {
     }
 
     /// The expiry timer fired. True if the losses call for a fresh start.
-    pub(crate) fn handle_expiry(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_expiry(&mut self, peer: &mut Peer, context: &mut Context) -> bool {
         let mut last_lost = None;
         self.flow
-            .handle_expiry(now, shared, |number, _| last_lost = Some(number));
+            .handle_expiry(context, |number, _| last_lost = Some(number));
         if let State::Up(Connection {
             native: Some(native),
             ..
@@ -395,79 +392,79 @@ impl TcpFlow {
         {
             native
                 .exchange
-                .handle_expired(number, &mut self.flow, peer, shared);
+                .handle_expired(number, &mut self.flow, peer, context);
         }
         let silent = self.flow.consecutive_lost >= self.max_lost;
         if silent && matches!(self.state, State::Up(_)) {
-            self.close(now, peer, shared);
-            self.connect(now, shared);
+            self.close(peer, context);
+            self.connect(context);
         }
         silent
     }
 
     /// Our own clock is about to be another one, or the connection or the daemon ends: what waits is
     /// settled.
-    pub(crate) fn settle_all(&mut self, peer: &mut Peer, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, peer: &mut Peer, context: &mut Context) {
         if let State::Up(Connection {
             native: Some(native),
             ..
         }) = &mut self.state
         {
-            native.exchange.settle_all(&mut self.flow, peer, shared);
+            native.exchange.settle_all(&mut self.flow, peer, context);
         }
     }
 
     /// Connects when it is this flow's turn, which it is at once unless many others wait for theirs.
-    fn connect(&mut self, now: Now, shared: &mut Shared) {
-        self.cancel_timer(shared);
-        let turn = shared.take_turn(now.mono);
-        if turn <= now.mono {
-            return self.open(now, shared);
+    fn connect(&mut self, context: &mut Context) {
+        self.cancel_timer(context);
+        let turn = context.take_turn();
+        if turn <= context.now.mono {
+            return self.open(context);
         }
         self.state = State::Waiting;
-        self.timer = Some(shared.wheel.insert(turn, Timer::Reopen(self.this)));
+        self.timer = Some(context.wheel.insert(turn, Timer::Reopen(self.this)));
     }
 
-    fn open(&mut self, now: Now, shared: &mut Shared) {
+    fn open(&mut self, context: &mut Context) {
         let Some(remote) = self.remote else { return };
-        let socket = shared.open_socket(Owner::Tcp(self.this.slot));
-        shared
+        let socket = context.open_socket(Owner::Tcp(self.this.slot));
+        context
             .actions
             .push_back(Transmit::OpenTcp { socket, remote });
         self.state = State::Connecting(socket);
-        let give_up = now.mono.plus(self.timeout_ns.max(CONNECT_LEAST_NS));
-        self.timer = Some(shared.wheel.insert(give_up, Timer::Reopen(self.this)));
+        let give_up = context.now.mono.plus(self.timeout_ns.max(CONNECT_LEAST_NS));
+        self.timer = Some(context.wheel.insert(give_up, Timer::Reopen(self.this)));
     }
 
-    fn retry_later(&mut self, now: Now, shared: &mut Shared) {
-        self.cancel_timer(shared);
-        let at = now.mono.plus(self.backoff.wait(&mut shared.rng));
-        self.timer = Some(shared.wheel.insert(at, Timer::Reopen(self.this)));
+    fn retry_later(&mut self, context: &mut Context) {
+        self.cancel_timer(context);
+        let at = context.now.mono.plus(self.backoff.wait(&mut context.rng));
+        self.timer = Some(context.wheel.insert(at, Timer::Reopen(self.this)));
     }
 
-    fn close(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
-        self.settle_all(peer, shared);
+    fn close(&mut self, peer: &mut Peer, context: &mut Context) {
+        self.settle_all(peer, context);
         match std::mem::replace(&mut self.state, State::Down) {
             State::Down | State::Waiting => {}
             State::Connecting(socket) | State::Up(Connection { socket, .. }) => {
-                shared.close_socket(socket);
-                self.flow.lose_all(now, shared);
+                context.close_socket(socket);
+                self.flow.lose_all(context);
             }
         }
     }
 
-    fn cancel_timer(&mut self, shared: &mut Shared) {
+    fn cancel_timer(&mut self, context: &mut Context) {
         if let Some(timer) = self.timer.take() {
-            shared.wheel.cancel(timer);
+            context.wheel.cancel(timer);
         }
     }
 
-    pub(crate) fn end(&mut self, shared: &mut Shared) {
-        self.flow.cancel_timers(shared);
-        self.cancel_timer(shared);
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        self.flow.cancel_timers(context);
+        self.cancel_timer(context);
         if let State::Connecting(socket) | State::Up(Connection { socket, .. }) = self.state {
             self.state = State::Down;
-            shared.close_socket(socket);
+            context.close_socket(socket);
         }
     }
 }

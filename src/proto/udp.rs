@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{UDP_PAYLOAD_V4_MAX, UDP_PAYLOAD_V6_MAX};
 use crate::proto::backoff::Backoff;
+use crate::proto::context::Context;
 use crate::proto::exchange::Exchange;
 use crate::proto::flow::{Flow, Measured, Reply};
+use crate::proto::owner::{FlowRef, Owner, Timer};
 use crate::proto::peer::Peer;
 use crate::proto::probed::Voice;
 use crate::proto::sample::Stamp;
-use crate::proto::shared::{FlowRef, Owner, Shared, Timer};
 use crate::proto::target::Protocol;
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text::{self, Identifier, Message, SEQUENCES};
@@ -50,7 +51,7 @@ pub(crate) struct UdpFlow {
 
 impl UdpFlow {
     pub(crate) fn new(
-        shared: &mut Shared,
+        context: &mut Context,
         this: FlowRef,
         flow: Flow,
         port: u16,
@@ -68,7 +69,7 @@ impl UdpFlow {
             remote: None,
             socket: None,
             first: 0,
-            cookie: shared.rng.next_u32(),
+            cookie: context.rng.next_u32(),
             backoff: Backoff::new(timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
             reopen_timer: None,
             reopen_after: Mono::ZERO,
@@ -80,42 +81,40 @@ impl UdpFlow {
     /// The target is at `address` now: the flow moves there.
     pub(crate) fn handle_address(
         &mut self,
-        now: Now,
         address: IpAddr,
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         self.remote = Some(SocketAddr::new(address, self.port));
         self.backoff.reset();
-        self.reopen(now, peer, shared);
+        self.reopen(peer, context);
     }
 
     /// The engine has no socket for us any more.
-    pub(crate) fn handle_closed(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
+    pub(crate) fn handle_closed(&mut self, peer: &mut Peer, context: &mut Context) {
         self.socket = None;
-        self.flow.lose_all(now, shared);
-        self.begin(peer, shared);
-        self.schedule_reopen(now, shared);
+        self.flow.lose_all(context);
+        self.begin(peer, context);
+        self.schedule_reopen(context);
     }
 
     /// The reopen timer fired.
-    pub(crate) fn handle_reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
+    pub(crate) fn handle_reopen(&mut self, peer: &mut Peer, context: &mut Context) {
         self.reopen_timer = None;
-        self.reopen(now, peer, shared);
+        self.reopen(peer, context);
     }
 
     /// Builds the probe for the slot that was taken off the queue.
     pub(crate) fn poll_transmit(
         &mut self,
-        now: Now,
         slot: Mono,
         (voice, peer): (&Voice, &mut Peer),
-        shared: &mut Shared,
+        context: &mut Context,
         buffer: &mut Vec<u8>,
     ) -> Option<Transmit> {
         if let Some(exchange) = &mut self.exchange {
-            let before = self.flow.waited_enough(now);
-            exchange.handle_aged(before, &mut self.flow, peer, shared);
+            let before = self.flow.waited_enough(context);
+            exchange.handle_aged(before, &mut self.flow, peer, context);
         }
         let may_doubt = self.is_native && self.protocol == Protocol::Auto;
         if may_doubt && self.flow.is_unheard_at(slot) {
@@ -133,11 +132,11 @@ impl UdpFlow {
         if !std::mem::take(&mut self.was_refused) {
             self.refused = 0;
         }
-        let number = self.flow.send(now, slot, self.is_native, shared);
+        let number = self.flow.send(slot, self.is_native, context);
         let size = voice.size.map(|size| size.min(payload_most));
         if let Some(exchange) = self.exchange.as_ref().filter(|_| self.is_native) {
             let extras = (size, peer.correction_ns());
-            exchange.encode(now, number, voice, extras, shared, buffer);
+            exchange.encode(number, voice, extras, context, buffer);
         } else {
             let identifier = Identifier::new(self.cookie, low(number));
             let identifier = match self.protocol {
@@ -149,7 +148,7 @@ impl UdpFlow {
                 buffer,
                 seq,
                 &voice.name,
-                now.wall,
+                context.now.wall,
                 &voice.tags,
                 Some(identifier),
                 size,
@@ -164,8 +163,8 @@ impl UdpFlow {
     }
 
     /// The kernel's stamp of a probe's departure has come. False if nobody waits for it.
-    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, shared: &mut Shared) -> bool {
-        let is_known = self.flow.handle_left(number, stamp, shared);
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
+        let is_known = self.flow.handle_left(number, stamp, context);
         let tells = is_known && self.flow.is_native(number);
         if let Some(exchange) = self.exchange.as_mut().filter(|_| tells) {
             exchange.handle_left(number, stamp);
@@ -175,14 +174,14 @@ impl UdpFlow {
 
     /// The kernel did not take the last probe. If that goes on as losses would, the socket's own
     /// address may be gone, which only a fresh one gets over. True if it is time for one.
-    pub(crate) fn handle_unsent(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_unsent(&mut self, peer: &mut Peer, context: &mut Context) -> bool {
         self.flow.unsend_last();
         self.was_refused = true;
         self.refused = self.refused.saturating_add(1);
-        let over = self.refused >= self.max_lost && now.mono >= self.reopen_after;
+        let over = self.refused >= self.max_lost && context.now.mono >= self.reopen_after;
         if over {
             self.refused = 0;
-            self.reopen(now, peer, shared);
+            self.reopen(peer, context);
         }
         over
     }
@@ -193,11 +192,11 @@ impl UdpFlow {
         arrival: Arrival,
         payload: &[u8],
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let was_read = match text::decode_datagram(payload) {
-            Ok(message) => self.handle_text(arrival, &message, shared),
-            Err(_) => self.handle_native(arrival, payload, peer, shared),
+            Ok(message) => self.handle_text(arrival, &message, context),
+            Err(_) => self.handle_native(arrival, payload, peer, context),
         };
         if !was_read {
             self.flow.counters.corrupt += 1;
@@ -208,21 +207,21 @@ impl UdpFlow {
         &mut self,
         arrival: Arrival,
         message: &Message<'_>,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> bool {
         let Some(number) = match_reply(&self.flow, self.cookie, self.first, message) else {
             return false;
         };
-        if let Reply::Received(departure) = self.flow.handle_reply(arrival.now, number, shared) {
+        if let Reply::Received(departure) = self.flow.handle_reply(number, context) {
             self.backoff.reset();
             let delay = Measured::whole(departure.elapsed(&arrival));
-            self.flow.publish(arrival.best().at, number, delay, shared);
+            self.flow.publish(arrival.best().at, number, delay, context);
             let received = message.header.at;
             self.flow
-                .trace_text(number, &departure, received, &arrival, shared);
+                .trace_text(number, &departure, received, &arrival, context);
         }
         if takes_offer(message) && self.protocol == Protocol::Auto {
-            self.speak_native(shared);
+            self.speak_native(context);
         }
         true
     }
@@ -232,12 +231,12 @@ impl UdpFlow {
         arrival: Arrival,
         payload: &[u8],
         peer: &mut Peer,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> bool {
         let Some(exchange) = &mut self.exchange else {
             return false;
         };
-        let reply = exchange.handle_reply(arrival, payload, (&mut self.flow, peer), shared);
+        let reply = exchange.handle_reply(arrival, payload, (&mut self.flow, peer), context);
         if let Some(Reply::Received(_)) = reply {
             self.backoff.reset();
             // One that was slower than the doubt about it.
@@ -247,11 +246,11 @@ impl UdpFlow {
     }
 
     /// From the next probe on.
-    fn speak_native(&mut self, shared: &mut Shared) {
+    fn speak_native(&mut self, context: &mut Context) {
         self.is_native = true;
         if self.exchange.is_none() {
             self.flow.forget_testimony();
-            self.exchange = Some(Exchange::new(self.flow.next_number(), shared));
+            self.exchange = Some(Exchange::new(self.flow.next_number(), context));
         }
     }
 
@@ -262,83 +261,84 @@ impl UdpFlow {
     }
 
     /// Everything anew: the next probe is the first one of its socket.
-    fn begin(&mut self, peer: &mut Peer, shared: &mut Shared) {
+    fn begin(&mut self, peer: &mut Peer, context: &mut Context) {
         if let Some(mut exchange) = self.exchange.take() {
-            exchange.settle_all(&mut self.flow, peer, shared);
+            exchange.settle_all(&mut self.flow, peer, context);
         }
         self.speak_text();
         if self.protocol == Protocol::Native {
-            self.speak_native(shared);
+            self.speak_native(context);
         }
     }
 
     /// The expiry timer fired. True if the losses call for a fresh start.
-    pub(crate) fn handle_expiry(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
+    pub(crate) fn handle_expiry(&mut self, peer: &mut Peer, context: &mut Context) -> bool {
         let mut last_lost = None;
         self.flow
-            .handle_expiry(now, shared, |number, _| last_lost = Some(number));
+            .handle_expiry(context, |number, _| last_lost = Some(number));
         if let (Some(exchange), Some(number)) = (&mut self.exchange, last_lost) {
-            exchange.handle_expired(number, &mut self.flow, peer, shared);
+            exchange.handle_expired(number, &mut self.flow, peer, context);
             // A whole timeout without a word: perhaps somebody else is there now, who speaks text.
             let is_silent = self.is_native && self.flow.is_native_unheard(number);
             if is_silent && self.protocol == Protocol::Auto {
                 self.speak_text();
             }
         }
-        self.restart_if_silent(now, peer, shared)
+        self.restart_if_silent(peer, context)
     }
 
     /// Our own clock is about to be another one, or the daemon ends: what waits is settled.
-    pub(crate) fn settle_all(&mut self, peer: &mut Peer, shared: &mut Shared) {
+    pub(crate) fn settle_all(&mut self, peer: &mut Peer, context: &mut Context) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.settle_all(&mut self.flow, peer, shared);
+            exchange.settle_all(&mut self.flow, peer, context);
         }
     }
 
     /// After `max_lost` losses in a row a fresh socket takes a fresh 5-tuple: a path, a firewall's
     /// state or a balancer's choice that has gone bad is left behind. What is in flight is not
     /// given up lightly, so no sooner than a timeout after the last time.
-    fn restart_if_silent(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) -> bool {
-        let silent = self.flow.consecutive_lost >= self.max_lost && now.mono >= self.reopen_after;
+    fn restart_if_silent(&mut self, peer: &mut Peer, context: &mut Context) -> bool {
+        let silent =
+            self.flow.consecutive_lost >= self.max_lost && context.now.mono >= self.reopen_after;
         if silent && self.socket.is_some() {
-            self.reopen(now, peer, shared);
+            self.reopen(peer, context);
         }
         silent
     }
 
-    fn reopen(&mut self, now: Now, peer: &mut Peer, shared: &mut Shared) {
+    fn reopen(&mut self, peer: &mut Peer, context: &mut Context) {
         if let Some(timer) = self.reopen_timer.take() {
-            shared.wheel.cancel(timer);
+            context.wheel.cancel(timer);
         }
         if let Some(socket) = self.socket.take() {
-            shared.close_socket(socket);
-            self.flow.lose_all(now, shared);
+            context.close_socket(socket);
+            self.flow.lose_all(context);
         }
         let Some(remote) = self.remote else { return };
         self.flow.consecutive_lost = 0;
-        self.begin(peer, shared);
-        self.reopen_after = now.mono.plus(self.backoff.wait(&mut shared.rng));
-        let socket = shared.open_socket(Owner::Udp(self.this.slot));
+        self.begin(peer, context);
+        self.reopen_after = context.now.mono.plus(self.backoff.wait(&mut context.rng));
+        let socket = context.open_socket(Owner::Udp(self.this.slot));
         self.socket = Some(socket);
-        shared
+        context
             .actions
             .push_back(Transmit::OpenUdp { socket, remote });
     }
 
-    fn schedule_reopen(&mut self, now: Now, shared: &mut Shared) {
+    fn schedule_reopen(&mut self, context: &mut Context) {
         if self.reopen_timer.is_none() {
-            let at = now.mono.plus(self.backoff.wait(&mut shared.rng));
-            self.reopen_timer = Some(shared.wheel.insert(at, Timer::Reopen(self.this)));
+            let at = context.now.mono.plus(self.backoff.wait(&mut context.rng));
+            self.reopen_timer = Some(context.wheel.insert(at, Timer::Reopen(self.this)));
         }
     }
 
-    pub(crate) fn end(&mut self, shared: &mut Shared) {
-        self.flow.cancel_timers(shared);
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        self.flow.cancel_timers(context);
         if let Some(timer) = self.reopen_timer.take() {
-            shared.wheel.cancel(timer);
+            context.wheel.cancel(timer);
         }
         if let Some(socket) = self.socket.take() {
-            shared.close_socket(socket);
+            context.close_socket(socket);
         }
     }
 }

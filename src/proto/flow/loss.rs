@@ -5,8 +5,8 @@
 //! reflector; of a long gap without replies, how many had.
 
 use super::{Flow, State};
+use crate::proto::context::Context;
 use crate::proto::sample::{Direction, FlowKind, Output};
-use crate::proto::shared::Shared;
 
 /// Requests before its own that a reply names.
 const NAMED: u64 = 64;
@@ -89,7 +89,7 @@ impl Flow {
         number: u64,
         first: u64,
         said: Testimony,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         if !self.remembers(number) {
             return;
@@ -100,7 +100,7 @@ impl Flow {
             && probe.state == State::Late
         {
             // It was given up, and had reached the reflector.
-            self.place_loss(number, shared);
+            self.place_loss(number, context);
         }
         let (before, is_same) = match self.evidence {
             Some(before) if before.session == said.session => (before, true),
@@ -121,7 +121,7 @@ impl Flow {
             if !self.remembers(named) || (named < before.first && !has_reached) {
                 continue;
             }
-            let is_new = self.judge(named, has_reached, shared);
+            let is_new = self.judge(named, has_reached, context);
             later += u64::from(has_reached && named > before.highest);
             newly += u64::from(has_reached && is_new && named <= before.highest);
         }
@@ -130,7 +130,7 @@ impl Flow {
             let since = u64::from(said.received.wrapping_sub(before.received));
             let unnamed = since.saturating_sub(1 + later + newly);
             let numbers = before.highest + 1..number.saturating_sub(NAMED);
-            self.judge_unnamed(numbers, unnamed, shared);
+            self.judge_unnamed(numbers, unnamed, context);
         }
         let mut evidence = before;
         if !is_same {
@@ -164,7 +164,7 @@ impl Flow {
         &mut self,
         numbers: std::ops::Range<u64>,
         mut reached: u64,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let oldest = self.next.saturating_sub(self.probes.len() as u64);
         let numbers = numbers.start.max(oldest)..numbers.end;
@@ -176,14 +176,14 @@ impl Flow {
         for number in numbers {
             let probe = &self.probes[self.index(number)];
             if probe.is_native && probe.state != State::Unsent && probe.reach == Reach::Unknown {
-                self.judge(number, reached > 0, shared);
+                self.judge(number, reached > 0, context);
                 reached = reached.saturating_sub(1);
             }
         }
     }
 
     /// What has become known of a probe. True if it was not known before that it has reached.
-    fn judge(&mut self, number: u64, has_reached: bool, shared: &mut Shared) -> bool {
+    fn judge(&mut self, number: u64, has_reached: bool, context: &mut Context) -> bool {
         let index = self.index(number);
         let probe = &mut self.probes[index];
         let before = probe.reach;
@@ -198,18 +198,18 @@ impl Flow {
         }
         // What came in only after it was given up was lost on its way there, and is counted already.
         if probe.state == State::Lost && before == Reach::Unknown {
-            self.place_loss(number, shared);
+            self.place_loss(number, context);
         }
         has_reached
     }
 
     /// It has become known where a loss happened, after it was told that it had.
-    fn place_loss(&mut self, number: u64, shared: &mut Shared) {
+    fn place_loss(&mut self, number: u64, context: &mut Context) {
         let direction = self.count_direction(self.index(number));
         let Some(direction) = direction.filter(|_| self.this.kind != FlowKind::Connect) else {
             return;
         };
-        shared.outputs.push_back(Output::LossPlaced {
+        context.outputs.push_back(Output::LossPlaced {
             origin: self.origin,
             kind: self.this.kind,
             seq: number,

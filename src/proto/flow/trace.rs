@@ -2,9 +2,9 @@
 //! for bursts, and the flight recorder.
 
 use super::{Departure, Flow};
+use crate::proto::context::Context;
 use crate::proto::sample::{Direction, FlowKind, Outcome, Output, Stamp, StampSource, Trace};
-use crate::proto::shared::Shared;
-use crate::proto::time::{Now, Wall};
+use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
 
 impl Flow {
@@ -16,7 +16,7 @@ impl Flow {
         departure: &Departure,
         (received, sent): (Stamp, Option<Stamp>),
         arrival: &Arrival,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let left = departure.left_by(arrival.now);
         // Where the clock was set since, a stamp of the reply may be from before that: it may have waited
@@ -27,7 +27,7 @@ impl Flow {
             Arrival::unstamped(arrival.now).best()
         };
         let stamps = [Some(left), Some(received), sent, Some(back)];
-        self.trace(number, stamps, (Outcome::Received, None), shared);
+        self.trace(number, stamps, (Outcome::Received, None), context);
     }
 
     /// The same on the text wire, where the reply says T2 as its responder read it.
@@ -37,27 +37,26 @@ impl Flow {
         departure: &Departure,
         received: Wall,
         arrival: &Arrival,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         let received = Stamp {
             at: received,
             source: StampSource::User,
         };
-        self.trace_received(number, departure, (received, None), arrival, shared);
+        self.trace_received(number, departure, (received, None), arrival, context);
     }
 
     /// A probe is lost as of now.
     pub(super) fn trace_lost(
         &self,
-        now: Now,
         number: u64,
         lost_on: Option<Direction>,
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
-        let departure = self.departure(number, shared);
-        let left = departure.map(|departure| departure.left_by(now));
+        let departure = self.departure(number, context);
+        let left = departure.map(|departure| departure.left_by(context.now));
         let stamps = [left, None, None, None];
-        self.trace(number, stamps, (Outcome::Lost, lost_on), shared);
+        self.trace(number, stamps, (Outcome::Lost, lost_on), context);
     }
 
     fn trace(
@@ -65,12 +64,12 @@ impl Flow {
         seq: u64,
         stamps: [Option<Stamp>; 4],
         (outcome, lost_on): (Outcome, Option<Direction>),
-        shared: &mut Shared,
+        context: &mut Context,
     ) {
         if self.this.kind == FlowKind::Connect {
             return;
         }
-        shared.outputs.push_back(Output::Trace(Trace {
+        context.outputs.push_back(Output::Trace(Trace {
             origin: self.origin,
             kind: self.this.kind,
             seq,

@@ -2,11 +2,12 @@
 
 use super::{Answers, Conversation, MESSAGE_WITHIN_NS, Responder};
 use crate::limits::FRAME_BYTES_HELD_MAX;
+use crate::proto::context::{Context, small};
+use crate::proto::owner::{Owner, Timer};
 use crate::proto::reflection::Reflection;
 use crate::proto::sample::{Metric, Stamp};
 use crate::proto::session::{Heard, RemoteLabels, Sender, Taken, measured_text};
-use crate::proto::shared::{Owner, Shared, Timer, small};
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, SocketId, StampKey, Transmit, Wanted};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::native::{self, FrameDecoder, PREAMBLE};
@@ -53,9 +54,9 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    pub(super) fn settle_all(&mut self, shared: &mut Shared) {
+    pub(super) fn settle_all(&mut self, context: &mut Context) {
         if let (Some(sender), Some(reflection)) = (&mut self.sender, &mut self.reflection) {
-            reflection.settle_all(sender, shared);
+            reflection.settle_all(sender, context);
         }
     }
 
@@ -65,23 +66,28 @@ impl Accepted {
         arrival: Arrival,
         message: &Message<'_>,
         labels: &mut RemoteLabels,
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> bool {
         if message.is_reply() {
             return false;
         }
         let heard = Heard::text(arrival, message);
-        let taken = self.take(&heard, labels, shared);
+        let taken = self.take(&heard, labels, context);
         if let (Taken::New(number) | Taken::Anew(number), Some(sender)) = (taken, &mut self.sender)
         {
-            sender.measure(measured_text(&heard, number), shared);
+            sender.measure(measured_text(&heard, number), context);
         }
         taken != Taken::Unreadable
     }
 
-    fn take(&mut self, heard: &Heard<'_>, labels: &mut RemoteLabels, shared: &mut Shared) -> Taken {
+    fn take(
+        &mut self,
+        heard: &Heard<'_>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) -> Taken {
         match &mut self.sender {
-            Some(sender) => sender.handle_message(heard, labels, shared),
+            Some(sender) => sender.handle_message(heard, labels, context),
             None => match Sender::new(Metric::TcpOwd, heard) {
                 Some((sender, number)) => {
                     self.sender = Some(sender);
@@ -98,70 +104,70 @@ impl Accepted {
         arrival: Arrival,
         packet: &[u8],
         (name, labels): (&str, &mut RemoteLabels),
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> bool {
         let Ok(request) = native::decode_request(packet) else {
             return false;
         };
-        let taken = self.take(&Heard::native(arrival, &request), labels, shared);
+        let taken = self.take(&Heard::native(arrival, &request), labels, context);
         let Some(sender) = &mut self.sender else {
             return false;
         };
         let reflection = &mut self.reflection;
         let conversation = Conversation { sender, reflection };
-        let start = shared.reply_buffer().map(|buffer| buffer.len());
+        let start = context.reply_buffer().map(|buffer| buffer.len());
         let Some(start) = start.filter(|_| !self.blocked) else {
-            shared.counters.replies_dropped += 1;
+            context.counters.replies_dropped += 1;
             return taken != Taken::Unreadable;
         };
-        if let (Some(out), Ok(length)) = (shared.reply_buffer(), u16::try_from(packet.len())) {
+        if let (Some(out), Ok(length)) = (context.reply_buffer(), u16::try_from(packet.len())) {
             out.extend_from_slice(&length.to_be_bytes());
         }
-        let answered = conversation.reflect(arrival, (&request, packet), taken, name, shared);
+        let answered = conversation.reflect(arrival, (&request, packet), taken, name, context);
         let Some(seq) = answered else {
-            shared.drop_reply(start);
+            context.drop_reply(start);
             return taken != Taken::Unreadable;
         };
         let socket = self.socket;
         let key = Some(StampKey(Wanted::StreamReply { socket, seq }));
-        shared.queue_reply(start, Transmit::Stream { socket, key });
+        context.queue_reply(start, Transmit::Stream { socket, key });
         true
     }
 }
 
 impl Responder {
     /// A connection came in.
-    pub(crate) fn handle_accept(&mut self, now: Now, shared: &mut Shared) -> Option<SocketId> {
+    pub(crate) fn handle_accept(&mut self, context: &mut Context) -> Option<SocketId> {
         if self.accepted.len() >= self.accepted_max {
-            shared.counters.refused += 1;
-            if !self.drop_idlest(now, shared) {
+            context.counters.refused += 1;
+            if !self.drop_idlest(context) {
                 return None;
             }
         }
         let entry = self.accepted.vacant_entry();
         let slot = small(entry.key());
-        let socket = shared.open_socket(Owner::Accepted(slot));
-        let deadline = now.mono.plus(MESSAGE_WITHIN_NS);
+        let socket = context.open_socket(Owner::Accepted(slot));
+        let deadline = context.now.mono.plus(MESSAGE_WITHIN_NS);
         entry.insert(Accepted {
             socket,
             incoming: Incoming::Text(StreamDecoder::new(Role::Requests)),
             sender: None,
             reflection: None,
-            waiting_since: Some(now.mono),
+            waiting_since: Some(context.now.mono),
             blocked: false,
-            timer: shared.wheel.insert(deadline, Timer::Accepted(slot)),
+            timer: context.wheel.insert(deadline, Timer::Accepted(slot)),
         });
         Some(socket)
     }
 
     /// Closes the connection that has been silent for longest, if that is long.
-    fn drop_idlest(&mut self, now: Now, shared: &mut Shared) -> bool {
-        if !self.may_look(now) {
+    fn drop_idlest(&mut self, context: &mut Context) -> bool {
+        if !self.may_look(context) {
             return false;
         }
         let heard = |accepted: &Accepted| {
             let heard = accepted.sender.as_ref().map(Sender::last_heard);
-            heard.or(accepted.waiting_since).unwrap_or(now.mono)
+            heard.or(accepted.waiting_since).unwrap_or(context.now.mono)
         };
         let idlest = self
             .accepted
@@ -170,12 +176,12 @@ impl Responder {
         let Some((slot, accepted)) = idlest else {
             return false;
         };
-        if now.mono.since(heard(accepted)) < MESSAGE_WITHIN_NS {
+        if context.now.mono.since(heard(accepted)) < MESSAGE_WITHIN_NS {
             return false;
         }
         let socket = accepted.socket;
-        shared.close_socket(socket);
-        self.forget_accepted(small(slot), shared);
+        context.close_socket(socket);
+        self.forget_accepted(small(slot), context);
         true
     }
 
@@ -186,7 +192,7 @@ impl Responder {
         arrival: Arrival,
         slot: u32,
         bytes: &[u8],
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> usize {
         let Some(accepted) = self.accepted.get_mut(slot as usize) else {
             return 0;
@@ -200,8 +206,8 @@ impl Responder {
             accepted.incoming = Incoming::Native(FrameDecoder::new(true));
         }
         let (messages, is_readable) = match accepted.incoming {
-            Incoming::Text(_) => self.handle_text_stream(arrival, slot, bytes, shared),
-            Incoming::Native(_) => self.handle_native_stream(arrival, slot, bytes, shared),
+            Incoming::Text(_) => self.handle_text_stream(arrival, slot, bytes, context),
+            Incoming::Native(_) => self.handle_native_stream(arrival, slot, bytes, context),
         };
         let Some(accepted) = self.accepted.get_mut(slot as usize) else {
             return messages;
@@ -214,12 +220,12 @@ impl Responder {
         }
         self.held_bytes = self.held_bytes + accepted.incoming.held() - held;
         let is_too_much = self.held_bytes > FRAME_BYTES_HELD_MAX;
-        shared.counters.refused += u64::from(is_too_much);
-        shared.counters.corrupt += u64::from(!is_readable);
+        context.counters.refused += u64::from(is_too_much);
+        context.counters.corrupt += u64::from(!is_readable);
         if !is_readable || is_too_much {
             let socket = accepted.socket;
-            shared.close_socket(socket);
-            self.forget_accepted(slot, shared);
+            context.close_socket(socket);
+            self.forget_accepted(slot, context);
         }
         messages
     }
@@ -230,7 +236,7 @@ impl Responder {
         arrival: Arrival,
         slot: u32,
         bytes: &[u8],
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> (usize, bool) {
         // Which message the chunk's stamp is of cannot be told; T1 is the sender's own anyway.
         let arrival = Arrival::unstamped(arrival.now);
@@ -248,18 +254,18 @@ impl Responder {
             readable: true,
         };
         let mut messages = 0;
-        let start = shared.reply_buffer().map(|buffer| buffer.len());
+        let start = context.reply_buffer().map(|buffer| buffer.len());
         let outcome = decoder.feed(bytes, |message| {
             messages += 1;
-            answers.readable &= accepted.take_text(arrival, &message, labels, shared);
+            answers.readable &= accepted.take_text(arrival, &message, labels, context);
             if answers.readable {
-                answers.append(arrival.now, &message, shared);
+                answers.append(&message, context);
             }
         });
         let is_readable = outcome.is_ok() && answers.readable;
         accepted.incoming = Incoming::Text(decoder);
         if let Some(start) = start {
-            shared.queue_reply(start, Transmit::Stream { socket, key: None });
+            context.queue_reply(start, Transmit::Stream { socket, key: None });
         }
         (messages, is_readable)
     }
@@ -269,7 +275,7 @@ impl Responder {
         arrival: Arrival,
         slot: u32,
         bytes: &[u8],
-        shared: &mut Shared,
+        context: &mut Context,
     ) -> (usize, bool) {
         let accepted = &mut self.accepted[slot as usize];
         let empty = Incoming::Native(FrameDecoder::new(false));
@@ -285,7 +291,7 @@ impl Responder {
             let stamp = arrival.stamp.filter(|_| is_last);
             let arrival = Arrival { stamp, ..arrival };
             is_readable =
-                is_readable && accepted.take_native(arrival, packet, (name, &mut *labels), shared);
+                is_readable && accepted.take_native(arrival, packet, (name, &mut *labels), context);
         });
         accepted.incoming = Incoming::Native(decoder);
         (messages, is_readable && outcome.is_ok())
@@ -307,12 +313,12 @@ impl Responder {
     }
 
     /// The engine has no socket for the connection any more.
-    pub(crate) fn handle_closed(&mut self, slot: u32, shared: &mut Shared) {
-        self.forget_accepted(slot, shared);
+    pub(crate) fn handle_closed(&mut self, slot: u32, context: &mut Context) {
+        self.forget_accepted(slot, context);
     }
 
     /// The timer of an accepted connection fired: close it if it is idle, or keeps us waiting.
-    pub(crate) fn handle_accepted_timer(&mut self, now: Now, slot: u32, shared: &mut Shared) {
+    pub(crate) fn handle_accepted_timer(&mut self, slot: u32, context: &mut Context) {
         let Some(accepted) = self.accepted.get_mut(slot as usize) else {
             return;
         };
@@ -320,26 +326,30 @@ impl Responder {
         let stuck = accepted
             .waiting_since
             .map(|since| since.plus(MESSAGE_WITHIN_NS));
-        let deadline = idle.into_iter().chain(stuck).min().unwrap_or(now.mono);
-        if deadline <= now.mono {
-            shared.counters.refused += u64::from(stuck == Some(deadline));
+        let deadline = idle
+            .into_iter()
+            .chain(stuck)
+            .min()
+            .unwrap_or(context.now.mono);
+        if deadline <= context.now.mono {
+            context.counters.refused += u64::from(stuck == Some(deadline));
             let socket = accepted.socket;
-            shared.close_socket(socket);
-            self.forget_accepted(slot, shared);
+            context.close_socket(socket);
+            self.forget_accepted(slot, context);
         } else {
             // A message may be begun at any time, so look again no later than it would expire.
-            let again = deadline.min(now.mono.plus(MESSAGE_WITHIN_NS));
-            accepted.timer = shared.wheel.insert(again, Timer::Accepted(slot));
+            let again = deadline.min(context.now.mono.plus(MESSAGE_WITHIN_NS));
+            accepted.timer = context.wheel.insert(again, Timer::Accepted(slot));
         }
     }
 
-    fn forget_accepted(&mut self, slot: u32, shared: &mut Shared) {
+    fn forget_accepted(&mut self, slot: u32, context: &mut Context) {
         if let Some(mut accepted) = self.accepted.try_remove(slot as usize) {
-            shared.wheel.cancel(accepted.timer);
+            context.wheel.cancel(accepted.timer);
             self.held_bytes -= accepted.incoming.held();
-            accepted.settle_all(shared);
+            accepted.settle_all(context);
             if let Some(sender) = &mut accepted.sender {
-                sender.leave(&mut self.labels, shared);
+                sender.leave(&mut self.labels, context);
             }
         }
     }

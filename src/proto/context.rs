@@ -1,5 +1,5 @@
-//! What the parts of one prober share: the wheel, the queues toward engine and recorder, the table
-//! of sockets, and the numbers of origins.
+//! The one argument that goes down through the core: the time of the event, the queues toward engine
+//! and recorder, the timer wheel, the generator, the table of sockets and the numbers of origins.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -8,62 +8,13 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
-use crate::proto::prober::SelfCounters;
+use crate::proto::owner::{FlowRef, Owner, Timer};
 use crate::proto::rng::Rng;
-use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output};
+use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, SelfCounters};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{Arrival, SocketId, StampKey, TargetId, Transmit, Wanted};
+use crate::proto::transmit::{Arrival, SocketId, Transmit};
 use crate::proto::wheel::Wheel;
 use crate::proto::wire::native::ErrorEstimate;
-
-/// One flow of one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FlowRef {
-    /// Place in the table of targets.
-    pub(crate) slot: u32,
-    /// Tells the target from a later one at the same place.
-    pub(crate) target: TargetId,
-    pub(crate) kind: FlowKind,
-}
-
-impl FlowRef {
-    /// What the transmit stamp of a probe is wanted for.
-    pub(crate) fn stamp_key(self, number: u64) -> StampKey {
-        StampKey(Wanted::Probe {
-            slot: self.slot,
-            target: self.target,
-            kind: self.kind,
-            number,
-        })
-    }
-}
-
-/// What a timer is for. Whoever ends takes its timers off the wheel, so none is ever stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
-    /// The next slot of a flow.
-    Due(FlowRef),
-    /// The oldest probe in flight has had its time.
-    Expire(FlowRef),
-    /// Open the flow's socket anew, or give up the attempt under way.
-    Reopen(FlowRef),
-    /// Resolve the target's name again.
-    Resolve(u32),
-    /// Look whether a UDP sender is still there.
-    Session(u32),
-    /// Look whether an accepted connection is still good for anything.
-    Accepted(u32),
-}
-
-/// Who a socket belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Udp(u32),
-    Tcp(u32),
-    /// The connect probe of this number.
-    Connect(u32, u64),
-    Accepted(u32),
-}
 
 /// Where a reply goes.
 #[derive(Clone, Debug)]
@@ -73,7 +24,7 @@ pub(crate) struct QueuedReply {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Context {
     pub(crate) wheel: Wheel<Timer>,
     /// Sockets to open and close, names to resolve; before any payload.
     pub(crate) actions: VecDeque<Transmit>,
@@ -99,7 +50,7 @@ pub(crate) struct Shared {
     next_turn: Mono,
 }
 
-impl Shared {
+impl Context {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             wheel: Wheel::new(Mono::ZERO),
@@ -162,8 +113,8 @@ impl Shared {
     /// A turn to open a lasting connection, as early as there is one. All flows take theirs here, at
     /// the start and after a peer was away alike: ten thousand at once would be a flood of SYNs that no
     /// listener's queue holds.
-    pub(crate) fn take_turn(&mut self, now: Mono) -> Mono {
-        let turn = self.next_turn.max(now);
+    pub(crate) fn take_turn(&mut self) -> Mono {
+        let turn = self.next_turn.max(self.now.mono);
         self.next_turn = turn.plus(CONNECTIONS_EVERY_NS);
         turn
     }
@@ -184,11 +135,12 @@ impl Shared {
     /// When a new flow's first slot is. Its place in the interval, counted from the clock's start
     /// whenever the flow was added, is a multiple of the golden ratio: that keeps any number of flows
     /// spread evenly, without moving those that are there.
-    pub(crate) fn next_due(&mut self, now: Mono, interval_ns: u64) -> Mono {
+    pub(crate) fn next_due(&mut self, interval_ns: u64) -> Mono {
         let count = self.phases.entry(interval_ns).or_insert(0);
         let fraction = count.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         *count += 1;
         let phase = ((u128::from(fraction) * u128::from(interval_ns)) >> 64) as u64;
+        let now = self.now.mono;
         let of_now = now.as_nanos() % interval_ns;
         now.plus((phase + interval_ns - of_now) % interval_ns)
     }

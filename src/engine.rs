@@ -4,6 +4,7 @@
 //! bytes go by. Each one passes the same black-box suite, `tests/loopback`.
 
 mod batch;
+mod failure;
 pub mod mio;
 mod shared_udp;
 mod sockets;
@@ -14,6 +15,7 @@ mod tests;
 mod tuning;
 mod unreachable;
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -109,28 +111,83 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Looks names up somewhere else than on the loop; the answer goes to
-/// [`Prober::handle_resolved`].
-pub trait Resolve {
-    /// Asks for the addresses of a target's host. Must not wait.
+/// Looks names up on other threads than the loop's.
+pub trait Resolve: fmt::Debug {
+    /// Asks for the addresses of a target's host, and returns at once. The answer goes to
+    /// [`Prober::handle_resolved`].
     fn resolve(&mut self, target: TargetId, host: &Host);
 }
 
-/// The surface of every engine. One turn of the loop: `transmit`, then `wait`.
+/// What an engine works for, lent to it for one call.
+#[derive(Debug)]
+pub struct Core<'a> {
+    /// The clocks of this host. No engine reads any other.
+    pub clock: &'a Clock,
+    /// The core, which decides what is sent and learns what happened.
+    pub prober: &'a mut Prober,
+    /// Takes the names that the core wants resolved.
+    pub resolver: &'a mut dyn Resolve,
+}
+
+/// What an engine owes the core.
+///
+/// One turn of the loop is: [`Prober::handle_timeout`], [`transmit`](Self::transmit),
+/// [`wait`](Self::wait). An engine decides how bytes are moved and how it waits. It does not look
+/// into them, keeps no schedule, and drops nothing without telling the core.
+///
+/// # What the core is told
+///
+/// 1. **Opened sockets**: [`handle_connected`](Prober::handle_connected) once for each socket that
+///    can be used; for a connect probe with the duration of its handshake, if the kernel knows it.
+/// 2. **Closed sockets**: [`handle_closed`](Prober::handle_closed) once for each socket that could
+///    not be opened, or has ended by itself. The socket is gone by then. The reason is `Finished`
+///    if the peer has sent its end, `Exhausted` if this host has run out of something, and follows
+///    from the error otherwise (`engine/failure.rs`). A socket that the core closes ends in silence.
+/// 3. **Packets**: [`handle_datagram`](Prober::handle_datagram),
+///    [`handle_request`](Prober::handle_request) and [`handle_stream`](Prober::handle_stream), in
+///    the order in which the kernel gives them. What comes from an address that no flow probes is
+///    dropped.
+/// 4. **Receive stamps**: every packet bears the stamp of the kernel or the interface. If it has
+///    none though stamps are asked for, [`handle_unstamped`](Prober::handle_unstamped) counts it.
+/// 5. **Transmit stamps**: each [`StampKey`](crate::proto::StampKey) that leaves with a packet is
+///    answered once, by [`handle_stamp`](Prober::handle_stamp), or by
+///    [`handle_stamp_missing`](Prober::handle_stamp_missing) if no stamp can come or nobody knows
+///    which packet it is of. A request's stamp goes before the reply to it. There is no answer once
+///    the socket is closed, nor where this process makes the stamps.
+/// 6. **Steps of the clock**: a stamp can show that the system's clock was set.
+///    [`handle_clock_step`](Prober::handle_clock_step) goes before that packet.
+/// 7. **Refused datagrams**: [`handle_unsent`](Prober::handle_unsent) for a request,
+///    [`handle_reply_unsent`](Prober::handle_reply_unsent) for a reply.
+/// 8. **ICMP errors**: [`handle_unreachable`](Prober::handle_unreachable) for the flow whose
+///    datagram did not arrive. An ICMP error about one address disturbs no flow to another.
+/// 9. **Full streams**: [`handle_blocked`](Prober::handle_blocked) when the kernel takes no more
+///    of a stream, and when it has taken what was left.
+/// 10. **Retransmissions**: [`handle_retransmits`](Prober::handle_retransmits) for the flows of
+///     ours over TCP, at most every 100 ms, and before their end.
 pub trait Engine {
-    /// Carries out everything that [`Prober::poll_transmit`] has to give.
-    fn transmit(&mut self, clock: &Clock, prober: &mut Prober, resolver: &mut dyn Resolve);
+    /// Carries out what [`Prober::poll_transmit`] gives, until it gives nothing more: also what a
+    /// refused datagram calls for.
+    ///
+    /// What leaves from one socket keeps its order. Datagrams that are due together may leave in one
+    /// call. They do not where the core says that a datagram leaves at once, nor where this process
+    /// makes the stamps: each would be credited with the time of those before it. When this returns,
+    /// every datagram has left or was reported as refused.
+    fn transmit(&mut self, core: &mut Core<'_>);
 
-    /// Waits for events, at most until `deadline` (`None`: as long as it takes), then delivers a
-    /// bounded batch of them. Replies leave as soon as their request is delivered.
-    fn wait(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        resolver: &mut dyn Resolve,
-        deadline: Option<Mono>,
-    ) -> Result<(), EngineError>;
+    /// Waits for events, at most until `deadline` (`None`: for as long as it takes), then delivers
+    /// a bounded batch of them.
+    ///
+    /// This is the only place where the loop's thread waits. Another thread ends the wait by the
+    /// engine's waker. Every socket that had something when the wait ended is read at least once, and
+    /// no socket takes more than its share. The replies to a batch of requests leave before more is
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// Only if waiting itself fails: the loop cannot go on. A failure of one socket is told to the
+    /// core.
+    fn wait(&mut self, core: &mut Core<'_>, deadline: Option<Mono>) -> Result<(), EngineError>;
 
-    /// What it listens on.
+    /// Returns the addresses that it listens on, with the ports that the system has chosen.
     fn listening(&self) -> &Listening;
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::mio::MioEngine;
-use latency_monitor::engine::{Engine, EngineConfig, Resolve, SocketOptions, Timestamps};
+use latency_monitor::engine::{Core, Engine, EngineConfig, Resolve, SocketOptions, Timestamps};
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
@@ -271,6 +271,7 @@ const WINDOW_NS: u64 = 3_600_000_000_000;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The target is an address.
+#[derive(Debug)]
 struct NoNames;
 
 impl Resolve for NoNames {
@@ -329,16 +330,23 @@ impl Daemon {
     fn turn(&mut self) {
         let now = self.clock.now();
         self.prober.handle_timeout(now);
-        self.engine
-            .transmit(&self.clock, &mut self.prober, &mut NoNames);
+        let mut core = Core {
+            clock: &self.clock,
+            prober: &mut self.prober,
+            resolver: &mut NoNames,
+        };
+        self.engine.transmit(&mut core);
         self.drain();
         let (flows, own) = (self.prober.flows(), self.prober.self_counters());
         self.recorder
             .handle_timeout(now, flows, own, HostGauges::default);
         let moment = now.mono.plus(100_000);
-        let waited = self
-            .engine
-            .wait(&self.clock, &mut self.prober, &mut NoNames, Some(moment));
+        let mut core = Core {
+            clock: &self.clock,
+            prober: &mut self.prober,
+            resolver: &mut NoNames,
+        };
+        let waited = self.engine.wait(&mut core, Some(moment));
         waited.expect("the engine waits");
         self.drain();
         self.clock.refresh(self.clock.mono());

@@ -19,17 +19,18 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use self::watch::Watch;
 use crate::clock::Clock;
 use crate::engine::batch::{Batch, Lane};
+use crate::engine::failure::Complaints;
 use crate::engine::shared_udp::SharedSockets;
 use crate::engine::sockets::Sockets;
 use crate::engine::stamp_queue::StampQueue;
 use crate::engine::stamping::Stamping;
 use crate::engine::tuning::SocketTuning;
 use crate::engine::unreachable::Unreachable;
-use crate::engine::{Engine, EngineConfig, EngineError, Listening, Resolve};
+use crate::engine::{Core, Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{
     DATAGRAMS_PER_CALL_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, STREAM_READ_BYTES,
 };
-use crate::proto::{Mono, Prober, SocketId, StampKey, Transmit};
+use crate::proto::{Mono, SocketId, StampKey, Transmit};
 use crate::sys;
 use crate::sys::batch::{Inbox, Outbox};
 use crate::sys::timer::WakeTimer;
@@ -43,10 +44,6 @@ const FIRST_SHARED: usize = 1 << 31;
 /// After the descriptors ran out, connections are accepted again this much later: no new edge
 /// tells of those that wait.
 const ACCEPT_AGAIN_NS: u64 = 100_000_000;
-
-/// At most one complaint about missing descriptors in this time. If it is the targets that want more
-/// than there are, that was told at the start.
-const COMPLAIN_EVERY_NS: u64 = 600_000_000_000;
 
 /// The engine on mio.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ pub struct MioEngine {
     listener_queued: Vec<bool>,
     /// Listeners that could not accept, until this.
     accept_again: Option<Mono>,
-    complained: Option<Mono>,
+    complaints: Complaints,
     unwritten: usize,
     payload: Vec<u8>,
     /// Datagrams that leave together.
@@ -124,7 +121,7 @@ impl MioEngine {
             unwatched: Vec::new(),
             listener_queued: Vec::new(),
             accept_again: None,
-            complained: None,
+            complaints: Complaints::default(),
             unwritten: 0,
             payload: Vec::with_capacity(MESSAGE_BYTES_MAX),
             batch: Batch::new(),
@@ -206,21 +203,6 @@ impl MioEngine {
         Token(self.first_socket() + socket.index as usize)
     }
 
-    /// Says that the host has run out of something, but not for every probe that suffers from it.
-    fn complain(&mut self, now: Mono, operation: &str, error: &io::Error) {
-        if self
-            .complained
-            .is_none_or(|last| now.since(last) >= COMPLAIN_EVERY_NS)
-        {
-            self.complained = Some(now);
-            tracing::error!(
-                %error,
-                "cannot {operation}; trying again (raise the limit of open files, `ulimit -n`, \
-                 or probe fewer targets)"
-            );
-        }
-    }
-
     // --- what the kernel has to say ---
 
     /// Arms the timer and waits. With `spin_ns` the last stretch before the deadline is spun.
@@ -277,38 +259,32 @@ impl MioEngine {
     }
 
     /// Sorts the events of one wait: connects and writes at once, reads into the queue.
-    fn sort_events(&mut self, clock: &Clock, prober: &mut Prober) {
+    fn sort_events(&mut self, core: &mut Core<'_>) {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             match event.token() {
                 TIMER => self.armed = None,
                 WAKER => {}
                 Token(token) if token < self.first_socket() => {
-                    self.sort_listener_event(clock, prober, token, event);
+                    self.sort_listener_event(core, token, event);
                 }
                 Token(token) if token >= FIRST_SHARED => {
-                    self.sort_shared_event(clock, prober, token - FIRST_SHARED, event);
+                    self.sort_shared_event(core, token - FIRST_SHARED, event);
                 }
                 Token(token) => {
-                    self.sort_socket_event(clock, prober, token - self.first_socket(), event);
+                    self.sort_socket_event(core, token - self.first_socket(), event);
                 }
             }
         }
         self.events = events;
     }
 
-    fn carry_out(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        resolver: &mut dyn Resolve,
-        transmit: Transmit,
-    ) {
+    fn carry_out(&mut self, core: &mut Core<'_>, transmit: Transmit) {
         match transmit {
             Transmit::OpenUdp { socket, .. }
             | Transmit::OpenTcp { socket, .. }
             | Transmit::OpenProbe { socket, .. } => {
-                self.open(clock, prober, socket, &transmit);
+                self.open(core, socket, &transmit);
             }
             Transmit::Datagram {
                 socket,
@@ -316,7 +292,7 @@ impl MioEngine {
                 at_once,
             } => {
                 self.push_probe(socket, key);
-                self.flush_if(at_once, clock, prober);
+                self.flush_if(at_once, core);
             }
             Transmit::Reply {
                 listener,
@@ -327,15 +303,15 @@ impl MioEngine {
                 let lane = Lane::Listener(listener.0 as usize);
                 self.batch
                     .push(lane, (to, from), (None, key), &self.payload);
-                self.flush_if(key.is_none(), clock, prober);
+                self.flush_if(key.is_none(), core);
             }
-            Transmit::Stream { socket, key } => self.write_stream(clock, prober, socket, key),
+            Transmit::Stream { socket, key } => self.write_stream(core, socket, key),
             Transmit::Close { socket } => {
                 // A flow's last probe goes before its end.
-                self.flush_batch(clock, prober);
-                self.drop_socket(prober, socket);
+                self.flush_batch(core);
+                self.drop_socket(core, socket);
             }
-            Transmit::Resolve { target, host } => resolver.resolve(target, &host),
+            Transmit::Resolve { target, host } => core.resolver.resolve(target, &host),
         }
     }
 
@@ -347,30 +323,28 @@ impl MioEngine {
 }
 
 impl Engine for MioEngine {
-    fn transmit(&mut self, clock: &Clock, prober: &mut Prober, resolver: &mut dyn Resolve) {
+    fn transmit(&mut self, core: &mut Core<'_>) {
         loop {
-            while let Some(transmit) = prober.poll_transmit(clock.now(), &mut self.payload) {
-                self.carry_out(clock, prober, resolver, transmit);
+            while let Some(transmit) = core
+                .prober
+                .poll_transmit(core.clock.now(), &mut self.payload)
+            {
+                self.carry_out(core, transmit);
             }
             // What could not be sent may call for something else.
-            if self.flush_batch(clock, prober) {
+            if self.flush_batch(core) {
                 return;
             }
         }
     }
 
-    fn wait(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        resolver: &mut dyn Resolve,
-        deadline: Option<Mono>,
-    ) -> Result<(), EngineError> {
+    fn wait(&mut self, core: &mut Core<'_>, deadline: Option<Mono>) -> Result<(), EngineError> {
         let deadline = deadline.into_iter().chain(self.accept_again).min();
-        self.sleep(clock, deadline).map_err(EngineError::Wait)?;
-        self.sort_events(clock, prober);
-        self.resume_accepting(clock.mono());
-        self.receive(clock, prober, resolver);
+        self.sleep(core.clock, deadline)
+            .map_err(EngineError::Wait)?;
+        self.sort_events(core);
+        self.resume_accepting(core.clock.mono());
+        self.receive(core);
         Ok(())
     }
 

@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use socket2::{Domain, Socket, Type};
 
 use super::stamp_queue::StampQueue;
-use crate::clock::Clock;
-use crate::engine::Timestamps;
+use crate::engine::{Core, Timestamps};
 use crate::limits::{
     DATAGRAMS_PER_CALL_MAX, REPORTS_PER_TURN_MAX, STAMPS_OUTSTANDING_MAX,
     STAMPS_OUTSTANDING_UDP_MAX, STAMPS_OVERTAKING_MAX,
 };
-use crate::proto::{Arrival, Now, Prober, Stamp, StampKey};
+use crate::proto::{Arrival, Now, Stamp, StampKey};
 use crate::sys::batch::Inbox;
 use crate::sys::hardware;
 use crate::sys::icmp::Report;
@@ -135,13 +134,13 @@ impl Stamping {
     /// Something was received, with these stamps; this process saw it at `now`.
     pub(super) fn arrival(
         &mut self,
-        (clock, now): (&Clock, &mut Now),
-        prober: &mut Prober,
+        core: &mut Core<'_>,
+        now: &mut Now,
         stamps: Stamps,
     ) -> Arrival {
-        let stamp = self.judge((clock, now), prober, stamps);
+        let stamp = self.judge(core, now, stamps);
         if stamp.is_none() && self.level.is_some() {
-            prober.handle_unstamped();
+            core.prober.handle_unstamped();
         }
         Arrival { now: *now, stamp }
     }
@@ -150,25 +149,25 @@ impl Stamping {
     /// failed of is taken off the error queue.
     pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
         &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        (socket, queue): (&S, &mut StampQueue<StampKey>),
+        core: &mut Core<'_>,
+        socket: &S,
+        queue: &mut StampQueue<StampKey>,
     ) {
-        self.empty(clock, prober, (socket, queue));
+        self.empty(core, socket, queue);
         if let Some(level) = queue.level {
             let level = renumber(socket, level).ok().map(|()| level);
-            queue.handle_renumbered(level, |key| prober.handle_stamp_missing(key));
+            queue.handle_renumbered(level, |key| core.prober.handle_stamp_missing(key));
         }
     }
 
     /// Takes the stamps off the error queue, as long as some are under way.
     pub(super) fn collect<S: AsRawFd + AsFd>(
         &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        (socket, queue): (&S, &mut StampQueue<StampKey>),
+        core: &mut Core<'_>,
+        socket: &S,
+        queue: &mut StampQueue<StampKey>,
     ) {
-        while !queue.is_empty() && self.take(clock, prober, (socket, queue)) {}
+        while !queue.is_empty() && self.take(core, socket, queue) {}
         if queue.level != self.level && queue.level.is_some() {
             // The interface's clock was found to be another one.
             if let Some(level) = self.level
@@ -183,36 +182,37 @@ impl Stamping {
     /// is stamped again. After many reports some may be left, of which the kernel tells again.
     pub(super) fn empty<S: AsRawFd + AsFd>(
         &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        (socket, queue): (&S, &mut StampQueue<StampKey>),
+        core: &mut Core<'_>,
+        socket: &S,
+        queue: &mut StampQueue<StampKey>,
     ) {
-        while self.take(clock, prober, (socket, queue)) {}
+        while self.take(core, socket, queue) {}
     }
 
     /// Takes entries off the error queue, many in a call. False if there are no more, or enough.
     fn take<S: AsRawFd>(
         &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        (socket, queue): (&S, &mut StampQueue<StampKey>),
+        core: &mut Core<'_>,
+        socket: &S,
+        queue: &mut StampQueue<StampKey>,
     ) -> bool {
         let Ok((count, has_more)) = self.entries.receive_errors(socket) else {
             return false;
         };
-        let mut now = clock.now();
+        let mut now = core.clock.now();
         for index in 0..count {
             let Some((number, stamps)) = self.entries.transmitted(index) else {
                 self.reports.extend(self.entries.reported(index));
                 continue;
             };
-            let Some(key) = queue.handle_number(number, |key| prober.handle_stamp_missing(key))
+            let Some(key) =
+                queue.handle_number(number, |key| core.prober.handle_stamp_missing(key))
             else {
                 continue;
             };
-            match self.judge((clock, &mut now), prober, stamps) {
-                Some(stamp) => prober.handle_stamp(key, stamp),
-                None => prober.handle_stamp_missing(key),
+            match self.judge(core, &mut now, stamps) {
+                Some(stamp) => core.prober.handle_stamp(key, stamp),
+                None => core.prober.handle_stamp_missing(key),
             }
         }
         has_more && self.reports.len() < REPORTS_PER_TURN_MAX
@@ -220,15 +220,13 @@ impl Stamping {
 
     /// The stamp to believe, if there is one. A stamp may be the first to show that the system's
     /// clock was set; then the core is told first, and `now` is read again.
-    fn judge(
-        &mut self,
-        (clock, now): (&Clock, &mut Now),
-        prober: &mut Prober,
-        stamps: Stamps,
-    ) -> Option<Stamp> {
-        if let Some(step_ns) = stamps.software.and_then(|at| clock.check(now.wall, at)) {
-            *now = clock.now();
-            prober.handle_clock_step(*now, step_ns);
+    fn judge(&mut self, core: &mut Core<'_>, now: &mut Now, stamps: Stamps) -> Option<Stamp> {
+        if let Some(step_ns) = stamps
+            .software
+            .and_then(|at| core.clock.check(now.wall, at))
+        {
+            *now = core.clock.now();
+            core.prober.handle_clock_step(*now, step_ns);
         }
         let choice = choose(stamps, now.wall);
         if let Some(follows) = choice.follows {
@@ -236,7 +234,7 @@ impl Stamping {
         }
         choice
             .stamp
-            .filter(|stamp| clock.can_have_said(now.wall, stamp.at))
+            .filter(|stamp| core.clock.can_have_said(now.wall, stamp.at))
     }
 
     #[cfg(test)]

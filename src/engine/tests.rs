@@ -15,9 +15,11 @@ use super::sockets::{Role, Stream, Written};
 use super::stamp_queue::StampQueue;
 use super::stamping::Stamping;
 use crate::clock::Clock;
-use crate::engine::Timestamps;
+use crate::engine::{Core, Resolve, Timestamps};
 use crate::proto::transmit::Wanted;
-use crate::proto::{Output, Prober, ProberConfig, SocketId, StampKey, StampSource, Wall};
+use crate::proto::{
+    Host, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId, Wall,
+};
 use crate::sys;
 use crate::sys::batch::{Inbox, Outbox, Outgoing};
 use crate::sys::icmp::{Report, Trouble};
@@ -42,8 +44,44 @@ fn prober() -> Prober {
     })
 }
 
-fn missing(prober: &Prober) -> u64 {
-    prober.self_counters().stamps_missing_transmit
+/// These tests have no names.
+#[derive(Debug)]
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn resolve(&mut self, _: TargetId, host: &Host) {
+        panic!("{host} is to be resolved");
+    }
+}
+
+/// What the engine's parts work for.
+struct Rig {
+    clock: Clock,
+    prober: Prober,
+    resolver: NoNames,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            clock: Clock::new(),
+            prober: prober(),
+            resolver: NoNames,
+        }
+    }
+
+    fn core(&mut self) -> Core<'_> {
+        Core {
+            clock: &self.clock,
+            prober: &mut self.prober,
+            resolver: &mut self.resolver,
+        }
+    }
+
+    /// Packets sent whose stamps did not come.
+    fn missing(&self) -> u64 {
+        self.prober.self_counters().stamps_missing_transmit
+    }
 }
 
 /// The kernel's own clock, which makes the stamps.
@@ -119,11 +157,11 @@ impl Sender {
     }
 
     /// Sends one, and notes it as the engine does.
-    fn probe(&mut self, stamping: &mut Stamping, clock: &Clock, prober: &mut Prober, seq: u32) {
+    fn probe(&mut self, stamping: &mut Stamping, core: &mut Core<'_>, seq: u32) {
         assert_eq!(self.send(&[b"probe"]).expect("loopback takes it"), 1);
         let key = stamping.wanted(Some(key(seq)));
         self.queue.handle_sent(1, key, |key| panic!("{key:?}"));
-        stamping.collect(clock, prober, (&self.socket, &mut self.queue));
+        stamping.collect(core, &self.socket, &mut self.queue);
     }
 }
 
@@ -218,7 +256,7 @@ fn ipv4_over_an_ipv6_listener_is_stamped_too() {
 
 #[test]
 fn numbers_are_right_after_a_failed_send() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::Kernel);
     for address in loopbacks() {
         let peer = UdpSocket::bind(address).expect("a free port");
@@ -234,22 +272,21 @@ fn numbers_are_right_after_a_failed_send() {
                 seq += 1;
             }
             flow.send(&payloads[2..]).expect_err("it is too long");
-            let queue = (&flow.socket, &mut flow.queue);
-            stamping.handle_unsent(&clock, &mut prober, queue);
-            flow.probe(&mut stamping, &clock, &mut prober, seq);
+            stamping.handle_unsent(&mut rig.core(), &flow.socket, &mut flow.queue);
+            flow.probe(&mut stamping, &mut rig.core(), seq);
             seq += 1;
         }
         while !flow.queue.is_empty() {
-            stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
+            stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
         }
         assert_drained(&flow.socket);
-        assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
+        assert_eq!(rig.missing(), 0, "every packet sent has its stamp");
     }
 }
 
 #[test]
 fn a_message_says_which_datagram_did_not_get_there() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::Kernel);
     for address in loopbacks() {
         // A socket that hears from one other only is nobody to the rest.
@@ -262,7 +299,7 @@ fn a_message_says_which_datagram_did_not_get_there() {
             let queue = &mut flow.queue;
             queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
             while stamping.reports.is_empty() || !flow.queue.is_empty() {
-                stamping.empty(&clock, &mut prober, (&flow.socket, &mut flow.queue));
+                stamping.empty(&mut rig.core(), &flow.socket, &mut flow.queue);
             }
             // The entry is there a moment before the error that the next call would be told.
             let _ = flow.socket.take_error();
@@ -275,7 +312,7 @@ fn a_message_says_which_datagram_did_not_get_there() {
         }
         assert_drained(&flow.socket);
     }
-    assert_eq!(missing(&prober), 0, "every packet sent has its stamp");
+    assert_eq!(rig.missing(), 0, "every packet sent has its stamp");
 }
 
 /// A stamped stream of the engine's, and its peer.
@@ -405,7 +442,7 @@ fn number_of(key: StampKey) -> u32 {
 
 #[test]
 fn a_stamp_that_was_taken_wakes_nobody() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::Kernel);
     let at_once = Some(Duration::ZERO);
     for address in loopbacks() {
@@ -420,39 +457,39 @@ fn a_stamp_that_was_taken_wakes_nobody() {
             .and_then(|()| registry.register(&mut stream.socket, Token(1), Interest::READABLE))
             .expect("sockets can be watched");
         for seq in 0..10 {
-            flow.probe(&mut stamping, &clock, &mut prober, seq);
+            flow.probe(&mut stamping, &mut rig.core(), seq);
             let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
             written.expect("it is connected");
             while !(flow.queue.is_empty() && stream.queue.is_empty()) {
-                stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
-                let queue = (&stream.socket, &mut stream.queue);
-                stamping.collect(&clock, &mut prober, queue);
+                stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
+                stamping.collect(&mut rig.core(), &stream.socket, &mut stream.queue);
             }
             poll.poll(&mut events, at_once).expect("epoll waits");
             assert!(events.is_empty(), "{events:?}");
         }
-        assert_eq!(missing(&prober), 0);
+        assert_eq!(rig.missing(), 0);
     }
 }
 
 #[test]
 fn user_stamps_set_no_option() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::User);
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
     let remote = peer.local_addr().expect("it is bound");
     let mut flow = Sender::new(&stamping, remote);
     assert!(stamping.is_ours() && stamping.wanted(Some(key(0))).is_none());
-    flow.probe(&mut stamping, &clock, &mut prober, 0);
+    flow.probe(&mut stamping, &mut rig.core(), 0);
     assert!(flow.queue.is_empty());
     assert_drained(&flow.socket);
     let set = getsockopt(&flow.socket, sockopt::Timestamping).expect("the option can be read");
     assert_eq!(set, TimestampingFlag::empty());
     let (_, stamps) = receive(&peer, &mut [0; 10], &mut stamping.control).expect("a datagram");
     assert_eq!(stamps, Stamps::default());
-    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, stamps);
+    let mut now = rig.clock.now();
+    let arrival = stamping.arrival(&mut rig.core(), &mut now, stamps);
     assert_eq!(arrival.stamp, None);
-    let own = prober.self_counters();
+    let own = rig.prober.self_counters();
     assert_eq!(
         (own.stamps_missing_receive, own.stamps_missing_transmit),
         (0, 0)
@@ -461,19 +498,20 @@ fn user_stamps_set_no_option() {
 
 #[test]
 fn the_core_hears_of_a_clock_step_before_the_packet() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::Kernel);
     let an_hour_ns = 3_600_000_000_000;
-    clock.mislead(an_hour_ns);
+    rig.clock.mislead(an_hour_ns);
     let stamps = Stamps {
         software: Some(kernel_now()),
         hardware: None,
     };
-    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, stamps);
+    let mut now = rig.clock.now();
+    let arrival = stamping.arrival(&mut rig.core(), &mut now, stamps);
     let stamp = arrival.stamp.expect("the kernel's clock is right");
     assert_eq!(stamp.source, StampSource::Kernel);
     assert_eq!(Some(stamp.at), stamps.software);
-    let Some(Output::ClockStep { at, step_ns, .. }) = prober.poll_output() else {
+    let Some(Output::ClockStep { at, step_ns, .. }) = rig.prober.poll_output() else {
         panic!("a step is told");
     };
     assert!(step_ns < -an_hour_ns / 2 && at.since(stamp.at).abs() < an_hour_ns / 2);
@@ -482,10 +520,11 @@ fn the_core_hears_of_a_clock_step_before_the_packet() {
         software: Some(kernel_now().plus(an_hour_ns)),
         hardware: None,
     };
-    let arrival = stamping.arrival((&clock, &mut clock.now()), &mut prober, before);
+    let mut now = rig.clock.now();
+    let arrival = stamping.arrival(&mut rig.core(), &mut now, before);
     assert_eq!(arrival.stamp, None);
-    assert!(prober.poll_output().is_none(), "it is the same step");
-    assert_eq!(prober.self_counters().stamps_missing_receive, 1);
+    assert!(rig.prober.poll_output().is_none(), "it is the same step");
+    assert_eq!(rig.prober.self_counters().stamps_missing_receive, 1);
 }
 
 #[test]
@@ -511,7 +550,7 @@ fn the_kernel_times_a_handshake() {
 
 #[test]
 fn an_interface_whose_clock_is_another_is_left_alone() {
-    let (clock, mut prober) = (Clock::new(), prober());
+    let mut rig = Rig::new();
     let mut stamping = Stamping::new(Timestamps::Kernel);
     stamping.pretend_hardware();
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
@@ -523,16 +562,15 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
             software: Some(now),
             hardware: Some(now.plus(37_000_000_000)), // International atomic time.
         };
-        let stamp = stamping
-            .arrival((&clock, &mut clock.now()), &mut prober, stamps)
-            .stamp;
+        let mut now = rig.clock.now();
+        let stamp = stamping.arrival(&mut rig.core(), &mut now, stamps).stamp;
         assert_eq!(stamp.map(|stamp| stamp.source), Some(StampSource::Kernel));
     }
-    flow.probe(&mut stamping, &clock, &mut prober, 0);
+    flow.probe(&mut stamping, &mut rig.core(), 0);
     assert_eq!(flow.queue.level, Some(Level::Software));
-    flow.probe(&mut stamping, &clock, &mut prober, 1);
+    flow.probe(&mut stamping, &mut rig.core(), 1);
     while !flow.queue.is_empty() {
-        stamping.collect(&clock, &mut prober, (&flow.socket, &mut flow.queue));
+        stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
     }
-    assert_eq!(missing(&prober), 0, "the numbers go on");
+    assert_eq!(rig.missing(), 0, "the numbers go on");
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Core, Engine, EngineError};
 use crate::limits::{COMMANDS_PER_TURN_MAX, TARGETS_COUNTED_PER_TURN_MAX};
 use crate::monitor::TargetHandle;
 use crate::monitor::commands::{Command, Commands};
@@ -65,7 +65,7 @@ impl PollLoop {
     fn turn(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let now = self.clock.now();
         self.prober.handle_timeout(now);
-        engine.transmit(&self.clock, &mut self.prober, &mut self.resolver);
+        engine.transmit(&mut self.core());
         self.drain();
         self.publish(now);
         let deadline = [self.prober.poll_timeout(), self.recorder.poll_timeout()]
@@ -78,12 +78,7 @@ impl PollLoop {
         } else {
             now.mono
         };
-        engine.wait(
-            &self.clock,
-            &mut self.prober,
-            &mut self.resolver,
-            Some(deadline),
-        )?;
+        engine.wait(&mut self.core(), Some(deadline))?;
         self.drain();
         self.refresh_clock();
         Ok(())
@@ -106,6 +101,14 @@ impl PollLoop {
             .handle_timeout(now, [], self.prober.self_counters(), || {
                 host_gauges(self.clock.steps().count, self.watch.state)
             });
+    }
+
+    fn core(&mut self) -> Core<'_> {
+        Core {
+            clock: &self.clock,
+            prober: &mut self.prober,
+            resolver: &mut self.resolver,
+        }
     }
 
     fn drain(&mut self) {

@@ -59,7 +59,7 @@ pub(crate) fn lock_memory() -> io::Result<()> {
 /// Has receives on a socket poll the interface's queue for so many microseconds before they sleep.
 /// Older kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
 pub(crate) fn busy_poll(socket: &impl AsFd, us: u16) -> io::Result<()> {
-    super::set_option(socket, (libc::SOL_SOCKET, libc::SO_BUSY_POLL), us.into())
+    super::set_option(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, us.into())
 }
 
 /// Which of a socket's buffers.

@@ -37,7 +37,7 @@ pub(crate) fn keep_whole(socket: &impl AsFd, is_whole: bool) -> io::Result<()> {
     } else {
         libc::IP_PMTUDISC_WANT
     };
-    super::set_option(socket, (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), way)
+    super::set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, way)
 }
 
 /// Whether a send has failed because the datagram is too long for one piece, as far as the kernel knows

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{
-    Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
+    Core, Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
 };
 use latency_monitor::proto::{
     Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Protocol,
@@ -21,6 +21,7 @@ const TURN_NS: u64 = 1_000_000;
 pub(crate) type Make<'a, E> = &'a dyn Fn(&EngineConfig) -> Result<E, EngineError>;
 
 /// The suite uses addresses only.
+#[derive(Debug)]
 struct NoResolver;
 
 impl Resolve for NoResolver {
@@ -65,18 +66,23 @@ impl<E: Engine> TestHost<E> {
     pub(crate) fn turn(&mut self, clock: &Clock) {
         let now = clock.now();
         self.prober.handle_timeout(now);
-        self.engine
-            .transmit(clock, &mut self.prober, &mut NoResolver);
+        let prober = &mut self.prober;
+        let resolver = &mut NoResolver;
+        let mut core = Core {
+            clock,
+            prober,
+            resolver,
+        };
+        self.engine.transmit(&mut core);
         let turn_end = now.mono.plus(TURN_NS);
-        let deadline = self
+        let deadline = core
             .prober
             .poll_timeout()
             .map_or(turn_end, |due| due.min(turn_end));
         self.engine
-            .wait(clock, &mut self.prober, &mut NoResolver, Some(deadline))
+            .wait(&mut core, Some(deadline))
             .expect("the engine waits");
-        self.engine
-            .transmit(clock, &mut self.prober, &mut NoResolver);
+        self.engine.transmit(&mut core);
         while let Some(output) = self.prober.poll_output() {
             match output {
                 Output::Opened { origin, labels } => {

@@ -7,28 +7,21 @@ use mio::{Interest, Token};
 
 use super::watch::Left;
 use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
-use crate::clock::Clock;
+use crate::engine::failure::is_exhaustion;
 use crate::engine::sockets::{Kind, Role, Stream};
-use crate::engine::{Engine, Resolve};
+use crate::engine::{Core, Engine};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
-use crate::proto::{CloseReason, ListenerId, Mono, Prober, SocketId};
-use crate::sys;
+use crate::proto::{CloseReason, ListenerId, Mono, SocketId};
 use crate::sys::stamp::receive;
 
 impl MioEngine {
     /// A listener has something, or stamps have come for it.
-    pub(super) fn sort_listener_event(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        token: usize,
-        event: &Event,
-    ) {
+    pub(super) fn sort_listener_event(&mut self, core: &mut Core<'_>, token: usize, event: &Event) {
         if event.is_error()
             && let Some(listener) = self.udp.get_mut(token - FIRST_LISTENER)
         {
-            let queue = (&listener.socket, &mut listener.queue);
-            self.stamping.empty(clock, prober, queue);
+            self.stamping
+                .empty(core, &listener.socket, &mut listener.queue);
             if !event.is_readable() {
                 return;
             }
@@ -37,19 +30,12 @@ impl MioEngine {
     }
 
     /// A socket that flows share has something, or stamps have come for it.
-    pub(super) fn sort_shared_event(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        place: usize,
-        event: &Event,
-    ) {
+    pub(super) fn sort_shared_event(&mut self, core: &mut Core<'_>, place: usize, event: &Event) {
         let Some(shared) = self.shared.get_mut(place) else {
             return;
         };
         if event.is_error() {
-            let queue = (&shared.socket, &mut shared.queue);
-            self.stamping.empty(clock, prober, queue);
+            self.stamping.empty(core, &shared.socket, &mut shared.queue);
             // Where the error queue had no room an error is left over without its entry: it would be
             // told by the next call, whoever that is for.
             let _ = shared.socket.take_error();
@@ -57,15 +43,15 @@ impl MioEngine {
         if event.is_readable() && !std::mem::replace(&mut shared.queued, true) {
             self.ready.push_back(Token(FIRST_SHARED + place));
         }
-        self.tell_reports(clock, prober, place);
+        self.tell_reports(core, place);
     }
 
     /// Tells the core whose packets did not get there, and people what that means.
-    pub(super) fn tell_reports(&mut self, clock: &Clock, prober: &mut Prober, place: usize) {
+    pub(super) fn tell_reports(&mut self, core: &mut Core<'_>, place: usize) {
         if self.stamping.reports.is_empty() {
             return;
         }
-        let now = clock.mono();
+        let now = core.clock.mono();
         for report in self.stamping.reports.drain(..) {
             let shared = self.shared.get_mut(place);
             let Some((flow, local)) =
@@ -73,7 +59,7 @@ impl MioEngine {
             else {
                 continue; // Of a flow that has left.
             };
-            prober.handle_unreachable(flow);
+            core.prober.handle_unreachable(flow);
             if !self.unreachable.handle_report(now, &report) {
                 tracing::trace!(?report, "a datagram did not get there");
                 continue;
@@ -91,13 +77,7 @@ impl MioEngine {
         }
     }
 
-    pub(super) fn sort_socket_event(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        index: usize,
-        event: &Event,
-    ) {
+    pub(super) fn sort_socket_event(&mut self, core: &mut Core<'_>, index: usize, event: &Event) {
         let Some(entry) = self.sockets.at(index) else {
             return;
         };
@@ -111,21 +91,20 @@ impl MioEngine {
                         return;
                     }
                     match established(stream) {
-                        Ok(true) => self.connected(clock, prober, id),
+                        Ok(true) => self.connected(core, id),
                         Ok(false) => return,
-                        Err(error) => return self.fail(clock, prober, id, &error),
+                        Err(error) => return self.fail(core, id, &error),
                     }
                 } else {
                     if event.is_error() {
-                        let queue = (&stream.socket, &mut stream.queue);
-                        self.stamping.empty(clock, prober, queue);
+                        self.stamping.empty(core, &stream.socket, &mut stream.queue);
                         // Stamps alone leave no error.
                         if let Some(error) = stream.socket.take_error().unwrap_or_else(Some) {
-                            return self.fail(clock, prober, id, &error);
+                            return self.fail(core, id, &error);
                         }
                     }
                     if event.is_writable() && stream.unwritten() > 0 {
-                        self.flush(clock, prober, id);
+                        self.flush(core, id);
                     }
                 }
             }
@@ -143,12 +122,7 @@ impl MioEngine {
     /// Every socket that had something by now is read once at least. With a fixed number, a turn that was
     /// long because many probes were due would take no more in than a short one: what comes would pile
     /// up for good once the host was slow for a moment.
-    pub(super) fn receive(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        resolver: &mut dyn Resolve,
-    ) {
+    pub(super) fn receive(&mut self, core: &mut Core<'_>) {
         // A stream's message counts beside its read, and datagrams come as long as streams are read.
         let mut left = RECEIVES_PER_TURN_MAX + 4 * self.ready.len();
         while left > 0
@@ -156,21 +130,21 @@ impl MioEngine {
         {
             let listener = token.wrapping_sub(FIRST_LISTENER);
             let found = if token >= FIRST_SHARED {
-                self.receive_replies(clock, prober, token - FIRST_SHARED, &mut left)
+                self.receive_replies(core, token - FIRST_SHARED, &mut left)
             } else if token >= self.first_socket() {
                 let index = token - self.first_socket();
-                Left::of_watched(self.receive_socket(clock, prober, index, &mut left))
+                Left::of_watched(self.receive_socket(core, index, &mut left))
             } else {
                 let found = if listener < self.udp.len() {
-                    self.receive_requests(clock, prober, listener, &mut left)
+                    self.receive_requests(core, listener, &mut left)
                 } else {
                     let place = listener - self.udp.len();
-                    Left::of_watched(self.accept(clock, prober, place, &mut left))
+                    Left::of_watched(self.accept(core, place, &mut left))
                 };
                 self.listener_queued[listener] = found != Left::Nothing;
                 found
             };
-            self.transmit(clock, prober, resolver);
+            self.transmit(core);
             match found {
                 Left::Nothing => {}
                 Left::More => self.ready.push_back(Token(token)),
@@ -181,19 +155,13 @@ impl MioEngine {
     }
 
     /// Reads one chunk of a stream. True if there is nothing more.
-    fn receive_socket(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        index: usize,
-        left: &mut usize,
-    ) -> bool {
+    fn receive_socket(&mut self, core: &mut Core<'_>, index: usize, left: &mut usize) -> bool {
         let Some(entry) = self.sockets.at(index) else {
             return true;
         };
         let id = entry.id;
         *left -= 1;
-        let drained = self.receive_bytes(clock, prober, id, left);
+        let drained = self.receive_bytes(core, id, left);
         if drained && let Some(entry) = self.sockets.get_mut(id) {
             entry.queued = false;
         }
@@ -201,21 +169,15 @@ impl MioEngine {
     }
 
     /// Reads a batch of replies from a socket that flows share.
-    fn receive_replies(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        place: usize,
-        left: &mut usize,
-    ) -> Left {
+    fn receive_replies(&mut self, core: &mut Core<'_>, place: usize, left: &mut usize) -> Left {
         let Some(shared) = self.shared.get_mut(place) else {
             return Left::Nothing;
         };
         // A request's own stamp goes before its reply.
-        let queue = (&shared.socket, &mut shared.queue);
-        self.stamping.collect(clock, prober, queue);
+        self.stamping
+            .collect(core, &shared.socket, &mut shared.queue);
         let received = self.inbox.receive(&shared.socket, *left);
-        let mut now = clock.now();
+        let mut now = core.clock.now();
         let token = Token(FIRST_SHARED + place);
         let socket = (&mut shared.socket, token);
         let found = shared.watch.after(&received, self.poll.registry(), socket);
@@ -227,10 +189,8 @@ impl MioEngine {
                     let flow = incoming.from.and_then(|from| shared.flow(from));
                     // From anyone else it is as if nobody had the port.
                     let Some(flow) = flow else { continue };
-                    let arrival = self
-                        .stamping
-                        .arrival((clock, &mut now), prober, incoming.stamps);
-                    prober.handle_datagram(arrival, flow, incoming.payload);
+                    let arrival = self.stamping.arrival(core, &mut now, incoming.stamps);
+                    core.prober.handle_datagram(arrival, flow, incoming.payload);
                     if !self.unreachable.is_empty()
                         && let Some(from) = incoming.from
                         && self.unreachable.handle_reply(now.mono, from)
@@ -246,41 +206,38 @@ impl MioEngine {
         found
     }
 
-    fn receive_bytes(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        id: SocketId,
-        left: &mut usize,
-    ) -> bool {
+    fn receive_bytes(&mut self, core: &mut Core<'_>, id: SocketId, left: &mut usize) -> bool {
         let Some(stream) = self.sockets.stream_mut(id) else {
             return true;
         };
-        let queue = (&stream.socket, &mut stream.queue);
-        self.stamping.collect(clock, prober, queue);
+        self.stamping
+            .collect(core, &stream.socket, &mut stream.queue);
         let buffer = &mut self.received[..STREAM_READ_BYTES];
         match receive(&stream.socket, buffer, &mut self.stamping.control) {
             Ok((0, _)) => {
-                self.drop_socket(prober, id);
-                prober.handle_closed(clock.now(), id, CloseReason::Finished);
+                self.drop_socket(core, id);
+                core.prober
+                    .handle_closed(core.clock.now(), id, CloseReason::Finished);
                 true
             }
             Ok((length, stamps)) => {
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
                 let drained = length < STREAM_READ_BYTES && !stream.ending;
-                let mut now = clock.now();
-                let arrival = self.stamping.arrival((clock, &mut now), prober, stamps);
-                let messages = prober.handle_stream(arrival, id, &self.received[..length]);
+                let mut now = core.clock.now();
+                let arrival = self.stamping.arrival(core, &mut now, stamps);
+                let messages = core
+                    .prober
+                    .handle_stream(arrival, id, &self.received[..length]);
                 *left = left.saturating_sub(messages);
-                self.tell_retransmits(clock, prober, id);
+                self.tell_retransmits(core, id);
                 drained
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => true,
                 io::ErrorKind::Interrupted => false,
                 _ => {
-                    self.fail(clock, prober, id, &error);
+                    self.fail(core, id, &error);
                     true
                 }
             },
@@ -288,21 +245,14 @@ impl MioEngine {
     }
 
     /// Reads a batch of requests.
-    fn receive_requests(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        listener: usize,
-        left: &mut usize,
-    ) -> Left {
+    fn receive_requests(&mut self, core: &mut Core<'_>, listener: usize, left: &mut usize) -> Left {
         let asked = &mut self.udp[listener];
         if asked.watch.is_off() {
             // Nobody else tells of those that come late.
-            let queue = (&asked.socket, &mut asked.queue);
-            self.stamping.collect(clock, prober, queue);
+            self.stamping.collect(core, &asked.socket, &mut asked.queue);
         }
         let received = self.inbox.receive(&asked.socket, *left);
-        let mut now = clock.now();
+        let mut now = core.clock.now();
         let socket = (&mut asked.socket, Token(FIRST_LISTENER + listener));
         let found = asked.watch.after(&received, self.poll.registry(), socket);
         match received {
@@ -312,10 +262,9 @@ impl MioEngine {
                 for index in 0..count {
                     let incoming = self.inbox.datagram(index);
                     let Some(from) = incoming.from else { continue };
-                    let arrival = self
-                        .stamping
-                        .arrival((clock, &mut now), prober, incoming.stamps);
-                    prober.handle_request(arrival, id, from, incoming.local, incoming.payload);
+                    let arrival = self.stamping.arrival(core, &mut now, incoming.stamps);
+                    core.prober
+                        .handle_request(arrival, id, from, incoming.local, incoming.payload);
                 }
             }
             Err(_) => *left -= 1,
@@ -324,21 +273,15 @@ impl MioEngine {
     }
 
     /// Accepts connections until there are no more or the turn is over.
-    fn accept(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        listener: usize,
-        left: &mut usize,
-    ) -> bool {
+    fn accept(&mut self, core: &mut Core<'_>, listener: usize, left: &mut usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN_MAX.min(*left) {
             *left -= 1;
             match self.tcp[listener].accept() {
-                Ok((stream, _)) => self.take_in(clock, prober, stream),
+                Ok((stream, _)) => self.take_in(core, stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if sys::is_exhaustion(&error) => {
-                    let now = clock.mono();
-                    self.complain(now, "accept a connection", &error);
+                Err(error) if is_exhaustion(&error) => {
+                    let now = core.clock.mono();
+                    self.complaints.complain(now, "accept a connection", &error);
                     self.accept_again = Some(now.plus(ACCEPT_AGAIN_NS));
                     return true;
                 }
@@ -349,8 +292,8 @@ impl MioEngine {
         false
     }
 
-    fn take_in(&mut self, clock: &Clock, prober: &mut Prober, stream: mio::net::TcpStream) {
-        let Some(socket) = prober.handle_accept(clock.now()) else {
+    fn take_in(&mut self, core: &mut Core<'_>, stream: mio::net::TcpStream) {
+        let Some(socket) = core.prober.handle_accept(core.clock.now()) else {
             return;
         };
         let token = self.token(socket);
@@ -364,7 +307,7 @@ impl MioEngine {
             .and_then(|()| registry.register(&mut stream.socket, token, Interest::READABLE));
         match watched {
             Ok(()) => drop(self.sockets.insert(socket, Kind::Stream(stream))),
-            Err(error) => self.fail(clock, prober, socket, &error),
+            Err(error) => self.fail(core, socket, &error),
         }
     }
 

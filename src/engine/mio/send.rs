@@ -7,12 +7,13 @@ use std::ops::Range;
 use mio::{Interest, Token};
 
 use super::{FIRST_SHARED, MioEngine};
-use crate::clock::Clock;
+use crate::engine::Core;
 use crate::engine::batch::Lane;
+use crate::engine::failure::{close_reason, is_exhaustion};
 use crate::engine::shared_udp::SharedSocket;
 use crate::engine::sockets::{Entry, Kind, Role, Stream, Udp, Written};
 use crate::limits::{DATAGRAMS_PER_CALL_MAX, UNWRITTEN_BYTES_MAX};
-use crate::proto::{CloseReason, Prober, SocketId, StampKey, Transmit};
+use crate::proto::{CloseReason, SocketId, StampKey, Transmit};
 use crate::sys;
 
 /// So many times a datagram is sent again because the send may have failed of what the network says
@@ -24,13 +25,7 @@ const PENDING_ERRORS_MAX: u32 = 3;
 const RETRANSMITS_EVERY_NS: u64 = 100_000_000;
 
 impl MioEngine {
-    pub(super) fn open(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        socket: SocketId,
-        transmit: &Transmit,
-    ) {
+    pub(super) fn open(&mut self, core: &mut Core<'_>, socket: SocketId, transmit: &Transmit) {
         let opened = match transmit {
             Transmit::OpenUdp { remote, .. } => self.place(*remote).map(|(place, remote)| {
                 self.shared.join(place, remote, socket);
@@ -53,9 +48,9 @@ impl MioEngine {
             Ok(done)
         });
         match established {
-            Ok(true) => self.connected(clock, prober, socket),
+            Ok(true) => self.connected(core, socket),
             Ok(false) => {}
-            Err(error) => self.fail(clock, prober, socket, &error),
+            Err(error) => self.fail(core, socket, &error),
         }
     }
 
@@ -78,20 +73,20 @@ impl MioEngine {
     }
 
     /// A socket that was opened can be used.
-    pub(super) fn connected(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
-        let now = clock.now();
+    pub(super) fn connected(&mut self, core: &mut Core<'_>, socket: SocketId) {
+        let now = core.clock.now();
         let Some(stream) = self.sockets.stream_mut(socket) else {
-            return prober.handle_connected(now, socket, None);
+            return core.prober.handle_connected(now, socket, None);
         };
         stream.connecting = false;
         if stream.role == Role::Probe {
             let handshake_ns = sys::tcp::handshake_ns(&stream.socket);
-            return prober.handle_connected(now, socket, handshake_ns);
+            return core.prober.handle_connected(now, socket, handshake_ns);
         }
         stream.queue = self.stamping.begin_stream(&stream.socket);
         match self.watch(socket, false) {
-            Ok(()) => prober.handle_connected(now, socket, None),
-            Err(error) => self.fail(clock, prober, socket, &error),
+            Ok(()) => core.prober.handle_connected(now, socket, None),
+            Err(error) => self.fail(core, socket, &error),
         }
     }
 
@@ -125,35 +120,29 @@ impl MioEngine {
     }
 
     /// Sends the batch if it may not wait for more.
-    pub(super) fn flush_if(&mut self, at_once: bool, clock: &Clock, prober: &mut Prober) {
+    pub(super) fn flush_if(&mut self, at_once: bool, core: &mut Core<'_>) {
         if at_once || self.stamping.is_ours() || self.batch.is_full() {
-            self.flush_batch(clock, prober);
+            self.flush_batch(core);
         }
     }
 
     /// Sends what waits, in one call for each socket, and takes the stamps. False if something could
     /// not be sent.
-    pub(super) fn flush_batch(&mut self, clock: &Clock, prober: &mut Prober) -> bool {
+    pub(super) fn flush_batch(&mut self, core: &mut Core<'_>) -> bool {
         if self.batch.is_empty() {
             return true;
         }
         self.batch.sort();
         let (mut start, mut all_sent) = (0, true);
         while let Some((lane, end)) = self.batch.run(start) {
-            all_sent &= self.send_run(clock, prober, lane, start..end);
+            all_sent &= self.send_run(core, lane, start..end);
             start = end;
         }
         self.batch.clear();
         all_sent
     }
 
-    fn send_run(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        lane: Lane,
-        mut range: Range<usize>,
-    ) -> bool {
+    fn send_run(&mut self, core: &mut Core<'_>, lane: Lane, mut range: Range<usize>) -> bool {
         let is_shared = matches!(lane, Lane::Shared(_));
         let found = match lane {
             Lane::Listener(place) => {
@@ -161,7 +150,7 @@ impl MioEngine {
                 listener.map(|listener| (&listener.socket, &mut listener.queue))
             }
             Lane::Shared(place) => self.shared.get_mut(place).map(|shared| {
-                shared.listen_again(|| clock.mono());
+                shared.listen_again(|| core.clock.mono());
                 (&shared.socket, &mut shared.queue)
             }),
         };
@@ -176,21 +165,19 @@ impl MioEngine {
                     let end = (range.start + count).min(range.end);
                     for sent in self.batch.pending(range.start..end) {
                         let key = self.stamping.wanted(sent.key);
-                        queue.handle_sent(1, key, |key| prober.handle_stamp_missing(key));
+                        queue.handle_sent(1, key, |key| core.prober.handle_stamp_missing(key));
                     }
                     // The stamps are there already unless the packets wait in a queue of the interface.
-                    self.stamping.collect(clock, prober, (socket, &mut *queue));
+                    self.stamping.collect(core, socket, queue);
                     if count < offered && is_shared {
                         // What the next one failed of need not show again, but may have cost a number.
-                        self.stamping
-                            .handle_unsent(clock, prober, (socket, &mut *queue));
+                        self.stamping.handle_unsent(core, socket, queue);
                     }
                     (range.start, again) = (end, 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.stamping
-                        .handle_unsent(clock, prober, (socket, &mut *queue));
+                    self.stamping.handle_unsent(core, socket, queue);
                     // A socket that has a datagram too long for one piece goes on in pieces. Here, too,
                     // a message about another one may be meant.
                     let in_pieces = sys::udp::is_too_long(&error)
@@ -205,8 +192,8 @@ impl MioEngine {
                     for unsent in self.batch.pending(range.start..range.start + 1) {
                         tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
                         match unsent.flow {
-                            Some(flow) => prober.handle_unsent(clock.now(), flow),
-                            None => prober.handle_reply_unsent(),
+                            Some(flow) => core.prober.handle_unsent(core.clock.now(), flow),
+                            None => core.prober.handle_reply_unsent(),
                         }
                     }
                     range.start += 1;
@@ -215,17 +202,16 @@ impl MioEngine {
         }
         if let Lane::Shared(place) = lane {
             if is_full && let Some(shared) = self.shared.get_mut(place) {
-                shared.deafen(clock.mono());
+                shared.deafen(core.clock.mono());
             }
-            self.tell_reports(clock, prober, place);
+            self.tell_reports(core, place);
         }
         all_sent
     }
 
     pub(super) fn write_stream(
         &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
+        core: &mut Core<'_>,
         socket: SocketId,
         key: Option<StampKey>,
     ) {
@@ -235,76 +221,72 @@ impl MioEngine {
         let key = self.stamping.wanted(key);
         let before = stream.unwritten();
         let written = stream.write(&self.payload, key, &mut |key| {
-            prober.handle_stamp_missing(key);
+            core.prober.handle_stamp_missing(key);
         });
-        let queue = (&stream.socket, &mut stream.queue);
-        self.stamping.collect(clock, prober, queue);
+        self.stamping
+            .collect(core, &stream.socket, &mut stream.queue);
         match written {
-            Ok(Written::All) => self.tell_retransmits(clock, prober, socket),
+            Ok(Written::All) => self.tell_retransmits(core, socket),
             Ok(Written::Waiting(now_waiting)) => {
                 self.unwritten += now_waiting - before;
-                prober.handle_blocked(socket, true);
+                core.prober.handle_blocked(socket, true);
                 if self.unwritten > UNWRITTEN_BYTES_MAX {
-                    self.drop_socket(prober, socket);
-                    prober.handle_closed(clock.now(), socket, CloseReason::Exhausted);
+                    self.drop_socket(core, socket);
+                    core.prober
+                        .handle_closed(core.clock.now(), socket, CloseReason::Exhausted);
                 } else if before == 0
                     && let Err(error) = self.watch(socket, true)
                 {
-                    self.fail(clock, prober, socket, &error);
+                    self.fail(core, socket, &error);
                 }
             }
-            Err(error) => self.fail(clock, prober, socket, &error),
+            Err(error) => self.fail(core, socket, &error),
         }
     }
 
     /// There is room again for what waits.
-    pub(super) fn flush(&mut self, clock: &Clock, prober: &mut Prober, socket: SocketId) {
+    pub(super) fn flush(&mut self, core: &mut Core<'_>, socket: SocketId) {
         let Some(stream) = self.sockets.stream_mut(socket) else {
             return;
         };
         let before = stream.unwritten();
-        let written = stream.flush(&mut |key| prober.handle_stamp_missing(key));
+        let written = stream.flush(&mut |key| core.prober.handle_stamp_missing(key));
         let after = stream.unwritten();
-        let queue = (&stream.socket, &mut stream.queue);
-        self.stamping.collect(clock, prober, queue);
+        self.stamping
+            .collect(core, &stream.socket, &mut stream.queue);
         let watched = written.and_then(|written| {
             self.unwritten -= before - after;
-            prober.handle_blocked(socket, written != Written::All);
+            core.prober.handle_blocked(socket, written != Written::All);
             match written {
                 Written::All => self.watch(socket, false),
                 Written::Waiting(_) => Ok(()),
             }
         });
         if let Err(error) = watched {
-            self.fail(clock, prober, socket, &error);
+            self.fail(core, socket, &error);
         }
     }
 
     /// Tells the core how much TCP has sent again on a flow of ours, now and then.
-    pub(super) fn tell_retransmits(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        socket: SocketId,
-    ) {
+    pub(super) fn tell_retransmits(&mut self, core: &mut Core<'_>, socket: SocketId) {
         let Some(stream) = self.sockets.stream_mut(socket) else {
             return;
         };
         if stream.role != Role::Flow {
             return;
         }
-        let now = clock.mono();
+        let now = core.clock.mono();
         if now < stream.ask_at {
             return;
         }
         stream.ask_at = now.plus(RETRANSMITS_EVERY_NS);
         if let Some(total) = sys::tcp::retransmits(&stream.socket) {
-            prober.handle_retransmits(socket, total);
+            core.prober.handle_retransmits(socket, total);
         }
     }
 
     /// Closes a socket without a word to the core but its last figures.
-    pub(super) fn drop_socket(&mut self, prober: &mut Prober, socket: SocketId) {
+    pub(super) fn drop_socket(&mut self, core: &mut Core<'_>, socket: SocketId) {
         let Some(entry) = self.sockets.remove(socket) else {
             return;
         };
@@ -315,25 +297,19 @@ impl MioEngine {
                 if stream.role == Role::Flow
                     && let Some(total) = sys::tcp::retransmits(&stream.socket)
                 {
-                    prober.handle_retransmits(socket, total);
+                    core.prober.handle_retransmits(socket, total);
                 }
             }
         }
     }
 
     /// Closes a socket after an error and tells the core.
-    pub(super) fn fail(
-        &mut self,
-        clock: &Clock,
-        prober: &mut Prober,
-        socket: SocketId,
-        error: &io::Error,
-    ) {
-        self.drop_socket(prober, socket);
-        let now = clock.now();
-        if sys::is_exhaustion(error) {
-            self.complain(now.mono, "open a socket", error);
+    pub(super) fn fail(&mut self, core: &mut Core<'_>, socket: SocketId, error: &io::Error) {
+        self.drop_socket(core, socket);
+        let now = core.clock.now();
+        if is_exhaustion(error) {
+            self.complaints.complain(now.mono, "open a socket", error);
         }
-        prober.handle_closed(now, socket, sys::close_reason(error));
+        core.prober.handle_closed(now, socket, close_reason(error));
     }
 }

@@ -15,16 +15,21 @@
 
 mod backend;
 mod burst;
+mod chunk;
 mod counts;
 mod directory;
+mod distribution;
 mod event;
 mod feed;
 mod flight;
-mod item;
+mod histogram;
+mod moments;
 mod outlet;
 mod own;
 mod pool;
 mod quantity;
+mod records;
+mod series;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -35,7 +40,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use crate::limits::{RING_RECORDS_MAX, RING_WINDOWS};
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
     ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
@@ -49,69 +53,17 @@ use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
 pub use burst::BurstRules;
+pub use distribution::Distribution;
 pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
-pub use item::{Record, Series, Tags};
+pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
+pub use own::HostGauges;
 pub(crate) use own::SAMPLES_DROPPED;
-pub use window::{Distribution, HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX, Window};
-
-/// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Each sample as it comes.
-    Samples,
-    /// One window per series and interval.
-    Windows,
-    /// Samples and windows.
-    Both,
-}
-
-/// What one backend wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SinkConfig {
-    /// Samples, windows or both.
-    pub mode: Mode,
-    /// Nanoseconds of an interval; not 0.
-    pub window_ns: u64,
-    /// Publish, as samples, a lost probe as a delay of 0 and a one-way delay below 0 as 0, as the
-    /// Python program did.
-    pub compat_zero: bool,
-    /// Records the ring holds, within [`RING_RECORDS_MAX`].
-    pub ring_records: usize,
-}
-
-impl SinkConfig {
-    /// A sink with a ring for what the mode brings, and no zeros for losses.
-    pub const fn new(mode: Mode, window_ns: u64) -> Self {
-        let ring_records = match mode {
-            Mode::Samples | Mode::Both => RING_RECORDS_MAX,
-            Mode::Windows => RING_WINDOWS,
-        };
-        Self {
-            mode,
-            window_ns,
-            compat_zero: false,
-            ring_records,
-        }
-    }
-}
-
-/// What the process takes of its host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostGauges {
-    /// Nanoseconds of CPU since the process began; published as those of each interval.
-    pub cpu_ns: u64,
-    /// Bytes of memory resident now, if the system says.
-    pub resident_bytes: Option<u64>,
-    /// Times that the wall clock was set since the process began; published as those of each
-    /// interval.
-    pub clock_steps: u64,
-    /// Whether something keeps the wall clock to UTC, as far as the kernel knows.
-    pub is_synchronised: bool,
-    /// The wall clock's largest error in nanoseconds, as far as the kernel knows.
-    pub clock_error_ns: u64,
-}
+pub use records::Record;
+pub use series::{Series, Tags};
+pub use sink::{Mode, SinkConfig};
+pub use window::Window;
 
 /// Sorts samples into series, windows and counts, and hands them to the flush threads.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::limits::RING_RECORDS_RESERVED;
 use crate::proto::Wall;
-use crate::record::item::Tags;
 use crate::record::outlet::{Count, Outlet};
+use crate::record::series::Tags;
 
 // What is said of one backend is handed over whole once the reserved room is there.
 const _: () = assert!(COUNTS + GAUGES <= RING_RECORDS_RESERVED);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::proto::sample::Tag;
 use crate::proto::{Direction, FlowKind, StampSource, Wall};
-use crate::record::item::Tags;
+use crate::record::series::Tags;
 
 /// Something that happened. It goes to every backend as soon as it is known, whatever the mode.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, PushError};
 
-use crate::record::item::Record;
+use crate::record::records::Record;
 use crate::record::window::Window;
 
 /// What one backend is fed from. It never blocks, and never holds up the poll thread.

@@ -7,8 +7,9 @@ use rtrb::Producer;
 use crate::limits::RING_RECORDS_RESERVED;
 use crate::proto::{OneWay, StampSource, Wall};
 use crate::record::counts::difference;
-use crate::record::item::{Record, Series, Tags};
 use crate::record::pool::Pool;
+use crate::record::records::Record;
+use crate::record::series::{Series, Tags};
 use crate::record::window::Window;
 
 /// A window being filled, and the one before it while that waits to be handed over.

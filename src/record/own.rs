@@ -5,9 +5,8 @@ use std::sync::Arc;
 use crate::limits::RING_RECORDS_RESERVED;
 use crate::proto::prober::SelfCounters;
 use crate::proto::{StampSource, Wall};
-use crate::record::HostGauges;
-use crate::record::item::{Series, Tags};
 use crate::record::outlet::{Count, Outlet, Windows};
+use crate::record::series::{Series, Tags};
 
 // What the process has to say is handed over whole once the reserved room is there.
 const _: () = assert!(Gap::ALL.len() + COUNTS + GAUGES <= RING_RECORDS_RESERVED);
@@ -47,6 +46,22 @@ fn counted(own: &SelfCounters, [dropped, dumps_dropped]: [u64; 2]) -> [u64; COUN
         own.stamps_missing_transmit,
         own.stamps_missing_receive,
     ]
+}
+
+/// What the process takes of its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostGauges {
+    /// Nanoseconds of CPU since the process began; published as those of each interval.
+    pub cpu_ns: u64,
+    /// Bytes of memory resident now, if the system says.
+    pub resident_bytes: Option<u64>,
+    /// Times that the wall clock was set since the process began; published as those of each
+    /// interval.
+    pub clock_steps: u64,
+    /// Whether something keeps the wall clock to UTC, as far as the kernel knows.
+    pub is_synchronised: bool,
+    /// The wall clock's largest error in nanoseconds, as far as the kernel knows.
+    pub clock_error_ns: u64,
 }
 
 /// What the host makes of a packet's time.

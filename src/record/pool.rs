@@ -10,7 +10,6 @@
 //! allocated in it. What there is besides, and was idle through a whole interval, is released little by
 //! little.
 
-use std::fmt;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
@@ -18,58 +17,14 @@ use rtrb::Consumer;
 
 use crate::limits::{POOL_RELEASES_PER_TURN_MAX, POOL_RETURNS_PER_TAKE_MAX};
 use crate::proto::Wall;
-use crate::record::item::Series;
-use crate::record::window::{Window, histogram};
-
-/// Values of one chunk: with what else it holds it fills 256 bytes, which at one probe a second hold a
-/// window of a minute.
-pub(super) const CHUNK_VALUES: u32 = 59;
-
-/// Some values of one window, and the way to those before them.
-///
-/// They are kept as distances from the first of them: at 100,000 probes a second it is their way to
-/// memory that a poll thread waits for, and delays of one flow lie within seconds of each other, also
-/// where hours between two clocks are in all of them.
-#[derive(Clone)]
-pub(super) struct Chunk {
-    pub(super) older: Option<Box<Self>>,
-    /// What the distances are from.
-    pub(super) base: i64,
-    /// How many values there are, once the next chunk has been begun.
-    pub(super) count: u32,
-    pub(super) distances: [i32; CHUNK_VALUES as usize],
-}
+use crate::record::chunk::{Chunk, Supply};
+use crate::record::histogram::histogram;
+use crate::record::series::Series;
+use crate::record::window::Window;
 
 /// One being filled, and one being published: the next interval ends no sooner than all of the one before
 /// it is handed over.
 const WINDOWS_PER_SERIES: usize = 2;
-
-const _: () = assert!(size_of::<Chunk>() <= 256, "four lines of the cache");
-
-impl Chunk {
-    const fn new(older: Option<Box<Self>>, base: i64) -> Self {
-        Self {
-            older,
-            base,
-            count: 0,
-            distances: [0; CHUNK_VALUES as usize],
-        }
-    }
-
-    /// The first `count` values.
-    pub(super) fn values(&self, count: u32) -> impl Iterator<Item = i64> {
-        let base = self.base;
-        // A base is moved by as much as all its values, and saturates where they would.
-        let value = move |distance: &i32| base.saturating_add(i64::from(*distance));
-        self.distances.iter().take(count as usize).map(value)
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(self.values(self.count)).finish()
-    }
-}
 
 /// Things not in use, and how few of them there were at the worst moment of this interval.
 #[derive(Debug)]
@@ -173,35 +128,6 @@ impl Pool {
         }
     }
 
-    /// A chunk that follows `older`; its distances are of no meaning yet.
-    pub(super) fn chunk(&mut self, older: Option<Box<Chunk>>, base: i64) -> Box<Chunk> {
-        if self.chains.items.is_empty() {
-            self.take_back();
-        }
-        let Some(mut chunk) = self.chains.take() else {
-            return Box::new(Chunk::new(older, base));
-        };
-        if let Some(rest) = chunk.older.take() {
-            self.chains.items.push(rest);
-        }
-        (chunk.older, chunk.base) = (older, base);
-        chunk
-    }
-
-    /// An empty histogram.
-    #[expect(
-        clippy::unnecessary_box_returns,
-        reason = "windows hold it in a box, to be small without one"
-    )]
-    pub(super) fn histogram(&mut self) -> Box<Histogram<u32>> {
-        if self.histograms.items.is_empty() {
-            self.take_back();
-        }
-        self.histograms
-            .take()
-            .unwrap_or_else(|| Box::new(histogram()))
-    }
-
     /// Take what the flush thread has given back, a few at a time: each is a cache miss.
     pub(super) fn take_back(&mut self) {
         for _ in 0..POOL_RETURNS_PER_TAKE_MAX {
@@ -237,13 +163,38 @@ impl Pool {
     }
 }
 
+impl Supply for Pool {
+    fn chunk(&mut self, older: Option<Box<Chunk>>, base: i64) -> Box<Chunk> {
+        if self.chains.items.is_empty() {
+            self.take_back();
+        }
+        let Some(mut chunk) = self.chains.take() else {
+            return Box::new(Chunk::new(older, base));
+        };
+        if let Some(rest) = chunk.older.take() {
+            self.chains.items.push(rest);
+        }
+        (chunk.older, chunk.base) = (older, base);
+        chunk
+    }
+
+    fn histogram(&mut self) -> Box<Histogram<u32>> {
+        if self.histograms.items.is_empty() {
+            self.take_back();
+        }
+        self.histograms
+            .take()
+            .unwrap_or_else(|| Box::new(histogram()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rtrb::{Producer, RingBuffer};
 
     use super::*;
     use crate::proto::StampSource;
-    use crate::record::item::Tags;
+    use crate::record::series::Tags;
 
     #[test]
     fn an_idle_thing_is_released_after_a_whole_interval_without_need() {

@@ -13,7 +13,7 @@ use rtrb::RingBuffer;
 
 use crate::limits::{
     GROUPS_ENDED_PER_TURN_MAX, PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED,
-    WINDOWS_RETURNED_MAX,
+    RING_WINDOWS, WINDOWS_RETURNED_MAX,
 };
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
@@ -24,12 +24,12 @@ use crate::record::counts::{ALL_KINDS, COUNTS, KINDS, count_names, unattributed}
 use crate::record::directory::{Found, Group};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
-use crate::record::item::{Record, Series, Tags};
 use crate::record::outlet::{Count, Outlet, Windows};
-use crate::record::own::{Gap, Own};
+use crate::record::own::{Gap, HostGauges, Own};
 use crate::record::pool::Pool;
 use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
-use crate::record::{HostGauges, Mode, SinkConfig};
+use crate::record::records::Record;
+use crate::record::series::{Series, Tags};
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
 const TURN_PAUSE_NS: u64 = 250_000;
@@ -47,6 +47,57 @@ const _: () =
 
 /// Gauges of an estimate.
 const CLOCK_GAUGES: usize = 3;
+
+/// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Each sample as it comes.
+    Samples,
+    /// One window per series and interval.
+    Windows,
+    /// Samples and windows.
+    Both,
+}
+
+impl Mode {
+    const fn has_samples(self) -> bool {
+        matches!(self, Self::Samples | Self::Both)
+    }
+
+    const fn has_windows(self) -> bool {
+        matches!(self, Self::Windows | Self::Both)
+    }
+}
+
+/// What one backend wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Samples, windows or both.
+    pub mode: Mode,
+    /// Nanoseconds of an interval; not 0.
+    pub window_ns: u64,
+    /// Publish, as samples, a lost probe as a delay of 0 and a one-way delay below 0 as 0, as the
+    /// Python program did.
+    pub compat_zero: bool,
+    /// Records the ring holds, within [`RING_RECORDS_MAX`].
+    pub ring_records: usize,
+}
+
+impl SinkConfig {
+    /// A sink with a ring for what the mode brings, and no zeros for losses.
+    pub const fn new(mode: Mode, window_ns: u64) -> Self {
+        let ring_records = match mode {
+            Mode::Samples | Mode::Both => RING_RECORDS_MAX,
+            Mode::Windows => RING_WINDOWS,
+        };
+        Self {
+            mode,
+            window_ns,
+            compat_zero: false,
+            ring_records,
+        }
+    }
+}
 
 /// What a sink holds for one group.
 #[derive(Debug, Default)]
@@ -513,16 +564,6 @@ impl Sink {
             self.outlet.pool.remove_series(slot.known.len());
             *slot = Slot::default();
         }
-    }
-}
-
-impl Mode {
-    const fn has_samples(self) -> bool {
-        matches!(self, Self::Samples | Self::Both)
-    }
-
-    const fn has_windows(self) -> bool {
-        matches!(self, Self::Windows | Self::Both)
     }
 }
 

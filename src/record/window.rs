@@ -15,97 +15,10 @@ use hdrhistogram::Histogram;
 
 use crate::limits::WINDOW_VALUES_MAX;
 use crate::proto::{StampSource, Wall};
-use crate::record::item::Series;
-use crate::record::pool::{CHUNK_VALUES, Chunk, Pool};
-
-/// The largest magnitude that histograms hold: a minute, in nanoseconds.
-pub const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
-
-/// Significant decimal digits of the histograms.
-pub const HISTOGRAM_DIGITS: u8 = 3;
-
-/// An empty histogram with the bounds that all of them have, so that they merge.
-pub(super) fn histogram() -> Histogram<u32> {
-    Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, HISTOGRAM_DIGITS)
-        .expect("the bounds are constants and allowed")
-}
-
-/// Exact figures over every value, whatever its sign and size.
-///
-/// Values are summed as distances from the first one, which keeps the squares small however far
-/// apart two hosts' clocks are.
-#[derive(Clone, Debug, Default)]
-struct Moments {
-    count: u64,
-    first: i64,
-    min: i64,
-    max: i64,
-    sum: i128,
-    squares: u128,
-    /// How often `squares` has wrapped, which takes clocks that are a century apart.
-    wraps: u32,
-}
-
-impl Moments {
-    fn add(&mut self, value: i64) {
-        if self.count == 0 {
-            (self.first, self.min, self.max) = (value, value, value);
-        }
-        self.count += 1;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.sum += i128::from(value) - i128::from(self.first);
-        let distance = u128::from(value.abs_diff(self.first));
-        let (squares, has_wrapped) = self.squares.overflowing_add(distance * distance);
-        self.squares = squares;
-        self.wraps += u32::from(has_wrapped);
-    }
-
-    /// Take the least value away from all of them.
-    fn lower_to_zero(&mut self) {
-        self.first = self.first.saturating_sub(self.min);
-        self.max = self.max.saturating_sub(self.min);
-        self.min = 0;
-    }
-
-    fn total(&self) -> i128 {
-        i128::from(self.first) * i128::from(self.count) + self.sum
-    }
-
-    fn mean(&self) -> i64 {
-        let count = i128::from(self.count.max(1));
-        // Rounded to the nearest, halves upwards.
-        let above_first = (2 * self.sum + count).div_euclid(2 * count);
-        let mean = i128::from(self.first) + above_first;
-        // A mean lies between two values of its type, unless they were centuries over their least.
-        i64::try_from(mean).unwrap_or(i64::MAX)
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a standard deviation of more than 53 bits has digits to spare"
-    )]
-    fn stddev(&self) -> u64 {
-        if self.count == 0 {
-            return 0;
-        }
-        let count = u128::from(self.count);
-        let sum = self.sum.unsigned_abs();
-        // In whole numbers nothing cancels; only values of many years take the other way.
-        let spread = match (self.squares.checked_mul(count), sum.checked_mul(sum)) {
-            (Some(squares), Some(square)) if self.wraps == 0 => {
-                squares.saturating_sub(square) as f64
-            }
-            _ => {
-                let squares = self.squares as f64 + f64::from(self.wraps) * 2.0_f64.powi(128);
-                (squares * count as f64 - (sum as f64).powi(2)).max(0.0)
-            }
-        };
-        (spread.sqrt() / count as f64).round() as u64
-    }
-}
+use crate::record::chunk::{CHUNK_VALUES, Chunk, Supply};
+use crate::record::histogram::{HISTOGRAM_NS_MAX, histogram, is_in_range};
+use crate::record::moments::Moments;
+use crate::record::series::Series;
 
 /// The memory of a window, to be used by others.
 pub(super) struct Parts {
@@ -122,9 +35,9 @@ pub struct Window {
     start: Wall,
     /// Of those not kept, until the flush thread adds those that are.
     moments: Moments,
-    positive: Option<Box<Histogram<u32>>>,
-    negative: Option<Box<Histogram<u32>>>,
-    below: u64,
+    pub(super) positive: Option<Box<Histogram<u32>>>,
+    pub(super) negative: Option<Box<Histogram<u32>>>,
+    pub(super) below: u64,
     above: u64,
 }
 
@@ -165,12 +78,12 @@ impl Filling {
         }
     }
 
-    fn keep(&mut self, value: i64, pool: &mut Pool) {
+    fn keep(&mut self, value: i64, supply: &mut impl Supply) {
         let distance = value.checked_sub(self.base).map(i32::try_from);
         match distance {
             Some(Ok(distance)) if self.place < CHUNK_VALUES => self.put(distance),
             _ => {
-                self.begin_chunk(value, pool);
+                self.begin_chunk(value, supply);
                 self.put(0);
             }
         }
@@ -186,14 +99,14 @@ impl Filling {
 
     #[cold]
     #[inline(never)]
-    fn begin_chunk(&mut self, base: i64, pool: &mut Pool) {
+    fn begin_chunk(&mut self, base: i64, supply: &mut impl Supply) {
         if let Some(chunk) = &mut self.newest {
             chunk.count = self.place;
             let left_free = (CHUNK_VALUES - self.place) as usize;
             // At least the value that it is begun for is kept.
             self.room = self.room.saturating_sub(left_free).max(1);
         }
-        self.newest = Some(pool.chunk(self.newest.take(), base));
+        self.newest = Some(supply.chunk(self.newest.take(), base));
         (self.base, self.place) = (base, 0);
     }
 }
@@ -259,23 +172,23 @@ impl Window {
     }
 
     /// Take in one value, in nanoseconds. While values are kept that is all there is to do.
-    pub(super) fn record(&mut self, value: i64, stamp: StampSource, pool: &mut Pool) {
+    pub(super) fn record(&mut self, value: i64, stamp: StampSource, supply: &mut impl Supply) {
         let filling = &mut self.filling;
         filling.stamp = filling.stamp.min(stamp);
         // What is in range of those over their least is known at the end.
         if filling.room > 0 && (filling.over_least.is_some() || is_in_range(value)) {
             filling.least = filling.least.min(value);
-            return filling.keep(value, pool);
+            return filling.keep(value, supply);
         }
         self.moments.add(value);
-        self.record_in_histogram(value, pool);
+        self.record_in_histogram(value, supply);
     }
 
-    fn record_in_histogram(&mut self, value: i64, pool: &mut Pool) {
+    fn record_in_histogram(&mut self, value: i64, supply: &mut impl Supply) {
         if self.filling.over_least.is_some() && self.positive.is_none() {
             // A value below all before it may come at any time, and that is no time to allocate.
-            self.positive = Some(pool.histogram());
-            self.negative = Some(pool.histogram());
+            self.positive = Some(supply.histogram());
+            self.negative = Some(supply.histogram());
         }
         let reference = self.filling.over_least.map_or(0, |_| self.filling.least);
         let value = value.saturating_sub(reference);
@@ -286,7 +199,7 @@ impl Window {
             (false, true) => return self.below += 1,
         };
         histogram
-            .get_or_insert_with(|| pool.histogram())
+            .get_or_insert_with(|| supply.histogram())
             .saturating_record(value.unsigned_abs());
     }
 
@@ -353,7 +266,7 @@ impl Window {
     }
 
     /// The values kept as they are, the latest chunk of them first.
-    fn kept(&self) -> impl Iterator<Item = i64> {
+    pub(super) fn kept(&self) -> impl Iterator<Item = i64> {
         let mut chunk = self.filling.newest.as_deref();
         let mut count = self.filling.place;
         let chunks = std::iter::from_fn(move || {
@@ -419,123 +332,4 @@ impl Window {
     pub fn out_of_range(&self) -> u64 {
         self.below + self.above
     }
-
-    /// Its histograms and quantiles. Costs a histogram; [`Distribution::load`] uses one again.
-    pub fn distribution(&self) -> Distribution {
-        let mut distribution = Distribution::new();
-        distribution.load(self);
-        distribution
-    }
-}
-
-const fn is_in_range(value: i64) -> bool {
-    value.unsigned_abs() <= HISTOGRAM_NS_MAX
-}
-
-/// The histograms of one window, one of each sign, and the quantiles over both.
-#[derive(Clone, Debug)]
-pub struct Distribution {
-    positive: Histogram<u32>,
-    negative: Histogram<u32>,
-    below: u64,
-    count: u64,
-    min: i64,
-    max: i64,
-}
-
-impl Default for Distribution {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Distribution {
-    /// An empty one, for [`Distribution::load`].
-    pub fn new() -> Self {
-        Self {
-            positive: histogram(),
-            negative: histogram(),
-            below: 0,
-            count: 0,
-            min: 0,
-            max: 0,
-        }
-    }
-
-    /// Take on the values of a window instead of those before.
-    pub fn load(&mut self, window: &Window) {
-        for (mine, theirs) in [
-            (&mut self.positive, &window.positive),
-            (&mut self.negative, &window.negative),
-        ] {
-            if !mine.is_empty() {
-                mine.reset();
-            }
-            if let Some(theirs) = theirs {
-                mine.add(&**theirs).expect("all histograms have one range");
-            }
-        }
-        for value in window.kept().filter(|value| is_in_range(*value)) {
-            let histogram = if value < 0 {
-                &mut self.negative
-            } else {
-                &mut self.positive
-            };
-            histogram.saturating_record(value.unsigned_abs());
-        }
-        self.below = window.below;
-        self.count = window.count();
-        (self.min, self.max) = (window.min(), window.max());
-    }
-
-    /// The values from zero up.
-    pub fn positive(&self) -> &Histogram<u32> {
-        &self.positive
-    }
-
-    /// The magnitudes of the values below zero, if there are any.
-    pub fn negative(&self) -> Option<&Histogram<u32>> {
-        (!self.negative.is_empty()).then_some(&self.negative)
-    }
-
-    /// How many values lie so far below zero that they are in no histogram.
-    pub const fn below(&self) -> u64 {
-        self.below
-    }
-
-    /// The value in nanoseconds that the share `quantile` (0 to 1) of all values does not exceed,
-    /// to three digits; where it falls among values out of range, the least or the greatest.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a window has far fewer than 2^53 values"
-    )]
-    pub fn quantile(&self, quantile: f64) -> i64 {
-        let rank = ((quantile * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
-        let Some(rank) = rank.checked_sub(self.below).filter(|&rank| rank > 0) else {
-            return self.min;
-        };
-        let negatives = self.negative.len();
-        let value = if rank <= negatives {
-            // The first of the negatives is the one of the greatest magnitude.
-            -value_at_rank(&self.negative, negatives + 1 - rank)
-        } else if rank - negatives <= self.positive.len() {
-            value_at_rank(&self.positive, rank - negatives)
-        } else {
-            self.max
-        };
-        value.clamp(self.min, self.max)
-    }
-}
-
-/// The value that is the `rank`th of a histogram, from 1.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a window has far fewer than 2^53 values"
-)]
-fn value_at_rank(histogram: &Histogram<u32>, rank: u64) -> i64 {
-    // Half a rank below: whichever way this rounds, the histogram rounds it up to the rank meant.
-    let quantile = (rank as f64 - 0.5) / histogram.len() as f64;
-    i64::try_from(histogram.value_at_quantile(quantile)).unwrap_or(i64::MAX)
 }

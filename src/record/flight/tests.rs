@@ -6,7 +6,7 @@ use super::*;
 use crate::limits::FLIGHT_PROBES_LEAST;
 use crate::proto::{Outcome, Stamp, StampSource, Trace};
 use crate::record::event::Burst;
-use crate::record::item::Tags;
+use crate::record::series::Tags;
 use crate::record::{BurstRules, Recorder};
 
 const MS: i64 = 1_000_000;

@@ -1,0 +1,62 @@
+//! A series: a metric's name and its tags.
+
+use std::sync::Arc;
+
+use crate::proto::Labels;
+use crate::proto::sample::Tag;
+
+/// The tags of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// Of a flow: its source, its target, and the target's own tags.
+    Flow(Arc<Labels>),
+    /// Of a flow, and one more behind them that tells apart what has the same name: `direction:` of
+    /// what is measured in both, `owd:corrected` of delays less the difference of the clocks.
+    Marked(Arc<Labels>, Tag<'static>),
+    /// Of this process itself (`monitor.*`): its name alone, as the source.
+    Host(Box<str>),
+    /// Of one of its backends (`monitor.backend.*`): its name and the backend's.
+    Backend {
+        /// The name of this process, as the source.
+        source: Box<str>,
+        /// The backend's name.
+        backend: Box<str>,
+    },
+}
+
+impl Tags {
+    /// The tags as published, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
+        let (labels, source, last) = match self {
+            Self::Flow(labels) => (Some(labels), None, None),
+            Self::Marked(labels, tag) => (Some(labels), None, Some(*tag)),
+            Self::Host(name) => (None, Some(keyed("source", name)), None),
+            Self::Backend { source, backend } => (
+                None,
+                Some(keyed("source", source)),
+                Some(keyed("backend", backend)),
+            ),
+        };
+        labels
+            .into_iter()
+            .flat_map(|labels| labels.iter())
+            .chain(source)
+            .chain(last)
+    }
+}
+
+const fn keyed<'a>(key: &'static str, value: &'a str) -> Tag<'a> {
+    Tag {
+        key: Some(key),
+        value,
+    }
+}
+
+/// A metric's name and its tags: what makes two values belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// The published name.
+    pub metric: &'static str,
+    /// The published tags.
+    pub tags: Arc<Tags>,
+}

@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 15
 LM_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-compare bench-truth bench-peers scale-soak clean
+.PHONY: help run build test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-peers scale-soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 21
@@ -48,15 +48,7 @@ fuzz-smoke: ## Run each fuzz target for FUZZ_SECONDS; installs cargo-fuzz if it 
 test-net: build ## Run the labs: namespaces, the Python program, hostile peers. Needs root; installs what it needs
 	LM_SECONDS=$(LM_SECONDS) tests/net/run
 
-bench-compare: build ## Compare processor time and memory with the Python program's. Needs root
-	tests/net/run --install-only
-	tests/net/compare.py
-
-bench-truth: build ## Compare reported round trips with captures, ours and others'; installs them if it can. Needs root
-	tests/net/run --install-only
-	tests/net/truth_compare.py --install
-
-bench-peers: build ## Compare ours with other programs at 1 ms, installs them if it can; writes the tables and plot. Needs root
+bench-peers: build ## Compare ours with other programs at 1 ms, and write docs/peers.md: LM_PARTS, LM_SECONDS, LM_ROUNDS. Needs root
 	tests/net/run peers
 
 scale-soak: build ## Probe 10,000 targets at 1 s, then 100 at 1 ms, half an hour each: memory must not grow. Needs root

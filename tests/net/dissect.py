@@ -6,14 +6,13 @@ import json
 import subprocess
 
 from capture import HEADER, UDP, Capture, decode_native, end_captures, packets
-from lab import ROOT, VENV, collect, expect, run as command, values
+from lab import FAR, ROOT, VENV, collect, expect, run as command, values
+from programs import STAMP_SUITE
 
-FAR, PORT = "192.0.2.2", 8001
+PORT = 8001
 ENOUGH = 200
 FOREIGN_PROBES = 100
 LAYERS = ROOT / "tests" / "net" / "stamp_layers.py"
-# Installed by `truth_compare.py --install`.
-STAMP_SUITE = ROOT / "target" / "tools" / "bin" / "stamp-suite"
 # What Wireshark has of STAMP is TWAMP's test packet, which is the same as far as it goes. The sender's time
 # in a reply is left out: it takes that for NTP's whatever its error estimate says.
 TSHARK_FIELDS = [
@@ -28,8 +27,7 @@ TSHARK_FIELDS = [
 
 
 def run(lab):
-    near, far = lab.namespace("near"), lab.namespace("far")
-    lab.link(near, far, ["192.0.2.1/24"], [f"{FAR}/24"])
+    near, far = lab.ends()
     server = lab.ours("server", {"name": "far", "metrics": {"send_interval": 0.2}}, namespace=far)
     capture = probe(lab, near)
     found = layers("decode", capture, PORT)

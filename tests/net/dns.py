@@ -15,8 +15,7 @@ MOVES = ["192.0.2.22", "192.0.2.23", "192.0.2.2"]
 
 
 def run(lab):
-    near, far = lab.namespace("near"), lab.namespace("far")
-    lab.link(near, far, ["192.0.2.1/24"], ["192.0.2.2/24"])
+    near, far = lab.ends()
     etc = own_etc(lab, near)
     server = lab.ours("server", {"name": "far"}, namespace=far)
     target = {"host": NAME, "interval": 20, "timeout": 0.5}

@@ -8,9 +8,8 @@ import time
 from typing import NamedTuple
 
 from capture import TCP, UDP, Capture, end_captures, join
-from lab import collect, expect, run as command
+from lab import FAR, NEAR, collect, expect, run as command
 
-NEAR, FAR = "192.0.2.1", "192.0.2.2"
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 INTERVAL_NS = 20_000_000
 TIMEOUT_NS = 1_000_000_000
@@ -45,8 +44,7 @@ def trips(records, protocol):
 
 
 def run(lab):
-    near, far = lab.namespace("near"), lab.namespace("far")
-    lab.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
+    near, far = lab.ends()
     # The Python program cannot have its port while connections that the one before has closed are in TIME_WAIT.
     command("ip", "netns", "exec", far, "sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
     captures = [Capture(lab, label, space) for label, space in (("near", near), ("far", far))]

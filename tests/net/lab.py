@@ -22,6 +22,9 @@ PYTHON_DAEMON = VENV / "bin" / "latency-monitor"
 GIVE_UP_S = 90
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
+# The two ends of the link that `Lab.ends` makes.
+NEAR, FAR = "192.0.2.1", "192.0.2.2"
+
 ALL_METRICS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
 
 
@@ -202,6 +205,13 @@ class Lab:
             run("ip", "-n", namespace, "link", "set", device, "up")
 
 
+    def ends(self, prefix=""):
+        """Makes two namespaces, NEAR and FAR, joined by one link; returns their names."""
+        near, far = self.namespace(f"{prefix}near"), self.namespace(f"{prefix}far")
+        self.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
+        return near, far
+
+
 def clean_up_on_signals():
     """Lets a signal that ends us unwind the stack, so that the labs clean up."""
 
@@ -288,6 +298,15 @@ def processes(session):
         if int(words[3]) == session:
             found[entry] = words
     return found
+
+
+def proportional_mib(daemon):
+    """Returns the proportional set size of a daemon: pages that its processes share count once."""
+    kib = 0
+    for entry in processes(daemon.pid):
+        lines = (entry / "smaps_rollup").read_text().splitlines()
+        kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
 
 
 def cpu_s(daemons):

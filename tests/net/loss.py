@@ -9,7 +9,7 @@ import os
 import time
 from typing import NamedTuple
 
-from lab import collect, expect, pause, run as command, values
+from lab import FAR, collect, expect, pause, run as command, values
 
 NATIVE_S = float(os.environ.get("LM_LOSS_SECONDS", "20"))
 BRIEF_S = 8
@@ -20,7 +20,6 @@ TIMEOUT_S = 2
 TCP_TIMEOUT_S = 30
 TABLE = "lmtest"
 DROP = "numgen random mod 100 < 10"
-FAR = "192.0.2.2"
 UDP_PORT, TCP_PORT = 8001, 8000
 DELAYS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd"]
 ENOUGH = 20
@@ -70,8 +69,7 @@ CASES = [
 
 def run(lab):
     for case in CASES:
-        near, far = lab.namespace(f"{case.label}-near"), lab.namespace(f"{case.label}-far")
-        lab.link(near, far, ["192.0.2.1/24"], [f"{FAR}/24"])
+        near, far = lab.ends(f"{case.label}-")
         dropper = Dropper(far if case.where == "far" else near)
         dropped, records = measure(lab, case, near, far, dropper)
         expect(dropped > 0, f"{case.label}: no packet was dropped")

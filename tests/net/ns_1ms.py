@@ -3,7 +3,7 @@ and nothing grows."""
 
 import os
 
-from lab import GIVE_UP_S, collect, expect, sockets, values
+from lab import FAR, GIVE_UP_S, collect, expect, sockets, values
 
 SECONDS = int(os.environ.get("LM_SECONDS", "120"))
 # Virtual machines oversleep by milliseconds now and then; who wants every slot there lets the client spin.
@@ -22,11 +22,10 @@ SENT = [sent for sent, _, _ in COUNTS.values()]
 
 
 def run(lab):
-    near, far = lab.namespace("near"), lab.namespace("far")
-    lab.link(near, far, ["192.0.2.1/24"], ["192.0.2.2/24"])
+    near, far = lab.ends()
     metrics = {"mode": "windows", "send_interval": 1}
     server = lab.ours("server", {"name": "far", "metrics": metrics}, namespace=far)
-    target = {"host": "192.0.2.2", "label": "far", "interval": 1}
+    target = {"host": FAR, "label": "far", "interval": 1}
     engine = {"spin_us": SPIN_US}
     settings = {"name": "near", "metrics": metrics, "engine": engine, "targets": [target]}
     client = lab.ours("client", settings, namespace=near)

@@ -1,10 +1,14 @@
-"""Ours beside others that measure round trips: a UDP probe a millisecond, on one link between two namespaces, one
-program after another and in several rounds, captures at both ends of the link. Runs only when it is
-named; `peers_smoke` is a short turn of it.
+"""Compares ours with other programs that measure round trips, at a probe a millisecond, on one link.
 
-Writes docs/peers.md, docs/peers.svg and the table in README.md. LM_SECONDS is how long each program is measured
-in each round (10), LM_ROUNDS how many rounds there are (3), LM_SPIN_US how long ours spins where it does. A program
-that is not there or fails has a row that says so.
+The comparison has two parts; LM_PARTS names those to run, both by default:
+
+- `udp`: a UDP probe a millisecond by each program of `programs`, one after another and in several rounds, with captures at
+  both ends of the link. Writes the tables in README.md and docs/peers.md, and docs/peers.svg.
+- `kinds`: every kind of probe, by ours and the Python program. Writes its table in docs/peers.md.
+
+LM_SECONDS is how long each program is measured in each round (10), LM_ROUNDS how many rounds there are (3), LM_SPIN_US how
+long ours spins where it does. The lab runs only when it is named; `peers_smoke` is a short turn of it. A program that is
+missing or fails has a row that gives the reason.
 """
 
 import json
@@ -13,30 +17,33 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
+import textwrap
 import time
 from typing import NamedTuple
 
 import lead
+import peers_kinds
 import programs
 import truth
 from capture import Capture, end_captures
-from lab import ROOT, VENV, Failed, cpu_s, expect, pause, processes, wait_until
+from lab import FAR, NEAR, ROOT, VENV, Failed, cpu_s, expect, pause, processes, proportional_mib, wait_until
 from lab import run as command
-from truth import FAR, NEAR, microseconds, percentile, row
+from truth import microseconds, percentile, row
 
 SECONDS = float(os.environ.get("LM_SECONDS", "10"))
 ROUNDS = int(os.environ.get("LM_ROUNDS", "3"))
-# A program's start is not measured, and it goes on for a while behind what is.
+# A program probes for so long before the measured time, and after it.
 WARM_UP_S, MARGIN_S = 1, 2
-# So many packets, and not just a greeting, say that it has begun.
+# A client that has sent so many packets has sent more than a greeting.
 UNDER_WAY = 100
 PERCENTS = (50, 99, 99.9)
 DOC, PLOT, README = ROOT / "docs" / "peers.md", ROOT / "docs" / "peers.svg", ROOT / "README.md"
-BEGIN, END = "<!-- bench-peers: begin -->", "<!-- bench-peers: end -->"
+# The lines of a part stand between two such marks.
+MARK = "<!-- bench-peers {}: {} -->"
+LINE_MAX = 118
 
 TRIPS = {"rtt": "network", "whole": "network and reflector"}
-ITS_TRIP, BEYOND = "its round trip is", "from the network's p50"
+TRIP, OFF_NETWORK = "round trip of", "off the network p50"
 
 
 class Measured(NamedTuple):
@@ -46,23 +53,17 @@ class Measured(NamedTuple):
     completed: int
     link: list
     reported: list
-    off: list  # Each probe's error, absolute.
-    beyond: list  # How far each report is from the network's round trip, absolute.
+    error: list  # Of each probe, absolute.
+    beyond: list  # The distance of each report from the network's round trip, absolute.
     cpu_us: list  # The client's and the server's, for each completed probe.
     memory: list
     shared: bool  # Whether an end is several processes.
 
 
-def link(lab):
-    near, far = lab.namespace("near"), lab.namespace("far")
-    lab.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
-    return near, far
-
-
 def leads(lab, near, far):
-    """The medians of what the captures run ahead of the driver, in ns."""
+    """Measures how far the captures run ahead of the driver; returns the medians in ns."""
     captures = [Capture(lab, f"ahead-{end}", space) for end, space in (("near", near), ("far", far))]
-    # As often as probes, about: a processor that has slept longer is slower.
+    # About as often as probes: a processor that has slept longer is slower.
     stamps = truth.lead_stamps(lab, "ahead", {"near": near, "far": far}, seconds=3, period_ms=2)
     end_captures(captures, near, FAR)
     sources = zip(captures, (NEAR, FAR), stamps.values())
@@ -70,20 +71,15 @@ def leads(lab, near, far):
 
 
 def resident_mib(daemon):
-    """The most that an end has had resident so far, and whether it is several processes: these share pages,
-    so their proportional sizes now are added up instead."""
-    found = list(processes(daemon.pid))
-    if len(found) == 1:
+    """Returns the most that an end has had resident so far, and whether it is several processes. Those share pages, so
+    their proportional set size of this moment stands in its place."""
+    if len(processes(daemon.pid)) == 1:
         return daemon.status("VmHWM") / 1024, False
-    kib = 0
-    for entry in found:
-        lines = (entry / "smaps_rollup").read_text().splitlines()
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kib / 1024, True
+    return proportional_mib(daemon), True
 
 
 def packets_sent(namespace):
-    """How many packets a namespace's end of the link has sent so far."""
+    """Counts the packets that a namespace's end of the link has sent."""
     (device,) = json.loads(command("ip", "-n", namespace, "-j", "-s", "link", "show", "lm0"))
     return device["stats64"]["tx"]["packets"]
 
@@ -99,14 +95,14 @@ def wait_for_probes(client, namespace, idle):
 
 
 def measure(lab, program, label, near, far, seconds):
-    """Lets a program measure for so many seconds, and compares."""
+    """Lets a program measure for so many seconds, and compares its reports with the captures."""
     program.version()
     captures = [Capture(lab, f"{label}-{end}", space) for end, space in (("near", near), ("far", far))]
     running = program(lab, label, near, far, WARM_UP_S + seconds + MARGIN_S)
     try:
         idle = packets_sent(near)
         running.start()
-        # Some take seconds to begin: sockperf finds out first how fast its clock is.
+        # Some take seconds to begin: sockperf calibrates its clock first.
         wait_for_probes(running.client, near, idle)
         ends = (running.client, running.server)
         pause(WARM_UP_S)
@@ -116,7 +112,7 @@ def measure(lab, program, label, near, far, seconds):
         for end in ends:
             end.expect_alive()
         memory = [resident_mib(end) for end in ends]
-        # What is behind the time measured shows that it probed to the end of it.
+        # Packets after the measured time show that it probed to the end of that.
         wait_for_probes(running.client, near, packets_sent(near))
         running.finish()
     finally:
@@ -143,7 +139,7 @@ def measure(lab, program, label, near, far, seconds):
         completed=len(done),
         link=list(trips.values()),
         reported=[reported[number] for number in done],
-        off=[abs(reported[number] - trips[number]) for number in done],
+        error=[abs(reported[number] - trips[number]) for number in done],
         beyond=[abs(reported[number] - answered[number].rtt()) for number in done],
         cpu_us=[(late - early) * 1e6 / len(done) for early, late in zip(before, after)],
         memory=[mib for mib, _ in memory],
@@ -152,14 +148,14 @@ def measure(lab, program, label, near, far, seconds):
 
 
 class Row(NamedTuple):
-    """A program's figures, the medians of its rounds; or why there are none."""
+    """The figures of a program: medians of its rounds, or the reason why there are none."""
 
     program: type
     name: str
     completed: str = ""
     link: tuple = ()
     reported: tuple = ()
-    off: tuple = ()
+    error: tuple = ()
     beyond: tuple = ()
     cpu_us: tuple = ()
     memory: tuple = ()
@@ -182,77 +178,84 @@ def summed_up(program, rounds, failures):
     )
     share = median(rounds, lambda one: one.completed / one.asked)
     cpu = tuple(f"{median(rounds, lambda one: one.cpu_us[end]):.0f}" for end in (0, 1))
-    memory = tuple(f"{median(rounds, lambda one: one.memory[end]):.1f}" for end in (0, 1))
-    several = " (several processes)" if any(one.shared for one in rounds) else ""
+    unit = " PSS" if any(one.shared for one in rounds) else ""
+    memory = tuple(f"{median(rounds, lambda one: one.memory[end]):.1f}{unit}" for end in (0, 1))
     why = f"{len(failures)} of {len(failures) + len(rounds)} rounds failed: {failures[-1]}" if failures else ""
-    columns = [at(column) for column in ("link", "reported", "off", "beyond")]
-    return Row(program, name + several, f"{share:.1%}", *columns, cpu, memory, why)
+    columns = [at(column) for column in ("link", "reported", "error", "beyond")]
+    return Row(program, name, f"{share:.1%}", *columns, cpu, memory, why)
 
 
 def table(head, rows, cells):
-    """A Markdown table; a program without figures has a row that says why."""
+    """Makes a Markdown table. A program without figures has dashes; the notes give the reason."""
     lines = [row(*head), "| --- " * len(head) + "|"]
-    for one in rows:
-        if one.completed:
-            lines.append(row(one.name, *cells(one)))
-        else:
-            lines.append(row(one.name, f"no figures: {one.why}".replace("|", "/"), *[""] * (len(head) - 2)))
-    return lines
+    return lines + [row(one.name, *(cells(one) if one.completed else ["-"] * (len(head) - 1))) for one in rows]
 
 
 def three(name):
     return [f"{name} p50", "p99", "p99.9"]
 
 
-def begin(one):
-    return one.completed, TRIPS[one.program.trip]
+def trip(one):
+    return TRIPS[one.program.trip]
 
 
-def accuracy(rows):
-    head = ["program", "completed", ITS_TRIP, *three("on the link"), *three("reported"), *three("error"), BEYOND]
-    cells = lambda one: (*begin(one), *one.link, *one.reported, *one.off, one.beyond[0])
-    return table(head, rows, cells)
+def delays(rows):
+    head = ["program", TRIP, *three("on the link"), *three("reported")]
+    return table(head, rows, lambda one: (trip(one), *one.link, *one.reported))
+
+
+def errors(rows):
+    head = ["program", "completed", TRIP, *three("error"), OFF_NETWORK]
+    return table(head, rows, lambda one: (one.completed, trip(one), *one.error, one.beyond[0]))
 
 
 def cost(rows):
-    head = ["program", "CPU a probe, client", "server", "both", "resident, client", "server"]
+    head = ["program", "CPU us a probe, client", "server", "both", "resident MiB, client", "server"]
     return table(head, rows, lambda one: (*one.cpu_us, sum(map(int, one.cpu_us)), *one.memory))
 
 
 def short(rows):
-    head = ["program", "completed", ITS_TRIP, *three("error"), BEYOND, "CPU a probe, both ends", "resident, both ends"]
-    cells = lambda one: (*begin(one), *one.off, one.beyond[0], sum(map(int, one.cpu_us)), " + ".join(one.memory))
-    return table(head, rows, cells)
+    """Makes README's table: each program once, as its own documentation starts it."""
+    head = ["program", "completed", "error p50", "p99", OFF_NETWORK, "CPU a probe", "memory, both ends"]
+    cells = lambda one: (one.completed, *one.error[:2], one.beyond[0], sum(map(int, one.cpu_us)), " + ".join(one.memory))
+    return table(head, [one for one in rows if not one.program.variant], cells)
+
+
+def wrapped(text, indent=""):
+    return textwrap.wrap(text, LINE_MAX, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def settings(rows):
-    head = ["program", "settings at 1 ms", "what it does not measure, and what limits it"]
-    lines = [row(*head), "| --- " * len(head) + "|"]
-    return lines + [row(one.program.name, one.program.settings, one.program.lacks) for one in rows]
+    """Makes a list of the settings of each program, and of its limits."""
+    lines = []
+    for one in rows:
+        limits = "" if one.program.variant else one.program.lacks
+        lines += wrapped(f"- **{one.program.name}**: {one.program.settings}. {limits}", "  ")
+    return lines
 
 
 def circumstances(load):
-    """When, where and how this was measured."""
-    command = f"LM_SECONDS={SECONDS:g} LM_ROUNDS={ROUNDS} make bench-peers"
+    """Says when, where and how this was measured."""
+    words = f"LM_SECONDS={SECONDS:g} LM_ROUNDS={ROUNDS} make bench-peers"
     when = time.strftime("%Y-%m-%d", time.gmtime())
     host = f"{len(os.sched_getaffinity(0))} processors, kernel {platform.release().split('-')[0]}"
-    return f"`sudo {command}`, {when}, {host}, load average {load:.1f} before it"
+    return f"`sudo {words}`, {when}, {host}, load average {load:.1f} before it"
 
 
-def rewrite(path, lines):
-    """Puts lines between the marks of a document."""
+def rewrite(path, part, lines):
+    """Puts lines between the marks that a document has for a part."""
     text = path.read_text()
-    expect(text.count(BEGIN) == text.count(END) == 1, f"{path} has no place for the table")
-    before, rest = text.split(BEGIN)
-    path.write_text("\n".join([before + BEGIN, *lines, END + rest.split(END)[1]]))
+    begin, end = (MARK.format(part, word) for word in ("begin", "end"))
+    expect(text.count(begin) == text.count(end) == 1, f"{path} has no place for the part {part!r}")
+    before, rest = text.split(begin)
+    path.write_text("\n".join([before + begin, "", *lines, "", end + rest.split(end)[1]]))
 
 
 def plot(lab, results):
-    """Draws the errors; gives why not, if it cannot."""
+    """Draws the errors; returns the reason if it cannot."""
     measured = {program.name: rounds for program, rounds in results.items() if rounds}
-    errors = {name: [off for one in rounds for off in one.off] for name, rounds in measured.items()}
     path = lab.folder / "errors.json"
-    path.write_text(json.dumps(errors))
+    path.write_text(json.dumps({name: [ns for one in rounds for ns in one.error] for name, rounds in measured.items()}))
     drawer = ROOT / "tests" / "net" / "peers_plot.py"
     words = [VENV / "bin" / "python", "-B", drawer, path, PLOT]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -260,7 +263,7 @@ def plot(lab, results):
 
 
 def take_turns(lab, wanted, near, far, rounds, seconds):
-    """Measures programs in turns, each round beginning with another; gives results and failures by program."""
+    """Measures programs in turns. Each round begins with another one. Returns results and failures by program."""
     results, failures = {one: [] for one in wanted}, {one: [] for one in wanted}
     for number in range(rounds):
         begin = number % len(wanted)
@@ -268,9 +271,9 @@ def take_turns(lab, wanted, near, far, rounds, seconds):
             try:
                 measured = measure(lab, program, f"{program.key}-{number}", near, far, seconds)
                 results[program].append(measured)
-                error = microseconds(percentile(measured.off, 50))
+                error = microseconds(percentile(measured.error, 50))
                 said = f"{measured.completed} of {measured.asked}, error p50 {error} us"
-            except Exception as failure:  # Whatever it does: it has a row, and the others have theirs.
+            except Exception as failure:  # The others go on, whatever it does.
                 why = str(failure) if isinstance(failure, Failed) else repr(failure)
                 failures[program].append(re.sub(r"\s+", " ", why))
                 said = f"failed: {why}"
@@ -278,24 +281,46 @@ def take_turns(lab, wanted, near, far, rounds, seconds):
     return results, failures
 
 
-def run(lab):
-    load = os.getloadavg()[0]
-    near, far = link(lab)
-    ahead = leads(lab, near, far)
+def udp(lab, load):
+    """Compares all programs, a UDP probe a millisecond each."""
+    near, far = lab.ends()
+    ahead = " and ".join(microseconds(ns) for ns in leads(lab, near, far))
     results, failures = take_turns(lab, list(programs.PROGRAMS), near, far, ROUNDS, SECONDS)
     rows = [summed_up(one, results[one], failures[one]) for one in programs.PROGRAMS]
     not_drawn = plot(lab, results)
-    how = circumstances(load)
-    lead_us = " and ".join(microseconds(ns) for ns in ahead)
     notes = [
-        f"Times in us, memory in MiB; medians of {ROUNDS} round{'s' * (ROUNDS > 1)} of {SECONDS:g} s: {how}. "
-        f"The captures run {lead_us} us ahead of the driver at the prober and the reflector: that is in every error.",
-        *(f"{one.name}: {one.why}." for one in rows if one.why and one.completed),
+        *(f"{one.name}: {one.why}." for one in rows if one.why),
         *([f"The plot is {not_drawn}."] if not_drawn else []),
     ]
-    rewrite(README, ["", *short(rows), "", *notes, ""])
-    tables = ["", *accuracy(rows), "", *cost(rows), "", *notes, "", "## Settings", "", *settings(rows), ""]
-    rewrite(DOC, tables)
-    print("\n".join(["", *short(rows), "", *notes]), flush=True)
+    medians = f"medians of {ROUNDS} rounds of {SECONDS:g} s: {circumstances(load)}."
+    lead_note = f"A capture's transmit stamp precedes the driver's by {ahead} us at the prober and the reflector."
+    conditions = wrapped(f"Times in us, memory in MiB; {medians} {lead_note} That is in every error.")
+    reasons = [line for note in notes for line in wrapped(note)]
+    rewrite(README, "udp", [*short(rows), "", *wrapped(f"Times in us, memory in MiB; {medians}"), *reasons])
+    listed = [delays(rows), errors(rows), cost(rows), conditions + reasons]
+    tables = [line for lines in listed for line in (*lines, "")]
+    rewrite(DOC, "udp", [*tables, "### Settings", "", *settings(rows)])
+    print("\n".join(["", *short(rows), "", *conditions, *reasons]), flush=True)
     lab.note(f"{sum(bool(one.completed) for one in rows)} of {len(rows)} programs have figures")
     expect(results[programs.Ours], f"ours: {failures[programs.Ours]}")
+
+
+def kinds(lab, load):
+    """Compares every kind of probe with the Python program's."""
+    results = peers_kinds.take_turns(lab, ROUNDS, SECONDS)
+    lines = [*peers_kinds.table(results), "", *wrapped(f"Medians of {ROUNDS} rounds of {SECONDS:g} s: {circumstances(load)}.")]
+    rewrite(DOC, "kinds", lines)
+    print("\n".join(["", *lines]), flush=True)
+    peers_kinds.check(results)
+
+
+PARTS = {"udp": udp, "kinds": kinds}
+
+
+def run(lab):
+    wanted = os.environ.get("LM_PARTS", " ".join(PARTS)).split()
+    unknown = set(wanted) - set(PARTS)
+    expect(wanted and not unknown, f"LM_PARTS={' '.join(wanted)!r}: there are {', '.join(PARTS)}")
+    load = os.getloadavg()[0]
+    for part in wanted:
+        PARTS[part](lab, load)

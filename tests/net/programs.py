@@ -1,7 +1,7 @@
-"""Programs that measure round trips, ours and others': how each is had and started, what its packets are
-numbered by, and what it reports of each probe.
+"""Programs that measure round trips, ours and others': how each is installed and started, which bytes number its packets, and
+what it reports of each probe.
 
-Each runs as its own documentation has it for one target at 1 ms, and writes every probe's round trip down.
+Each runs as its own documentation says for one target at 1 ms, and reports the round trip of every probe.
 """
 
 import json
@@ -15,24 +15,13 @@ import tempfile
 
 import truth
 from capture import HEADER, UDP, Exchange, join, packets
-from lab import (
-    GIVE_UP_S,
-    PYTHON_DAEMON,
-    ROOT,
-    VENV,
-    collect,
-    expect,
-    run as command,
-    sockets,
-    values,
-    wait_until,
-)
-from truth import FAR
+from lab import FAR, GIVE_UP_S, PYTHON_DAEMON, ROOT, VENV, collect, expect, sockets, values, wait_until
+from lab import run as command
 
 TOOLS = ROOT / "target" / "tools"
 STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
 IRTT_RS = TOOLS / "bin" / "irtt-rs"
-# With what makes them exact: the kernel's stamps are not in every default.
+# With the features that make them exact: kernel stamps are not in every default.
 CRATES = {
     STAMP_SUITE: ["stamp-suite", "--version", "1.0.0", "--features", "hwtstamp"],
     IRTT_RS: ["irtt-rs", "--version", "0.10.2", "--no-default-features", "--features", "client,server,stats"],
@@ -42,31 +31,38 @@ MATPLOTLIB = "matplotlib==3.11.2"
 
 INTERVAL_MS = 1
 SPIN_US = int(os.environ.get("LM_SPIN_US", "500"))
-# Where irtt's packets have their number, and the least that have one.
+# The offset of the number in irtt's packets, and the length of the shortest packet with a number.
 IRTT_NUMBER, IRTT_BYTES = 12, 16
 IRTT_OPEN = 0x01
-# sockperf's packets begin with their number, and say if they are none of the test's.
+# sockperf's packets begin with their number and flags. Packets of its warm-up are not of the test.
 SOCKPERF_HEAD = struct.Struct(">QH")
 SOCKPERF_WARM_UP = 0x04
-# Its log begins so long after its first probe, give or take some; and how much worse than the best pairing of
-# it with the link the second best must be, which is as unlike as chance makes it.
+# sockperf's log begins so long after its first probe, give or take SHIFTS probes. The second best pairing of the log with the
+# link must be PAIR_CLEARLY times as unlike as the best.
 SOCKPERF_SKIPS_NS = 400_000_000
 SHIFTS = 8
 PAIR_CLEARLY = 1.25
 UNPAIRED = "no one pairing of its log with the link fits"
 
 
+def apt_install(packages, check=True):
+    """Installs Debian packages. With `check` a failure raises."""
+    # A package that would ask a question takes its own answer.
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], check=check)
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *sorted(packages)]
+    subprocess.run(words, check=check, env=quiet)
+
+
 def install_packages():
     """Tries to install the Debian packages that are missing."""
     missing = [package for name, package in DEBIAN.items() if not shutil.which(name)]
     if missing:
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"])
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=quiet)
+        apt_install(missing, check=False)
 
 
 def install_crate(binary):
-    """Tries to build what crates.io has; nothing is left but the binaries."""
+    """Tries to build a program of crates.io; keeps only the binary."""
     if binary.exists() or not shutil.which("cargo"):
         return
     with tempfile.TemporaryDirectory(prefix="crate-") as folder:
@@ -75,7 +71,7 @@ def install_crate(binary):
 
 
 def install():
-    """Tries to install everything; what cannot be had is missing, and told to be."""
+    """Tries to install everything. A program that cannot be installed has a row that says so."""
     install_packages()
     for binary in CRATES:
         install_crate(binary)
@@ -101,7 +97,7 @@ class Numbers:
         return None if flags & SOCKPERF_WARM_UP else number
 
     def python(self, data, is_reply):
-        # Its numbers come round: a reply is for the last request that has it.
+        # Its numbers wrap: a reply answers the last request with its number.
         seq = int(HEADER.match(data)[1])
         if not is_reply:
             self.asked[seq] = self.count
@@ -110,7 +106,7 @@ class Numbers:
 
 
 def exchanges(captures, port, kind):
-    """The exchanges of a foreign program, by its probe's number."""
+    """Returns the exchanges of a foreign program by the number of the probe."""
     found = {}
     for path, outgoing, incoming in zip(captures, ("request_out", "request_in"), ("reply_in", "reply_out")):
         number_of = getattr(Numbers(), kind)
@@ -129,10 +125,12 @@ def listens(namespace, port):
 
 
 def pair(rows, found):
-    """A log without numbers, of instants of sending and receiving on an unknown clock, as round trips by
-    number. Its rows are answered probes one after another, so all that is to be found is which one is the first:
-    where it sent late the link has it late too, and of one start all that falls together. Fails if it plainly
-    does of none. No row is left out for being off: those are the errors."""
+    """Pairs a log without numbers with the link; returns round trips by number.
+
+    The rows of the log are instants of sending and receiving on an unknown clock, of answered probes in order: only the first
+    row's probe is unknown. The program and the link sent late at the same probes, and of one start all those gaps agree.
+    Fails if no start is plainly the best. Leaves out no row for being off: those rows are the errors.
+    """
     answered = sorted((number, one) for number, one in found.items() if one.complete())
     outs = [one.request_out for _, one in answered]
     begin = outs[0] + SOCKPERF_SKIPS_NS if outs else 0
@@ -147,17 +145,22 @@ def pair(rows, found):
 
 
 def gaps(instants):
-    """The times between them. Instants of receiving would not do: who is kept from receiving sends the next
-    probe late, and then the link has with that what the log has with this."""
+    """Returns the times between instants of sending.
+
+    Instants of receiving would not do. A program that receives late also sends its next probe late, and then the link has at
+    that probe the gap that the log has at this one.
+    """
     return [late - early for early, late in zip(instants, instants[1:])]
 
 
 class Program:
-    """A program at both ends of a link, for a while."""
+    """Runs a program at both ends of a link for a while."""
 
     key = name = settings = lacks = ""
-    # What its round trip is: `rtt` without the reflector's turn-around, `whole` with it.
+    # What its round trip covers: `rtt` excludes the reflector's dwell, `whole` includes it.
     trip = "rtt"
+    # Another setting of a program that is in the comparison already.
+    variant = False
     port, kind = 0, ""
 
     def __init__(self, lab, label, near, far, seconds):
@@ -166,7 +169,7 @@ class Program:
 
     @classmethod
     def version(cls):
-        """Its version; fails if it is not there."""
+        """Returns its version; fails if it is not installed."""
         raise NotImplementedError
 
     def serve(self, *words):
@@ -181,7 +184,7 @@ class Program:
         raise NotImplementedError
 
     def finish(self):
-        """Waits for the client to have reported, and ends the server."""
+        """Waits until the client has reported, and ends the server."""
         code = self.client.process.wait(self.seconds + GIVE_UP_S)
         expect(code == 0, f"{self.client.label} ended with {code}: {self.client.log()[-300:].strip()}")
         self.server.kill()
@@ -190,7 +193,7 @@ class Program:
         return exchanges(captures, self.port, self.kind)
 
     def reported(self, found):
-        """Its round trips in ns by the probe's number; `found` is what was on the link."""
+        """Returns its round trips in ns by the probe's number; `found` has the exchanges on the link."""
         raise NotImplementedError
 
 
@@ -198,10 +201,10 @@ class Ours(Program):
     key, name = "ours", "this one"
     settings = "`type = \"udp\"`, `interval = 1`, samples printed"
     lacks = (
-        "The way through the two hosts is not in it, which a program on them would see. Slots that the host sleeps "
-        "through are skipped and counted."
+        "Excludes the time in the two hosts' sockets and schedulers, which an application on them would also see. Skips and "
+        "counts the slots that the host sleeps through."
     )
-    engine = {}
+    protocol, engine = "udp", {}
 
     @classmethod
     def version(cls):
@@ -210,7 +213,7 @@ class Ours(Program):
     def start(self):
         metrics = {"mode": "samples", "send_interval": 0.2}
         self.server = self.lab.ours(f"{self.label}-server", {"name": "far", "metrics": metrics}, namespace=self.far)
-        target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "type": "udp", "tcp_latency": False}
+        target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "type": self.protocol, "tcp_latency": False}
         settings = {"name": "near", "metrics": metrics, "engine": self.engine, "targets": [target]}
         self.client = self.lab.ours(f"{self.label}-client", settings, namespace=self.near)
 
@@ -220,24 +223,30 @@ class Ours(Program):
             expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-300:].strip()}")
 
     def exchanges(self, captures):
-        return join(*captures, *truth.PROTOCOLS["udp"])
+        return join(*captures, *truth.PROTOCOLS[self.protocol])
 
     def reported(self, found):
-        samples = truth.published({"near": self.client.records()}, "udp", truth.DELAYS["rtt"])
+        samples = truth.published({"near": self.client.records()}, self.protocol, truth.DELAYS["rtt"])
         return {number: value for number, (value, _) in samples.items()}
 
 
 class OursSpinning(Ours):
     key, name = "ours-spin", f"this one, `spin_us = {SPIN_US}`"
     settings = f"the same with `[engine] spin_us = {SPIN_US}`"
-    engine = {"spin_us": SPIN_US}
+    engine, variant = {"spin_us": SPIN_US}, True
+
+
+class OursTcp(Ours):
+    key, name = "ours-tcp", "this one, over TCP"
+    settings = "the same with `type = \"tcp\"`"
+    protocol, variant = "tcp", True
 
 
 class Irtt(Program):
     key, name, port, kind = "irtt", "irtt", 2112, "irtt"
     flags = ()
     settings = "`irtt client -i 1ms -Q -o FILE`, `irtt server -i 0`"
-    lacks = "The round trip is between the process's own stamps; it has none of the kernel's."
+    lacks = "Stamps packets in the process; uses no kernel stamps."
 
     @classmethod
     def version(cls):
@@ -257,17 +266,14 @@ class Irtt(Program):
 
 class IrttBusy(Irtt):
     key, name = "irtt-busy", "irtt, `--timer=busy`"
-    flags = ("--timer=busy",)
+    flags, variant = ("--timer=busy",), True
     settings = "the same with `--timer=busy`"
 
 
 class IrttRs(Program):
     key, name, port, kind = "irtt-rs", "irtt-rs", 2112, "irtt"
     settings = "`irtt-rs client -i 1ms --no-stats -f csv`, `irtt-rs server --min-interval 0s`"
-    lacks = (
-        "The round trip is of the process's own clock, in whole us; the kernel's stamps only go into its one-way "
-        "delays."
-    )
+    lacks = "Takes the round trip between stamps of the process, in whole us; uses kernel stamps only for one-way delays."
 
     @classmethod
     def version(cls):
@@ -290,9 +296,8 @@ class StampSuite(Program):
     key, name, port, kind, trip = "stamp-suite", "stamp-suite", 862, "stamp", "whole"
     settings = "`stamp-suite -d 1 -L 1 -R --output-format json`, `stamp-suite -i`; feature `hwtstamp`"
     lacks = (
-        "The round trip is of the process's own clock, in whole us, with the reflector's turn-around in it; the "
-        "kernel's stamps only go into its one-way delays, told as least, mean, median and most. Losses by direction "
-        "take `--stateful-reflector`."
+        "Takes the round trip between stamps of the process, in whole us, dwell included; uses kernel stamps only for one-way "
+        "delays, reported as least, mean, median and most. Needs `--stateful-reflector` for losses by direction."
     )
 
     @classmethod
@@ -316,8 +321,8 @@ class Sockperf(Program):
     mode, flags = "under-load", ("--reply-every=1",)
     settings = "`sockperf under-load --mps=1000 --reply-every=1 --full-rtt --full-log FILE`, `sockperf server`"
     lacks = (
-        "It spins: a processor of the prober is its own. No one-way delays, no losses by direction; the reflector's "
-        "turn-around is in its round trip."
+        "Spins: it takes a whole processor of the prober. Includes the dwell in its round trip. Has no one-way delays and no "
+        "losses by direction."
     )
 
     @classmethod
@@ -333,11 +338,11 @@ class Sockperf(Program):
 
     def reported(self, found):
         log = self.out.read_text()
-        # With a hole in it, the rows behind would be other probes'.
+        # After a hole in the log its rows would belong to other probes.
         for hole in ("dropped", "out-of-order"):
             expect(f"# {hole} messages = 0" in log, f"{UNPAIRED}: it has {hole} messages")
         rows = re.findall(r"^\d+, ([0-9.]+), ([0-9.]+), ", log, re.MULTILINE)
-        # Of a clock of its own, in ns.
+        # In ns of a clock of its own.
         rows = [(round(float(sent) * 1e9), round(float(received) * 1e9)) for sent, received in rows]
         return pair(rows, found)
 
@@ -345,14 +350,13 @@ class Sockperf(Program):
 class SockperfPingPong(Sockperf):
     key, name, mode, flags = "sockperf-pp", "sockperf ping-pong", "ping-pong", ()
     settings = "`sockperf ping-pong --mps=1000 --full-rtt --full-log FILE`, `sockperf server`"
+    variant = True
 
 
 class Python(Program):
     key, name, port, kind, trip = "python", "Python latency-monitor", 8001, "python", "whole"
     settings = "`type = \"udp\"`, `interval = 1`, samples printed"
-    lacks = (
-        "Losses are published as delays of 0, without a direction; the reflector's turn-around is in its round trip."
-    )
+    lacks = "Includes the dwell in its round trip. Publishes a loss as a delay of 0, without a direction. Runs several processes."
 
     @classmethod
     def version(cls):
@@ -373,9 +377,9 @@ class Python(Program):
 
     def reported(self, found):
         self.records += self.client.records()
-        # One sample for each probe, in their order, without a number. It publishes a loss as 0.
+        # It prints a sample without a number for each probe, in order, and 0 for a loss.
         trips = [record["points"][0][1] for record in self.records if record.get("metric", "") == "udp.wan.rtt"]
         return {number: value for number, value in enumerate(trips) if value > 0}
 
 
-PROGRAMS = (Ours, OursSpinning, Irtt, IrttBusy, IrttRs, StampSuite, Sockperf, SockperfPingPong, Python)
+PROGRAMS = (Ours, OursSpinning, OursTcp, Irtt, IrttBusy, IrttRs, StampSuite, Sockperf, SockperfPingPong, Python)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import lead
 from capture import TCP, UDP, Capture, end_captures, join
-from lab import GIVE_UP_S, collect, expect, values
+from lab import FAR, GIVE_UP_S, NEAR, collect, expect, values
 
 SECONDS = float(os.environ.get("LM_TRUTH_SECONDS", "20"))
 SPIN_US = os.environ.get("LM_SPIN_US")
@@ -33,7 +33,6 @@ LEAD_PERIOD_MS = 4
 # A little off the millisecond: in step with the kernel's tick, probes of a whole run could leave just as it interrupts
 # between the capture's stamp and the driver's, and the capture would be no truth for them.
 INTERVAL_MS = 0.997
-NEAR, FAR = "192.0.2.1", "192.0.2.2"
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 # Nothing is asked of the first and the last second: there the flow begins and ends.
 EDGE_NS = 1_000_000_000
@@ -113,8 +112,7 @@ def run(lab):
     print("| --- " * (HEAD.count("|") - 1) + "|")
     failures, leads = [], []
     for load in ERROR_MAX:
-        near, far = lab.namespace(f"{load}-near"), lab.namespace(f"{load}-far")
-        lab.link(near, far, [f"{NEAR}/24"], [f"{FAR}/24"])
+        near, far = lab.ends(f"{load}-")
         measured = measure(lab, near, far, load)
         for end, ahead in measured.leads.items():
             leads.append(f"{load} {end} {microseconds(ahead.median)} and {microseconds(ahead.scatter(99))}")

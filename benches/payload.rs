@@ -2,9 +2,9 @@
 //! bytes that are sent; of `ClickHouse` also what the thread that sends pays for its rows. One core each; a
 //! daemon must turn 200,000 samples a second into bytes.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
     Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall,
 };
-use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Table};
+use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Columns, Table};
 use latency_monitor::publish::{
     Backend, Cli, DatadogEncoder, Encode, Log, Pushgateway, PushgatewaySettings, ZeroMq,
     ZeroMqSettings, http,
@@ -92,7 +92,7 @@ fn lines_of(records: &[Record], mut backend: impl Backend) -> impl FnMut() {
 /// A publisher; what it hands to libzmq is dropped there, since nobody has subscribed.
 fn zeromq() -> ZeroMq {
     let settings = ZeroMqSettings {
-        address: "127.0.0.1".to_owned(),
+        address: Ipv4Addr::LOCALHOST.into(),
         port: 0,
     };
     ZeroMq::bind(&settings).expect("a free port")
@@ -129,7 +129,7 @@ fn clickhouse(records: &[Record]) -> impl FnMut() {
 fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
     let tables = DESCRIBED.map(|described| {
         let kind = u8::from(described.contains("EndedAt"));
-        Table::parse(described, kind, &BTreeMap::new()).expect("a table of ours")
+        Table::parse(described, kind, &Columns::default()).expect("a table of ours")
     });
     let mut encoder = ClickHouseEncoder::new();
     for record in records {

@@ -19,7 +19,7 @@ pub mod http;
 mod json;
 mod log;
 mod pushgateway;
-mod secret;
+mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -32,12 +32,12 @@ pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
 pub use clickhouse::{ClickHouseEncoder, ClickHouseSettings, ClickHouseTransport};
-pub use datadog::{DatadogEncoder, DatadogSettings, DatadogTransport};
+pub use datadog::{ApiKey, DatadogEncoder, DatadogSettings, DatadogTransport, Site};
 pub use delivery::{Delivery, DeliveryError, DeliverySettings};
 pub use flusher::Flusher;
 pub use http::SetupError;
 pub use json::Encoder;
 pub use log::Log;
-pub use pushgateway::{Pushgateway, PushgatewaySettings};
-pub use secret::Secret;
+pub use pushgateway::{Bounds, Pushgateway, PushgatewaySettings};
+pub use settings::{BaseUrl, Name, Secret};
 pub use zeromq::{ZeroMq, ZeroMqError, ZeroMqSettings};

@@ -6,7 +6,6 @@ use crate::config::burst;
 use crate::config::options::Owd;
 use crate::config::{BackendSettings, Config, EngineOptions, MetricsConfig, Word};
 use crate::proto::TargetSpec;
-use crate::publish::http::masked;
 use crate::publish::{ClickHouseSettings, Secret};
 
 /// The configuration as a file that would give it again, but for secrets, which it does not show.
@@ -92,23 +91,23 @@ fn write_metrics(out: &mut String, metrics: &MetricsConfig) -> fmt::Result {
             return writeln!(out, "level = {}", quoted(metrics.level.as_word()));
         }
         BackendSettings::ZeroMq(settings) => {
-            writeln!(out, "address = {}", quoted(&settings.address))?;
+            writeln!(out, "address = {}", quoted(&settings.address.to_string()))?;
             return writeln!(out, "port = {}", settings.port);
         }
         BackendSettings::ClickHouse(settings) => write_clickhouse(out, settings)?,
         BackendSettings::Pushgateway(settings) => {
-            writeln!(out, "gateway = {}", quoted(&masked(&settings.gateway)))?;
-            writeln!(out, "job = {}", quoted(&settings.job))?;
-            if !settings.buckets.is_empty() {
-                writeln!(out, "buckets = {:?}", settings.buckets)?;
+            writeln!(out, "gateway = {}", quoted(&settings.gateway.to_string()))?;
+            writeln!(out, "job = {}", quoted(settings.job.as_str()))?;
+            if let Some(bounds) = &settings.buckets {
+                writeln!(out, "buckets = {:?}", bounds.seconds())?;
             }
             writeln!(out, "delete_on_stop = {}", settings.delete_on_stop)?;
         }
         BackendSettings::Datadog(settings) => {
-            writeln!(out, "site = {}", quoted(&settings.site))?;
-            write_secret(out, "api_key", &settings.api_key)?;
+            writeln!(out, "site = {}", quoted(settings.site.as_str()))?;
+            write_secret(out, "api_key", settings.api_key.secret())?;
             if let Some(url) = &settings.url {
-                writeln!(out, "url = {}", quoted(&masked(url)))?;
+                writeln!(out, "url = {}", quoted(&url.to_string()))?;
             }
         }
     }
@@ -120,18 +119,20 @@ fn write_metrics(out: &mut String, metrics: &MetricsConfig) -> fmt::Result {
 }
 
 fn write_clickhouse(out: &mut String, settings: &ClickHouseSettings) -> fmt::Result {
-    writeln!(out, "host = {}", quoted(&settings.host))?;
-    writeln!(out, "port = {}", settings.port)?;
-    writeln!(out, "secure = {}", settings.secure)?;
-    writeln!(out, "database = {}", quoted(&settings.database))?;
-    writeln!(out, "username = {}", quoted(&settings.username))?;
+    let server = &settings.server;
+    writeln!(out, "host = {}", quoted(&server.host().to_string()))?;
+    writeln!(out, "port = {}", server.port())?;
+    writeln!(out, "secure = {}", server.is_secure())?;
+    writeln!(out, "database = {}", quoted(settings.database.as_str()))?;
+    writeln!(out, "username = {}", quoted(settings.username.as_str()))?;
     write_secret(out, "password", &settings.password)?;
-    writeln!(out, "table = {}", quoted(&settings.table))?;
-    if !settings.columns.is_empty() {
-        let columns = settings.columns.clone().into_iter();
-        let columns: toml::Table = columns
-            .map(|(ours, theirs)| (ours, theirs.into()))
-            .collect();
+    writeln!(out, "table = {}", quoted(settings.table.as_str()))?;
+    let columns: toml::Table = settings
+        .columns
+        .iter()
+        .map(|(ours, theirs)| (ours.to_owned(), theirs.into()))
+        .collect();
+    if !columns.is_empty() {
         writeln!(out, "columns = {}", toml::Value::from(columns))?;
     }
     Ok(())
@@ -139,7 +140,7 @@ fn write_clickhouse(out: &mut String, settings: &ClickHouseSettings) -> fmt::Res
 
 /// A secret's place is shown, and never the secret.
 fn write_secret(out: &mut String, key: &str, secret: &Secret) -> fmt::Result {
-    if secret.0.is_empty() {
+    if secret.as_str().is_empty() {
         return Ok(());
     }
     writeln!(out, "{key} = {}", quoted(&format!("{secret:?}")))

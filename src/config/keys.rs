@@ -1,21 +1,19 @@
 //! The keys of single backends in a `[[metrics]]` table: whose they are, what they may be, and the
 //! settings that they come to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::config::error::{Given, Place, Problems};
 use crate::config::metrics::BackendSettings;
-use crate::config::options::{check_range, check_with, parse_host};
+use crate::config::options::{check_range, parse_host};
 use crate::config::section::Section;
 use crate::config::{Backend, LogLevel, Outside, Word};
-use crate::limits::BUCKETS_MAX;
-use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED};
-use crate::publish::http::masked;
+use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns, Server};
 use crate::publish::{
-    ClickHouseSettings, DatadogSettings, PushgatewaySettings, Secret, ZeroMqSettings,
+    ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, Name, PushgatewaySettings,
+    Secret, Site, ZeroMqSettings,
 };
 
 /// Ports that one can bind or connect to.
@@ -152,7 +150,7 @@ impl BackendKeys {
             let unit = " mebibytes";
             let given = self.buffer_mib.as_ref();
             check_range(given, "buffer_mib", &BUFFER_MIB, unit, problems);
-            filled(self.spool_dir.as_ref(), "spool_dir", problems);
+            name(self.spool_dir.as_ref(), "spool_dir", problems);
         }
         match backend {
             Backend::Cli => BackendSettings::Cli,
@@ -160,116 +158,112 @@ impl BackendKeys {
             Backend::ZeroMq => BackendSettings::ZeroMq(self.zeromq(problems)),
             Backend::ClickHouse => BackendSettings::ClickHouse(self.clickhouse(outside, problems)),
             Backend::Pushgateway => BackendSettings::Pushgateway(self.pushgateway(problems)),
-            Backend::Datadog => BackendSettings::Datadog(self.datadog(table, outside, problems)),
+            // Without a key there is a problem, and no configuration.
+            Backend::Datadog => self
+                .datadog(table, outside, problems)
+                .map_or(BackendSettings::Cli, BackendSettings::Datadog),
         }
     }
 
     fn zeromq(&self, problems: &mut Problems) -> ZeroMqSettings {
         let default = ZeroMqSettings::default();
-        let address = self.address.as_ref();
-        if let Some(given) = address {
-            check_with(given, "address", address_fault(&given.value), problems);
-        }
+        let parse = |text: &String| ZeroMqSettings::parse_address(text);
+        let address = parsed(self.address.as_ref(), "address", parse, problems);
         ZeroMqSettings {
-            address: value(address, default.address),
+            address: address.unwrap_or(default.address),
             port: self.port(default.port, problems),
         }
     }
 
     fn clickhouse(&self, outside: &dyn Outside, problems: &mut Problems) -> ClickHouseSettings {
         let default = ClickHouseSettings::default();
-        if let Some(given) = &self.host {
-            check_with(given, "host", parse_host(&given.value).err(), problems);
-        }
-        if let Some(given) = &self.columns {
-            let fault = columns_fault(&given.value);
-            check_with(given, "columns", fault, problems);
-        }
         let password = Source {
             key: self.password.as_ref(),
+            key_name: "password",
             file: self.password_file.as_ref(),
-            file_key: "password_file",
+            file_name: "password_file",
             variable: PASSWORD_VARIABLE,
         };
+        let columns = |columns: &BTreeMap<_, _>| Columns::parse(columns.clone());
+        let columns = parsed(self.columns.as_ref(), "columns", columns, problems);
         ClickHouseSettings {
-            host: value(self.host.as_ref(), default.host),
-            port: self.port(default.port, problems),
-            secure: self
-                .secure
-                .as_ref()
-                .map_or(default.secure, |given| given.value),
-            database: filled(self.database.as_ref(), "database", problems)
+            server: self.server(problems).unwrap_or_default(),
+            database: name(self.database.as_ref(), "database", problems)
                 .unwrap_or(default.database),
-            username: filled(self.username.as_ref(), "username", problems)
+            username: name(self.username.as_ref(), "username", problems)
                 .unwrap_or(default.username),
-            password: password.secret(outside, problems).unwrap_or_default(),
-            table: filled(self.table.as_ref(), "table", problems).unwrap_or(default.table),
-            columns: value(self.columns.as_ref(), default.columns),
+            password: password
+                .secret(Secret::parse, outside, problems)
+                .unwrap_or_default(),
+            table: name(self.table.as_ref(), "table", problems).unwrap_or(default.table),
+            columns: columns.unwrap_or_default(),
         }
+    }
+
+    fn server(&self, problems: &mut Problems) -> Option<Server> {
+        let default = Server::default();
+        let port = self.port(default.port(), problems);
+        let is_secure = value(self.secure.as_ref(), default.is_secure());
+        let Some(given) = &self.host else {
+            return Server::new(default.host().clone(), port, is_secure).ok();
+        };
+        let parse = |host: &String| Server::new(parse_host(host)?, port, is_secure);
+        parsed(Some(given), "host", parse, problems)
     }
 
     fn pushgateway(&self, problems: &mut Problems) -> PushgatewaySettings {
         let default = PushgatewaySettings::default();
-        if let Some(given) = &self.gateway {
-            check_with(given, "gateway", gateway_fault(&given.value), problems);
-        }
-        if let Some(given) = &self.buckets {
-            check_with(given, "buckets", buckets_fault(&given.value), problems);
-        }
+        let gateway = |text: &String| BaseUrl::parse(text);
+        let buckets = |bounds: &Vec<f64>| Bounds::parse(bounds);
         PushgatewaySettings {
-            gateway: value(self.gateway.as_ref(), default.gateway),
-            job: filled(self.job.as_ref(), "job", problems).unwrap_or(default.job),
-            buckets: value(self.buckets.as_ref(), default.buckets),
+            gateway: parsed(self.gateway.as_ref(), "gateway", gateway, problems)
+                .unwrap_or(default.gateway),
+            job: name(self.job.as_ref(), "job", problems).unwrap_or(default.job),
+            buckets: parsed(self.buckets.as_ref(), "buckets", buckets, problems),
             delete_on_stop: value(self.delete_on_stop.as_ref(), default.delete_on_stop),
         }
     }
 
+    /// Nothing if there is no key that can be used, which is reported.
     fn datadog(
         &self,
         table: Place,
         outside: &dyn Outside,
         problems: &mut Problems,
-    ) -> DatadogSettings {
-        let default = DatadogSettings::default();
+    ) -> Option<DatadogSettings> {
         let api_key = Source {
             key: self.api_key.as_ref(),
+            key_name: "api_key",
             file: self.api_key_file.as_ref(),
-            file_key: "api_key_file",
+            file_name: "api_key_file",
             variable: API_KEY_VARIABLE,
         };
         let before = problems.0.len();
-        let api_key = api_key.secret(outside, problems).unwrap_or_default();
-        if api_key.0.is_empty() && problems.0.len() == before {
+        let api_key = api_key.secret(ApiKey::parse, outside, problems);
+        if api_key.is_none() && problems.0.len() == before {
             let text = format!(
                 "`backend = \"datadog\"` needs an API key: give `api_key`, `api_key_file`, or \
                  {API_KEY_VARIABLE} in the environment"
             );
             problems.add_text(table, text);
         }
-        let site = match &self.site {
-            Some(given) => {
-                check_with(given, "site", parse_host(&given.value).err(), problems);
-                given.value.clone()
-            }
-            None => match outside.variable(SITE_VARIABLE) {
-                Some(site) => {
-                    if let Err(fault) = parse_host(&site) {
-                        let text = format!("{SITE_VARIABLE} in the environment {fault}");
-                        problems.add_text(Place::Program, text);
-                    }
-                    site
-                }
-                None => default.site,
-            },
+        let parse = |site: &String| Site::new(&parse_host(site)?);
+        let site = match outside.variable(SITE_VARIABLE) {
+            Some(site) if self.site.is_none() => parse(&site)
+                .map_err(|fault| {
+                    let text = format!("{SITE_VARIABLE} in the environment {fault}");
+                    problems.add_text(Place::Program, text);
+                })
+                .ok(),
+            _ => parsed(self.site.as_ref(), "site", parse, problems),
         };
-        if let Some(given) = &self.url {
-            check_with(given, "url", url_fault(&given.value), problems);
-        }
-        DatadogSettings {
-            site,
-            api_key,
-            url: self.url.as_ref().map(|given| given.value.clone()),
-        }
+        let url = |url: &String| BaseUrl::parse_url(url);
+        let url = parsed(self.url.as_ref(), "url", url, problems);
+        Some(DatadogSettings {
+            site: site.unwrap_or_default(),
+            url,
+            ..DatadogSettings::new(api_key?)
+        })
     }
 
     fn port(&self, default: u16, problems: &mut Problems) -> u16 {
@@ -283,29 +277,44 @@ impl BackendKeys {
 /// The places that a secret may stand in, the first one that has it first.
 struct Source<'a> {
     key: Option<&'a Given<String>>,
+    key_name: &'static str,
     file: Option<&'a Given<String>>,
-    file_key: &'static str,
+    file_name: &'static str,
     variable: &'static str,
 }
 
 impl Source<'_> {
-    fn secret(&self, outside: &dyn Outside, problems: &mut Problems) -> Option<Secret> {
-        if let Some(given) = self.key {
-            return Some(Secret(given.value.clone()));
+    fn secret<T>(
+        &self,
+        parse: fn(&str) -> Result<T, String>,
+        outside: &dyn Outside,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        if self.key.is_some() {
+            return parsed(self.key, self.key_name, |text| parse(text), problems);
         }
         let Some(file) = self.file else {
-            return outside.variable(self.variable).map(Secret);
+            let text = outside.variable(self.variable)?;
+            return parse(&text)
+                .map_err(|fault| {
+                    let text = format!("{} in the environment {fault}", self.variable);
+                    problems.add_text(Place::Program, text);
+                })
+                .ok();
         };
         let fault = match outside.read(Path::new(&file.value)) {
             // Editors and `echo` end a file with a newline that is no part of the secret.
             Ok(text) => match text.trim_end_matches(['\r', '\n']) {
                 "" => "is empty".to_owned(),
-                secret => return Some(Secret(secret.to_owned())),
+                secret => match parse(secret) {
+                    Ok(secret) => return Some(secret),
+                    Err(fault) => fault,
+                },
             },
             Err(error) => format!("cannot be read: {error}"),
         };
         let text = format_args!("{:?} {fault}", file.value);
-        problems.add(file.place, self.file_key, text);
+        problems.add(file.place, self.file_name, text);
         None
     }
 }
@@ -318,91 +327,19 @@ fn value<T: Clone>(given: Option<&Given<T>>, default: T) -> T {
     given.map_or(default, |given| given.value.clone())
 }
 
-/// A string, which must not be empty.
-fn filled(given: Option<&Given<String>>, key: &str, problems: &mut Problems) -> Option<String> {
+/// What a key's value comes to; nothing if it is not given, or is wrong, which is reported.
+fn parsed<T, R>(
+    given: Option<&Given<T>>,
+    key: &str,
+    parse: impl FnOnce(&T) -> Result<R, String>,
+    problems: &mut Problems,
+) -> Option<R> {
     let given = given?;
-    if given.value.is_empty() || given.value.chars().any(char::is_control) {
-        let text = format_args!("must be a name, not {:?}", given.value);
-        problems.add(given.place, key, text);
-    }
-    Some(given.value.clone())
+    parse(&given.value)
+        .map_err(|fault| problems.add(given.place, key, fault))
+        .ok()
 }
 
-/// What is wrong with an address to bind.
-fn address_fault(address: &str) -> Option<String> {
-    let bare = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    match bare.unwrap_or(address).parse::<IpAddr>() {
-        Ok(address) if address.is_multicast() => {
-            Some(format!("must be an address of this host, not {address}"))
-        }
-        Ok(_) => None,
-        Err(_) => Some(format!(
-            "must be an IP address such as 0.0.0.0 or ::, not {address:?}"
-        )),
-    }
-}
-
-/// What is wrong with the names of columns, ours and the table's.
-fn columns_fault(columns: &BTreeMap<String, String>) -> Option<String> {
-    let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
-    let mut theirs = BTreeSet::new();
-    columns.iter().find_map(|(ours, name)| {
-        if !COLUMNS.contains(&ours.as_str()) {
-            let all = COLUMNS.join(", ");
-            return Some(format!(
-                "must rename columns of ours, which are {all}, and not {ours:?}"
-            ));
-        }
-        if !is_name(name) {
-            return Some(format!("must name columns, and {name:?} is no name"));
-        }
-        (!theirs.insert(name)).then(|| format!("must not name {name:?} twice"))
-    })
-}
-
-/// What is wrong with where Prometheus' gateway is.
-fn gateway_fault(gateway: &str) -> Option<String> {
-    let is_url = gateway.contains("://");
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| gateway.strip_prefix(scheme));
-    let rest = rest.or_else(|| (!is_url).then_some(gateway));
-    let is_right = rest.is_some_and(|rest| is_plain(rest) && !rest.starts_with([':', '/']));
-    (!is_right).then(|| {
-        let shown = masked(gateway);
-        format!("must be host:port or an http or https URL, not {shown:?}")
-    })
-}
-
-/// What is wrong with an endpoint.
-fn url_fault(url: &str) -> Option<String> {
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| url.strip_prefix(scheme));
-    let is_right = rest.is_some_and(|rest| is_plain(rest) && !rest.starts_with([':', '/']));
-    (!is_right).then(|| format!("must be an http or https URL, not {:?}", masked(url)))
-}
-
-fn is_plain(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
-}
-
-/// What is wrong with the bounds of a histogram.
-fn buckets_fault(buckets: &[f64]) -> Option<String> {
-    if buckets.is_empty() || buckets.len() > BUCKETS_MAX {
-        let count = buckets.len();
-        return Some(format!("must be 1 to {BUCKETS_MAX} bounds, not {count}"));
-    }
-    // Written so that a NaN is wrong as well.
-    let is_bound = |bound: &f64| bound.is_finite() && *bound > 0.0;
-    if let Some(bound) = buckets.iter().find(|bound| !is_bound(bound)) {
-        return Some(format!("must be seconds above 0, not {bound}"));
-    }
-    let fallen = buckets.windows(2).find(|pair| pair[0] >= pair[1])?;
-    Some(format!(
-        "must ascend, and {} comes after {}",
-        fallen[1], fallen[0]
-    ))
+fn name(given: Option<&Given<String>>, key: &str, problems: &mut Problems) -> Option<Name> {
+    parsed(given, key, |text| Name::parse(text), problems)
 }

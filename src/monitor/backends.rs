@@ -25,7 +25,11 @@ pub(super) fn backend(
         BackendSettings::Datadog(settings) => {
             let interval = metrics.delivery.send_interval;
             let encoder = publish::DatadogEncoder::new(own_name, metrics.mode, interval);
-            queued(metrics, encoder, publish::DatadogTransport::new(settings))
+            queued(
+                metrics,
+                encoder,
+                publish::DatadogTransport::new(settings.clone()),
+            )
         }
         BackendSettings::ClickHouse(settings) => {
             let transport = publish::ClickHouseTransport::new(settings.clone());

@@ -15,8 +15,8 @@ mod tests;
 mod transport;
 
 pub use encode::ClickHouseEncoder;
-pub use settings::ClickHouseSettings;
-pub use table::{COLUMNS, COLUMNS_LISTED, Table};
+pub use settings::{COLUMNS, COLUMNS_LISTED, ClickHouseSettings, Columns, Server};
+pub use table::Table;
 pub use transport::ClickHouseTransport;
 
 /// The backend's name in the configuration and in messages.

@@ -7,7 +7,7 @@ mod tests;
 mod transport;
 
 pub use encode::DatadogEncoder;
-pub use settings::DatadogSettings;
+pub use settings::{ApiKey, DatadogSettings, Site};
 pub use transport::DatadogTransport;
 
 /// The backend's name in the configuration and in messages.

@@ -3,7 +3,6 @@
 //!
 //! The client must not be made inside an asynchronous runtime; the threads here are none.
 
-mod address;
 mod date;
 #[cfg(test)]
 mod tests;
@@ -24,8 +23,6 @@ use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
 use crate::proto::Wall;
 use crate::publish::SendError;
 
-pub use address::{Base, SetupError, masked};
-
 /// What making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +34,11 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// Who we are.
 const USER_AGENT: &str = concat!("latency-monitor/", env!("CARGO_PKG_VERSION"));
+
+/// Why a backend that sends over HTTP cannot begin: what the system did not give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot prepare to send: {0}")]
+pub struct SetupError(pub(super) String);
 
 /// A client of one backend, which keeps its connections. It follows no redirect: a request that
 /// carries records or a key goes where it was configured to go.
@@ -58,7 +60,7 @@ impl Http {
             .redirect(Policy::none())
             .build()
             .map_err(|error| {
-                SetupError::System(format!("no HTTP client can be made: {}", chain(&error)))
+                SetupError(format!("no HTTP client can be made: {}", chain(&error)))
             })?;
         Ok(Self {
             client,

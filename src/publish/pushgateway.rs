@@ -24,15 +24,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use reqwest::Url;
 
-use crate::publish::http::{Base, SetupError};
-use crate::publish::pushgateway::buckets::Bounds;
+use crate::publish::http::SetupError;
 use crate::publish::pushgateway::encode::Writer;
 use crate::publish::pushgateway::series::{Added, State};
 use crate::publish::pushgateway::transport::{NAME, Sender};
 use crate::publish::{Backend, PublishError};
 use crate::record::{Mode, Record};
 
-pub use settings::PushgatewaySettings;
+pub use settings::{Bounds, PushgatewaySettings};
 
 /// Calls of [`Backend::flush`] without a word of the interval that ended, after which it has been
 /// handed over: a tenth of a second. It comes in parts if there are many series.
@@ -53,12 +52,8 @@ pub struct Pushgateway {
 impl Pushgateway {
     /// A backend and its thread, for the host of this name; `mode` is what it will be given.
     pub fn new(settings: &PushgatewaySettings, name: &str, mode: Mode) -> Result<Self, SetupError> {
-        let url = group_url(&settings.gateway, &settings.job, name)?;
-        let bounds = match &settings.buckets[..] {
-            [] => None,
-            given => Some(Bounds::given(given).map_err(SetupError::Setting)?),
-        };
-        let state = Arc::new(Mutex::new(State::new(bounds, mode)));
+        let url = group_url(settings, name);
+        let state = Arc::new(Mutex::new(State::new(settings.buckets.clone(), mode)));
         let failed = Arc::new(AtomicU64::new(0));
         Ok(Self {
             writer: Writer::new(Arc::clone(&state), Arc::clone(&failed), name),
@@ -123,23 +118,26 @@ impl Backend for Pushgateway {
     }
 }
 
-/// Where a group is put.
-fn group_url(gateway: &str, job: &str, instance: &str) -> Result<Url, SetupError> {
-    let base = Base::parse(gateway)?.without("/metrics");
-    let (job, instance) = (part("job", job), part("instance", instance));
-    base.join(&format!("/metrics/{job}/{instance}"))
+/// The URL of the group of this instance.
+fn group_url(settings: &PushgatewaySettings, instance: &str) -> Url {
+    let job = settings.job.as_str();
+    let labels = [label("job", job), label("instance", instance)].concat();
+    let path = ["metrics"].into_iter();
+    let gateway = settings.gateway.clone().without("metrics");
+    gateway.join(path.chain(labels.iter().map(String::as_str)))
 }
 
-/// A label of the group as a part of a path; in base64 what a path cannot have as it is.
-fn part(label: &str, value: &str) -> String {
+/// A label of the group as two parts of a path; in base64 what a path cannot have as it is.
+fn label(name: &str, value: &str) -> [String; 2] {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let means_itself = value.bytes().any(|byte| byte.is_ascii_alphanumeric());
-    if value.is_empty() {
-        // The gateway's way to write nothing.
-        return format!("{label}@base64/=");
-    }
     if means_itself && value.bytes().all(is_plain) {
-        return format!("{label}/{value}");
+        return [name.to_owned(), value.to_owned()];
     }
-    format!("{label}@base64/{}", URL_SAFE_NO_PAD.encode(value))
+    let value = match value {
+        // The gateway's way to write nothing.
+        "" => "=".to_owned(),
+        value => URL_SAFE_NO_PAD.encode(value),
+    };
+    [format!("{name}@base64"), value]
 }

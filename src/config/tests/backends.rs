@@ -9,9 +9,11 @@ use super::{faults, parse};
 use crate::config::{
     Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, effective,
 };
+use crate::proto::Host;
+use crate::publish::clickhouse::{Columns, Server};
 use crate::publish::{
-    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Secret,
-    ZeroMqSettings,
+    ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
+    PushgatewaySettings, Secret, Site, ZeroMqSettings,
 };
 use crate::record::Mode;
 
@@ -53,9 +55,17 @@ fn only(text: &str, outside: &dyn Outside) -> MetricsConfig {
     config.metrics.remove(0)
 }
 
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn api_key(text: &str) -> ApiKey {
+    ApiKey::parse(text).unwrap()
+}
+
 fn password(text: &str, outside: &dyn Outside) -> String {
     match only(text, outside).settings {
-        BackendSettings::ClickHouse(settings) => settings.password.0,
+        BackendSettings::ClickHouse(settings) => settings.password.as_str().to_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -70,7 +80,6 @@ fn datadog(text: &str, outside: &dyn Outside) -> DatadogSettings {
 #[test]
 fn a_backend_alone_has_its_defaults() {
     let key = Held::new(&[("DD_API_KEY", "k")], &[]);
-    let api_key = Secret("k".to_owned());
     let backends = [
         ("cli", Mode::Samples, BackendSettings::Cli),
         ("log", Mode::Samples, BackendSettings::Log),
@@ -92,10 +101,7 @@ fn a_backend_alone_has_its_defaults() {
         (
             "datadog",
             Mode::Windows,
-            BackendSettings::Datadog(DatadogSettings {
-                api_key,
-                ..DatadogSettings::default()
-            }),
+            BackendSettings::Datadog(DatadogSettings::new(api_key("k"))),
         ),
     ];
     for (word, mode, settings) in backends {
@@ -143,7 +149,7 @@ fn every_key_is_taken() {
     assert_eq!(
         config.metrics[0].settings,
         BackendSettings::ZeroMq(ZeroMqSettings {
-            address: "::".to_owned(),
+            address: "::".parse().unwrap(),
             port: 9002
         })
     );
@@ -151,14 +157,12 @@ fn every_key_is_taken() {
     let columns = [("MetricName", "name"), ("Tags", "labels")];
     let columns = columns.map(|(ours, theirs)| (ours.to_owned(), theirs.to_owned()));
     let clickhouse = ClickHouseSettings {
-        host: "click.example.com".to_owned(),
-        port: 8123,
-        secure: false,
-        database: "net".to_owned(),
-        username: "super".to_owned(),
-        password: Secret("secure".to_owned()),
-        table: "delays".to_owned(),
-        columns: columns.into(),
+        server: Server::new(Host::Name("click.example.com".into()), 8123, false).unwrap(),
+        database: name("net"),
+        username: name("super"),
+        password: Secret::parse("secure").unwrap(),
+        table: name("delays"),
+        columns: Columns::parse(columns.into()).unwrap(),
     };
     assert_eq!(
         config.metrics[1].settings,
@@ -171,9 +175,9 @@ fn every_key_is_taken() {
     };
     assert_eq!(config.metrics[1].delivery, delivery);
     let pushgateway = PushgatewaySettings {
-        gateway: "https://push.example.com:9091/base".to_owned(),
-        job: "wan".to_owned(),
-        buckets: vec![1e-6, 0.001, 1.0],
+        gateway: BaseUrl::parse("https://push.example.com:9091/base").unwrap(),
+        job: name("wan"),
+        buckets: Some(Bounds::parse(&[1e-6, 0.001, 1.0]).unwrap()),
         delete_on_stop: true,
     };
     assert_eq!(
@@ -181,9 +185,9 @@ fn every_key_is_taken() {
         BackendSettings::Pushgateway(pushgateway)
     );
     let datadog = DatadogSettings {
-        site: "datadoghq.eu".to_owned(),
-        api_key: Secret("abc".to_owned()),
-        url: Some("http://127.0.0.1:8080".to_owned()),
+        site: Site::new(&Host::Name("datadoghq.eu".into())).unwrap(),
+        api_key: api_key("abc"),
+        url: Some(BaseUrl::parse_url("http://127.0.0.1:8080").unwrap()),
     };
     assert_eq!(
         config.metrics[3].settings,
@@ -233,10 +237,13 @@ fn a_key_goes_over_a_file_and_a_file_over_the_environment() {
     let held = Held::new(
         &[
             ("LATENCY_MONITOR_PASSWORD", "from the environment"),
-            ("DD_API_KEY", "key of the environment"),
+            ("DD_API_KEY", "key-of-the-environment"),
             ("DD_SITE", "us5.datadoghq.com"),
         ],
-        &[("/run/secret", " from a file \r\n")],
+        &[
+            ("/run/secret", " from a file \r\n"),
+            ("/run/key", " key-of-a-file \r\n"),
+        ],
     );
     let clickhouse = "[metrics]\nbackend = 'clickhouse'\n";
     let in_file = format!("{clickhouse}password_file = '/run/secret'\n");
@@ -249,12 +256,12 @@ fn a_key_goes_over_a_file_and_a_file_over_the_environment() {
     assert_eq!(password(clickhouse, &Sealed), "");
     let text = "[metrics]\nbackend = 'datadog'\n";
     let found = datadog(text, &held);
-    assert_eq!(found.api_key.0, "key of the environment");
-    assert_eq!(found.site, "us5.datadoghq.com");
+    assert_eq!(found.api_key, api_key("key-of-the-environment"));
+    assert_eq!(found.site.as_str(), "us5.datadoghq.com");
     let found = datadog(&format!("{text}site = 'datadoghq.eu'"), &held);
-    assert_eq!(found.site, "datadoghq.eu");
-    let found = datadog(&format!("{text}api_key_file = '/run/secret'"), &held);
-    assert_eq!(found.api_key.0, " from a file ");
+    assert_eq!(found.site.as_str(), "datadoghq.eu");
+    let found = datadog(&format!("{text}api_key_file = '/run/key'"), &held);
+    assert_eq!(found.api_key, api_key("key-of-a-file"));
 }
 
 #[test]
@@ -264,7 +271,6 @@ fn a_password_in_an_address_is_not_printed() {
             "http://me:open@sesame@gate:9091/base",
             "http://me:(secret)@gate:9091/base",
         ),
-        ("me:open/sesame@gate", "me:(secret)@gate"),
         // A token may stand there alone.
         ("http://token@gate:9091", "http://(secret)@gate:9091"),
         ("gate:9091", "gate:9091"),
@@ -288,6 +294,11 @@ fn a_password_in_an_address_is_not_printed() {
         );
         assert!(!shown.contains("sesame"), "{shown}");
     }
+    let wrong = "[metrics]\nbackend = 'pushgateway'\ngateway = 'me:open/sesame@gate'";
+    let told = faults(wrong);
+    let wanted = "line 3: `gateway` must be host:port or an http or https URL, not \
+                  \"me:(secret)@gate\" (invalid port number)";
+    assert_eq!(told, [wanted]);
 }
 
 #[test]
@@ -367,6 +378,10 @@ const MISTAKES: &[(&str, &str)] = &[
          DD_API_KEY in the environment",
     ),
     (
+        "backend = 'datadog'\napi_key = 'two words'",
+        "line 3: `api_key` must be a key of letters, digits and signs, without spaces",
+    ),
+    (
         "backend = 'datadog'\napi_key = 'k'\nurl = 'ftp://x'",
         "line 4: `url` must be an http or https URL, not \"ftp://x\"",
     ),
@@ -389,6 +404,15 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "backend = 'clickhouse'\nhost = 'http://click'",
         "line 3: `host` must be an IP address or a host name, without a port, not \"http://click\"",
+    ),
+    (
+        "backend = 'clickhouse'\nhost = 'click.1'",
+        "line 3: `host` must be an IP address or a host name, without a port, not \"click.1\" \
+         (invalid IPv4 address)",
+    ),
+    (
+        "backend = 'clickhouse'\npassword = \"two\\nlines\"",
+        "line 3: `password` must have no control characters",
     ),
     (
         "backend = 'clickhouse'\nbuffer_mib = 0",

@@ -1,41 +1,140 @@
-//! What the backend can be told.
+//! What the `clickhouse` backend can be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::publish::Secret;
+use crate::proto::Host;
+use crate::publish::{BaseUrl, Name, Secret};
 
-/// `backend = "clickhouse"`.
+/// Which server rows go to, as whom, and into which table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClickHouseSettings {
     /// The server.
-    pub host: String,
-    /// Its HTTP port.
-    pub port: u16,
-    /// HTTPS rather than HTTP.
-    pub secure: bool,
+    pub server: Server,
     /// The database.
-    pub database: String,
-    /// Who we are.
-    pub username: String,
-    /// And what proves it.
+    pub database: Name,
+    /// The user.
+    pub username: Name,
+    /// The user's password.
     pub password: Secret,
-    /// The table that samples go to.
-    pub table: String,
-    /// What its columns are called, where not as we call them: our name to theirs.
-    pub columns: BTreeMap<String, String>,
+    /// The table of samples.
+    pub table: Name,
+    /// The names of its columns, where they are not ours.
+    pub columns: Columns,
 }
 
 impl Default for ClickHouseSettings {
     fn default() -> Self {
+        let name = |text| Name::parse(text).expect("a name");
         Self {
-            host: "localhost".to_owned(),
-            port: 8443,
-            secure: true,
-            database: "default".to_owned(),
-            username: "default".to_owned(),
+            server: Server::default(),
+            database: name("default"),
+            username: name("default"),
             password: Secret::default(),
-            table: "metrics".to_owned(),
-            columns: BTreeMap::new(),
+            table: name("metrics"),
+            columns: Columns::default(),
         }
+    }
+}
+
+/// The HTTP interface of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    host: Host,
+    port: u16,
+    is_secure: bool,
+    base: BaseUrl,
+}
+
+impl Server {
+    /// The interface at a port, over HTTPS if `is_secure`. An error if no URL can have the host.
+    pub fn new(host: Host, port: u16, is_secure: bool) -> Result<Self, String> {
+        let base = BaseUrl::of_host(is_secure, &host, port)?;
+        Ok(Self {
+            host,
+            port,
+            is_secure,
+            base,
+        })
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// True if it is asked over HTTPS.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    pub(super) fn base(&self) -> &BaseUrl {
+        &self.base
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new(Host::Name("localhost".into()), 8443, true).expect("a host name")
+    }
+}
+
+/// What we call the columns of the table of samples: first those that the Python program had, in the
+/// order of its list.
+pub const COLUMNS: [&str; 10] = [
+    "MetricName",
+    "Timestamp",
+    "MetricValue",
+    "Tags",
+    "InsertedAt",
+    "Source",
+    "Target",
+    "Stamp",
+    "Seq",
+    "Dwell",
+];
+
+/// How many of [`COLUMNS`] the Python program had.
+pub const COLUMNS_LISTED: usize = 5;
+
+/// The columns that have another name in the table: ours leads to the table's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns(BTreeMap<String, String>);
+
+impl Columns {
+    /// Parses pairs of our name and the table's. Ours are [`COLUMNS`]; the table's are all different.
+    pub fn parse(renamed: BTreeMap<String, String>) -> Result<Self, String> {
+        let mut theirs = BTreeSet::new();
+        for (ours, name) in &renamed {
+            if !COLUMNS.contains(&ours.as_str()) {
+                let all = COLUMNS.join(", ");
+                return Err(format!(
+                    "must rename columns of ours, which are {all}, and not {ours:?}"
+                ));
+            }
+            if Name::parse(name).is_err() {
+                return Err(format!("must name columns, and {name:?} is no name"));
+            }
+            if !theirs.insert(name) {
+                return Err(format!("must not name {name:?} twice"));
+            }
+        }
+        Ok(Self(renamed))
+    }
+
+    /// The table's name for a column of ours, if it was given.
+    pub(super) fn renamed(&self, ours: &str) -> Option<&str> {
+        self.0.get(ours).map(String::as_str)
+    }
+
+    /// Pairs of our name and the table's.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(ours, theirs)| (ours.as_str(), theirs.as_str()))
     }
 }

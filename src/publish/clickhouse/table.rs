@@ -1,15 +1,14 @@
 //! Our fields, the columns of a table that take them, and a batch's rows.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 
 use crate::limits::CLICKHOUSE_UNPACKED_BYTES_MAX;
 use crate::publish::Payload;
-use crate::publish::clickhouse::TABLES;
 use crate::publish::clickhouse::kind::{Cell, Class, Type};
 use crate::publish::clickhouse::line::Line;
+use crate::publish::clickhouse::{Columns, TABLES};
 
 /// What we have for a column.
 struct Field {
@@ -20,24 +19,6 @@ struct Field {
     is_needed: bool,
     cell: for<'a> fn(&'a Line<'a>) -> Cell<'a>,
 }
-
-/// What we call the columns of the table of samples: first those that the Python program had, in the
-/// order of its list.
-pub const COLUMNS: [&str; 10] = [
-    "MetricName",
-    "Timestamp",
-    "MetricValue",
-    "Tags",
-    "InsertedAt",
-    "Source",
-    "Target",
-    "Stamp",
-    "Seq",
-    "Dwell",
-];
-
-/// How many of [`COLUMNS`] the Python program had.
-pub const COLUMNS_LISTED: usize = 5;
 
 const SAMPLES: &[Field] = &[
     text("MetricName", |line| Cell::Text(&line.metric.0)).needed(),
@@ -159,19 +140,15 @@ impl Table {
     /// name of ours, a type that can hold our values, and a value that is not the server's to make. `renamed`
     /// leads from our names to those of the table; the error says which column is missing, or is
     /// of no use, and what would be right.
-    pub fn parse(
-        description: &str,
-        kind: u8,
-        renamed: &BTreeMap<String, String>,
-    ) -> Result<Self, String> {
+    pub fn parse(description: &str, kind: u8, renamed: &Columns) -> Result<Self, String> {
         let fields = FIELDS.get(usize::from(kind)).copied().unwrap_or_default();
         let mut table = Self {
             columns: Vec::new(),
             odd: Vec::new(),
         };
         for field in fields {
-            let given = renamed.get(field.name);
-            let name = given.map_or(field.name, String::as_str);
+            let given = renamed.renamed(field.name);
+            let name = given.unwrap_or(field.name);
             let mut lines = description.lines().map(|line| line.split('\t'));
             let found = lines.find_map(|mut parts| {
                 (unescaped(parts.next()?) == name)

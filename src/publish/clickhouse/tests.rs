@@ -33,7 +33,11 @@ fn parse(columns: &[(&str, &str)], renamed: &[(&str, &str)]) -> Result<Table, St
     let renamed = renamed
         .iter()
         .map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned()));
-    Table::parse(&described(columns), 0, &renamed.collect())
+    Table::parse(
+        &described(columns),
+        0,
+        &Columns::parse(renamed.collect()).unwrap(),
+    )
 }
 
 fn rows(table: &Table, records: &[Record]) -> (u64, Vec<u8>) {
@@ -127,6 +131,7 @@ fn the_old_layout_takes_numbers_and_leaves_out_negative_ones() {
     ];
     let description = described(&columns) + "InsertedAt\tDateTime\tDEFAULT\tnow()\n";
     let renamed = BTreeMap::from([("Tags".to_owned(), "Labels".to_owned())]);
+    let renamed = Columns::parse(renamed).unwrap();
     let table = Table::parse(&description, 0, &renamed).unwrap();
     let names: Vec<&str> = table.names().collect();
     assert_eq!(names, ["MetricName", "Timestamp", "MetricValue", "Labels"]);
@@ -174,7 +179,7 @@ fn a_table_that_cannot_be_used_says_why() {
         "has a column Timestamp that is UInt32, and not DateTime64(9), Int64 or UInt64"
     );
     let made = described(&right[..2]) + "MetricValue\tInt64\tMATERIALIZED\t1\n";
-    let made = Table::parse(&made, 0, &BTreeMap::new()).unwrap_err();
+    let made = Table::parse(&made, 0, &Columns::default()).unwrap_err();
     assert!(made.contains("MetricValue that is MATERIALIZED"), "{made}");
     let odd = [right[0], right[1], right[2], ("Tags", "Enum8(\\'a\\' = 1)")];
     assert_eq!(
@@ -190,7 +195,7 @@ fn a_window_brings_its_buckets() {
         ("EndedAt", "UInt64"),
         ("Buckets", "Map(Int64, UInt8)"),
     ];
-    let table = Table::parse(&described(&columns), WINDOWS, &BTreeMap::new()).unwrap();
+    let table = Table::parse(&described(&columns), WINDOWS, &Columns::default()).unwrap();
     let (left_out, row) = rows(&table, &[window(&[-3, 5, 5, 4_097])]);
     assert_eq!(left_out, 0);
     let mut buckets = vec![3];
@@ -266,7 +271,7 @@ fn the_printed_tables_have_all_our_columns() {
             (name, kind.split(" DEFAULT").next().unwrap_or_default())
         });
         let described = described(&types.collect::<Vec<_>>());
-        let table = Table::parse(&described, kind, &BTreeMap::new()).expect(suffix);
+        let table = Table::parse(&described, kind, &Columns::default()).expect(suffix);
         assert!(table.odd.is_empty(), "{table:?}");
         assert_eq!(table.names().count(), columns.len());
     }

@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use crate::clock::Clock;
 use crate::proto::Mono;
 use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
-use crate::publish::clickhouse::{ClickHouseSettings, NAME, TABLES, Table, quoted};
+use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table, quoted};
 use crate::publish::http::{Http, gzip};
 use crate::publish::{Batch, SendError, SetupError, Transport};
 
@@ -39,34 +39,19 @@ pub struct ClickHouseTransport {
 }
 
 impl ClickHouseTransport {
-    /// One that has asked the server nothing yet. An error if the address, the user or the password
-    /// is none that a request can have.
+    /// A transport that has asked the server nothing yet.
     pub fn new(settings: ClickHouseSettings) -> Result<Self, SetupError> {
-        let scheme = if settings.secure { "https" } else { "http" };
-        let host = settings.host.trim_matches(['[', ']']);
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        let given = format!("{scheme}://{host}:{}/", settings.port);
-        let url = given.parse().map_err(|error| SetupError::Address {
-            given,
-            reason: format!("{error}"),
-        })?;
-        let header = |key: &str, text: &str| {
+        let header = |text: &str| {
             let value = HeaderValue::from_bytes(text.as_bytes());
-            value.map_err(|_| {
-                SetupError::Setting(format!("`{key}` has characters that no {key} has"))
-            })
+            value.expect("a setting has no control characters")
         };
-        let mut password = header("password", &settings.password.0)?;
+        let mut password = header(settings.password.as_str());
         password.set_sensitive(true);
         Ok(Self {
             http: Http::new()?,
             clock: Clock::new(),
-            url,
-            username: header("username", &settings.username)?,
+            url: settings.server.base().join([""]),
+            username: header(settings.username.as_str()),
             password,
             settings,
             tables: Default::default(),
@@ -77,8 +62,12 @@ impl ClickHouseTransport {
     }
 
     fn table(&self, kind: usize) -> String {
-        let table = format!("{}{}", self.settings.table, TABLES[kind]);
-        format!("{}.{}", quoted(&self.settings.database), quoted(&table))
+        let table = format!("{}{}", self.settings.table.as_str(), TABLES[kind]);
+        format!(
+            "{}.{}",
+            quoted(self.settings.database.as_str()),
+            quoted(&table)
+        )
     }
 
     /// Posts a query, with rows if it is an insert, and gives the answer.
@@ -122,7 +111,7 @@ impl ClickHouseTransport {
         let query = format!("DESCRIBE TABLE {name} FORMAT TabSeparated");
         let answer = self.post(&query, None, deadline)?;
         // Only the table of samples may be somebody else's.
-        let none = std::collections::BTreeMap::new();
+        let none = Columns::default();
         let renamed = if kind == 0 {
             &self.settings.columns
         } else {

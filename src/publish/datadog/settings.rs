@@ -1,24 +1,105 @@
-//! What the backend can be told.
+//! What the `datadog` backend can be told.
 
-use crate::publish::Secret;
+use crate::proto::Host;
+use crate::publish::{BaseUrl, Secret};
 
-/// `backend = "datadog"`.
+/// Which intake is sent to, and the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatadogSettings {
-    /// The site, as `datadoghq.com` or `datadoghq.eu`.
-    pub site: String,
     /// The key.
-    pub api_key: Secret,
-    /// Instead of `https://api.<site>`: a proxy, or a test.
-    pub url: Option<String>,
+    pub api_key: ApiKey,
+    /// The site.
+    pub site: Site,
+    /// What is asked instead of the site's API: a proxy, or a test.
+    pub url: Option<BaseUrl>,
 }
 
-impl Default for DatadogSettings {
-    fn default() -> Self {
+impl DatadogSettings {
+    /// Settings with this key, and the default site.
+    pub fn new(api_key: ApiKey) -> Self {
         Self {
-            site: "datadoghq.com".to_owned(),
-            api_key: Secret::default(),
+            api_key,
+            site: Site::default(),
             url: None,
         }
+    }
+
+    /// What all URLs of the intake begin with.
+    pub(super) fn base(&self) -> &BaseUrl {
+        self.url.as_ref().unwrap_or(&self.site.api)
+    }
+}
+
+/// An API key, which is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey(Secret);
+
+impl ApiKey {
+    /// Parses a key; spaces and newlines around it are no part of it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let key = text.trim();
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("must be a key of letters, digits and signs, without spaces".to_owned());
+        }
+        Ok(Self(Secret(key.to_owned())))
+    }
+
+    /// The key as a secret.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
+/// A site of Datadog, such as `datadoghq.com` or `datadoghq.eu`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    name: String,
+    api: BaseUrl,
+}
+
+impl Site {
+    /// The site of this name. An error if no URL can have it.
+    pub fn new(name: &Host) -> Result<Self, String> {
+        let name = name.to_string();
+        let api = BaseUrl::parse_url(&format!("https://api.{name}"))?;
+        Ok(Self { name, api })
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new(&Host::Name("datadoghq.com".into())).expect("a host name")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_no_spaces_but_around_it() {
+        for wrong in ["", " \n", "two words", "\u{e9}", "a\0"] {
+            assert!(ApiKey::parse(wrong).is_err(), "{wrong:?}");
+        }
+        let key = ApiKey::parse(" secret\n").unwrap();
+        assert_eq!(key.secret().as_str(), "secret");
+        assert_eq!(format!("{key:?}"), "ApiKey((secret))");
+    }
+
+    #[test]
+    fn a_site_is_the_name_of_a_host() {
+        let site = |name: &str| Site::new(&Host::Name(name.into()));
+        let settings = DatadogSettings {
+            site: site("datadoghq.eu").unwrap(),
+            ..DatadogSettings::new(ApiKey::parse("k").unwrap())
+        };
+        let url = settings.base().join(["api"]);
+        assert_eq!(url.as_str(), "https://api.datadoghq.eu/api");
+        assert!(site("data doghq").unwrap_err().contains("data doghq"));
     }
 }

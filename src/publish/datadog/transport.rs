@@ -6,8 +6,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::publish::datadog::{DatadogSettings, EVENT};
-use crate::publish::http::{Base, Http, Response, SetupError};
-use crate::publish::{Batch, Secret, SendError, Transport};
+use crate::publish::http::{Http, Response, SetupError};
+use crate::publish::{Batch, SendError, Transport};
 
 /// Posts payloads.
 #[derive(Debug)]
@@ -15,32 +15,18 @@ pub struct DatadogTransport {
     http: Http,
     series_url: Url,
     events_url: Url,
-    api_key: Secret,
-    site: String,
+    settings: DatadogSettings,
 }
 
 impl DatadogTransport {
-    /// For the site, or the `url`, of these settings.
-    pub fn new(settings: &DatadogSettings) -> Result<Self, SetupError> {
-        let DatadogSettings { site, api_key, url } = settings;
-        let setting = |reason: &str| SetupError::Setting(reason.to_owned());
-        let key = api_key.0.trim();
-        if key.is_empty() {
-            return Err(setting("there is no key: set `api_key` or DD_API_KEY"));
-        }
-        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(setting("`api_key` has characters that no key has"));
-        }
-        let base = match url {
-            Some(url) => Base::parse(url)?,
-            None => Base::parse(&format!("https://api.{}", site.trim()))?,
-        };
+    /// A transport to the site, or the `url`, of these settings.
+    pub fn new(settings: DatadogSettings) -> Result<Self, SetupError> {
+        let base = settings.base();
         Ok(Self {
             http: Http::new()?,
-            series_url: base.join("/api/v2/series")?,
-            events_url: base.join("/api/v1/events")?,
-            api_key: Secret(key.to_owned()),
-            site: site.clone(),
+            series_url: base.join(["api", "v2", "series"]),
+            events_url: base.join(["api", "v1", "events"]),
+            settings,
         })
     }
 }
@@ -54,7 +40,7 @@ impl Transport for DatadogTransport {
             &self.series_url
         };
         let mut request = (self.http.request(Method::POST, url.clone()))
-            .header("dd-api-key", &self.api_key.0)
+            .header("dd-api-key", self.settings.api_key.secret().as_str())
             .header(CONTENT_TYPE, "application/json")
             .body(batch.payload.body.clone());
         // Events are single and small, and go as they are.
@@ -84,7 +70,7 @@ impl DatadogTransport {
             "{}; the key is not taken: set `api_key` or DD_API_KEY to an API key (no application key) of the \
              organisation at `site`, which is {}",
             answer.reason(),
-            self.site
+            self.settings.site.as_str()
         )
     }
 }

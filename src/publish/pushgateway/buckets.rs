@@ -1,8 +1,6 @@
 //! The bounds of the histograms, and how windows are counted into them.
 
-use std::sync::Arc;
-
-use crate::limits::BUCKETS_MAX;
+use crate::publish::pushgateway::Bounds;
 use crate::publish::units::per;
 use crate::record::{Distribution, Window};
 
@@ -12,47 +10,10 @@ const STEPS: [f64; 6] = [1.0, 1.5, 2.0, 3.0, 4.5, 7.0];
 /// Powers of ten that these are of, in microseconds: up to 10 s.
 const DECADES: i32 = 7;
 
-/// Upper bounds of buckets, ascending, without the infinite one.
-#[derive(Clone, Debug)]
-pub(super) struct Bounds {
-    seconds: Arc<[f64]>,
-    ns: Arc<[i64]>,
-}
-
 impl Bounds {
-    fn new(mut seconds: Vec<f64>) -> Self {
-        seconds.sort_by(f64::total_cmp);
-        seconds.dedup();
-        let ns = seconds.iter().map(|&bound| as_ns(bound)).collect();
-        Self {
-            seconds: seconds.into(),
-            ns,
-        }
-    }
-
-    /// The same for all series, in seconds; an error says what is wrong with them.
-    pub(super) fn given(seconds: &[f64]) -> Result<Self, String> {
-        let finite: Vec<f64> = seconds
-            .iter()
-            .copied()
-            // The last bucket is there without being asked for.
-            .filter(|&bound| bound != f64::INFINITY)
-            .collect();
-        if finite.iter().any(|bound| !bound.is_finite()) {
-            return Err("`buckets` are seconds, in numbers".to_owned());
-        }
-        if !(1..=BUCKETS_MAX).contains(&finite.len()) {
-            return Err(format!(
-                "`buckets` are 1 to {BUCKETS_MAX}, not {}",
-                finite.len()
-            ));
-        }
-        Ok(Self::new(finite))
-    }
-
     /// The same, and zero: what is negative is told from what is small.
     pub(super) fn with_zero(&self) -> Self {
-        Self::new(self.seconds.iter().copied().chain([0.0]).collect())
+        Self::new(self.seconds().iter().copied().chain([0.0]).collect())
     }
 
     /// From 1 us to 10 s.
@@ -79,16 +40,6 @@ fn microseconds(step: f64, decade: i32) -> f64 {
     step / 10.0_f64.powi(6 - decade)
 }
 
-/// The last nanosecond that is not above a bound.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "bounds of centuries become the longest that there is"
-)]
-fn as_ns(bound: f64) -> i64 {
-    // A decimal number of nanoseconds must not become one less by how floats have it.
-    (bound * 1e9 + 1e-3).floor() as i64
-}
-
 /// Counts since the process began.
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -103,7 +54,7 @@ impl Buckets {
     pub(super) fn new(bounds: &Bounds) -> Self {
         Self {
             bounds: bounds.clone(),
-            counts: vec![0; bounds.ns.len() + 1].into(),
+            counts: vec![0; bounds.ns().len() + 1].into(),
             count: 0,
             sum_ns: 0,
         }
@@ -138,7 +89,7 @@ impl Buckets {
     }
 
     fn put(&mut self, value_ns: i64, count: u64) {
-        let place = self.bounds.ns.partition_point(|&bound| bound < value_ns);
+        let place = self.bounds.ns().partition_point(|&bound| bound < value_ns);
         self.counts[place] += count;
     }
 
@@ -153,7 +104,7 @@ impl Buckets {
     /// Each bound in seconds with the values between it and the one before.
     pub(super) fn fill(&self, out: &mut Vec<(f64, u64)>) {
         out.clear();
-        let bounds = self.bounds.seconds.iter().copied();
+        let bounds = self.bounds.seconds().iter().copied();
         out.extend(
             bounds
                 .chain([f64::INFINITY])
@@ -174,27 +125,17 @@ mod tests {
     #[test]
     fn the_default_bounds_are_decimal_and_close() {
         let bounds = Bounds::positive();
-        assert_eq!(bounds.seconds.len(), 43);
-        assert_eq!(bounds.seconds[..4], [1e-6, 1.5e-6, 2e-6, 3e-6]);
-        assert_eq!(bounds.seconds[41..], [7.0, 10.0]);
-        assert_eq!(bounds.ns[..4], [1_000, 1_500, 2_000, 3_000]);
-        for pair in bounds.seconds.windows(2) {
+        assert_eq!(bounds.seconds().len(), 43);
+        assert_eq!(bounds.seconds()[..4], [1e-6, 1.5e-6, 2e-6, 3e-6]);
+        assert_eq!(bounds.seconds()[41..], [7.0, 10.0]);
+        assert_eq!(bounds.ns()[..4], [1_000, 1_500, 2_000, 3_000]);
+        for pair in bounds.seconds().windows(2) {
             assert!(pair[1] / pair[0] < 1.5556, "{pair:?}");
         }
         let signed = Bounds::signed();
-        assert_eq!(signed.seconds[..2], [-10.0, -1.0]);
-        assert_eq!(signed.seconds[7..10], [-1e-6, 0.0, 1e-6]);
-        assert_eq!(signed.ns[7..10], [-1_000, 0, 1_000]);
-    }
-
-    #[test]
-    fn bounds_are_numbers_in_any_order() {
-        let bounds = Bounds::given(&[1.0, f64::INFINITY, 0.001, 1.0]).unwrap();
-        assert_eq!(bounds.seconds[..], [0.001, 1.0]);
-        assert_eq!(bounds.with_zero().seconds[..], [0.0, 0.001, 1.0]);
-        assert!(Bounds::given(&[f64::NAN]).is_err());
-        assert!(Bounds::given(&[]).is_err());
-        assert!(Bounds::given(&vec![1.0; BUCKETS_MAX + 1]).is_err());
+        assert_eq!(signed.seconds()[..2], [-10.0, -1.0]);
+        assert_eq!(signed.seconds()[7..10], [-1e-6, 0.0, 1e-6]);
+        assert_eq!(signed.ns()[7..10], [-1_000, 0, 1_000]);
     }
 
     fn filled(buckets: &Buckets) -> Vec<u64> {
@@ -206,7 +147,7 @@ mod tests {
     #[test]
     fn values_are_counted_where_they_belong() {
         // At most -1 us, 0, 1 us, 10 us, 1 ms, and what is above.
-        let bounds = Bounds::given(&[-1e-6, 0.0, 1e-6, 1e-5, 1e-3]).unwrap();
+        let bounds = Bounds::new(vec![-1e-6, 0.0, 1e-6, 1e-5, 1e-3]);
         let values = [
             -61_000_000_000, // below every histogram
             -5_000,

@@ -9,21 +9,22 @@ use super::*;
 use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
 use crate::publish::pushgateway::series::{Key, Value};
 use crate::publish::testing::{at, count, gauge, records, window};
+use crate::publish::{BaseUrl, Name};
 use crate::record::{Burst, ClockOwner, Event, EventKind, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn settings(gateway: &str, buckets: &[f64]) -> PushgatewaySettings {
+fn settings(gateway: &str) -> PushgatewaySettings {
     PushgatewaySettings {
-        gateway: gateway.to_owned(),
-        buckets: buckets.to_vec(),
+        gateway: BaseUrl::parse(gateway).unwrap(),
+        buckets: Some(Bounds::new(vec![-1e-6, 1e-3])),
         ..PushgatewaySettings::default()
     }
 }
 
 /// A backend that has no gateway to push to.
 fn backend(mode: Mode) -> Pushgateway {
-    Pushgateway::new(&settings("localhost:1", &[-1e-6, 1e-3]), "a", mode).unwrap()
+    Pushgateway::new(&settings("localhost:1"), "a", mode).unwrap()
 }
 
 #[test]
@@ -148,7 +149,13 @@ fn a_gauge_that_is_not_read_again_is_not_told_for_ever() {
 
 #[test]
 fn a_group_has_the_job_and_our_name_whatever_they_are() {
-    let url = |job, name| String::from(group_url("gw:9091", job, name).unwrap());
+    let url = |job, name| {
+        let settings = PushgatewaySettings {
+            job: Name::parse(job).unwrap(),
+            ..settings("gw:9091")
+        };
+        String::from(group_url(&settings, name))
+    };
     assert_eq!(
         url("j", "host-1.x"),
         "http://gw:9091/metrics/job/j/instance/host-1.x"
@@ -165,17 +172,9 @@ fn a_group_has_the_job_and_our_name_whatever_they_are() {
         url("j", ".."),
         "http://gw:9091/metrics/job/j/instance@base64/Li4"
     );
-    let ours = group_url("https://gw/x/metrics/", "j", "a").unwrap();
-    assert_eq!(ours.as_str(), "https://gw/x/metrics/job/j/instance/a");
-}
-
-#[test]
-fn settings_that_cannot_be_are_refused() {
-    let wrong = |settings| Pushgateway::new(&settings, "a", Mode::Windows).unwrap_err();
-    let error = wrong(settings("gw:port", &[])).to_string();
-    assert!(error.contains("gw:port"), "{error}");
-    let error = wrong(settings("gw", &[f64::NAN])).to_string();
-    assert!(error.contains("`buckets`"), "{error}");
+    let ours = group_url(&settings("https://gw/x/metrics/"), "a");
+    let wanted = "https://gw/x/metrics/job/latency-monitor/instance/a";
+    assert_eq!(ours.as_str(), wanted);
 }
 
 /// Answers each request with the next of these, and tells what it got; the last answer goes on.
@@ -225,7 +224,7 @@ fn pushed(requests: &Receiver<String>) -> String {
 #[test]
 fn a_push_in_vain_is_made_good_by_the_next() {
     let (address, requests) = gateway(&["503 Busy", "400 Bad", "200 OK"]);
-    let settings = settings(&address, &[1.0]);
+    let settings = settings(&address);
     let mut backend = Pushgateway::new(&settings, "a", Mode::Windows).unwrap();
     interval(&mut backend, 1);
     let first = pushed(&requests);
@@ -264,7 +263,7 @@ fn the_group_goes_with_the_daemon_if_asked() {
     let (address, requests) = gateway(&["202 Accepted"]);
     let settings = PushgatewaySettings {
         delete_on_stop: true,
-        ..settings(&address, &[])
+        ..settings(&address)
     };
     let mut backend = Pushgateway::new(&settings, "a/b", Mode::Windows).unwrap();
     interval(&mut backend, 1);
@@ -281,7 +280,7 @@ fn the_group_goes_with_the_daemon_if_asked() {
 fn a_gateway_that_hangs_holds_up_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut backend = Pushgateway::new(&settings(&address, &[]), "a", Mode::Windows).unwrap();
+    let mut backend = Pushgateway::new(&settings(&address), "a", Mode::Windows).unwrap();
     for _ in 0..100 {
         interval(&mut backend, 1);
     }

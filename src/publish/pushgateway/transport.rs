@@ -68,7 +68,7 @@ impl Sender {
         thread::Builder::new()
             .name("push-sender".to_owned())
             .spawn(move || worker.run())
-            .map_err(|error| SetupError::System(error.to_string()))?;
+            .map_err(|error| SetupError(error.to_string()))?;
         Ok(Self { shared })
     }
 

@@ -1,18 +1,38 @@
-//! What the backend can be told.
+//! What the `zeromq` backend can be told.
 
-/// `backend = "zeromq"`.
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Where the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZeroMqSettings {
-    /// The address to bind; IPv6 with or without brackets.
-    pub address: String,
-    /// The port.
+    /// The address of this host.
+    pub address: IpAddr,
+    /// The port. 0 takes a free one.
     pub port: u16,
+}
+
+impl ZeroMqSettings {
+    /// Parses an address to bind: IPv4, or IPv6 with or without brackets.
+    pub fn parse_address(text: &str) -> Result<IpAddr, String> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        match bare.unwrap_or(text).parse::<IpAddr>() {
+            Ok(address) if address.is_multicast() => {
+                Err(format!("must be an address of this host, not {address}"))
+            }
+            Ok(address) => Ok(address),
+            Err(_) => Err(format!(
+                "must be an IP address such as 0.0.0.0 or ::, not {text:?}"
+            )),
+        }
+    }
 }
 
 impl Default for ZeroMqSettings {
     fn default() -> Self {
         Self {
-            address: "0.0.0.0".to_owned(),
+            address: Ipv4Addr::UNSPECIFIED.into(),
             port: 8002,
         }
     }

@@ -5,14 +5,19 @@
 
 mod batch;
 mod failure;
+mod interfaces;
+mod listeners;
 pub mod mio;
 mod shared_udp;
 mod sockets;
+mod stamp_choice;
 mod stamp_queue;
 mod stamping;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod udp_port;
 mod unreachable;
 
 use std::fmt;

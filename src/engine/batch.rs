@@ -1,35 +1,47 @@
-//! Datagrams that are ready to leave together: probes and replies, until they are sent.
+//! Datagrams that are due together, and sending them: one system call for each socket.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use crate::engine::Core;
+use crate::engine::sockets::Sockets;
 use crate::limits::{DATAGRAM_BYTES_PER_CALL_MAX, DATAGRAMS_PER_CALL_MAX};
 use crate::proto::{SocketId, StampKey};
-use crate::sys::batch::Outgoing;
+use crate::sys;
+use crate::sys::batch::{Outbox, Outgoing};
 
-/// The socket that a datagram leaves from.
+/// The socket that a datagram leaves from, by its place among its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lane {
+pub(super) enum Via {
     Listener(usize),
     Shared(usize),
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    pub(super) lane: Lane,
+/// What is known of a datagram besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) via: Via,
     pub(super) to: SocketAddr,
+    /// Our address to send it from; `None` lets the system choose.
     pub(super) from: Option<IpAddr>,
     /// The flow that sends it; a reply has none.
     pub(super) flow: Option<SocketId>,
     pub(super) key: Option<StampKey>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    header: Header,
     bytes: Range<usize>,
 }
 
-/// See the [module](self).
+/// Requests and replies that have not been sent yet.
 #[derive(Debug)]
 pub(super) struct Batch {
     pending: Vec<Pending>,
     bytes: Vec<u8>,
+    outbox: Outbox,
 }
 
 impl Batch {
@@ -37,75 +49,141 @@ impl Batch {
         Self {
             pending: Vec::with_capacity(DATAGRAMS_PER_CALL_MAX),
             bytes: Vec::new(),
+            outbox: Outbox::new(),
         }
     }
 
-    pub(super) fn push(
-        &mut self,
-        lane: Lane,
-        (to, from): (SocketAddr, Option<IpAddr>),
-        (flow, key): (Option<SocketId>, Option<StampKey>),
-        payload: &[u8],
-    ) {
+    pub(super) fn push(&mut self, header: Header, payload: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(payload);
         self.pending.push(Pending {
-            lane,
-            to,
-            from,
-            flow,
-            key,
+            header,
             bytes: start..self.bytes.len(),
         });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// Whether it is to be sent before more comes.
+    /// True if it is to be sent before more is added.
     pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= DATAGRAMS_PER_CALL_MAX
             || self.bytes.len() >= DATAGRAM_BYTES_PER_CALL_MAX
     }
 
-    /// Puts what leaves from one socket side by side, in the order it came in.
-    pub(super) fn sort(&mut self) {
-        let lanes = self.pending.first().map(|first| first.lane);
-        if self
-            .pending
-            .iter()
-            .any(|pending| Some(pending.lane) != lanes)
-        {
+    /// Puts what leaves from one socket side by side, in the order it was added.
+    fn sort(&mut self) {
+        let mut sockets = self.pending.iter().map(|pending| pending.header.via);
+        let first = sockets.next();
+        if sockets.any(|via| Some(via) != first) {
             // Stable in effect: no two begin at one byte, as none is empty.
             self.pending
-                .sort_unstable_by_key(|pending| (pending.lane, pending.bytes.start));
+                .sort_unstable_by_key(|pending| (pending.header.via, pending.bytes.start));
         }
     }
 
-    /// How many of those from `start` on leave from one socket.
-    pub(super) fn run(&self, start: usize) -> Option<(Lane, usize)> {
-        let lane = self.pending.get(start)?.lane;
+    /// Returns the socket of the datagram at `start`, and the end of those that leave from it.
+    fn run(&self, start: usize) -> Option<(Via, usize)> {
+        let via = self.pending.get(start)?.header.via;
         let rest = self.pending[start..].iter();
-        let length = rest.take_while(|pending| pending.lane == lane).count();
-        Some((lane, start + length))
+        let length = rest.take_while(|pending| pending.header.via == via).count();
+        Some((via, start + length))
     }
 
-    pub(super) fn pending(&self, range: Range<usize>) -> &[Pending] {
-        &self.pending[range]
-    }
-
-    pub(super) fn outgoing(&self, range: Range<usize>) -> impl Iterator<Item = Outgoing<'_>> {
-        self.pending[range].iter().map(|pending| Outgoing {
-            to: pending.to,
-            from: pending.from,
-            payload: &self.bytes[pending.bytes.clone()],
-        })
-    }
-
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.pending.clear();
         self.bytes.clear();
+    }
+}
+
+fn outgoing<'a>(pending: &'a [Pending], bytes: &'a [u8]) -> impl Iterator<Item = Outgoing<'a>> {
+    pending.iter().map(|pending| Outgoing {
+        to: pending.header.to,
+        from: pending.header.from,
+        payload: &bytes[pending.bytes.clone()],
+    })
+}
+
+impl<W: Default> Sockets<W> {
+    /// Sends the batch, one call for each socket, and takes the transmit stamps that have come by
+    /// then. Returns false if the kernel has refused a datagram.
+    pub(super) fn send(&mut self, core: &mut Core<'_>, batch: &mut Batch) -> bool {
+        batch.sort();
+        let (mut start, mut all_sent) = (0, true);
+        while let Some((via, end)) = batch.run(start) {
+            all_sent &= self.send_run(core, batch, via, start..end);
+            start = end;
+        }
+        batch.clear();
+        all_sent
+    }
+
+    fn send_run(
+        &mut self,
+        core: &mut Core<'_>,
+        batch: &mut Batch,
+        via: Via,
+        mut range: Range<usize>,
+    ) -> bool {
+        let port = match via {
+            Via::Listener(place) => self.listeners.udp.get_mut(place),
+            Via::Shared(place) => self.shared.get_mut(place).map(|shared| {
+                shared.resume_icmp(|| core.clock.mono());
+                &mut shared.port
+            }),
+        };
+        let Some(port) = port else {
+            return true;
+        };
+        let is_shared = matches!(via, Via::Shared(_));
+        let (mut all_sent, mut refusals, mut is_full) = (true, 0, false);
+        while !range.is_empty() {
+            let offered = range.len().min(DATAGRAMS_PER_CALL_MAX);
+            let datagrams = outgoing(&batch.pending[range.clone()], &batch.bytes);
+            match batch.outbox.send(&port.socket, datagrams) {
+                Ok(count) => {
+                    let end = (range.start + count).min(range.end);
+                    for sent in &batch.pending[range.start..end] {
+                        let key = self.stamping.wanted(sent.header.key);
+                        let mut give_up = |key| core.prober.handle_stamp_missing(key);
+                        port.stamps.handle_sent(1, key, &mut give_up);
+                    }
+                    // The stamps are there already unless the interface has a queue of its own.
+                    self.stamping.collect(core, &port.socket, &mut port.stamps);
+                    if count < offered && is_shared {
+                        // The next call need not fail again, yet a number may have been used up.
+                        self.stamping
+                            .handle_unsent(core, &port.socket, &mut port.stamps);
+                    }
+                    (range.start, refusals) = (end, 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.stamping
+                        .handle_unsent(core, &port.socket, &mut port.stamps);
+                    if port.offers_again(&error, is_shared, refusals) {
+                        refusals += 1;
+                        continue;
+                    }
+                    is_full |= sys::icmp::is_full_queue(&error);
+                    (all_sent, refusals) = (false, 0);
+                    report_unsent(core, &batch.pending[range.start].header, &error);
+                    range.start += 1;
+                }
+            }
+        }
+        if let Via::Shared(place) = via {
+            if is_full && let Some(shared) = self.shared.get_mut(place) {
+                shared.stop_icmp(core.clock.mono());
+            }
+            self.report_icmp(core, place);
+        }
+        all_sent
+    }
+}
+
+fn report_unsent(core: &mut Core<'_>, unsent: &Header, error: &io::Error) {
+    tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
+    match unsent.flow {
+        Some(flow) => core.prober.handle_unsent(core.clock.now(), flow),
+        None => core.prober.handle_reply_unsent(),
     }
 }
 
@@ -113,31 +191,38 @@ impl Batch {
 mod tests {
     use super::*;
 
+    fn header(via: Via, port: u16) -> Header {
+        Header {
+            via,
+            to: SocketAddr::from(([127, 0, 0, 1], port)),
+            from: None,
+            flow: None,
+            key: None,
+        }
+    }
+
     #[test]
     fn what_leaves_from_one_socket_stands_together_in_its_order() {
         let mut batch = Batch::new();
-        let to = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let lanes = [Lane::Shared(1), Lane::Listener(0), Lane::Shared(0)];
+        let sockets = [Via::Shared(1), Via::Listener(0), Via::Shared(0)];
         for port in 0..9 {
-            let lane = lanes[usize::from(port) % 3];
-            batch.push(lane, (to(port), None), (None, None), &[0; 3]);
+            batch.push(header(sockets[usize::from(port) % 3], port), &[0; 3]);
         }
         batch.sort();
         let (mut start, mut runs) = (0, Vec::new());
-        while let Some((lane, end)) = batch.run(start) {
-            let ports: Vec<u16> = batch
-                .outgoing(start..end)
+        while let Some((via, end)) = batch.run(start) {
+            let ports: Vec<u16> = outgoing(&batch.pending[start..end], &batch.bytes)
                 .map(|out| out.to.port())
                 .collect();
-            runs.push((lane, ports));
+            runs.push((via, ports));
             start = end;
         }
         assert_eq!(
             runs,
             [
-                (Lane::Listener(0), vec![1, 4, 7]),
-                (Lane::Shared(0), vec![2, 5, 8]),
-                (Lane::Shared(1), vec![0, 3, 6]),
+                (Via::Listener(0), vec![1, 4, 7]),
+                (Via::Shared(0), vec![2, 5, 8]),
+                (Via::Shared(1), vec![0, 3, 6]),
             ]
         );
     }
@@ -145,8 +230,7 @@ mod tests {
     #[test]
     fn a_batch_is_full_of_datagrams_or_of_bytes() {
         let push = |batch: &mut Batch, payload: &[u8]| {
-            let to = SocketAddr::from(([127, 0, 0, 1], 1));
-            batch.push(Lane::Listener(0), (to, None), (None, None), payload);
+            batch.push(header(Via::Listener(0), 1), payload);
         };
         let mut batch = Batch::new();
         for _ in 0..DATAGRAMS_PER_CALL_MAX {

@@ -1,125 +1,125 @@
-//! UDP sockets that flows share: the probes of many targets leave in one call, and come back so.
+//! UDP sockets that flows share: the probes of many targets leave in one call, and so return.
 //!
-//! A socket has one flow for each remote address at most, so that each flow has a 5-tuple of its own
-//! and a reply's sender tells whose it is, as the address that an ICMP error is about does. It is bound
-//! to the address that the system chose for its first flow, and shared by those for which it chooses
-//! the same: a flow's 5-tuple stays as it is when routes change. A flow that wants a fresh 5-tuple goes to another socket,
-//! together with all others that want one: a few sockets serve any number of targets.
+//! 1. A socket has at most one flow to a remote address. So each flow has a 5-tuple of its own, and
+//!    the source of a reply, or the destination named by an ICMP error, tells the flow.
+//! 2. A socket is bound to the address of ours that the system chose for its first flow. Flows share
+//!    it if the system chooses the same address for them. A route that changes leaves the 5-tuple.
+//! 3. A flow that wants another 5-tuple goes to another socket, with all others that want one. A few
+//!    sockets serve any number of targets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use mio::net::UdpSocket;
 use slab::Slab;
 
-use super::mio::watch::Watch;
-use super::stamp_queue::StampQueue;
+use crate::engine::udp_port::UdpPort;
 use crate::limits::SHARED_REMOTES_MAX;
-use crate::proto::{Mono, SocketId, StampKey};
+use crate::proto::{Mono, SocketId};
 use crate::sys;
 
-/// How long after an interface's queue was full the network's messages do without.
-const DEAF_NS: u64 = 60_000_000_000;
+/// After an interface's queue was full, its socket goes without ICMP errors this long.
+const ICMP_OFF_NS: u64 = 60_000_000_000;
 
+/// A shared socket, and the flows on it.
 #[derive(Debug)]
-pub(super) struct SharedSocket {
-    pub(super) socket: UdpSocket,
-    pub(super) queue: StampQueue<StampKey>,
+pub(super) struct SharedSocket<W> {
+    pub(super) port: UdpPort<W>,
     local: Local,
-    /// Flows by where they probe; `None` of one that was here and must not come back.
-    flows: BTreeMap<Key, Option<SocketId>>,
+    /// Flows by the address they probe. `None` stands for a flow that has left: it must not return.
+    flows: BTreeMap<Remote, Option<SocketId>>,
     live: usize,
-    pub(super) watch: Watch,
-    /// Until then the network is not asked what it has to say of packets.
-    deaf_until: Option<Mono>,
-    /// It stands in the queue of sockets to read from.
-    pub(super) queued: bool,
+    /// Until then the socket does not ask for ICMP errors.
+    icmp_off_until: Option<Mono>,
 }
 
-/// An address and a port as numbers, which are compared at once: it is done for every reply.
-pub(super) type Key = (u128, u16);
+/// A remote address and port as numbers: every reply is looked up, and numbers compare fast.
+pub(super) type Remote = (u128, u16);
 
-/// An address of ours with its scope: one that holds on a link only may be there on several.
+/// An address of ours with its scope: several links may have the same link-local address.
 type Local = (IpAddr, u32);
 
-impl SharedSocket {
-    /// Of a socket that is bound to `local`, whose port says nothing.
-    pub(super) fn new(socket: UdpSocket, queue: StampQueue<StampKey>, local: SocketAddr) -> Self {
+impl<W> SharedSocket<W> {
+    /// Makes one of a socket that is bound to `local`, whose port is ignored.
+    pub(super) fn new(port: UdpPort<W>, local: SocketAddr) -> Self {
         Self {
-            socket,
-            queue,
+            port,
             local: local_of(local),
             flows: BTreeMap::new(),
             live: 0,
-            watch: Watch::default(),
-            deaf_until: None,
-            queued: false,
+            icmp_off_until: None,
         }
     }
 
-    /// The interface's queue was full. A datagram that finds no room there is lost like any other; but the kernel,
-    /// asked what the network says, makes an error of it, after which the stamps of all that wait in that
-    /// queue are as good as lost. So it is not asked for a while.
-    pub(super) fn deafen(&mut self, now: Mono) {
-        self.deaf_until = Some(now.plus(DEAF_NS));
-        self.set_reports(false);
+    /// Stops asking for ICMP errors for a while, since the interface's queue was full.
+    ///
+    /// A datagram that finds no room there is lost like any other. But while a socket asks for ICMP
+    /// errors, the kernel reports that loss as a failed send. Then nobody knows the numbers of the
+    /// stamps that are still to come.
+    pub(super) fn stop_icmp(&mut self, now: Mono) {
+        self.icmp_off_until = Some(now.plus(ICMP_OFF_NS));
+        self.ask_icmp(false);
     }
 
-    /// Asks the network again, if it is time.
-    pub(super) fn listen_again(&mut self, now: impl FnOnce() -> Mono) {
-        if self.deaf_until.is_some_and(|until| now() >= until) {
-            self.deaf_until = None;
-            self.set_reports(true);
+    /// Asks for ICMP errors again, if it is time.
+    pub(super) fn resume_icmp(&mut self, now: impl FnOnce() -> Mono) {
+        if self.icmp_off_until.is_some_and(|until| now() >= until) {
+            self.icmp_off_until = None;
+            self.ask_icmp(true);
         }
     }
 
-    fn set_reports(&self, are_wanted: bool) {
+    fn ask_icmp(&self, are_wanted: bool) {
         let is_v6 = self.local.0.is_ipv6();
-        if let Err(error) = sys::icmp::set(&self.socket, is_v6, are_wanted) {
-            tracing::debug!(%error, are_wanted, "the kernel goes on as it did with ICMP errors");
+        if let Err(error) = sys::icmp::set(&self.port.socket, is_v6, are_wanted) {
+            tracing::debug!(%error, are_wanted, "cannot change whether a UDP socket gets ICMP errors");
         }
     }
 
-    /// Whose packet it is that came from there, if it is anyone's.
-    pub(super) fn flow(&self, from: SocketAddr) -> Option<SocketId> {
-        *self.flows.get(&key_of(from))?
+    /// Returns the flow that probes `remote` from this socket.
+    pub(super) fn flow(&self, remote: SocketAddr) -> Option<SocketId> {
+        *self.flows.get(&remote_of(remote))?
     }
 
-    /// The address of ours that it is bound to.
+    /// Returns the address of ours that the socket is bound to.
     pub(super) fn local(&self) -> IpAddr {
         self.local.0
     }
 }
 
-/// All of them, by small numbers that are used again.
-#[derive(Debug, Default)]
-pub(super) struct SharedSockets(Slab<SharedSocket>);
+/// All shared sockets, by small numbers that are used again.
+#[derive(Debug)]
+pub(super) struct SharedUdp<W>(Slab<SharedSocket<W>>);
 
-impl SharedSockets {
-    /// A socket on `local` that has not had a flow to `remote` yet.
+impl<W> Default for SharedUdp<W> {
+    fn default() -> Self {
+        Self(Slab::new())
+    }
+}
+
+impl<W> SharedUdp<W> {
+    /// Finds a socket on `local` that has never had a flow to `remote`.
     pub(super) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
-        let (local, remote) = (local_of(local), key_of(remote));
-        let free =
-            |socket: &SharedSocket| socket.local == local && !socket.flows.contains_key(&remote);
-        self.0
-            .iter()
-            .find_map(|(place, socket)| free(socket).then_some(place))
+        let (local, remote) = (local_of(local), remote_of(remote));
+        let is_free =
+            |socket: &SharedSocket<W>| socket.local == local && !socket.flows.contains_key(&remote);
+        let mut sockets = self.0.iter();
+        sockets.find_map(|(place, socket)| is_free(socket).then_some(place))
     }
 
-    /// The number that the next socket gets.
+    /// Returns the number that the next socket gets.
     pub(super) fn next_place(&self) -> usize {
         self.0.vacant_key()
     }
 
-    pub(super) fn insert(&mut self, socket: SharedSocket) {
+    pub(super) fn insert(&mut self, socket: SharedSocket<W>) {
         self.0.insert(socket);
     }
 
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut SharedSocket> {
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut SharedSocket<W>> {
         self.0.get_mut(place)
     }
 
-    /// A flow probes `remote` from this socket from here on.
+    /// Attaches a flow that probes `remote`.
     pub(super) fn join(&mut self, place: usize, remote: SocketAddr, flow: SocketId) {
         let Some(socket) = self.0.get_mut(place) else {
             return;
@@ -127,16 +127,16 @@ impl SharedSockets {
         if socket.flows.len() >= SHARED_REMOTES_MAX {
             socket.flows.retain(|_, flow| flow.is_some());
         }
-        socket.flows.insert(key_of(remote), Some(flow));
+        socket.flows.insert(remote_of(remote), Some(flow));
         socket.live += 1;
     }
 
-    /// It does not any more. A socket that nobody is left on is closed.
+    /// Detaches the flow that probes `remote`, and closes the socket with its last flow.
     pub(super) fn leave(&mut self, place: usize, remote: SocketAddr) {
         let Some(socket) = self.0.get_mut(place) else {
             return;
         };
-        if let Some(flow) = socket.flows.get_mut(&key_of(remote))
+        if let Some(flow) = socket.flows.get_mut(&remote_of(remote))
             && flow.take().is_some()
         {
             socket.live -= 1;
@@ -147,9 +147,9 @@ impl SharedSockets {
     }
 }
 
-/// An address as it is compared: its scope and flow label say nothing of who it is, and an IPv4 address in
-/// IPv6's clothes is that IPv4 address.
-pub(super) fn key_of(address: SocketAddr) -> Key {
+/// Returns an address as it is compared: without scope and flow label, which say nothing of who it
+/// is; an IPv4-mapped address is the IPv4 address.
+pub(super) fn remote_of(address: SocketAddr) -> Remote {
     let number = match address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits(),
@@ -168,7 +168,9 @@ fn local_of(address: SocketAddr) -> Local {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::stamp::Numbers;
+    use crate::engine::stamping::Stamping;
+    use crate::engine::tuning::SocketTuning;
+    use crate::engine::{SocketOptions, Timestamps};
 
     fn flow(index: u32) -> SocketId {
         SocketId {
@@ -181,12 +183,12 @@ mod tests {
         SocketAddr::from(([127, 0, 0, last], 0))
     }
 
-    fn open(sockets: &mut SharedSockets, remote: SocketAddr, id: SocketId) -> usize {
+    fn open(sockets: &mut SharedUdp<()>, remote: SocketAddr, id: SocketId) -> usize {
         open_from(sockets, local(1), remote, id)
     }
 
     fn open_from(
-        sockets: &mut SharedSockets,
+        sockets: &mut SharedUdp<()>,
         local: SocketAddr,
         remote: SocketAddr,
         id: SocketId,
@@ -194,8 +196,9 @@ mod tests {
         let place = sockets.find(local, remote).unwrap_or_else(|| {
             let place = sockets.next_place();
             let socket = sys::udp::open(local).expect("a free port");
-            let queue = StampQueue::new(None, Numbers::Datagrams, 0, 0);
-            sockets.insert(SharedSocket::new(socket, queue, local));
+            let mut tuning = SocketTuning::new(SocketOptions::default());
+            let port = UdpPort::new(socket, &mut tuning, &Stamping::new(Timestamps::User));
+            sockets.insert(SharedSocket::new(port, local));
             place
         });
         sockets.join(place, remote, id);
@@ -204,7 +207,7 @@ mod tests {
 
     #[test]
     fn flows_share_a_socket_unless_they_go_to_one_address() {
-        let mut sockets = SharedSockets::default();
+        let mut sockets = SharedUdp::<()>::default();
         let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         assert_eq!(open(&mut sockets, one, flow(0)), 0);
         assert_eq!(open(&mut sockets, other, flow(1)), 0);
@@ -217,13 +220,13 @@ mod tests {
 
     #[test]
     fn flows_from_another_address_have_a_socket_of_their_own() {
-        let mut sockets = SharedSockets::default();
+        let mut sockets = SharedUdp::<()>::default();
         let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         assert_eq!(open_from(&mut sockets, local(1), one, flow(0)), 0);
         assert_eq!(open_from(&mut sockets, local(2), other, flow(1)), 1);
         for (place, last) in [(0, 1), (1, 2)] {
             let shared = sockets.get_mut(place).expect("it was opened");
-            let bound = shared.socket.local_addr().expect("it is bound");
+            let bound = shared.port.socket.local_addr().expect("it is bound");
             assert_eq!(bound.ip(), local(last).ip());
             assert_eq!(shared.local(), bound.ip());
         }
@@ -236,12 +239,12 @@ mod tests {
             SocketAddr::from(std::net::SocketAddrV6::new(address, 7, 0, scope))
         };
         assert_ne!(local_of(on(1)), local_of(on(2)));
-        assert_eq!(key_of(on(1)), key_of(on(2)));
+        assert_eq!(remote_of(on(1)), remote_of(on(2)));
     }
 
     #[test]
     fn a_flow_that_starts_afresh_gets_another_socket_and_its_neighbours_stay() {
-        let mut sockets = SharedSockets::default();
+        let mut sockets = SharedUdp::<()>::default();
         let [one, other] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         open(&mut sockets, one, flow(0));
         open(&mut sockets, other, flow(1));

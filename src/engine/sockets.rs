@@ -1,229 +1,260 @@
-//! The table of sockets that the core has named, and what their buffers hold.
+//! All sockets of an engine, and what happens to them however the engine waits.
+//!
+//! An engine brings readiness or completions, and nothing else. `W` is what it keeps with each socket
+//! to wait for it; it begins as the default.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 
-use mio::net::TcpStream;
+use crate::engine::failure::{Complaints, close_reason, is_exhaustion};
+use crate::engine::listeners::Listeners;
+use crate::engine::shared_udp::{SharedSocket, SharedUdp};
+use crate::engine::stamp_queue::StampQueue;
+use crate::engine::stamping::Stamping;
+use crate::engine::stream::{Role, Stream};
+use crate::engine::tuning::SocketTuning;
+use crate::engine::udp_port::UdpPort;
+use crate::engine::unreachable::Unreachable;
+use crate::engine::{Core, EngineConfig, EngineError};
+use crate::proto::SocketId;
+use crate::sys;
 
-use super::stamp_queue::StampQueue;
-use crate::limits::STAMPS_OUTSTANDING_MAX;
-use crate::proto::{Mono, SocketId, StampKey};
-use crate::sys::stamp::Numbers;
+/// The kernel is asked how many segments of a connection it has sent again no more often than this.
+const RETRANSMITS_EVERY_NS: u64 = 100_000_000;
 
+/// A socket that the core has named.
 #[derive(Debug)]
-pub(super) enum Kind {
-    Udp(Udp),
-    Stream(Stream),
+pub(super) enum Kind<W> {
+    Udp(UdpFlow),
+    Stream(Stream<W>),
 }
 
-#[derive(Debug)]
-pub(super) struct Udp {
-    /// The shared socket that it leaves from.
+/// A flow on a shared UDP socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UdpFlow {
+    /// The place of the shared socket.
     pub(super) place: usize,
     pub(super) remote: SocketAddr,
 }
 
-/// What a stream is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// A flow of ours.
-    Flow,
-    /// A connection of ours that is only timed.
-    Probe,
-    /// A peer's flow.
-    Accepted,
-}
-
 #[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) socket: TcpStream,
-    pub(super) role: Role,
-    pub(super) queue: StampQueue<StampKey>,
-    pub(super) connecting: bool,
-    /// The peer will send no more: read until the end, also after a short read.
-    pub(super) ending: bool,
-    /// When the kernel is asked next how much it had to send again.
-    pub(super) ask_at: Mono,
-    /// What the kernel did not take yet.
-    unwritten: Vec<u8>,
-    /// Stamps wanted of bytes among these: the offset after the byte.
-    wanted: VecDeque<(u32, StampKey)>,
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    All,
-    /// This many bytes wait now.
-    Waiting(usize),
-}
-
-impl Stream {
-    pub(super) fn new(socket: TcpStream, role: Role) -> Self {
-        Self {
-            socket,
-            role,
-            // It is not stamped before it is established.
-            queue: StampQueue::new(None, Numbers::Bytes, 0, 0),
-            connecting: true,
-            ending: false,
-            ask_at: Mono::ZERO,
-            unwritten: Vec::new(),
-            wanted: VecDeque::new(),
-        }
-    }
-
-    /// Writes all of `bytes`, keeping what the kernel does not take. Stamps that will not come are
-    /// given up.
-    pub(super) fn write(
-        &mut self,
-        bytes: &[u8],
-        key: Option<StampKey>,
-        give_up: &mut dyn FnMut(StampKey),
-    ) -> io::Result<Written> {
-        if let Some(key) = key {
-            if self.queue.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
-                give_up(key);
-            } else {
-                let waiting = low_bits(self.unwritten.len() + bytes.len());
-                let end = self.queue.next().wrapping_add(waiting);
-                self.wanted.push_back((end, key));
-            }
-        }
-        if !self.unwritten.is_empty() {
-            self.unwritten.extend_from_slice(bytes);
-            return Ok(Written::Waiting(self.unwritten.len()));
-        }
-        let taken = write_some(&mut self.socket, bytes, |count| {
-            note_written(&mut self.queue, &mut self.wanted, count, &mut *give_up);
-        })?;
-        if taken == bytes.len() {
-            return Ok(Written::All);
-        }
-        self.unwritten.extend_from_slice(&bytes[taken..]);
-        Ok(Written::Waiting(self.unwritten.len()))
-    }
-
-    /// Writes what waits, now that the kernel has room.
-    pub(super) fn flush(&mut self, give_up: &mut dyn FnMut(StampKey)) -> io::Result<Written> {
-        let taken = write_some(&mut self.socket, &self.unwritten, |count| {
-            note_written(&mut self.queue, &mut self.wanted, count, &mut *give_up);
-        })?;
-        if taken == self.unwritten.len() {
-            self.unwritten = Vec::new();
-            return Ok(Written::All);
-        }
-        self.unwritten.drain(..taken);
-        Ok(Written::Waiting(self.unwritten.len()))
-    }
-
-    pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len()
-    }
-}
-
-/// The kernel has taken so many bytes at once: it will stamp the last of them. Messages that end
-/// before that get no stamp of their own.
-fn note_written<K: Copy>(
-    queue: &mut StampQueue<K>,
-    wanted: &mut VecDeque<(u32, K)>,
-    count: usize,
-    mut give_up: impl FnMut(K),
-) {
-    let end = queue.next().wrapping_add(low_bits(count));
-    let mut key = None;
-    while let Some((offset, _)) = wanted.front()
-        && offset.wrapping_sub(end).cast_signed() <= 0
-    {
-        let Some((offset, wanted)) = wanted.pop_front() else {
-            break;
-        };
-        if offset == end {
-            key = Some(wanted);
-        } else {
-            give_up(wanted);
-        }
-    }
-    queue.handle_sent(low_bits(count), key, give_up);
-}
-
-/// Offsets are counted modulo 2^32, as the kernel does.
-fn low_bits(count: usize) -> u32 {
-    (count as u64 & u64::from(u32::MAX))
-        .try_into()
-        .unwrap_or_default()
-}
-
-/// Writes until the kernel takes no more; gives how much it took, and tells of each part.
-fn write_some(
-    socket: &mut impl Write,
-    bytes: &[u8],
-    mut took: impl FnMut(usize),
-) -> io::Result<usize> {
-    let mut taken = 0;
-    while taken < bytes.len() {
-        match socket.write(&bytes[taken..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                took(count);
-                taken += count;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(taken)
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: SocketId,
-    pub(super) kind: Kind,
-    /// It stands in the queue of sockets to read from.
-    pub(super) queued: bool,
+struct Entry<W> {
+    id: SocketId,
+    kind: Kind<W>,
 }
 
 /// Sockets by the index that the core gave them.
-#[derive(Debug, Default)]
-pub(super) struct Sockets(Vec<Option<Entry>>);
+#[derive(Debug)]
+pub(super) struct Table<W>(Vec<Option<Entry<W>>>);
 
-impl Sockets {
-    /// Makes a place for `id`; a socket left there by an earlier generation is dropped.
-    pub(super) fn insert(&mut self, id: SocketId, kind: Kind) -> Option<Entry> {
+impl<W> Table<W> {
+    /// Puts a socket in its place. One left there by an earlier generation is dropped.
+    fn insert(&mut self, id: SocketId, kind: Kind<W>) {
         let index = id.index as usize;
         if index >= self.0.len() {
             self.0.resize_with(index + 1, || None);
         }
-        self.0[index].replace(Entry {
-            id,
-            kind,
-            queued: false,
-        })
+        self.0[index] = Some(Entry { id, kind });
     }
 
-    /// The socket, if the core still means this one.
-    pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Entry> {
-        self.at(id.index as usize).filter(|entry| entry.id == id)
+    /// Returns the socket, unless its index belongs to another one by now.
+    pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Kind<W>> {
+        let entry = self.0.get_mut(id.index as usize)?.as_mut()?;
+        (entry.id == id).then_some(&mut entry.kind)
     }
 
-    /// The socket, if it is a stream.
-    pub(super) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
-        match &mut self.get_mut(id)?.kind {
+    /// Returns the socket if it is a stream.
+    pub(super) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream<W>> {
+        match self.get_mut(id)? {
             Kind::Stream(stream) => Some(stream),
             Kind::Udp(_) => None,
         }
     }
 
-    /// Whatever socket has this index.
-    pub(super) fn at(&mut self, index: usize) -> Option<&mut Entry> {
-        self.0.get_mut(index).and_then(Option::as_mut)
+    /// Returns whatever stream has this index now.
+    pub(super) fn stream_at(&mut self, index: usize) -> Option<(SocketId, &mut Stream<W>)> {
+        let entry = self.0.get_mut(index)?.as_mut()?;
+        match &mut entry.kind {
+            Kind::Stream(stream) => Some((entry.id, stream)),
+            Kind::Udp(_) => None,
+        }
     }
 
-    pub(super) fn remove(&mut self, id: SocketId) -> Option<Entry> {
-        self.0
-            .get_mut(id.index as usize)?
+    fn remove(&mut self, id: SocketId) -> Option<Kind<W>> {
+        let entry = self.0.get_mut(id.index as usize)?;
+        entry
             .take_if(|entry| entry.id == id)
+            .map(|entry| entry.kind)
+    }
+}
+
+/// All sockets, and what they share.
+#[derive(Debug)]
+pub(super) struct Sockets<W> {
+    pub(super) listeners: Listeners<W>,
+    pub(super) shared: SharedUdp<W>,
+    pub(super) table: Table<W>,
+    pub(super) stamping: Stamping,
+    pub(super) unreachable: Unreachable,
+    pub(super) complaints: Complaints,
+    /// Bytes that the kernel has not taken, over all streams.
+    pub(super) unwritten: usize,
+    tuning: SocketTuning,
+}
+
+impl<W: Default> Sockets<W> {
+    /// Opens the listeners.
+    pub(super) fn open(config: &EngineConfig) -> Result<Self, EngineError> {
+        let stamping = Stamping::new(config.timestamps);
+        let mut tuning = SocketTuning::new(config.sockets);
+        Ok(Self {
+            listeners: Listeners::open(config, &mut tuning, &stamping)?,
+            shared: SharedUdp::default(),
+            table: Table(Vec::new()),
+            stamping,
+            unreachable: Unreachable::default(),
+            complaints: Complaints::default(),
+            unwritten: 0,
+            tuning,
+        })
+    }
+
+    /// Gives a flow to `remote` a shared socket. If none will do a fresh one is opened, and given to
+    /// `watch` with its place.
+    pub(super) fn open_udp(
+        &mut self,
+        id: SocketId,
+        remote: SocketAddr,
+        watch: impl FnOnce(&UdpPort<W>, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let route = sys::udp::route(remote)?;
+        let place = match self.shared.find(route.local, route.remote) {
+            Some(place) => place,
+            None => {
+                let socket = sys::udp::open(route.local)?;
+                let port = UdpPort::new(socket, &mut self.tuning, &self.stamping);
+                let place = self.shared.next_place();
+                watch(&port, place)?;
+                self.shared.insert(SharedSocket::new(port, route.local));
+                place
+            }
+        };
+        self.shared.join(place, route.remote, id);
+        let remote = route.remote;
+        self.table.insert(id, Kind::Udp(UdpFlow { place, remote }));
+        Ok(())
+    }
+
+    /// Begins a connection, and gives its socket to `watch`. True if it is established already.
+    pub(super) fn open_stream(
+        &mut self,
+        id: SocketId,
+        role: Role,
+        remote: SocketAddr,
+        watch: impl FnOnce(&TcpStream) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let (socket, is_established) = match role {
+            Role::Probe => sys::tcp::connect_probe(remote)?,
+            Role::Flow | Role::Accepted => sys::tcp::connect(remote)?,
+        };
+        watch(&socket)?;
+        // It is not stamped before it is established.
+        let stream = Stream::new(socket, role, StampQueue::off());
+        self.table.insert(id, Kind::Stream(stream));
+        Ok(is_established)
+    }
+
+    /// Takes in a connection of others, unless the core has no room for it.
+    pub(super) fn take_in(
+        &mut self,
+        core: &mut Core<'_>,
+        socket: TcpStream,
+        watch: impl FnOnce(&TcpStream, SocketId) -> io::Result<()>,
+    ) {
+        let Some(id) = core.prober.handle_accept(core.clock.now()) else {
+            return;
+        };
+        let stamps = self.stamping.begin_stream(&socket);
+        match socket.set_nodelay(true).and_then(|()| watch(&socket, id)) {
+            Ok(()) => {
+                let stream = Stream::new(socket, Role::Accepted, stamps);
+                self.table.insert(id, Kind::Stream(stream));
+            }
+            Err(error) => self.fail(core, id, &error),
+        }
+    }
+
+    /// Begins to stamp a connection that was just established. For a connect probe it returns the
+    /// duration of the handshake instead.
+    pub(super) fn establish(&mut self, id: SocketId) -> Option<u64> {
+        let stream = self.table.stream_mut(id)?;
+        stream.is_connecting = false;
+        if stream.role == Role::Probe {
+            return sys::tcp::handshake_ns(&stream.socket);
+        }
+        stream.stamps = self.stamping.begin_stream(&stream.socket);
+        None
+    }
+
+    /// Reports the ICMP errors taken off the error queue of the shared socket at `place`: to the core
+    /// whose datagrams did not arrive, and to the log.
+    pub(super) fn report_icmp(&mut self, core: &mut Core<'_>, place: usize) {
+        if self.stamping.reports.is_empty() {
+            return;
+        }
+        let now = core.clock.mono();
+        for report in self.stamping.reports.drain(..) {
+            // A flow that has left its socket hears of nothing.
+            if let Some(shared) = self.shared.get_mut(place)
+                && let Some(flow) = shared.flow(report.to)
+            {
+                core.prober.handle_unreachable(flow);
+                self.unreachable.handle_report(now, &report, shared.local());
+            }
+        }
+    }
+
+    /// Tells the core, now and then, how many segments of a flow TCP has sent again.
+    pub(super) fn report_retransmits(&mut self, core: &mut Core<'_>, id: SocketId) {
+        let Some(stream) = self.table.stream_mut(id) else {
+            return;
+        };
+        if stream.role != Role::Flow {
+            return;
+        }
+        let now = core.clock.mono();
+        if now < stream.ask_at {
+            return;
+        }
+        stream.ask_at = now.plus(RETRANSMITS_EVERY_NS);
+        if let Some(total) = sys::tcp::retransmits(&stream.socket) {
+            core.prober.handle_retransmits(id, total);
+        }
+    }
+
+    /// Closes a socket. The core hears nothing but its last figures.
+    pub(super) fn close(&mut self, core: &mut Core<'_>, id: SocketId) {
+        match self.table.remove(id) {
+            Some(Kind::Udp(flow)) => self.shared.leave(flow.place, flow.remote),
+            Some(Kind::Stream(stream)) => {
+                self.unwritten -= stream.unwritten();
+                if stream.role == Role::Flow
+                    && let Some(total) = sys::tcp::retransmits(&stream.socket)
+                {
+                    core.prober.handle_retransmits(id, total);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Closes a socket that has failed, and tells the core.
+    pub(super) fn fail(&mut self, core: &mut Core<'_>, id: SocketId, error: &io::Error) {
+        self.close(core, id);
+        let now = core.clock.now();
+        if is_exhaustion(error) {
+            self.complaints.complain(now.mono, "open a socket", error);
+        }
+        core.prober.handle_closed(now, id, close_reason(error));
     }
 }

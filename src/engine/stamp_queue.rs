@@ -44,6 +44,11 @@ impl<K: Copy> StampQueue<K> {
         }
     }
 
+    /// Makes a queue for a socket that is not stamped.
+    pub(super) fn off() -> Self {
+        Self::new(None, Numbers::Bytes, 0, 0)
+    }
+
     /// Whether no stamp is under way, as far as we know.
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Socket, Type};
 
-use super::stamp_queue::StampQueue;
+use crate::engine::interfaces::survey;
+use crate::engine::stamp_choice::choose;
+use crate::engine::stamp_queue::StampQueue;
 use crate::engine::{Core, Timestamps};
 use crate::limits::{
     DATAGRAMS_PER_CALL_MAX, REPORTS_PER_TURN_MAX, STAMPS_OUTSTANDING_MAX,
@@ -12,9 +14,8 @@ use crate::limits::{
 };
 use crate::proto::{Arrival, Now, Stamp, StampKey};
 use crate::sys::batch::Inbox;
-use crate::sys::hardware;
 use crate::sys::icmp::Report;
-use crate::sys::stamp::{Control, Level, Numbers, Stamps, choose, enable, renumber};
+use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, renumber};
 
 /// After so many packets in a row whose stamps by the interface are of another clock, they are not
 /// asked for any more.
@@ -77,7 +78,7 @@ impl Stamping {
     }
 
     fn look_for_hardware(&mut self) {
-        let survey = hardware::survey();
+        let survey = survey();
         if !survey.lost.is_empty() {
             tracing::info!(
                 lost = survey.lost.join("; "),

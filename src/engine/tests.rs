@@ -7,13 +7,14 @@ use std::os::fd::AsRawFd;
 use std::thread::yield_now;
 use std::time::Duration;
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{TimestampingFlag, getsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 
-use super::sockets::{Role, Stream, Written};
 use super::stamp_queue::StampQueue;
 use super::stamping::Stamping;
+use super::stream::{Role, Stream, Written};
 use crate::clock::Clock;
 use crate::engine::{Core, Resolve, Timestamps};
 use crate::proto::transmit::Wanted;
@@ -127,7 +128,7 @@ fn loopbacks() -> Vec<SocketAddr> {
 
 /// A UDP socket of the engine's, and what was sent and is to be sent from it.
 struct Sender {
-    socket: mio::net::UdpSocket,
+    socket: UdpSocket,
     queue: StampQueue<StampKey>,
     outbox: Outbox,
     to: SocketAddr,
@@ -135,14 +136,14 @@ struct Sender {
 
 impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
-        let (local, to) = sys::udp::route(to).expect("loopback is there");
-        let socket = sys::udp::open(local).expect("a free port");
+        let route = sys::udp::route(to).expect("loopback is there");
+        let socket = sys::udp::open(route.local).expect("a free port");
         let queue = stamping.begin_udp(&socket);
         Self {
             socket,
             queue,
             outbox: Outbox::new(),
-            to,
+            to: route.remote,
         }
     }
 
@@ -175,7 +176,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
     let mut flow = Sender::new(&stamping, remote(address));
     enable(&listener, Level::Software, Numbers::Datagrams).expect("Linux stamps");
     let at = |stamps: Stamps| stamps.software.expect("it has left, so it is stamped");
-    let stamps_of = |socket: &mio::net::UdpSocket, round: u32| -> Vec<Wall> {
+    let stamps_of = |socket: &UdpSocket, round: u32| -> Vec<Wall> {
         let one = |index| {
             let (number, stamps) = transmitted(socket);
             assert_eq!(number, round * COUNT + index);
@@ -185,7 +186,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
         assert_drained(socket);
         found
     };
-    let receive_all = |socket: &mio::net::UdpSocket| {
+    let receive_all = |socket: &UdpSocket| {
         let mut inbox = Inbox::new(2, 100);
         let (mut found, mut payloads) = (Vec::new(), Vec::new());
         while found.len() < COUNT as usize {
@@ -316,7 +317,7 @@ fn a_message_says_which_datagram_did_not_get_there() {
 }
 
 /// A stamped stream of the engine's, and its peer.
-fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream, TcpStream) {
+fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream<()>, TcpStream) {
     let listener = TcpListener::bind(address).expect("a free port");
     let bound = listener.local_addr().expect("it is bound");
     let (socket, _) = sys::tcp::connect(bound).expect("loopback is there");
@@ -327,9 +328,8 @@ fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream, TcpStream) {
         }
         other => other,
     });
-    let mut stream = Stream::new(socket, Role::Flow);
-    stream.queue = stamping.begin_stream(&stream.socket);
-    (stream, peer)
+    let stamps = stamping.begin_stream(&socket);
+    (Stream::new(socket, Role::Flow, stamps), peer)
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 while found.is_none() {
                     let (number, stamps) = transmitted(&stream.socket);
                     found = stream
-                        .queue
+                        .stamps
                         .handle_number(number, |key| panic!("{key:?}"))
                         .map(|key| (key, stamps));
                 }
@@ -375,7 +375,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
             }
             enable(&peer, Level::Software, Numbers::Bytes).expect("Linux stamps");
         }
-        assert!(stream.queue.is_empty());
+        assert!(stream.stamps.is_empty());
         assert_drained(&stream.socket);
         assert!(matches!(stream.socket.take_error(), Ok(None)));
         peer.set_nonblocking(true).expect("a socket can be");
@@ -391,11 +391,15 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
     let (mut stream, mut peer) = stream(&stamping, address);
     let message = [b'0'; 5_000];
     let (mut seq, mut given_up, mut stamped) = (0, Vec::new(), Vec::new());
-    let collect = |stream: &mut Stream, given_up: &mut Vec<StampKey>| {
+    let collect = |stream: &mut Stream<()>, given_up: &mut Vec<StampKey>| {
         let mut found = Vec::new();
         while let Ok(entry) = take_transmitted(&stream.socket) {
             let (number, _) = entry.expect("the entry is a stamp");
-            found.extend(stream.queue.handle_number(number, |key| given_up.push(key)));
+            found.extend(
+                stream
+                    .stamps
+                    .handle_number(number, |key| given_up.push(key)),
+            );
         }
         found
     };
@@ -419,7 +423,7 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
         }
         stamped.extend(collect(&mut stream, &mut given_up));
     }
-    while !stream.queue.is_empty() {
+    while !stream.stamps.is_empty() {
         stamped.extend(collect(&mut stream, &mut given_up));
     }
     assert_drained(&stream.socket);
@@ -452,17 +456,21 @@ fn a_stamp_that_was_taken_wakes_nobody() {
         let mut flow = Sender::new(&stamping, remote);
         let (mut stream, _peer) = stream(&stamping, address);
         let registry = poll.registry();
-        registry
-            .register(&mut flow.socket, Token(0), Interest::READABLE)
-            .and_then(|()| registry.register(&mut stream.socket, Token(1), Interest::READABLE))
-            .expect("sockets can be watched");
+        for (token, fd) in [flow.socket.as_raw_fd(), stream.socket.as_raw_fd()]
+            .iter()
+            .enumerate()
+        {
+            registry
+                .register(&mut SourceFd(fd), Token(token), Interest::READABLE)
+                .expect("sockets can be watched");
+        }
         for seq in 0..10 {
             flow.probe(&mut stamping, &mut rig.core(), seq);
             let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
             written.expect("it is connected");
-            while !(flow.queue.is_empty() && stream.queue.is_empty()) {
+            while !(flow.queue.is_empty() && stream.stamps.is_empty()) {
                 stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
-                stamping.collect(&mut rig.core(), &stream.socket, &mut stream.queue);
+                stamping.collect(&mut rig.core(), &stream.socket, &mut stream.stamps);
             }
             poll.poll(&mut events, at_once).expect("epoll waits");
             assert!(events.is_empty(), "{events:?}");

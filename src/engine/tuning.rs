@@ -1,8 +1,7 @@
 //! What every UDP socket is asked for: room in the kernel, and polling of the interface's queue.
 
 use std::io;
-
-use mio::net::UdpSocket;
+use std::net::UdpSocket;
 
 use crate::engine::SocketOptions;
 use crate::limits::UDP_BUFFER_BYTES;

@@ -1,87 +1,103 @@
-//! What is told to people of addresses that packets do not reach: changes, and not every packet.
+//! What the log says of addresses that datagrams do not reach: changes, and not every ICMP error.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::shared_udp::{Key, key_of};
+use crate::engine::shared_udp::{Remote, remote_of};
 use crate::limits::UNREACHABLE_TOLD_MAX;
 use crate::proto::Mono;
 use crate::sys::icmp::{Report, Trouble};
 
-/// An address is spoken of no more often than this. Replies end its trouble once no message has come
-/// for as long: a forged one beside replies would otherwise be two lines each time.
-const TELL_EVERY_NS: u64 = 10_000_000_000;
+/// An address is logged no more often than this. Replies end its trouble once no ICMP error has come
+/// for as long: forged ones among replies would otherwise make two lines each.
+const LOG_EVERY_NS: u64 = 10_000_000_000;
 
-/// Lines in that time, over all addresses: where a whole network is gone the first ones say so.
+/// Lines in that time over all addresses. Where a whole network is gone the first ones say so.
 const LINES_MAX: u32 = 20;
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Logged {
     trouble: Trouble,
     by: Option<IpAddr>,
-    /// When that was said.
     at: Mono,
-    /// When the last message of it came.
+    /// When the last ICMP error about the address came.
     last: Mono,
 }
 
-/// See the [module](self).
+/// The addresses in trouble, as far as that was logged.
 #[derive(Debug, Default)]
 pub(super) struct Unreachable {
-    told: BTreeMap<Key, Told>,
+    logged: BTreeMap<Remote, Logged>,
     lines: u32,
     lines_since: Mono,
 }
 
 impl Unreachable {
-    /// Whether any address is in trouble, as far as it was told.
-    pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+    /// Logs an ICMP error about a datagram that left from our address `local`, if it is news.
+    pub(super) fn handle_report(&mut self, now: Mono, report: &Report, local: IpAddr) {
+        if !self.is_news(now, report) {
+            tracing::trace!(?report, "a datagram did not arrive");
+            return;
+        }
+        let (address, port) = (report.to.ip(), report.to.port());
+        let by = match report.by {
+            Some(by) if by == local.to_canonical() => "this host itself".to_owned(),
+            Some(by) => by.to_string(),
+            None => "nobody".to_owned(),
+        };
+        tracing::warn!(
+            "UDP port {port} of {address}: {}, says {by}",
+            report.trouble
+        );
     }
 
-    /// The network says that packets do not get to where a flow of ours sends them. True if that is
-    /// to be told.
-    pub(super) fn handle_report(&mut self, now: Mono, report: &Report) -> bool {
-        let (to, may_tell) = (key_of(report.to), self.has_lines(now));
-        let news = Told {
+    /// Logs the end of an address's trouble, if this reply from it shows that.
+    pub(super) fn handle_reply(&mut self, now: Mono, from: SocketAddr) {
+        // Every reply comes by here, and hardly ever is an address in trouble.
+        if !self.logged.is_empty() && self.ends_trouble(now, from) {
+            let (address, port) = (from.ip(), from.port());
+            tracing::info!("UDP port {port} of {address} answers again");
+        }
+    }
+
+    fn is_news(&mut self, now: Mono, report: &Report) -> bool {
+        let (to, has_lines) = (remote_of(report.to), self.has_lines(now));
+        let news = Logged {
             trouble: report.trouble,
             by: report.by,
             at: now,
             last: now,
         };
-        let Some(told) = self.told.get_mut(&to) else {
-            if may_tell {
-                if self.told.len() >= UNREACHABLE_TOLD_MAX {
-                    self.told.clear();
-                }
-                self.told.insert(to, news);
-                self.lines += 1;
+        let is_news = match self.logged.get_mut(&to) {
+            Some(logged) => {
+                logged.last = now;
+                (logged.trouble, logged.by) != (report.trouble, report.by)
+                    && now.since(logged.at) >= LOG_EVERY_NS
             }
-            return may_tell;
+            None => true,
         };
-        told.last = now;
-        let is_news = (told.trouble, told.by) != (report.trouble, report.by)
-            && now.since(told.at) >= TELL_EVERY_NS;
-        if is_news && may_tell {
-            *told = news;
+        if is_news && has_lines {
+            if self.logged.len() >= UNREACHABLE_TOLD_MAX && !self.logged.contains_key(&to) {
+                self.logged.clear();
+            }
+            self.logged.insert(to, news);
             self.lines += 1;
         }
-        is_news && may_tell
+        is_news && has_lines
     }
 
-    /// A reply came from there. True if it is to be told that the trouble is over.
-    pub(super) fn handle_reply(&mut self, now: Mono, from: SocketAddr) -> bool {
-        let from = key_of(from);
-        let told = self.told.get(&from);
-        let is_over = told.is_some_and(|told| now.since(told.last) >= TELL_EVERY_NS);
+    fn ends_trouble(&mut self, now: Mono, from: SocketAddr) -> bool {
+        let from = remote_of(from);
+        let logged = self.logged.get(&from);
+        let is_over = logged.is_some_and(|logged| now.since(logged.last) >= LOG_EVERY_NS);
         if is_over {
-            self.told.remove(&from);
+            self.logged.remove(&from);
         }
         is_over
     }
 
     fn has_lines(&mut self, now: Mono) -> bool {
-        if now.since(self.lines_since) >= TELL_EVERY_NS {
+        if now.since(self.lines_since) >= LOG_EVERY_NS {
             self.lines_since = now;
             self.lines = 0;
         }
@@ -111,15 +127,15 @@ mod tests {
     fn a_trouble_is_told_once_and_its_end_once() {
         let mut unreachable = Unreachable::default();
         let refused = report(8001, Trouble::NoPort);
-        assert!(unreachable.handle_report(at(0), &refused));
+        assert!(unreachable.is_news(at(0), &refused));
         for second in 1..100 {
-            assert!(!unreachable.handle_report(at(second), &refused));
+            assert!(!unreachable.is_news(at(second), &refused));
         }
-        assert!(!unreachable.handle_reply(at(100), report(8002, Trouble::NoPort).to));
-        assert!(!unreachable.handle_reply(at(100), refused.to), "too soon");
-        assert!(unreachable.handle_reply(at(110), refused.to));
-        assert!(!unreachable.handle_reply(at(111), refused.to));
-        assert!(unreachable.is_empty());
+        assert!(!unreachable.ends_trouble(at(100), report(8002, Trouble::NoPort).to));
+        assert!(!unreachable.ends_trouble(at(100), refused.to), "too soon");
+        assert!(unreachable.ends_trouble(at(110), refused.to));
+        assert!(!unreachable.ends_trouble(at(111), refused.to));
+        assert!(unreachable.logged.is_empty());
     }
 
     #[test]
@@ -129,7 +145,7 @@ mod tests {
         let mut told = 0;
         for second in 0..100 {
             for report in &two {
-                told += u32::from(unreachable.handle_report(at(second), report));
+                told += u32::from(unreachable.is_news(at(second), report));
             }
         }
         assert_eq!(told, 10);
@@ -141,8 +157,8 @@ mod tests {
         let forged = report(8001, Trouble::NoHost);
         let mut told = 0;
         for second in 0..1_000 {
-            told += u32::from(unreachable.handle_report(at(second), &forged));
-            told += u32::from(unreachable.handle_reply(at(second), forged.to));
+            told += u32::from(unreachable.is_news(at(second), &forged));
+            told += u32::from(unreachable.ends_trouble(at(second), forged.to));
         }
         assert_eq!(told, 1);
     }
@@ -155,7 +171,7 @@ mod tests {
             let mut now = 0;
             for port in 0..60 {
                 let report = report(port, Trouble::NoRoute);
-                now += u32::from(unreachable.handle_report(at(second), &report));
+                now += u32::from(unreachable.is_news(at(second), &report));
             }
             told.push(now);
         }

@@ -1,4 +1,4 @@
-//! Interfaces that stamp packets themselves, and having them do it.
+//! Interfaces that stamp packets themselves: what they can do, and switching it on.
 
 #![expect(unsafe_code, reason = "these requests have no safe binding")]
 
@@ -20,10 +20,10 @@ const RX_ALL: i32 = 1;
 const GET_TS_INFO: u32 = 0x41;
 const SIOCGHWTSTAMP: libc::Ioctl = 0x89b1;
 
-/// What an interface can do: `ethtool_ts_info` of `linux/ethtool.h`.
+/// `ethtool_ts_info` of `linux/ethtool.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct Abilities {
+struct TimestampInfo {
     command: u32,
     so_timestamping: u32,
     phc_index: i32,
@@ -33,84 +33,95 @@ struct Abilities {
     rx_reserved: [u32; 3],
 }
 
-/// What came of the search, one line an interface.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Survey {
-    /// Interfaces whose stamps are used.
-    pub(crate) used: Vec<String>,
-    /// Interfaces that could stamp and do not, with the cause.
-    pub(crate) lost: Vec<String>,
-}
-
-/// What an interface's abilities are worth.
+/// What an interface can stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worth {
-    /// It stamps nothing.
-    None,
-    /// It stamps, but not what is needed.
-    Lacks(&'static str),
-    /// It stamps every packet, if it is told to.
-    All,
+pub(crate) struct Abilities {
+    /// It stamps something.
+    pub(crate) stamps: bool,
+    /// It stamps packets that it sends, and packets that it receives.
+    pub(crate) both_directions: bool,
+    /// It can stamp every packet that it receives, and not only those of PTP.
+    pub(crate) all_received: bool,
+    /// The number of its clock, `/dev/ptp<number>`.
+    pub(crate) clock: Option<u32>,
 }
 
-fn worth(abilities: &Abilities) -> Worth {
-    let needed = libc::SOF_TIMESTAMPING_TX_HARDWARE
-        | libc::SOF_TIMESTAMPING_RX_HARDWARE
-        | libc::SOF_TIMESTAMPING_RAW_HARDWARE;
-    let offers = |bits: u32, bit: i32| bits & (1 << bit) != 0;
-    if abilities.so_timestamping & needed == 0 {
-        Worth::None
-    } else if abilities.so_timestamping & needed != needed || !offers(abilities.tx_types, TX_ON) {
-        Worth::Lacks("it stamps one direction only")
-    } else if abilities.phc_index < 0 {
-        Worth::Lacks("it has no clock that could be kept to the system's")
-    } else if offers(abilities.rx_filters, RX_ALL) {
-        Worth::All
-    } else {
-        Worth::Lacks("it stamps only some of the packets it receives")
-    }
-}
-
-/// Looks at every interface that is up, and has those stamp that can. Settings that another program
-/// has made and that serve are left alone.
-pub(crate) fn survey() -> Survey {
-    let mut survey = Survey::default();
-    let Ok(socket) = Socket::new(Domain::IPV4, Type::DGRAM, None) else {
-        return survey;
-    };
-    for name in interfaces() {
-        let Ok(mut request) = request(&name) else {
-            continue;
-        };
-        let Ok(abilities) = abilities(&socket, &mut request) else {
-            continue;
-        };
-        match worth(&abilities) {
-            Worth::None => {}
-            Worth::Lacks(what) => survey.lost.push(format!("{name}: {what}")),
-            Worth::All => match switch_on(&socket, &mut request) {
-                Ok(()) => survey
-                    .used
-                    .push(format!("{name} (/dev/ptp{})", abilities.phc_index)),
-                Err(error) => survey.lost.push(format!("{name}: {}", cause(&error))),
-            },
+impl From<&TimestampInfo> for Abilities {
+    fn from(info: &TimestampInfo) -> Self {
+        let all = libc::SOF_TIMESTAMPING_TX_HARDWARE
+            | libc::SOF_TIMESTAMPING_RX_HARDWARE
+            | libc::SOF_TIMESTAMPING_RAW_HARDWARE;
+        let has = |bits: u32, bit: i32| bits & (1 << bit) != 0;
+        Self {
+            stamps: info.so_timestamping & all != 0,
+            both_directions: info.so_timestamping & all == all && has(info.tx_types, TX_ON),
+            all_received: has(info.rx_filters, RX_ALL),
+            clock: info.phc_index.try_into().ok(),
         }
     }
-    survey
 }
 
-fn cause(error: &io::Error) -> String {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EPERM | Errno::EACCES) => {
-            "switching it on needs the capability CAP_NET_ADMIN".to_owned()
+/// An interface by its name, and a socket for requests about it.
+pub(crate) struct Interface {
+    socket: Socket,
+    request: libc::ifreq,
+}
+
+impl Interface {
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
+        let name = CString::new(name)?;
+        let name = name.as_bytes_with_nul();
+        // SAFETY: `ifreq` is plain data, for which zeros are a value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        if name.len() > request.ifr_name.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        Some(Errno::EOPNOTSUPP) => "the driver does not switch it on".to_owned(),
-        _ => format!("switching it on failed: {error}"),
+        for (to, from) in request.ifr_name.iter_mut().zip(name) {
+            *to = from.cast_signed();
+        }
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        Ok(Self { socket, request })
+    }
+
+    pub(crate) fn abilities(&mut self) -> io::Result<Abilities> {
+        let mut info = TimestampInfo {
+            command: GET_TS_INFO,
+            ..TimestampInfo::default()
+        };
+        self.exchange(libc::SIOCETHTOOL, &mut info)?;
+        Ok(Abilities::from(&info))
+    }
+
+    /// Has the interface stamp every packet. If another program has set that already, nothing is
+    /// changed, and no privilege needed.
+    pub(crate) fn stamp_all(&mut self) -> io::Result<()> {
+        let config = |tx_type, rx_filter| libc::hwtstamp_config {
+            flags: 0,
+            tx_type,
+            rx_filter,
+        };
+        let mut current = config(0, 0);
+        let is_known = self.exchange(SIOCGHWTSTAMP, &mut current).is_ok();
+        if is_known && current.tx_type == TX_ON && current.rx_filter == RX_ALL {
+            return Ok(());
+        }
+        self.exchange(libc::SIOCSHWTSTAMP, &mut config(TX_ON, RX_ALL))
+    }
+
+    /// Makes a request that reads and writes a structure. `code` must be one whose structure is `T`.
+    fn exchange<T>(&mut self, code: libc::Ioctl, data: &mut T) -> io::Result<()> {
+        self.request.ifr_ifru.ifru_data = std::ptr::from_mut(data).cast();
+        let request = std::ptr::from_mut(&mut self.request);
+        // SAFETY: `request` names an interface and points to a structure of the kind that this code
+        // reads and writes, both of which outlive the call.
+        let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), code, request) };
+        Errno::result(result)?;
+        Ok(())
     }
 }
 
-/// The names of interfaces that are up, but for loopback, each once.
-fn interfaces() -> Vec<String> {
+/// Returns the names of the interfaces that are up, each once, without loopback.
+pub(crate) fn interfaces() -> Vec<String> {
     let mut names: Vec<String> = getifaddrs()
         .into_iter()
         .flatten()
@@ -125,69 +136,12 @@ fn interfaces() -> Vec<String> {
     names
 }
 
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    let name = CString::new(name)?;
-    let name = name.as_bytes_with_nul();
-    // SAFETY: `ifreq` is plain data, for which zeros are a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() > request.ifr_name.len() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
-    }
-    Ok(request)
-}
-
-fn abilities(socket: &Socket, request: &mut libc::ifreq) -> io::Result<Abilities> {
-    let mut abilities = Abilities {
-        command: GET_TS_INFO,
-        ..Abilities::default()
-    };
-    exchange(socket, request, libc::SIOCETHTOOL, &mut abilities)?;
-    Ok(abilities)
-}
-
-fn switch_on(socket: &Socket, request: &mut libc::ifreq) -> io::Result<()> {
-    let mut config = libc::hwtstamp_config {
-        flags: 0,
-        tx_type: 0,
-        rx_filter: 0,
-    };
-    let known = exchange(socket, request, SIOCGHWTSTAMP, &mut config).is_ok();
-    if known && config.tx_type == TX_ON && config.rx_filter == RX_ALL {
-        return Ok(());
-    }
-    config = libc::hwtstamp_config {
-        flags: 0,
-        tx_type: TX_ON,
-        rx_filter: RX_ALL,
-    };
-    exchange(socket, request, libc::SIOCSHWTSTAMP, &mut config)
-}
-
-/// One of the requests to an interface that read and write a structure; `code` must be one whose
-/// structure is `T`.
-fn exchange<T>(
-    socket: &Socket,
-    request: &mut libc::ifreq,
-    code: libc::Ioctl,
-    data: &mut T,
-) -> io::Result<()> {
-    request.ifr_ifru.ifru_data = std::ptr::from_mut(data).cast();
-    // SAFETY: `request` names an interface and points to a structure of the kind that this code
-    // reads and writes, both of which outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
-    Errno::result(result)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A card that can do everything.
-    const CARD: Abilities = Abilities {
+    const CARD: TimestampInfo = TimestampInfo {
         command: GET_TS_INFO,
         so_timestamping: 0x5f,
         phc_index: 0,
@@ -198,66 +152,45 @@ mod tests {
     };
 
     #[test]
-    fn a_card_that_stamps_all_is_used() {
-        assert_eq!(worth(&CARD), Worth::All);
-    }
-
-    #[test]
-    fn software_stamps_are_no_hardware() {
-        let software = Abilities {
+    fn abilities_are_read_from_the_kernels_bits() {
+        let all = Abilities {
+            stamps: true,
+            both_directions: true,
+            all_received: true,
+            clock: Some(0),
+        };
+        assert_eq!(Abilities::from(&CARD), all);
+        let software = TimestampInfo {
             so_timestamping: 0x1a,
             phc_index: -1,
             ..CARD
         };
-        assert_eq!(worth(&software), Worth::None);
-    }
-
-    #[test]
-    fn what_is_lacking_is_said() {
-        for lame in [
-            Abilities {
-                phc_index: -1,
-                ..CARD
-            },
-            Abilities {
+        assert!(!Abilities::from(&software).stamps);
+        assert_eq!(Abilities::from(&software).clock, None);
+        let one_direction = [
+            TimestampInfo {
                 tx_types: 0b01,
                 ..CARD
             },
-            Abilities {
-                // Only PTP's event packets.
-                rx_filters: 1 << 12,
-                ..CARD
-            },
-            Abilities {
+            TimestampInfo {
                 so_timestamping: libc::SOF_TIMESTAMPING_RX_HARDWARE,
                 ..CARD
             },
-        ] {
-            assert!(matches!(worth(&lame), Worth::Lacks(_)), "{lame:?}");
+        ];
+        for info in one_direction {
+            let found = Abilities::from(&info);
+            assert!(found.stamps && !found.both_directions, "{info:?}");
         }
-    }
-
-    #[test]
-    fn the_survey_of_this_host_ends() {
-        let survey = survey();
-        assert!(
-            survey
-                .used
-                .iter()
-                .chain(&survey.lost)
-                .all(|line| !line.is_empty())
-        );
-    }
-
-    #[test]
-    fn a_missing_right_is_named() {
-        let error = Errno::EPERM.into();
-        assert!(cause(&error).contains("CAP_NET_ADMIN"));
+        let only_ptp = TimestampInfo {
+            rx_filters: 1 << 12,
+            ..CARD
+        };
+        assert!(!Abilities::from(&only_ptp).all_received);
     }
 
     #[test]
     fn a_name_that_is_too_long_is_an_error() {
-        assert!(request("an-interface-with-a-long-name").is_err());
-        assert!(request("lo").is_ok());
+        assert!(Interface::new("an-interface-with-a-long-name").is_err());
+        assert!(Interface::new("lo").is_ok());
     }
 }

@@ -17,14 +17,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 
-use crate::proto::{Stamp, StampSource, Wall};
+use crate::proto::Wall;
 
 /// Room for the control messages of one packet.
 const CONTROL_BYTES: usize = 256;
-
-/// An interface's stamp that is further than this from the kernel's is of another clock: between
-/// the two lie microseconds, unless the host stood still.
-const SAME_CLOCK_NS: u64 = 1_000_000;
 
 /// What is to make the stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,97 +135,4 @@ fn wall(time: &TimeSpec) -> Option<Wall> {
         .checked_add(time.tv_nsec())?;
     // Zero stands for none.
     (ns != 0).then_some(Wall::from_unix_nanos(ns))
-}
-
-/// Which of a packet's stamps is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) stamp: Option<Stamp>,
-    /// What it says of the interface's clock, if it says anything: whether it is the system's.
-    pub(crate) follows: Option<bool>,
-}
-
-/// The interface's stamp, if its clock is the system's, else the kernel's.
-pub(crate) fn choose(stamps: Stamps, now: Wall) -> Choice {
-    let is_near = |one: Wall, other: Wall| one.since(other).unsigned_abs() <= SAME_CLOCK_NS;
-    let kernel = stamps.software.map(|at| Stamp {
-        at,
-        source: StampSource::Kernel,
-    });
-    let Some(hardware) = stamps.hardware else {
-        return Choice {
-            stamp: kernel,
-            follows: None,
-        };
-    };
-    let of_interface = Some(Stamp {
-        at: hardware,
-        source: StampSource::Hw,
-    });
-    match stamps.software {
-        Some(software) if is_near(hardware, software) => Choice {
-            stamp: of_interface,
-            follows: Some(true),
-        },
-        Some(_) => Choice {
-            stamp: kernel,
-            follows: Some(false),
-        },
-        // Being far from now proves nothing: this process may have been kept waiting.
-        None => Choice {
-            stamp: of_interface.filter(|_| is_near(hardware, now)),
-            follows: None,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Wall = Wall::from_unix_nanos(1_768_219_134_587_069_267);
-
-    fn chosen(software: Option<i64>, hardware: Option<i64>) -> (Option<StampSource>, Option<bool>) {
-        let stamps = Stamps {
-            software: software.map(|ns| NOW.plus(ns)),
-            hardware: hardware.map(|ns| NOW.plus(ns)),
-        };
-        let choice = choose(stamps, NOW);
-        (choice.stamp.map(|stamp| stamp.source), choice.follows)
-    }
-
-    #[test]
-    fn the_kernel_stamps_where_the_interface_does_not() {
-        assert_eq!(chosen(None, None), (None, None));
-        assert_eq!(
-            chosen(Some(-5_000), None),
-            (Some(StampSource::Kernel), None)
-        );
-    }
-
-    #[test]
-    fn an_interface_is_believed_while_its_clock_is_the_systems() {
-        let hw = Some(StampSource::Hw);
-        assert_eq!(chosen(Some(-5_000), Some(-9_000)), (hw, Some(true)));
-        // Both are old: this process was kept waiting.
-        assert_eq!(
-            chosen(Some(-80_000_000), Some(-80_009_000)),
-            (hw, Some(true))
-        );
-        assert_eq!(chosen(None, Some(-9_000)), (hw, None));
-    }
-
-    #[test]
-    fn an_interface_with_another_clock_is_not() {
-        let kernel = Some(StampSource::Kernel);
-        assert_eq!(
-            chosen(Some(-5_000), Some(37_000_000_000)),
-            (kernel, Some(false))
-        );
-        assert_eq!(
-            chosen(Some(-5_000), Some(-2_000_000)),
-            (kernel, Some(false))
-        );
-        assert_eq!(chosen(None, Some(37_000_000_000)), (None, None));
-    }
 }

@@ -1,22 +1,22 @@
-//! TCP sockets: listeners, lasting connections, probes that leave no trace, and what the kernel
-//! knows of a connection.
+//! TCP sockets: listeners, lasting connections, connect probes, and the kernel's figures of a
+//! connection.
 
-#![expect(unsafe_code, reason = "TCP_INFO has no safe binding")]
+#![expect(unsafe_code, reason = "TCP_INFO and accept4 have no safe binding")]
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections waiting to be accepted; the system caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
 
-/// A listener whose port can be taken again at once after a restart.
+/// Opens a non-blocking listener whose port can be taken again at once after a restart.
 pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = new_socket(address)?;
     if address.is_ipv6() {
@@ -25,19 +25,27 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListen
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket.into())
+}
+
+/// Accepts a connection, non-blocking. `WouldBlock` if none is there.
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let connection = accept4(listener.as_raw_fd(), flags)?;
+    // SAFETY: the descriptor was just opened, and nobody else has it.
+    Ok(unsafe { TcpStream::from_raw_fd(connection) })
 }
 
 /// Begins a lasting connection. True if it is established already, as on loopback.
 pub(crate) fn connect(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
     let socket = new_socket(remote)?;
-    // A probe waits for nothing: least of all for the acknowledgement of the one before.
+    // A request must not wait for the acknowledgement of the one before.
     socket.set_tcp_nodelay(true)?;
     begin(socket, remote)
 }
 
-/// Begins a connection that is only timed. Closing it resets it, at whatever point it is, so that
-/// it takes no place among the connections in `TIME_WAIT`.
+/// Begins a connection that is only timed. Closing it resets it, so that it takes no place among the
+/// connections in `TIME_WAIT`. True if it is established already.
 pub(crate) fn connect_probe(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
     let socket = new_socket(remote)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -55,18 +63,18 @@ fn begin(socket: Socket, remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
         Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => false,
         Err(error) => return Err(error),
     };
-    Ok((TcpStream::from_std(socket.into()), established))
+    Ok((socket.into(), established))
 }
 
-/// How long the kernel says that the handshake of a fresh connection took; `None` if it was sent
-/// more than once, when that is not known.
+/// Returns the duration of a fresh connection's handshake by the kernel's own count. `None` if a
+/// segment of it was sent again: the duration is not known then.
 pub(crate) fn handshake_ns(connection: &impl AsRawFd) -> Option<u64> {
     let info = info(connection)?;
     let is_known = info.tcpi_total_retrans == 0 && info.tcpi_rtt != 0;
     is_known.then(|| u64::from(info.tcpi_rtt) * 1_000)
 }
 
-/// Segments sent again since the connection began.
+/// Returns how many segments were sent again since the connection began.
 pub(crate) fn retransmits(connection: &impl AsRawFd) -> Option<u32> {
     info(connection).map(|info| info.tcpi_total_retrans)
 }

@@ -1,10 +1,9 @@
-//! UDP sockets: those that flows share, and listeners that answer from the address asked.
+//! UDP sockets: those that flows share, and listeners that learn which address of ours was asked.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-use mio::net::UdpSocket;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -12,56 +11,24 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::icmp;
 
-/// A non-blocking socket on a free port of an address of ours (whose own port says nothing), that
-/// sends to anyone and hears from anyone: who is who is for its owner to know. It is told of packets
-/// that did not get there.
+/// Opens a non-blocking socket on a free port of the address `local`, whose own port is ignored. The
+/// socket sends to anyone, hears from anyone, and queues ICMP errors about what it has sent.
 pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
     let mut free = local;
     free.set_port(0);
     let socket = new_socket(free)?;
     if free.is_ipv6() {
-        // A target may be an IPv4 address in IPv6's clothes.
+        // A target may be an IPv4-mapped address.
         socket.set_only_v6(false)?;
     }
     socket.bind(&free.into())?;
     icmp::set(&socket, free.is_ipv6(), true)?;
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok(socket.into())
 }
 
-/// Has datagrams of IPv4 leave in one piece only, or in as many as their path wants. A socket is opened for
-/// one: such a datagram needs no number of its own (RFC 6864, section 4.1), which the kernel would make of
-/// both its addresses each time. One that is too long is an error then ([`is_too_long`]).
-pub(crate) fn keep_whole(socket: &impl AsFd, is_whole: bool) -> io::Result<()> {
-    let way = if is_whole {
-        libc::IP_PMTUDISC_DO
-    } else {
-        libc::IP_PMTUDISC_WANT
-    };
-    super::set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, way)
-}
-
-/// Whether a send has failed because the datagram is too long for one piece, as far as the kernel knows
-/// the path.
-pub(crate) fn is_too_long(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::EMSGSIZE as i32)
-}
-
-/// The address of ours that packets to `remote` leave from, its port being of no meaning, and the one
-/// that they go to and come back from, which is not `remote` itself if that is unspecified. An error
-/// if the host has no way there.
-pub(crate) fn route(remote: SocketAddr) -> io::Result<(SocketAddr, SocketAddr)> {
-    let socket = new_socket(remote)?;
-    socket.connect(&remote.into())?;
-    let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
-    local
-        .as_socket()
-        .zip(peer.as_socket())
-        .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-}
-
-/// A bound UDP socket that learns from the system which of our addresses a request came to: a peer
-/// that is connected hears from no other. `only_v6` keeps a socket on `::` from taking IPv4 as well,
-/// for when another one does.
+/// Opens a non-blocking socket on `address` that learns which of our addresses a request came to: a
+/// peer whose socket is connected hears from no other. With `only_v6` a socket on `::` leaves IPv4 to
+/// another one.
 pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     let socket = new_socket(address)?;
     if address.is_ipv6() {
@@ -71,7 +38,7 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
     }
     socket.bind(&address.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok(socket.into())
 }
 
 fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
@@ -80,4 +47,44 @@ fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     // Also one of IPv6, which may speak IPv4. A system without the option numbers its datagrams.
     keep_whole(&socket, true).ok();
     Ok(socket)
+}
+
+/// Has IPv4 datagrams leave whole (a socket is opened so), or in as many fragments as their path
+/// wants. A whole datagram needs no identification (RFC 6864, section 4.1), which the kernel would
+/// hash from both addresses each time. One that does not fit is then an error ([`is_too_long`]).
+pub(crate) fn keep_whole(socket: &impl AsFd, is_whole: bool) -> io::Result<()> {
+    let discovery = if is_whole {
+        libc::IP_PMTUDISC_DO
+    } else {
+        libc::IP_PMTUDISC_WANT
+    };
+    super::set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discovery)
+}
+
+/// True if a send has failed because the datagram is too long to leave whole, as far as the kernel
+/// knows the path.
+pub(crate) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EMSGSIZE as i32)
+}
+
+/// The two addresses of a way to a remote host, as the system routes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The address of ours that packets leave from. Its port means nothing.
+    pub(crate) local: SocketAddr,
+    /// The address that packets go to and come back from. It differs from the one asked for if that
+    /// is unspecified.
+    pub(crate) remote: SocketAddr,
+}
+
+/// Asks the system for the route to `remote`. An error if there is none.
+pub(crate) fn route(remote: SocketAddr) -> io::Result<Route> {
+    let socket = new_socket(remote)?;
+    socket.connect(&remote.into())?;
+    let local = socket.local_addr()?.as_socket();
+    let remote = socket.peer_addr()?.as_socket();
+    local
+        .zip(remote)
+        .map(|(local, remote)| Route { local, remote })
+        .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }

@@ -1,287 +1,230 @@
 //! What the kernel has to say: connections, datagrams, bytes, stamps and failures.
 
+use std::collections::VecDeque;
 use std::io;
 
 use mio::event::Event;
-use mio::{Interest, Token};
+use mio::{Interest, Registry};
 
-use super::watch::Left;
-use super::{ACCEPT_AGAIN_NS, FIRST_LISTENER, FIRST_SHARED, MioEngine};
+use super::MioEngine;
+use super::watch::{Left, Readiness, Source, register};
+use crate::clock::Clock;
 use crate::engine::failure::is_exhaustion;
-use crate::engine::sockets::{Kind, Role, Stream};
+use crate::engine::stream::Stream;
+use crate::engine::udp_port::UdpPort;
 use crate::engine::{Core, Engine};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
-use crate::proto::{CloseReason, ListenerId, Mono, SocketId};
+use crate::proto::{CloseReason, ListenerId, Mono, Now, SocketId};
+use crate::sys;
+use crate::sys::batch::Inbox;
 use crate::sys::stamp::receive;
 
-impl MioEngine {
-    /// A listener has something, or stamps have come for it.
-    pub(super) fn sort_listener_event(&mut self, core: &mut Core<'_>, token: usize, event: &Event) {
-        if event.is_error()
-            && let Some(listener) = self.udp.get_mut(token - FIRST_LISTENER)
-        {
-            self.stamping
-                .empty(core, &listener.socket, &mut listener.queue);
-            if !event.is_readable() {
-                return;
-            }
-        }
-        self.queue_listener(token);
-    }
+/// After the descriptors ran out, connections are accepted again this much later: no new edge
+/// tells of those that are there already.
+const ACCEPT_AGAIN_NS: u64 = 100_000_000;
 
-    /// A socket that flows share has something, or stamps have come for it.
-    pub(super) fn sort_shared_event(&mut self, core: &mut Core<'_>, place: usize, event: &Event) {
-        let Some(shared) = self.shared.get_mut(place) else {
+fn enqueue(ready: &mut VecDeque<Source>, wait: &mut Readiness, source: Source) {
+    if !std::mem::replace(&mut wait.is_queued, true) {
+        ready.push_back(source);
+    }
+}
+
+impl MioEngine {
+    /// A UDP listener has requests, or stamps of replies have come for it.
+    pub(super) fn handle_listener_event(
+        &mut self,
+        core: &mut Core<'_>,
+        place: usize,
+        event: &Event,
+    ) {
+        let sockets = &mut self.sockets;
+        let Some(port) = sockets.listeners.udp.get_mut(place) else {
             return;
         };
         if event.is_error() {
-            self.stamping.empty(core, &shared.socket, &mut shared.queue);
-            // Where the error queue had no room an error is left over without its entry: it would be
-            // told by the next call, whoever that is for.
-            let _ = shared.socket.take_error();
+            sockets.stamping.empty(core, &port.socket, &mut port.stamps);
         }
-        if event.is_readable() && !std::mem::replace(&mut shared.queued, true) {
-            self.ready.push_back(Token(FIRST_SHARED + place));
-        }
-        self.tell_reports(core, place);
-    }
-
-    /// Tells the core whose packets did not get there, and people what that means.
-    pub(super) fn tell_reports(&mut self, core: &mut Core<'_>, place: usize) {
-        if self.stamping.reports.is_empty() {
-            return;
-        }
-        let now = core.clock.mono();
-        for report in self.stamping.reports.drain(..) {
-            let shared = self.shared.get_mut(place);
-            let Some((flow, local)) =
-                shared.and_then(|shared| Some((shared.flow(report.to)?, shared.local())))
-            else {
-                continue; // Of a flow that has left.
-            };
-            core.prober.handle_unreachable(flow);
-            if !self.unreachable.handle_report(now, &report) {
-                tracing::trace!(?report, "a datagram did not get there");
-                continue;
-            }
-            let (address, port) = (report.to.ip(), report.to.port());
-            let by = match report.by {
-                Some(by) if by == local.to_canonical() => "this host itself".to_owned(),
-                Some(by) => by.to_string(),
-                None => "nobody".to_owned(),
-            };
-            tracing::warn!(
-                "UDP port {port} of {address}: {}, says {by}",
-                report.trouble
-            );
+        if event.is_readable() || !event.is_error() {
+            enqueue(&mut self.ready, &mut port.wait, Source::Listener(place));
         }
     }
 
-    pub(super) fn sort_socket_event(&mut self, core: &mut Core<'_>, index: usize, event: &Event) {
-        let Some(entry) = self.sockets.at(index) else {
+    pub(super) fn queue_acceptor(&mut self, place: usize) {
+        if let Some(acceptor) = self.sockets.listeners.tcp.get_mut(place) {
+            enqueue(&mut self.ready, &mut acceptor.wait, Source::Acceptor(place));
+        }
+    }
+
+    /// A shared UDP socket has replies, or its error queue has stamps or ICMP errors.
+    pub(super) fn handle_shared_event(&mut self, core: &mut Core<'_>, place: usize, event: &Event) {
+        let sockets = &mut self.sockets;
+        let Some(shared) = sockets.shared.get_mut(place) else {
             return;
         };
-        let id = entry.id;
-        match &mut entry.kind {
-            Kind::Udp(_) => return,
-            Kind::Stream(stream) => {
-                stream.ending |= event.is_read_closed();
-                if stream.connecting {
-                    if !(event.is_writable() || event.is_error()) {
-                        return;
-                    }
-                    match established(stream) {
-                        Ok(true) => self.connected(core, id),
-                        Ok(false) => return,
-                        Err(error) => return self.fail(core, id, &error),
-                    }
-                } else {
-                    if event.is_error() {
-                        self.stamping.empty(core, &stream.socket, &mut stream.queue);
-                        // Stamps alone leave no error.
-                        if let Some(error) = stream.socket.take_error().unwrap_or_else(Some) {
-                            return self.fail(core, id, &error);
-                        }
-                    }
-                    if event.is_writable() && stream.unwritten() > 0 {
-                        self.flush(core, id);
-                    }
+        let port = &mut shared.port;
+        if event.is_error() {
+            sockets.stamping.empty(core, &port.socket, &mut port.stamps);
+            // If the error queue had no room, an error is left without its entry. The next call would
+            // fail of it, whoever that is for.
+            let _ = port.socket.take_error();
+        }
+        if event.is_readable() {
+            enqueue(&mut self.ready, &mut port.wait, Source::Shared(place));
+        }
+        sockets.report_icmp(core, place);
+    }
+
+    /// A stream is established, has failed, has bytes or room, or stamps have come for it.
+    pub(super) fn handle_stream_event(&mut self, core: &mut Core<'_>, index: usize, event: &Event) {
+        let sockets = &mut self.sockets;
+        let Some((id, stream)) = sockets.table.stream_at(index) else {
+            return;
+        };
+        stream.wait.is_ending |= event.is_read_closed();
+        if stream.is_connecting {
+            if !(event.is_writable() || event.is_error()) {
+                return;
+            }
+            match is_established(stream) {
+                Ok(true) => self.connected(core, id),
+                Ok(false) => return,
+                Err(error) => return sockets.fail(core, id, &error),
+            }
+        } else {
+            if event.is_error() {
+                sockets
+                    .stamping
+                    .empty(core, &stream.socket, &mut stream.stamps);
+                // Stamps alone leave no error.
+                if let Some(error) = stream.socket.take_error().unwrap_or_else(Some) {
+                    return sockets.fail(core, id, &error);
                 }
+            }
+            if event.is_writable() && stream.unwritten() > 0 {
+                self.flush_stream(core, id);
             }
         }
         if (event.is_readable() || event.is_read_closed())
-            && let Some(entry) = self.sockets.get_mut(id)
-            && !std::mem::replace(&mut entry.queued, true)
+            && let Some(stream) = self.sockets.table.stream_mut(id)
         {
-            self.ready.push_back(Token(self.first_socket() + index));
+            enqueue(&mut self.ready, &mut stream.wait, Source::Stream(index));
         }
     }
 
     /// Reads from the sockets that have something, each in its turn, up to a bounded number.
     ///
-    /// Every socket that had something by now is read once at least. With a fixed number, a turn that was
-    /// long because many probes were due would take no more in than a short one: what comes would pile
-    /// up for good once the host was slow for a moment.
+    /// Every socket that had something by now is read once at least. With a fixed number, a turn that
+    /// was long because many probes were due would take in no more than a short one. What comes would
+    /// then pile up for good once the host was slow for a moment.
     pub(super) fn receive(&mut self, core: &mut Core<'_>) {
         // A stream's message counts beside its read, and datagrams come as long as streams are read.
-        let mut left = RECEIVES_PER_TURN_MAX + 4 * self.ready.len();
-        while left > 0
-            && let Some(Token(token)) = self.ready.pop_front()
+        let mut budget = RECEIVES_PER_TURN_MAX + 4 * self.ready.len();
+        while budget > 0
+            && let Some(source) = self.ready.pop_front()
         {
-            let listener = token.wrapping_sub(FIRST_LISTENER);
-            let found = if token >= FIRST_SHARED {
-                self.receive_replies(core, token - FIRST_SHARED, &mut left)
-            } else if token >= self.first_socket() {
-                let index = token - self.first_socket();
-                Left::of_watched(self.receive_socket(core, index, &mut left))
-            } else {
-                let found = if listener < self.udp.len() {
-                    self.receive_requests(core, listener, &mut left)
-                } else {
-                    let place = listener - self.udp.len();
-                    Left::of_watched(self.accept(core, place, &mut left))
-                };
-                self.listener_queued[listener] = found != Left::Nothing;
-                found
+            let left = match source {
+                Source::Shared(place) => self.receive_replies(core, place, &mut budget),
+                Source::Listener(place) => self.receive_requests(core, place, &mut budget),
+                Source::Acceptor(place) => self.accept(core, place, &mut budget),
+                Source::Stream(index) => self.receive_bytes(core, index, &mut budget),
+                Source::Timer | Source::Waker => Left::Nothing,
             };
             self.transmit(core);
-            match found {
+            match left {
                 Left::Nothing => {}
-                Left::More => self.ready.push_back(Token(token)),
-                Left::Unwatched => self.unwatched.push(Token(token)),
+                Left::More => self.ready.push_back(source),
+                Left::Unwatched => self.unwatched.push(source),
             }
         }
         self.ready.extend(self.unwatched.drain(..));
     }
 
-    /// Reads one chunk of a stream. True if there is nothing more.
-    fn receive_socket(&mut self, core: &mut Core<'_>, index: usize, left: &mut usize) -> bool {
-        let Some(entry) = self.sockets.at(index) else {
-            return true;
-        };
-        let id = entry.id;
-        *left -= 1;
-        let drained = self.receive_bytes(core, id, left);
-        if drained && let Some(entry) = self.sockets.get_mut(id) {
-            entry.queued = false;
-        }
-        drained
-    }
-
-    /// Reads a batch of replies from a socket that flows share.
-    fn receive_replies(&mut self, core: &mut Core<'_>, place: usize, left: &mut usize) -> Left {
-        let Some(shared) = self.shared.get_mut(place) else {
+    /// Reads a batch of replies from a shared socket.
+    fn receive_replies(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
+        let sockets = &mut self.sockets;
+        let Some(shared) = sockets.shared.get_mut(place) else {
             return Left::Nothing;
         };
         // A request's own stamp goes before its reply.
-        self.stamping
-            .collect(core, &shared.socket, &mut shared.queue);
-        let received = self.inbox.receive(&shared.socket, *left);
-        let mut now = core.clock.now();
-        let token = Token(FIRST_SHARED + place);
-        let socket = (&mut shared.socket, token);
-        let found = shared.watch.after(&received, self.poll.registry(), socket);
-        match received {
-            Ok((count, _)) => {
-                *left -= count.min(*left);
-                for index in 0..count {
-                    let incoming = self.inbox.datagram(index);
-                    let flow = incoming.from.and_then(|from| shared.flow(from));
-                    // From anyone else it is as if nobody had the port.
-                    let Some(flow) = flow else { continue };
-                    let arrival = self.stamping.arrival(core, &mut now, incoming.stamps);
-                    core.prober.handle_datagram(arrival, flow, incoming.payload);
-                    if !self.unreachable.is_empty()
-                        && let Some(from) = incoming.from
-                        && self.unreachable.handle_reply(now.mono, from)
-                    {
-                        let (address, port) = (from.ip(), from.port());
-                        tracing::info!("UDP port {port} of {address} answers again");
-                    }
-                }
-            }
-            Err(_) => *left -= 1,
+        let port = &mut shared.port;
+        sockets
+            .stamping
+            .collect(core, &port.socket, &mut port.stamps);
+        let source = Source::Shared(place);
+        let registry = self.poll.registry();
+        let mut read = read_port(&mut self.inbox, core.clock, registry, port, source, budget);
+        for index in 0..read.count {
+            let incoming = self.inbox.datagram(index);
+            // A datagram from anyone else is dropped, as if nobody had the port.
+            let Some(from) = incoming.from else { continue };
+            let Some(flow) = shared.flow(from) else {
+                continue;
+            };
+            let arrival = sockets
+                .stamping
+                .arrival(core, &mut read.now, incoming.stamps);
+            core.prober.handle_datagram(arrival, flow, incoming.payload);
+            sockets.unreachable.handle_reply(read.now.mono, from);
         }
-        shared.queued = found != Left::Nothing;
-        found
+        read.left
     }
 
-    fn receive_bytes(&mut self, core: &mut Core<'_>, id: SocketId, left: &mut usize) -> bool {
-        let Some(stream) = self.sockets.stream_mut(id) else {
-            return true;
+    /// Reads a batch of requests from a listener.
+    fn receive_requests(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
+        let sockets = &mut self.sockets;
+        let Some(port) = sockets.listeners.udp.get_mut(place) else {
+            return Left::Nothing;
         };
-        self.stamping
-            .collect(core, &stream.socket, &mut stream.queue);
-        let buffer = &mut self.received[..STREAM_READ_BYTES];
-        match receive(&stream.socket, buffer, &mut self.stamping.control) {
-            Ok((0, _)) => {
-                self.drop_socket(core, id);
-                core.prober
-                    .handle_closed(core.clock.now(), id, CloseReason::Finished);
-                true
-            }
-            Ok((length, stamps)) => {
-                // The stream is drained after a short read, as epoll(7) has it, unless its end
-                // is still to be read.
-                let drained = length < STREAM_READ_BYTES && !stream.ending;
-                let mut now = core.clock.now();
-                let arrival = self.stamping.arrival(core, &mut now, stamps);
-                let messages = core
-                    .prober
-                    .handle_stream(arrival, id, &self.received[..length]);
-                *left = left.saturating_sub(messages);
-                self.tell_retransmits(core, id);
-                drained
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => true,
-                io::ErrorKind::Interrupted => false,
-                _ => {
-                    self.fail(core, id, &error);
-                    true
-                }
-            },
+        if port.wait.watch.is_off() {
+            // Nobody else tells of stamps that come late.
+            sockets
+                .stamping
+                .collect(core, &port.socket, &mut port.stamps);
         }
-    }
-
-    /// Reads a batch of requests.
-    fn receive_requests(&mut self, core: &mut Core<'_>, listener: usize, left: &mut usize) -> Left {
-        let asked = &mut self.udp[listener];
-        if asked.watch.is_off() {
-            // Nobody else tells of those that come late.
-            self.stamping.collect(core, &asked.socket, &mut asked.queue);
+        let source = Source::Listener(place);
+        let registry = self.poll.registry();
+        let mut read = read_port(&mut self.inbox, core.clock, registry, port, source, budget);
+        let listener = ListenerId(u32::try_from(place).unwrap_or(u32::MAX));
+        for index in 0..read.count {
+            let incoming = self.inbox.datagram(index);
+            let Some(from) = incoming.from else { continue };
+            let arrival = sockets
+                .stamping
+                .arrival(core, &mut read.now, incoming.stamps);
+            core.prober
+                .handle_request(arrival, listener, from, incoming.local, incoming.payload);
         }
-        let received = self.inbox.receive(&asked.socket, *left);
-        let mut now = core.clock.now();
-        let socket = (&mut asked.socket, Token(FIRST_LISTENER + listener));
-        let found = asked.watch.after(&received, self.poll.registry(), socket);
-        match received {
-            Ok((count, _)) => {
-                *left -= count.min(*left);
-                let id = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
-                for index in 0..count {
-                    let incoming = self.inbox.datagram(index);
-                    let Some(from) = incoming.from else { continue };
-                    let arrival = self.stamping.arrival(core, &mut now, incoming.stamps);
-                    core.prober
-                        .handle_request(arrival, id, from, incoming.local, incoming.payload);
-                }
-            }
-            Err(_) => *left -= 1,
-        }
-        found
+        read.left
     }
 
     /// Accepts connections until there are no more or the turn is over.
-    fn accept(&mut self, core: &mut Core<'_>, listener: usize, left: &mut usize) -> bool {
-        for _ in 0..ACCEPTS_PER_TURN_MAX.min(*left) {
-            *left -= 1;
-            match self.tcp[listener].accept() {
-                Ok((stream, _)) => self.take_in(core, stream),
+    fn accept(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
+        let is_drained = self.accept_some(core, place, budget);
+        if let Some(acceptor) = self.sockets.listeners.tcp.get_mut(place) {
+            acceptor.wait.is_queued = !is_drained;
+        }
+        Left::of_watched(is_drained)
+    }
+
+    fn accept_some(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> bool {
+        for _ in 0..ACCEPTS_PER_TURN_MAX.min(*budget) {
+            *budget -= 1;
+            let Some(acceptor) = self.sockets.listeners.tcp.get(place) else {
+                return true;
+            };
+            match sys::tcp::accept(&acceptor.socket) {
+                Ok(socket) => {
+                    let registry = self.poll.registry();
+                    self.sockets.take_in(core, socket, |socket, id| {
+                        let source = Source::Stream(id.index as usize);
+                        register(registry, socket, source, Interest::READABLE)
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if is_exhaustion(&error) => {
                     let now = core.clock.mono();
-                    self.complaints.complain(now, "accept a connection", &error);
+                    let complaints = &mut self.sockets.complaints;
+                    complaints.complain(now, "accept a connection", &error);
                     self.accept_again = Some(now.plus(ACCEPT_AGAIN_NS));
                     return true;
                 }
@@ -292,38 +235,98 @@ impl MioEngine {
         false
     }
 
-    fn take_in(&mut self, core: &mut Core<'_>, stream: mio::net::TcpStream) {
-        let Some(socket) = core.prober.handle_accept(core.clock.now()) else {
-            return;
-        };
-        let token = self.token(socket);
-        let mut stream = Stream::new(stream, Role::Accepted);
-        stream.connecting = false;
-        stream.queue = self.stamping.begin_stream(&stream.socket);
-        let registry = self.poll.registry();
-        let watched = stream
-            .socket
-            .set_nodelay(true)
-            .and_then(|()| registry.register(&mut stream.socket, token, Interest::READABLE));
-        match watched {
-            Ok(()) => drop(self.sockets.insert(socket, Kind::Stream(stream))),
-            Err(error) => self.fail(core, socket, &error),
-        }
-    }
-
-    /// Looks at the listeners again that had to be left alone.
+    /// Looks at the TCP listeners again that had to be left alone.
     pub(super) fn resume_accepting(&mut self, now: Mono) {
         if self.accept_again.is_some_and(|again| now >= again) {
             self.accept_again = None;
-            for listener in self.udp.len()..self.listener_queued.len() {
-                self.queue_listener(FIRST_LISTENER + listener);
+            for place in 0..self.sockets.listeners.tcp.len() {
+                self.queue_acceptor(place);
             }
+        }
+    }
+
+    /// Reads one chunk of a stream.
+    fn receive_bytes(&mut self, core: &mut Core<'_>, index: usize, budget: &mut usize) -> Left {
+        let Some((id, _)) = self.sockets.table.stream_at(index) else {
+            return Left::Nothing;
+        };
+        *budget -= 1;
+        let is_drained = self.receive_chunk(core, id, budget);
+        if is_drained && let Some(stream) = self.sockets.table.stream_mut(id) {
+            stream.wait.is_queued = false;
+        }
+        Left::of_watched(is_drained)
+    }
+
+    /// Returns true if there is nothing more.
+    fn receive_chunk(&mut self, core: &mut Core<'_>, id: SocketId, budget: &mut usize) -> bool {
+        let sockets = &mut self.sockets;
+        let Some(stream) = sockets.table.stream_mut(id) else {
+            return true;
+        };
+        let stamping = &mut sockets.stamping;
+        stamping.collect(core, &stream.socket, &mut stream.stamps);
+        match receive(&stream.socket, &mut self.received, &mut stamping.control) {
+            Ok((0, _)) => {
+                sockets.close(core, id);
+                let now = core.clock.now();
+                core.prober.handle_closed(now, id, CloseReason::Finished);
+                true
+            }
+            Ok((length, stamps)) => {
+                // The stream is drained after a short read, as epoll(7) has it, unless its end
+                // is still to be read.
+                let is_drained = length < STREAM_READ_BYTES && !stream.wait.is_ending;
+                let mut now = core.clock.now();
+                let arrival = stamping.arrival(core, &mut now, stamps);
+                let bytes = &self.received[..length];
+                let messages = core.prober.handle_stream(arrival, id, bytes);
+                *budget = budget.saturating_sub(messages);
+                sockets.report_retransmits(core, id);
+                is_drained
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => true,
+                io::ErrorKind::Interrupted => false,
+                _ => {
+                    sockets.fail(core, id, &error);
+                    true
+                }
+            },
         }
     }
 }
 
-/// Whether a connection is there; not yet, or never.
-fn established(stream: &Stream) -> io::Result<bool> {
+/// What a read of a UDP socket has left in the inbox.
+struct Read {
+    count: usize,
+    /// When it was there.
+    now: Now,
+    left: Left,
+}
+
+/// Reads a batch of datagrams into the inbox, and takes it off the turn's budget.
+fn read_port(
+    inbox: &mut Inbox,
+    clock: &Clock,
+    registry: &Registry,
+    port: &mut UdpPort<Readiness>,
+    source: Source,
+    budget: &mut usize,
+) -> Read {
+    let received = inbox.receive(&port.socket, *budget);
+    let now = clock.now();
+    let watch = &mut port.wait.watch;
+    let left = watch.after(&received, registry, &port.socket, source);
+    port.wait.is_queued = left != Left::Nothing;
+    let count = received.map_or(0, |(count, _)| count);
+    // A read that finds nothing is not free either.
+    *budget -= count.clamp(1, *budget);
+    Read { count, now, left }
+}
+
+/// True if a connection is there; false if not yet. An error if it never will be.
+fn is_established(stream: &Stream<Readiness>) -> io::Result<bool> {
     if let Some(error) = stream.socket.take_error()? {
         return Err(error);
     }

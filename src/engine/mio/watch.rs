@@ -1,25 +1,92 @@
-//! Which UDP sockets the event queue tells of.
+//! Which descriptors the event queue tells of, and by which tokens.
 //!
-//! Of a busy one it does not: the kernel would wake the queue for every packet that is sent, stamped or
-//! received, with two locks each time, though every turn of the loop looks at the socket anyhow. Once
-//! hardly anything has come for some reads it is watched again.
+//! Of a busy UDP socket it does not tell: the kernel would wake the queue for every packet that is
+//! sent, stamped or received, with two locks each time, though every turn of the loop reads the socket
+//! anyhow. Once hardly anything has come for some reads, the socket is watched again.
 
 use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 
-use mio::net::UdpSocket;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-/// Datagrams in one read that show a socket to be busy, and how few show that it is so no more.
+/// Datagrams in one read that show a socket to be busy, and how few show that it no longer is.
 const BUSY_DATAGRAMS: usize = 32;
 const IDLE_DATAGRAMS: usize = 8;
 
-/// Reads in a row that find no more until it is watched: some 50 us, in which the loop does not sleep. The
-/// other end makes pauses of that length while it reads what it got, and would pay for each wake-up.
+/// Reads in a row that find no more until a socket is watched again: some 50 us, in which the loop does
+/// not sleep. The other end pauses that long while it reads what it got, and would pay for each
+/// wake-up.
 const IDLE_READS: u32 = 32;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Timer,
+    Waker,
+    /// A UDP listener, by its place.
+    Listener(usize),
+    /// A TCP listener, by its place.
+    Acceptor(usize),
+    /// A shared UDP socket, by its place.
+    Shared(usize),
+    /// A stream, by the index that the core gave it.
+    Stream(usize),
+}
+
+/// Kinds of sources in a token, whose lowest bits they are.
+const KINDS: usize = 8;
+
+impl Source {
+    pub(super) const fn token(self) -> Token {
+        let (kind, place) = match self {
+            Self::Timer => (0, 0),
+            Self::Waker => (1, 0),
+            Self::Listener(place) => (2, place),
+            Self::Acceptor(place) => (3, place),
+            Self::Shared(place) => (4, place),
+            Self::Stream(index) => (5, index),
+        };
+        Token(place * KINDS + kind)
+    }
+
+    pub(super) const fn of(Token(token): Token) -> Self {
+        let place = token / KINDS;
+        match token % KINDS {
+            0 => Self::Timer,
+            1 => Self::Waker,
+            2 => Self::Listener(place),
+            3 => Self::Acceptor(place),
+            4 => Self::Shared(place),
+            _ => Self::Stream(place),
+        }
+    }
+}
+
+/// Has the event queue tell of a socket.
+pub(super) fn register(
+    registry: &Registry,
+    socket: &impl AsRawFd,
+    source: Source,
+    interest: Interest,
+) -> io::Result<()> {
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), source.token(), interest)
+}
+
+/// How this engine waits for a socket.
+#[derive(Debug, Default)]
+pub(super) struct Readiness {
+    /// It stands in the queue of what is to be read.
+    pub(super) is_queued: bool,
+    /// A stream's peer will send no more: it is read to the end, also after a short read.
+    pub(super) is_ending: bool,
+    pub(super) watch: Watch,
+}
 
 /// What is left of a socket after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Left {
+pub(super) enum Left {
     /// Nothing, and the event queue tells of what comes.
     Nothing,
     /// It is to be read again in this turn if there is room.
@@ -29,8 +96,8 @@ pub(in crate::engine) enum Left {
 }
 
 impl Left {
-    /// Of a socket that is always watched.
-    pub(in crate::engine) const fn of_watched(is_drained: bool) -> Self {
+    /// For a socket that is always watched.
+    pub(super) const fn of_watched(is_drained: bool) -> Self {
         if is_drained {
             Self::Nothing
         } else {
@@ -39,25 +106,27 @@ impl Left {
     }
 }
 
-/// Whether the event queue tells of a socket. It does in the beginning.
+/// Whether the event queue tells of a UDP socket. It does in the beginning.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Watch {
+pub(super) struct Watch {
     is_off: bool,
-    /// Reads in a row that have found hardly anything, while it does not.
+    /// Reads in a row that have found hardly anything, while it is off.
     idle_reads: u32,
 }
 
 impl Watch {
-    pub(in crate::engine) const fn is_off(&self) -> bool {
+    pub(super) const fn is_off(&self) -> bool {
         self.is_off
     }
 
-    /// The socket was read: so many datagrams, and whether there may be more; or why not.
-    pub(in crate::engine) fn after(
+    /// Judges a read, which gave how many datagrams came and whether there may be more. Changes by
+    /// that whether the event queue tells of the socket.
+    pub(super) fn after(
         &mut self,
         read: &io::Result<(usize, bool)>,
         registry: &Registry,
-        (socket, token): (&mut UdpSocket, Token),
+        socket: &UdpSocket,
+        source: Source,
     ) -> Left {
         let (count, has_more) = match read {
             Ok(read) => *read,
@@ -65,16 +134,17 @@ impl Watch {
             Err(_) => return Left::More,
         };
         if !self.is_off {
-            self.is_off = count >= BUSY_DATAGRAMS && registry.deregister(socket).is_ok();
+            let fd = socket.as_raw_fd();
+            self.is_off =
+                count >= BUSY_DATAGRAMS && registry.deregister(&mut SourceFd(&fd)).is_ok();
             self.idle_reads = 0;
         } else if has_more || count >= IDLE_DATAGRAMS {
             self.idle_reads = 0;
         } else if self.idle_reads < IDLE_READS {
             self.idle_reads += 1;
         } else {
-            // What has come since it was read is told at once.
-            let watched = registry.register(socket, token, Interest::READABLE);
-            self.is_off = watched.is_err();
+            // What has come since the read is told at once.
+            self.is_off = register(registry, socket, source, Interest::READABLE).is_err();
         }
         match (has_more, self.is_off) {
             (true, _) => Left::More,
@@ -101,20 +171,33 @@ mod tests {
     }
 
     #[test]
+    fn a_token_names_its_source() {
+        let places = [0, 1, 77].into_iter();
+        let sockets = places.flat_map(|place| {
+            [
+                Source::Listener(place),
+                Source::Acceptor(place),
+                Source::Shared(place),
+                Source::Stream(place),
+            ]
+        });
+        for source in sockets.chain([Source::Timer, Source::Waker]) {
+            assert_eq!(Source::of(source.token()), source);
+        }
+    }
+
+    #[test]
     fn a_busy_socket_is_not_told_of_until_it_is_idle_and_nothing_is_missed() {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut socket = UdpSocket::bind(any).unwrap();
+        let socket = UdpSocket::bind(any).unwrap();
         let sender = UdpSocket::bind(any).unwrap();
         let to = socket.local_addr().unwrap();
         let send = || sender.send_to(&[0; 8], to).unwrap();
-        let (mut poll, token) = (Poll::new().unwrap(), Token(7));
+        let (mut poll, source) = (Poll::new().unwrap(), Source::Shared(7));
         let registry = poll.registry().try_clone().unwrap();
-        registry
-            .register(&mut socket, token, Interest::READABLE)
-            .unwrap();
+        register(&registry, &socket, source, Interest::READABLE).unwrap();
         let mut watch = Watch::default();
-        let mut after =
-            |watch: &mut Watch, read| watch.after(&read, &registry, (&mut socket, token));
+        let after = |watch: &mut Watch, read| watch.after(&read, &registry, &socket, source);
 
         send();
         assert_eq!(told(&mut poll), 1);

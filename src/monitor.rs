@@ -318,7 +318,8 @@ impl LatencyMonitor {
             timestamps: timestamps(self.config.timestamps),
             sockets: tuning::sockets(&self.config.engine),
         };
-        let seed = getrandom::u64().map_err(StartError::Random)?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
         let prober_config = ProberConfig {
             name: self.config.name.as_str().into(),

@@ -32,7 +32,7 @@ pub mod wire;
 
 pub(crate) use backoff::Backoff;
 pub use prober::{ClockState, Prober, ProberConfig};
-pub(crate) use rng::Rng;
+pub(crate) use rng::Jitter;
 pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
     Sample, SelfCounters, Stamp, StampSource, Trace,

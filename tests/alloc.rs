@@ -306,7 +306,7 @@ impl Daemon {
             udp_port: Some(engine.listening().udp[0].port()),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
-            seed: 1,
+            seed: [1; 32],
             native: true,
         });
         let mut recorder = Recorder::new(name, clock.now());

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use latency_monitor::limits::TIMERS_PER_TURN_MAX;
-use latency_monitor::proto::wire::native::{ErrorEstimate, RequestFields, encode_request};
+use latency_monitor::proto::wire::native::{
+    ErrorEstimate, RequestFields, decode_reply, encode_request,
+};
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
     Arrival, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
@@ -17,7 +20,7 @@ fn prober(name: &str, udp_port: Option<u16>) -> Prober {
         udp_port,
         accepted_max: 1,
         resolve_interval_ns: 60_000_000_000,
-        seed: 1,
+        seed: [1; 32],
         native: true,
     })
 }
@@ -45,14 +48,24 @@ fn prober_of(targets: u32, with: impl Fn(TargetOptions) -> TargetOptions) -> Pro
 #[test]
 fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
     let mut prober = prober("b", Some(8001));
-    let now = Now {
-        mono: Mono::from_nanos(1),
-        wall: Wall::from_unix_nanos(1_795_000_000_000_000_000),
-    };
+    let mut request = native_request("[not a list");
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
+    prober.handle_request(
+        Arrival::unstamped(at(1)),
+        ListenerId(0),
+        from,
+        None,
+        &request,
+    );
+    assert_eq!(prober.self_counters().corrupt, 1);
+    assert_eq!(prober.poll_transmit(at(1), &mut request), None, "no answer");
+}
+
+fn native_request(tags: &str) -> Vec<u8> {
     let mut request = Vec::new();
     let fields = RequestFields {
         seq: 0,
-        sent: now.wall,
+        sent: at(1).wall,
         error: ErrorEstimate::from_nanos(true, 1_000),
         ssid: 7,
         cookie: 9,
@@ -60,13 +73,10 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
         follow_ups: [None; 2],
         offset_ns: None,
         source: "a",
-        tags: "[not a list",
+        tags,
     };
     encode_request(&mut request, &fields, None);
-    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
-    prober.handle_request(Arrival::unstamped(now), ListenerId(0), from, None, &request);
-    assert_eq!(prober.self_counters().corrupt, 1);
-    assert_eq!(prober.poll_transmit(now, &mut request), None, "no answer");
+    request
 }
 
 /// All lasting connections began in the turn that their targets were added in: a flood of SYNs, of which
@@ -158,4 +168,121 @@ fn a_copy_of_the_first_message_proves_nobody() {
     let both = vec![(0, 2_000_000), (1, 2_000_000)];
     assert_eq!(published, [(0, vec![]), (0, vec![]), (1, both)]);
     assert_eq!(prober.self_counters().duplicate, 1);
+}
+
+/// Session numbers, cookies and session identifiers came from one `SplitMix64`. Three requests showed three
+/// of its outputs in a row, from which its state follows, and with it every identifier of every flow.
+#[test]
+fn what_a_reflector_shows_does_not_give_away_the_identifiers_of_flows() {
+    let mut old = SplitMix64(1);
+    let outputs = [old.next(), old.next(), old.next()];
+    // The whole attack tries 2^32 low halves, in seconds. The test tries those around the right one.
+    let low = outputs[0] & 0xffff_ffff;
+    let tried = low & !0xf_ffff..=low | 0xf_ffff;
+    let mut found = SplitMix64::behind(outputs.map(high), tried.clone()).unwrap();
+    assert_eq!(
+        found.next(),
+        old.next(),
+        "the attack works on what it is for"
+    );
+
+    let mut prober = prober("b", Some(8001));
+    let sessions = [4_000, 4_001, 4_002].map(|port| session_shown(&mut prober, port));
+    let [cookie, ..] = cookies_of_flows(&mut prober);
+    let predicted = SplitMix64::behind(sessions, tried);
+    let is_next = predicted.is_some_and(|mut state| high(state.next()) == cookie);
+    assert!(
+        !is_next,
+        "the next flow's cookie was computed from {sessions:x?}"
+    );
+}
+
+/// What strangers ask for must not move the numbers of flows, nor be computed from the same ones.
+#[test]
+fn sessions_and_flows_have_generators_of_their_own() {
+    let mut asked = prober("b", Some(8001));
+    let sessions: Vec<u32> = (4_000..4_100)
+        .map(|port| session_shown(&mut asked, port))
+        .collect();
+    let mut quiet = prober("b", Some(8001));
+    let cookies = cookies_of_flows(&mut asked);
+    assert_eq!(cookies, cookies_of_flows(&mut quiet));
+    let all: BTreeSet<u32> = sessions.iter().chain(&cookies).copied().collect();
+    assert_eq!(
+        all.len(),
+        sessions.len() + cookies.len(),
+        "no number is shown twice"
+    );
+}
+
+/// The session number that a reflector shows to one more sender.
+fn session_shown(prober: &mut Prober, port: u16) -> u32 {
+    let mut packet = native_request("['x']");
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    prober.handle_request(
+        Arrival::unstamped(at(1)),
+        ListenerId(0),
+        from,
+        None,
+        &packet,
+    );
+    while !matches!(
+        prober.poll_transmit(at(1), &mut packet),
+        Some(Transmit::Reply { .. })
+    ) {}
+    decode_reply(&packet).unwrap().ours.unwrap().session
+}
+
+/// The cookies that four new flows show in their first probes.
+fn cookies_of_flows(prober: &mut Prober) -> [u32; 4] {
+    let config = Config::default();
+    [1, 2, 3, 4].map(|host| {
+        let host = Ipv4Addr::new(127, 0, 0, host).to_string();
+        let options = TargetOptions::new(&host).udp_only().interval_ms(1.0);
+        let target = prober
+            .add_target(at(1), config.target(options).unwrap())
+            .unwrap();
+        prober.handle_timeout(at(2_000_000));
+        let mut packet = Vec::new();
+        while !matches!(
+            prober.poll_transmit(at(2_000_000), &mut packet),
+            Some(Transmit::Datagram { .. })
+        ) {}
+        assert!(prober.remove_target(target));
+        let probe = text::decode_datagram(&packet).unwrap();
+        probe.identifier.unwrap().cookie
+    })
+}
+
+/// Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    const FACTORS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+    /// One divided by each of the factors, modulo 2^64.
+    const INVERSES: [u64; 2] = [0x96de_1b17_3f11_9089, 0x3196_42b2_d24d_8ec3];
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(Self::STEP);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(Self::FACTORS[0]);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(Self::FACTORS[1]);
+        mixed ^ mixed >> 31
+    }
+
+    /// The generator after three outputs with these high halves, if the low half of the first is in `tried`.
+    fn behind(shown: [u32; 3], mut tried: RangeInclusive<u64>) -> Option<Self> {
+        tried.find_map(|low| {
+            let output = u64::from(shown[0]) << 32 | low;
+            let mixed = (output ^ output >> 31 ^ output >> 62).wrapping_mul(Self::INVERSES[1]);
+            let mixed = (mixed ^ mixed >> 27 ^ mixed >> 54).wrapping_mul(Self::INVERSES[0]);
+            let mut state = Self(mixed ^ mixed >> 30 ^ mixed >> 60);
+            let follow = high(state.next()) == shown[1] && high(state.next()) == shown[2];
+            follow.then_some(state)
+        })
+    }
+}
+
+fn high(output: u64) -> u32 {
+    (output >> 32) as u32
 }

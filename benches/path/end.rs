@@ -33,7 +33,7 @@ impl End {
             udp_port: Some(UDP_PORT),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
-            seed: 1,
+            seed: [1; 32],
             native: true,
         });
         let mut recorder = Recorder::new(name, now);

@@ -65,19 +65,19 @@ struct World {
     outcomes: u64,
 }
 
-fn prober(name: &str, seed: u64) -> Prober {
+fn prober(name: &str, seed: u8) -> Prober {
     Prober::new(ProberConfig {
         name: name.into(),
         udp_port: Some(8001),
         accepted_max: 4,
         resolve_interval_ns: 60_000_000_000,
-        seed,
+        seed: [seed; 32],
         native: true,
     })
 }
 
 impl World {
-    fn new(protocol: Protocol, seed: u64) -> Self {
+    fn new(protocol: Protocol, seed: u8) -> Self {
         let mut world = Self {
             now_ns: 0,
             wall_ns: [EPOCH_NS; 2],

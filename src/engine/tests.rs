@@ -40,7 +40,7 @@ fn prober() -> Prober {
         udp_port: None,
         accepted_max: 0,
         resolve_interval_ns: 1_000_000_000,
-        seed: 1,
+        seed: [1; 32],
         native: true,
     })
 }

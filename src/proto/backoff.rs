@@ -1,6 +1,6 @@
 //! How long to wait before trying the same thing again.
 
-use crate::proto::rng::Rng;
+use crate::proto::rng::Jitter;
 
 /// Doubling waits with jitter, up to a maximum; success starts them over.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +21,8 @@ impl Backoff {
     }
 
     /// Nanoseconds to wait this time.
-    pub(crate) fn wait(&mut self, rng: &mut Rng) -> u64 {
-        let wait = rng.jitter(self.next_ns);
+    pub(crate) fn wait(&mut self, jitter: &mut Jitter) -> u64 {
+        let wait = jitter.of(self.next_ns);
         self.next_ns = self.next_ns.saturating_mul(2).min(self.most_ns);
         wait
     }

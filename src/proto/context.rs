@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
 use crate::proto::owner::{FlowRef, Owner, Timer};
-use crate::proto::rng::Rng;
+use crate::proto::rng::{Identifiers, Jitter, Role};
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, SelfCounters};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{Arrival, SocketId, Transmit};
@@ -32,7 +32,12 @@ pub(crate) struct Context {
     pub(crate) due: VecDeque<FlowRef>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: SelfCounters,
-    pub(crate) rng: Rng,
+    /// For cookies and session identifiers of our flows.
+    pub(crate) flow_ids: Identifiers,
+    /// For session numbers of our reflector.
+    pub(crate) session_ids: Identifiers,
+    /// For backoff; never shown.
+    pub(crate) rng: Jitter,
     /// The time of the event that is being handled.
     pub(crate) now: Now,
     /// How often our wall clock has been set.
@@ -51,14 +56,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
         Self {
             wheel: Wheel::new(Mono::ZERO),
             actions: VecDeque::new(),
             due: VecDeque::new(),
             outputs: VecDeque::new(),
             counters: SelfCounters::default(),
-            rng: Rng::new(seed),
+            flow_ids: Identifiers::new(seed, Role::Flows),
+            session_ids: Identifiers::new(seed, Role::Sessions),
+            rng: Jitter::beside(seed),
             now: Now::default(),
             clock_epoch: 0,
             clock_error: ErrorEstimate::from_nanos(false, u64::MAX),

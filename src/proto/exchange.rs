@@ -54,10 +54,9 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// A session for probes from number `first` on, under an identifier that cannot be guessed.
     pub(crate) fn new(first: u64, context: &mut Context) -> Self {
-        let [low, high, ..] = context.rng.next_u64().to_le_bytes();
         Self {
-            ssid: u16::from_le_bytes([low, high]).max(1),
-            cookie: context.rng.next_u32(),
+            ssid: context.flow_ids.ssid(),
+            cookie: context.flow_ids.cookie(),
             first,
             session: 0,
             left: [None; 2],

@@ -32,8 +32,9 @@ pub struct ProberConfig {
     pub accepted_max: usize,
     /// Nanoseconds between two look-ups of a target's name.
     pub resolve_interval_ns: u64,
-    /// Seeds the identifiers that strangers must not guess, and backoff.
-    pub seed: u64,
+    /// Seeds every generator. The daemon takes it from the system's random source: who knows it can
+    /// compute all identifiers.
+    pub seed: [u8; 32],
     /// Whether requests on the native wire are answered, and offers of it taken.
     pub native: bool,
 }

@@ -37,7 +37,7 @@ pub(crate) struct Reflection {
 impl Reflection {
     pub(crate) fn new(context: &mut Context) -> Self {
         Self {
-            session: context.rng.next_u32().max(1),
+            session: context.session_ids.session(),
             replies: 0,
             received: 0,
             left: [None; 3],

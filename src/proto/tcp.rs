@@ -106,7 +106,7 @@ impl TcpFlow {
             protocol,
             remote: None,
             state: State::Down,
-            cookie: context.rng.next_u32(),
+            cookie: context.flow_ids.cookie(),
             backoff: Backoff::new(RETRY_FIRST_NS, timeout_ns / 2),
             timer: None,
         }

@@ -69,7 +69,7 @@ impl UdpFlow {
             remote: None,
             socket: None,
             first: 0,
-            cookie: context.rng.next_u32(),
+            cookie: context.flow_ids.cookie(),
             backoff: Backoff::new(timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
             reopen_timer: None,
             reopen_after: Mono::ZERO,

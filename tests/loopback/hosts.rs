@@ -47,7 +47,7 @@ impl<E: Engine> TestHost<E> {
             udp_port: engine.listening().udp.first().map(SocketAddr::port),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
-            seed: 7,
+            seed: [7; 32],
             native: true,
         });
         Self {

@@ -82,6 +82,13 @@ pub(crate) struct ProberHost {
     pub(crate) account: Account,
 }
 
+/// A seed of 32 bytes with `seed` in front.
+fn seed_of(seed: u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes
+}
+
 impl ProberHost {
     pub(crate) fn new(name: &str, seed: u64) -> Self {
         let prober = Prober::new(ProberConfig {
@@ -89,7 +96,7 @@ impl ProberHost {
             udp_port: Some(UDP_PORT),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
-            seed,
+            seed: seed_of(seed),
             native: true,
         });
         Self {

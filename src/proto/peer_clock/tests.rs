@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::bounds::STAMP_ERROR_NS;
 use super::*;
-use crate::proto::rng::Rng;
+use crate::proto::rng::Jitter as Rng;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -82,10 +82,10 @@ impl Link {
             return base_ns;
         }
         match self.jitter {
-            Jitter::Uniform => base_ns + rng.next_u64() % (2 * self.jitter_ns),
+            Jitter::Uniform => base_ns + rng.draw() % (2 * self.jitter_ns),
             Jitter::Exponential => {
                 #[expect(clippy::cast_precision_loss, reason = "a random number")]
-                let unit = (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+                let unit = (rng.draw() >> 11) as f64 / (1_u64 << 53) as f64;
                 #[expect(
                     clippy::cast_precision_loss,
                     clippy::cast_possible_truncation,
@@ -105,12 +105,12 @@ impl Link {
         let mut begin = from;
         while begin < until {
             let forward_ns = self.delay(self.base_ns[0], &mut rng);
-            let dwell_ns = 5 * US + rng.next_u64() % (50 * US);
+            let dwell_ns = 5 * US + rng.draw() % (50 * US);
             let reverse_ns = self.delay(self.base_ns[1], &mut rng);
             let mut noise = |ns: u64| {
                 let ns = i64::try_from(ns).expect("a delay");
                 let range = self.noise_ns.cast_signed();
-                ns + (rng.next_u64() % (2 * self.noise_ns + 1)).cast_signed() - range
+                ns + (rng.draw() % (2 * self.noise_ns + 1)).cast_signed() - range
             };
             let reached = begin + forward_ns;
             let left = reached + dwell_ns;
@@ -121,7 +121,7 @@ impl Link {
                 reverse_ns: noise(reverse_ns) - truth.at(left),
                 took_ns: at - begin,
             };
-            if rng.next_u64() % 100 >= self.loss_percent {
+            if rng.draw() % 100 >= self.loss_percent {
                 exchanges.push(exchange);
             }
             begin += self.interval_ns;

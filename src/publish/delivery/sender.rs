@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::limits::REASONS_MAX;
-use crate::proto::{Backoff, Mono, Rng};
+use crate::proto::{Backoff, Jitter, Mono};
 use crate::publish::delivery::nanos;
 use crate::publish::delivery::queue::Entry;
 use crate::publish::delivery::shared::Shared;
@@ -54,7 +54,7 @@ pub(super) struct Sender {
     backoff: Backoff,
     /// The same while we are not let in.
     barred: Backoff,
-    rng: Rng,
+    jitter: Jitter,
     /// Not to be asked before this.
     not_before: Mono,
     /// That is what the server wishes.
@@ -81,7 +81,7 @@ impl Sender {
             transport,
             backoff: Backoff::new(nanos(BACKOFF_FIRST), nanos(BACKOFF_MAX)),
             barred: Backoff::new(nanos(BACKOFF_FIRST), nanos(BARRED_BACKOFF_MAX)),
-            rng: Rng::new(seed),
+            jitter: Jitter::new(seed),
             not_before: Mono::ZERO,
             is_wished: false,
             deadline: None,
@@ -180,12 +180,10 @@ impl Sender {
 
     fn try_later(&mut self, reason: &str, after: Option<Duration>) {
         let now = self.shared.now().mono;
-        let backoff_ns = self.backoff.wait(&mut self.rng);
+        let backoff_ns = self.backoff.wait(&mut self.jitter);
         let wait_ns = match after {
             // Not all of a fleet at the same moment.
-            Some(after) => {
-                nanos(after.min(RETRY_AFTER_MAX)) + self.rng.jitter(nanos(BACKOFF_FIRST))
-            }
+            Some(after) => nanos(after.min(RETRY_AFTER_MAX)) + self.jitter.of(nanos(BACKOFF_FIRST)),
             None => backoff_ns,
         };
         self.is_wished = after.is_some();
@@ -200,7 +198,7 @@ impl Sender {
     fn hold_back(&mut self, reason: &str) {
         let now = self.shared.now().mono;
         self.is_wished = false;
-        self.not_before = now.plus(self.barred.wait(&mut self.rng));
+        self.not_before = now.plus(self.barred.wait(&mut self.jitter));
         let is_first = self.shared.failed(now);
         if self.refusals.is_news(reason, now) {
             self.shared.say(

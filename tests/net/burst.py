@@ -57,14 +57,7 @@ def run(lab):
 
 
 def check(lab, protocol):
-    near, router, far = (lab.namespace(f"{protocol}-{name}") for name in ("near", "router", "far"))
-    lab.link(near, router, [f"{NEAR}/24"], ["192.0.2.254/24"], device="lm0")
-    lab.link(router, far, ["198.51.100.254/24"], [f"{FAR}/24"], device="lm1")
-    command("ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-    command("ip", "-n", near, "route", "add", "default", "via", "192.0.2.254")
-    command("ip", "-n", far, "route", "add", "default", "via", "198.51.100.254")
-    shape = f"rate {RATE_MBIT}mbit burst 3000 limit 1000000".split()
-    command("tc", "-n", router, "qdisc", "add", "dev", "lm1", "root", "tbf", *shape)
+    near, _, far = path(lab, f"{protocol}-")
     captures = [Capture(lab, f"{protocol}-near-capture", near), Capture(lab, f"{protocol}-far-capture", far, "lm1")]
     dumps = {name: lab.folder / f"{protocol}-{name}-dumps" for name in ("near", "far")}
     common = {"metrics": {"mode": "windows", "send_interval": 1}, "protocol": protocol, "tcp": True}
@@ -94,6 +87,19 @@ def check(lab, protocol):
     truth = [queues(link["forward"], known, since) for known in (thresholds(teller), sooner(thresholds(teller)))]
     events = compare(lab, protocol, told, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
+
+
+def path(lab, prefix=""):
+    """Makes namespaces near - router - far, with a narrow link from the router to far; returns their names."""
+    near, router, far = (lab.namespace(f"{prefix}{name}") for name in ("near", "router", "far"))
+    lab.link(near, router, [f"{NEAR}/24"], ["192.0.2.254/24"], device="lm0")
+    lab.link(router, far, ["198.51.100.254/24"], [f"{FAR}/24"], device="lm1")
+    command("ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    command("ip", "-n", near, "route", "add", "default", "via", "192.0.2.254")
+    command("ip", "-n", far, "route", "add", "default", "via", "198.51.100.254")
+    shape = f"rate {RATE_MBIT}mbit burst 3000 limit 1000000".split()
+    command("tc", "-n", router, "qdisc", "add", "dev", "lm1", "root", "handle", "1:", "tbf", *shape)
+    return near, router, far
 
 
 def thresholds(records):

@@ -1,13 +1,13 @@
-"""Bursts of cross traffic through a router whose link is narrow: the daemon tells each of them, on the right
-flow, in the right direction, as captures at both ends of the path have it.
+"""Bursts of cross traffic through a router with a narrow link: the daemon reports each of them, on the right flow, in
+the right direction, as captures at both ends of the path have it.
 
-Namespaces near - router - far. Toward far the router sends 100 Mbit/s. Every so often near sends as many packets at
-once as that takes about 16 ms for, and they stand before the probes. Once both ends speak our own wire, and the
-prober tells; once they speak text, and the one that is probed does. Of each of them there is a dump with all its probes.
+The namespaces are near - router - far. Toward far the router sends 100 Mbit/s. Every second or so near sends as many
+packets at once as the link carries in 16 ms, and they queue before the probes. First both ends speak the native wire,
+and the prober reports. Then both speak text, and the probed end reports. Each burst has a dump with all its probes.
 
-What was planted and what the probes met is not the same on a host whose processors are taken away: packets that should come
-at once come one by one, or no probe leaves while the queue stands. So more are planted than are asked for, the captures
-say which of them the probes met, and each of those must be told.
+On a host that loses its processors the probes may meet other bursts than those planted: packets of a burst leave one
+by one, or no probe leaves while the queue stands. So the lab plants more bursts than it asks for. The captures say
+which of them the probes met, and the daemon must report each of those.
 """
 
 import json
@@ -23,13 +23,13 @@ NEAR, FAR = "192.0.2.1", "198.51.100.1"
 RATE_MBIT = 100
 BURST_MS = 16
 PLANTED, BURSTS = 15, 10
-# Single packets are over the threshold, too, where nothing was planted.
+# A peak below this may be the host: single packets exceed the threshold where nothing was planted.
 PLANTED_MS_LEAST = 4
 INTERVAL_MS = 1
-# The daemon learns the line and its noise in this time.
+# The daemon learns the base line and its noise in this time.
 QUIET_S = 8
-# What begins one that is found from noise (packets in a row over the threshold, or over half of it) and what ends it (the
-# default of `quiet_ms`), by docs/design/bursts.md.
+# By docs/design/bursts.md: so many packets in a row over the threshold, or over half of it, begin a burst; so long
+# under half of it ends one (the default of `quiet_ms`).
 OVER, OVER_HALF = 2, 4
 QUIET_NS = 5_000_000
 # The defaults of `pre_ms` and `post_ms`.
@@ -75,15 +75,15 @@ def check(lab, protocol):
     told = {"near": records + client.records(), "far": server.records()}
     end_captures(captures, near, FAR)
     teller = told["near" if protocol == "auto" else "far"]
-    # The daemon's own threshold, from its noise, says what a burst is; the captures, where they were.
+    # The daemon's own threshold defines a burst; the captures say where they were.
     link = crossings([capture.path for capture in captures])
     planted = queues(link["forward"], thresholds(teller), since)
     met = f"{protocol}: of {PLANTED} bursts the probes met {len(planted)}, fewer than {BURSTS}: {planted}"
     expect(len(planted) >= BURSTS, met)
     if protocol == "text":
-        # To its receiver a pause of the sending program, before a probe is on the link, is a queue too, and may lengthen one.
+        # A pause of the sending program before a probe is on the link looks like a queue to its receiver.
         link["forward"] = link["said"]
-    # In the second in which a burst began the threshold may have been what was published before it or what was after.
+    # In the second of a burst the threshold may be the one published before it or the one after.
     truth = [queues(link["forward"], known, since) for known in (thresholds(teller), sooner(thresholds(teller)))]
     events = compare(lab, protocol, told, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
@@ -103,15 +103,17 @@ def path(lab, prefix=""):
 
 
 def thresholds(records):
-    """Over how much a queue toward far is a burst, in ns, and from when on: noise goes on being learned, and a threshold that
-    came later says nothing of the bursts before it."""
+    """Returns the published thresholds of a queue toward far, in ns, with the instants of their publication.
+
+    Noise goes on being learned, so a later threshold says nothing about the bursts before it.
+    """
     found = points(records, "udp.wan.burst.threshold", source="near", target="far", direction="forward")
     expect(found, "no threshold is published")
     return sorted(found)
 
 
 def sooner(thresholds):
-    """Each threshold from when the one before it was published on."""
+    """Returns each threshold with the instant at which the one before it was published."""
     values = [value for _, value in thresholds]
     return [(at, later) for (at, _), later in zip(thresholds, values[1:] + values[-1:])]
 
@@ -121,7 +123,7 @@ def counted(records):
 
 
 def blast(lab, protocol, near):
-    """Fills the queue, again and again, at times that are not in step with anything."""
+    """Fills the queue again and again, at times in step with nothing."""
     code = BLAST.format(packets=BURST_PACKETS, size=PACKET_BYTES, far=FAR)
     words = ["ip", "netns", "exec", near, sys.executable, "-c", code]
     out = lab.folder / f"{protocol}-blast.out"
@@ -134,18 +136,21 @@ def blast(lab, protocol, near):
         sender.stdin.write("\n")
         sender.stdin.flush()
         wait_until(lambda n=number: out.read_text().count("sent") > n, "a burst to be sent")
-    # Longer than a timeout, so that every probe is decided.
+    # Longer than a timeout, so every probe is decided.
     pause(2)
     sender.stdin.close()
     sender.wait()
 
 
 def crossings(captures):
-    """The queue that each probe met, each way, as the captures have it: when it left, or would have come in without, and ns."""
+    """Returns the queue that each probe met by direction, as the captures have it: an instant and ns.
+
+    The instant is when the probe left, or where its receiver reports, when it would have arrived without the queue.
+    """
     exchanges = [one for one in join(*captures, UDP, 8001).values() if not one.again]
     forward = sorted((one.request_out, one.forward()) for one in exchanges if one.request_out and one.request_in)
     reverse = sorted((one.reply_out, one.reverse()) for one in exchanges if one.reply_out and one.reply_in)
-    # A text probe says when its program sent it, and that is all that its receiver knows of that.
+    # A text probe says when its program sent it. Its receiver knows nothing else about its departure.
     said = [one for one in exchanges if one.request_said and one.request_in]
     said = sorted((one.request_said, one.request_in - one.request_said) for one in said)
     ways = {"forward": forward, "reverse": reverse, "said": said}
@@ -155,8 +160,9 @@ def crossings(captures):
 
 
 def is_the_hosts(event, link):
-    """Whether this is too small to be asked for, or the other way, and the captures have it too: a host whose processor is
-    taken away has queues."""
+    """Returns whether an event is too small to be asked for, or in the other direction, and is in the captures, too.
+    A host that loses its processor has queues.
+    """
     if event["direction"] == "forward" and event["peak"] > (1 + PEAK_SHARE) * PLANTED_MS_LEAST * 1_000_000:
         return False
     begin, end = event["start"] - START_MS * 1_000_000, event["start"] + event["duration"] + START_MS * 1_000_000
@@ -165,8 +171,9 @@ def is_the_hosts(event, link):
 
 
 def queues(crossed, thresholds, since):
-    """Bursts as the captures have them: start, duration and peak, in ns, of each queue over the threshold of its time. None
-    is asked for before the daemon has learned what a threshold is."""
+    """Returns the bursts of the captures as start, duration and peak in ns: each queue over the threshold of its
+    time. Bursts from before the daemon has learned a threshold are left out.
+    """
     found, running, last, rising, over = [], None, 0, [], 0
     (_, threshold), *later = thresholds
     for at, queue in crossed:
@@ -192,7 +199,9 @@ def queues(crossed, thresholds, since):
 
 
 def apart(event, queue):
-    """By how much of what is allowed an event is off a queue of the captures: of start, duration and peak."""
+    """Returns how far an event is off a queue of the captures, as shares of what is allowed: start, duration and
+    peak.
+    """
     start, duration, peak = queue
     late = abs(event["start"] - start) / 1e6
     longer = abs(event["duration"] - duration) / 1e6
@@ -205,8 +214,10 @@ def overlap(one, other):
 
 
 def compare(lab, protocol, told, truth, link):
-    """Each event is a queue of the captures, and each queue of theirs an event. Where the two thresholds of its time make two
-    bursts of one queue, or one of two, either will do."""
+    """Holds events and queues of the captures against each other: each event is a queue, and each queue an event.
+
+    The two thresholds of its time may make two bursts of one queue, or one of two. Either is right.
+    """
     teller = "near" if protocol == "auto" else "far"
     events = [record for record in told[teller] if record.get("event") == "burst"]
     found, nearest, told_of, own = [], [], set(), 0
@@ -241,7 +252,9 @@ def compare(lab, protocol, told, truth, link):
 
 
 def check_dumps(lab, protocol, events, folder):
-    """Each event has a dump, in which every probe from `pre_ms` before it to `post_ms` after it is."""
+    """Holds the dumps against the events: each event has one, with every probe from `pre_ms` before to `post_ms`
+    after it.
+    """
     dumps = [[json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")]
     by_start = {head["event"]["start"]: (head, probes) for head, *probes in dumps if head["dump"] == "burst"}
     most = 0
@@ -252,13 +265,13 @@ def check_dumps(lab, protocol, events, folder):
         expect(head["complete"] and head["probes"] == len(probes), f"{protocol}: not all of it: {head}")
         begin, end = event["start"], event["start"] + event["duration"]
         expect(head["from"] == begin - MARGIN_NS and head["to"] == end + MARGIN_NS, f"{protocol}: not around it: {head}")
-        # The receiver counts from when a probe would have come in without the queue.
+        # The receiver counts from when a probe would have arrived without the queue.
         ahead = event["base"] if protocol == "text" else 0
-        # What is drawn under the delays is a line, and tells that to some microseconds.
+        # The base is a line under the delays, and is exact to some microseconds.
         edge = INTERVAL_MS * 1_000_000 // 4 if ahead else 0
         inside = [probe for probe in probes if begin - edge <= probe["t1"] + ahead <= end + edge]
-        # One that left behind the burst may overtake the last of it, and its receiver counts it: what comes in on the other
-        # processor may be delivered before what was stamped sooner.
+        # A probe that left behind the burst may overtake the last one of it, and its receiver counts it: the other
+        # processor may deliver a packet before one that was stamped sooner.
         last = max(probe["t2"] for probe in inside if probe["t2"])
         overtaking = [probe for probe in probes if probe not in inside and probe["t2"] and 0 <= probe["t2"] - last <= edge]
         count = len(inside) + len(overtaking)

@@ -1,9 +1,9 @@
-"""What was on the link, and when: captures with nanosecond stamps, and what their bytes say.
+"""Reads captures with nanosecond stamps: which packets were on the link, when, and what their bytes say.
 
-A capture sees a packet on its way out before the driver stamps it (see lead.py), and on its way in with the
-very stamp that a socket gets. But what TCP has sent over a pair of virtual devices carries its own time of
-departure with it, and the kernel stamps it anew, behind the capture. Messages are those of
-docs/design/native-wire.md and docs/design/text-wire.md.
+A capture stamps an outgoing packet before the driver does (see lead.py), and an incoming one with the stamp that the
+socket gets. TCP over a pair of virtual devices is an exception: its packets carry their own time of departure, and
+the kernel stamps them anew, after the capture. The messages are those of docs/design/native-wire.md and
+docs/design/text-wire.md.
 """
 
 import bisect
@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 from lab import expect, wait_until
 
-# What the kernel keeps of a capture while tcpdump has no processor.
+# The kernel buffers this much of a capture while tcpdump has no processor.
 BUFFER_KIB = 65_536
 NANOSECOND_PCAP = 0xA1B2_3C4D
 ETHERNET = 1
 UDP, TCP = 17, 6
 FIN, SYN = 0x01, 0x02
-# Where the end of a capture is marked. Nobody listens there.
+# The last packet of a capture goes to this port. Nobody listens there.
 MARK_PORT = 9
 MARK = b"the lab's last packet"
 
-# The fixed part of a native packet.
+# Length of the fixed part of a native packet.
 NATIVE_BYTES = 44
 PREAMBLE = b"LMS1"
 # A length below this begins with a byte that no text message has.
@@ -37,13 +37,13 @@ IDENTIFIER = re.compile(rb"~[a-d]([0-9a-f]{8})([0-9a-f]{8})([0-9a-f]{4})~")
 
 
 class Capture:
-    """tcpdump on a namespace's link. What comes after this is made is captured."""
+    """Runs tcpdump on a namespace's link, and captures what comes after it is made."""
 
     def __init__(self, lab, label, namespace, device="lm0"):
         self.namespace = namespace
         self.path = lab.folder / f"{label}.pcap"
-        # Without --immediate-mode it is woken a few times a second, not for each packet: it takes less
-        # from what is measured.
+        # Without --immediate-mode tcpdump wakes a few times a second and not for each packet: it disturbs the
+        # measurement less.
         command = ["tcpdump", "-i", device, "-w", self.path, "--time-stamp-precision=nano", "-U", "-n"]
         command += ["-B", str(BUFFER_KIB), "-Z", "root"]
         self.daemon = lab.start(label, command, namespace=namespace)
@@ -51,7 +51,7 @@ class Capture:
         self.read_to = 0
 
     def has_mark(self):
-        """Whether the file has come to the mark; what lies before is looked through once."""
+        """Returns whether the file has the mark. Reads what it has not read before."""
         with open(self.path, "rb") as file:
             file.seek(max(0, self.read_to - len(MARK)))
             data = file.read()
@@ -59,7 +59,7 @@ class Capture:
         return MARK in data
 
     def end(self):
-        """Ends it; all of it must have been kept."""
+        """Ends the capture. Fails if the kernel dropped packets of it."""
         self.daemon.end(signal.SIGINT)
         log = self.daemon.log()
         dropped = re.search(r"(\d+) packets? dropped by kernel", log)
@@ -68,8 +68,10 @@ class Capture:
 
 
 def end_captures(captures, sender, address):
-    """Ends captures that all see what the namespace `sender` sends to an address. tcpdump reads what the
-    kernel holds in blocks, so it is ended only when a last packet has come into the file."""
+    """Ends captures that all see what the namespace `sender` sends to an address.
+
+    tcpdump reads what the kernel holds in blocks, so it ends only after a last packet is in the file.
+    """
     code = f"import socket; socket.socket(2, 2).sendto({MARK!r}, ({address!r}, {MARK_PORT}))"
     subprocess.run(["ip", "netns", "exec", sender, sys.executable, "-c", code], check=True)
     for capture in captures:
@@ -92,7 +94,7 @@ class Packet(NamedTuple):
 
 
 def packets(path):
-    """The UDP and TCP packets of a capture, in its order."""
+    """Yields the UDP and TCP packets of a capture in order."""
     data = path.read_bytes()
     for order in "<>":
         magic, _, _, _, _, _, kind = struct.unpack_from(order + "IHHiIII", data)
@@ -101,7 +103,7 @@ def packets(path):
     expect(magic == NANOSECOND_PCAP and kind == ETHERNET, f"{path} is no capture of nanoseconds on Ethernet")
     record = struct.Struct(order + "IIII")
     at, names = 24, {}
-    # A packet that is being written at the end is left out.
+    # The last packet may be incomplete in the file: it is left out.
     while at + record.size <= len(data):
         seconds, ns, kept, _ = record.unpack_from(data, at)
         at += record.size
@@ -112,13 +114,12 @@ def packets(path):
 
 
 def parse(at, frame, names):
-    """A frame as a packet, or nothing if it is neither UDP nor TCP."""
+    """Reads a frame as a packet; returns nothing if it is neither UDP nor TCP."""
     kind = frame[12:14]
     if kind == b"\x08\x00":
         begin = 14 + (frame[14] & 0xF) * 4
         protocol, source, target = frame[23], frame[26:30], frame[30:34]
-        # Behind the packet there may be Ethernet's padding. Of a large one that the device is yet to cut
-        # the length may not be known.
+        # Ethernet's padding may follow the packet. A large packet that the device has yet to cut may have no length.
         (length,) = struct.unpack_from(">H", frame, 16)
         end = 14 + length if length else len(frame)
     elif kind == b"\x86\xdd":
@@ -150,7 +151,7 @@ class Tlv(NamedTuple):
 
 
 class Native(NamedTuple):
-    """A native packet. What only replies have is 0 in a request."""
+    """A native packet. In a request the fields of replies are 0."""
 
     seq: int
     at: int  # ns since 1970
@@ -169,7 +170,7 @@ def ptp(seconds, ns):
 
 
 def decode_native(data):
-    """A request or a reply; fails if its TLVs do not end where it ends."""
+    """Reads a request or a reply. Fails if its TLVs do not end where the packet ends."""
     words = struct.unpack_from(">IIIHHIIIIIHHB3s", data)
     seq, seconds, ns, error, ssid, in_s, in_ns, of_seq, of_s, of_ns, of_error, _, ttl, _ = words
     tlvs, at = [], NATIVE_BYTES
@@ -184,17 +185,18 @@ def decode_native(data):
 
 
 class Message(NamedTuple):
-    """A request or a reply of a flow of ours. The session is the cookie or the SSID; a number is the
-    request's, low 32 bits, also in replies."""
+    """A request or a reply of a flow of ours. The session is the cookie or the SSID. The number is the request's, low
+    32 bits, also in replies.
+    """
 
     at: int
     native: bool
     session: int
     number: int
     data: bytes
-    # Its last byte was on the link more than once, or came out of order: it has no one time.
+    # Its last byte was on the link more than once, or out of order: it has no single time.
     again: bool = False
-    # When its sender says that it sent it, ns since 1970; of text messages only.
+    # Text only: when its sender claims to have sent it, ns since 1970.
     said: int | None = None
 
     def key(self):
@@ -202,7 +204,7 @@ class Message(NamedTuple):
 
 
 def decode_message(at, data, is_reply, again=False):
-    """One message, or nothing if it is a text message without our identifier."""
+    """Reads one message; returns nothing if it is a text message without our identifier."""
     text = HEADER.match(data)
     if text is None:
         seq, ssid = struct.unpack_from(">I", data, 24 if is_reply else 0)[0], struct.unpack_from(">H", data, 14)[0]
@@ -214,13 +216,13 @@ def decode_message(at, data, is_reply, again=False):
 
 
 class Stream:
-    """One direction of a connection, put together again."""
+    """Reassembles one direction of a connection."""
 
     def __init__(self, first):
-        # A SYN takes a number.
+        # A SYN takes a sequence number.
         self.base = (first.seq + bool(first.flags & SYN)) & 0xFFFF_FFFF
         self.data = bytearray()
-        # Where what was new of each segment ends, and when it was seen first.
+        # The end of the new bytes of each segment, and the time when they were seen first.
         self.ends, self.times = [], []
         self.ahead = {}
         self.repeated = []
@@ -229,7 +231,7 @@ class Stream:
         if not packet.payload:
             return
         distance = (packet.seq - self.base - len(self.data)) & 0xFFFF_FFFF
-        # As signed: what was there before is behind.
+        # As a signed distance: bytes that were there before lie behind.
         start = len(self.data) + (distance - (1 << 32) if distance >> 31 else distance)
         if start > len(self.data):
             if start in self.ahead:
@@ -257,20 +259,20 @@ class Stream:
             self.times.append(packet.at)
 
     def message(self, begin, end, is_reply):
-        """The message between two places, with the time of its last byte."""
+        """Returns the message between two places, with the time of its last byte."""
         at = self.times[bisect.bisect_left(self.ends, end)]
         again = any(first < end <= last for first, last in self.repeated)
         return decode_message(at, bytes(self.data[begin:end]), is_reply, again)
 
 
 def framed(stream, is_reply):
-    """The complete messages of a stream: text first, if there is any, and native ones behind it."""
+    """Yields the complete messages of a stream: text first, if there is any, then native ones."""
     data, at = stream.data, 0
     while at < len(data):
         if data[at : at + 4] == PREAMBLE:
             at += len(PREAMBLE)
             break
-        # The text part ends with no mark in replies: a length follows the zeros.
+        # In replies nothing marks the end of the text: a length follows the zeros.
         padding = at
         while padding < len(data) and data[padding] == 0x30:
             padding += 1
@@ -283,7 +285,7 @@ def framed(stream, is_reply):
             return
         found = IDENTIFIER.search(text[5])
         expect(found, f"a message without our identifier: {bytes(text[0])!r}")
-        # A request is as long as it says; of a reply only what is before its padding is sure.
+        # A request has the length that it states. Of a reply only the part before its padding is certain.
         end = at + int(found[3], 16) if not is_reply else text.end()
         if end > len(data):
             return
@@ -299,7 +301,7 @@ def framed(stream, is_reply):
 
 
 def messages(path, protocol, port):
-    """The requests to a port and the replies from it, as two lists."""
+    """Returns the requests to a port and the replies from it."""
     requests, replies, streams = [], [], {}
     for packet in packets(path):
         if packet.protocol != protocol or port not in (packet.source_port, packet.target_port):
@@ -311,7 +313,7 @@ def messages(path, protocol, port):
                 (replies if is_reply else requests).append(message)
             continue
         ends = packet[2:6]
-        # A SYN begins anew, unless it is the same one again.
+        # A SYN begins a new stream, unless it is the same SYN again.
         known = streams.setdefault(ends, [])
         if not known or packet.flags & SYN and known[-1].base != (packet.seq + 1) & 0xFFFF_FFFF:
             known.append(Stream(packet))
@@ -325,11 +327,11 @@ def messages(path, protocol, port):
 
 
 class Exchange:
-    """The four instants of a probe on the link, in ns; those that there were not are None."""
+    """The four instants of a probe on the link, in ns. An instant that was not captured is None."""
 
     def __init__(self):
         self.request_out = self.request_in = self.reply_out = self.reply_in = None
-        # What the request says of when it was sent, if it is text.
+        # When the request claims to have been sent, if it is text.
         self.request_said = None
         self.again = False
         self.native = False
@@ -354,14 +356,14 @@ class Exchange:
 
 
 def join(near, far, protocol, port):
-    """The exchanges that captures at both ends saw, by the probe's number."""
+    """Joins the captures of both ends; returns the exchanges by the number of the probe."""
     found = {}
     for path, outgoing, incoming in ((near, "request_out", "reply_in"), (far, "request_in", "reply_out")):
         requests, replies = messages(path, protocol, port)
         for field, part in ((outgoing, requests), (incoming, replies)):
             for message in part:
                 exchange = found.setdefault(message.key(), Exchange())
-                # A second packet of one number has no place in the sums.
+                # A second packet with the same number makes the exchange ambiguous.
                 exchange.again |= message.again or getattr(exchange, field) is not None
                 exchange.native = message.native
                 setattr(exchange, field, message.at)

@@ -1,6 +1,8 @@
-"""ClickHouse's own engine behind an HTTP front that fails in every way: at 1 ms, through an outage and a kill, each sample that
-the cli backend printed is in the table once; percentiles of ten hosts merge without error; and what cannot be stored holds up
-nothing and is told once."""
+"""Publishes to ClickHouse's own engine behind an HTTP front that fails in every way.
+
+At 1 ms, through an outage and a kill, the table has each sample that the cli backend printed exactly once.
+Percentiles of ten hosts merge without error. Records that cannot be stored delay no others and are reported once.
+"""
 
 import json
 import math
@@ -19,16 +21,16 @@ FRONT = pathlib.Path(__file__).with_name("clickhouse_front.py")
 PORT = 18000
 USER, PASSWORD = "monitor", "open sesame"
 SECONDS = float(os.environ.get("LM_SECONDS", 60))
-# Of 500s, and then of refused connections.
+# How long the front answers with status 500, and then refuses connections.
 OUTAGE_S = min(6, SECONDS / 6)
-# What a kill may take along.
+# A kill may lose samples that are younger than this.
 YOUNGER_NS = 2 * 10**9
 HOSTS, MESSAGES = 10, 400
 DIGITS = 1e-3
 OLD = """CREATE TABLE {}.metrics (MetricName String, Timestamp UInt64, MetricValue UInt64, Tags Map(String, String),
     InsertedAt DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY (MetricName, Timestamp)"""
 TOLD = "metric String, points Array(Array(Int64)), tags Array(String), stamp String, seq UInt64"
-# Both as (metric, time, value, tags, stamp, number), with how often it is there.
+# Printed and stored samples as (metric, time, value, tags, stamp, number), with the count of each.
 COMPARED = """
     SELECT {} FROM (
         SELECT m, t, v, tags, s, n, sum(told) AS told, sum(kept) AS kept FROM (
@@ -42,7 +44,7 @@ COMPARED = """
 
 
 class Front:
-    """The front, and what may be asked of it behind its faults."""
+    """The front, its faults, and queries that pass behind them."""
 
     def __init__(self, lab):
         words = [VENV / "bin" / "python", "-B", FRONT, PORT, lab.folder / "engine", USER, PASSWORD]
@@ -91,7 +93,7 @@ def schema(lab, *flags):
 
 
 def make_tables(lab, front, database):
-    """Makes the printed tables; gives the example queries that are printed with them."""
+    """Makes the printed tables; returns the example queries that are printed with them."""
     front.ask(f"CREATE DATABASE {database}")
     printed = schema(lab, "--database", database)
     *statements, comments = printed.split(";\n\n")
@@ -104,7 +106,7 @@ def make_tables(lab, front, database):
 
 
 def check_cluster(lab, front):
-    """There is no cluster here; the engine reads what is printed for one."""
+    """Checks the tables printed for a cluster: there is none here, so the engine only parses them."""
     *statements, _ = schema(lab, "--cluster", "c-1").split(";\n\n")
     expect(len(statements) == 12, f"{len(statements)} statements for a cluster")
     for statement in statements:
@@ -112,7 +114,7 @@ def check_cluster(lab, front):
 
 
 def publisher(lab, label, port, clickhouse, targets=(), name=None, **both):
-    """A daemon that prints what it sends to the front."""
+    """Starts a daemon that also prints what it sends to the front."""
     both = {"send_interval": 1, **both}
     server = {"host": "127.0.0.1", "port": PORT, "secure": False, "username": USER, "password": PASSWORD}
     settings = {
@@ -133,13 +135,13 @@ def end(daemon):
 
 
 def told(daemon, *words):
-    """What it has said that is worth a look, with these words in it."""
+    """Returns the daemon's warnings and errors that contain these words."""
     lines = [line for line in daemon.log().splitlines() if " WARN " in line or " ERROR " in line]
     return [line for line in lines if all(word in line for word in words)]
 
 
 def check_nothing_lost(lab, front):
-    """Two targets at 1 ms; 500s, refused connections with a kill among them, answers that are lost, and slow ones."""
+    """Probes two targets at 1 ms through status 500, refused connections and a kill, lost answers and slow ones."""
     targets = []
     for number in range(2):
         port = PORT + 100 + 10 * number
@@ -175,10 +177,10 @@ def check_once(lab, front, daemons, killed_ns):
     printed = lab.folder / "printed.jsonl"
     with open(printed, "wb") as out:
         for daemon in daemons:
-            # The last line of who was killed may end anywhere.
+            # The kill may cut the last line anywhere.
             out.writelines(line for line in open(daemon.out_path, "rb") if line.startswith(b"{") and line.endswith(b"}\n"))
     compare = lambda what: front.rows(COMPARED.format(what, printed, TOLD))
-    # Of the last instants before the kill either may know more.
+    # Of the last instants before the kill either side may know more.
     is_old = f"(t <= {killed_ns - YOUNGER_NS} OR t > {killed_ns})"
     counts = f"sum(told), countIf(kept > 1), countIf(told > kept AND {is_old}), countIf(kept > told AND {is_old})"
     young = f"countIf(told > kept), max(if(told > kept, {killed_ns} - t, 0))"
@@ -204,7 +206,7 @@ def check_once(lab, front, daemons, killed_ns):
 
 
 def check_documented(front):
-    """The queries of the backend's page are such as the engine takes."""
+    """Runs the queries of the backend's page."""
     page = (ROOT / "docs/backends/clickhouse.md").read_text()
     blocks = [block.partition("```")[0] for block in page.split("```sql\n")[1:]]
     queries = [query for query in ";".join(blocks).split(";") if query.strip()]
@@ -216,18 +218,18 @@ def check_documented(front):
 
 
 def strangers(port, hosts, delays_ns):
-    """Sends probes as text, each as if it had been under way so long; a negative one comes from the future."""
+    """Sends probes as text, each with a departure so long ago. A negative delay comes from the future."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         for number, delay_ns in enumerate(delays_ns):
             message = f"{number % 101}|{hosts}|{time.time_ns() - delay_ns}||".encode()
             udp.sendto(message, ("127.0.0.1", port + 1))
-            # The answer: the next one goes when this one was taken.
+            # The next probe goes when the answer has arrived.
             udp.settimeout(10)
             udp.recv(2048)
 
 
 def check_percentiles(lab, front, examples):
-    """Ten hosts with delays of their own, one of them with a clock that is ahead."""
+    """Runs ten hosts with delays of their own. One of them has a clock that is ahead."""
     port, dice = PORT + 200, random.Random(1)
     daemon = publisher(lab, "fleet", port, {"database": "fleet"}, name="judge", mode="both")
     for host in range(HOSTS):
@@ -240,7 +242,7 @@ def check_percentiles(lab, front, examples):
     hosts = front.number(f"SELECT uniqExact(Source) FROM fleet.metrics WHERE {is_ours}")
     expect(hosts == HOSTS and len(found) >= HOSTS * (MESSAGES - 2), f"{len(found)} samples of {hosts} hosts")
     expect(found[0] < 0, "no delay is negative")
-    # The same again an hour later, and both again two hours later, so that there are hours to merge.
+    # The same rows again an hour later, and both again two hours later, so there are hours to merge.
     for table, time_of_it in (("metrics", "Timestamp"), ("metrics_windows", "EndedAt")):
         for hours in (1, 2):
             later = f"{time_of_it} + INTERVAL {hours} HOUR AS {time_of_it}"
@@ -251,7 +253,7 @@ def check_percentiles(lab, front, examples):
         if what != "_windows":
             ((number, samples),) = front.rows(hours.format(what, is_ours))
             expect(int(number) >= 4 and int(samples) == 4 * len(found), f"{samples} samples in {number} hours of {what}")
-        # The documented query, over all that it would show apart.
+        # The documented query, over everything that it would separate.
         query = query.replace("SELECT MetricName,", "SELECT")
         query = "\n".join(drop_time(line) for line in query.splitlines())
         query = query.replace("GROUP BY ALL ORDER BY ALL", f"WHERE {is_ours}")
@@ -264,7 +266,7 @@ def check_percentiles(lab, front, examples):
 
 
 def check_bucket_edges(front):
-    """The roll-up of samples has the buckets that histograms have, also where one begins and ends."""
+    """Compares the buckets of the samples' roll-up with those of the histograms, at their bounds, too."""
     sizes = sorted({max(2**power + more, 0) for power in range(36) for more in (-1, 0, 1)})
     edges = [sign * size for size in sizes for sign in (1, -1)]
     rows = ", ".join(f"('edge', now64(9), {value}, 'user')" for value in edges)
@@ -283,13 +285,15 @@ def check_bucket_edges(front):
 
 
 def drop_time(line):
-    """A line of a query without the day or the hour that it shows."""
+    """Returns a row of a query without its day or hour."""
     head, _, tail = line.partition("SELECT")
     return head + "SELECT" if tail and "(" in tail and " AS " in tail else line
 
 
 def check_quantiles(found, quantiles, what):
-    """Each is a value that has this rank among the samples, give or take one, to three digits; gives the worst error."""
+    """Holds each value against the samples: it has its rank, give or take one, to three digits. Returns the worst
+    error.
+    """
     worst = 0
     for level, quantile in zip((0.5, 0.9, 0.99, 0.999, 0.9999), quantiles):
         rank = level * len(found)
@@ -301,7 +305,7 @@ def check_quantiles(found, quantiles, what):
 
 
 def check_window_columns(front, is_ours):
-    """The columns of one window are those of its own buckets."""
+    """Holds the columns of one window against its own buckets."""
     query = (
         "SELECT P50, P99, P9999, Min, Max, Samples, quantilesExactWeighted(0.5, 0.99, 0.9999)(Value, Number) FROM "
         "fleet.metrics_windows ARRAY JOIN mapKeys(Buckets) AS Value, mapValues(Buckets) AS Number "
@@ -317,7 +321,7 @@ def check_window_columns(front, is_ours):
 
 
 def check_old_table(lab, front):
-    """The table of the Python program, which has no place for a negative delay."""
+    """Uses the table of the Python program, which has no place for a negative delay."""
     front.ask("CREATE DATABASE old")
     front.ask(OLD.format("old"))
     port = PORT + 210
@@ -327,7 +331,7 @@ def check_old_table(lab, front):
     strangers(port, "ahead", [-10**9] * 51)
     strangers(port, "behind", [10**9] * 51)
     negative = lambda: sum("points" in record and record["points"][0][1] < 0 for record in printed)
-    # Delays over their least are windows in every mode.
+    # PDV is a window in every mode.
     windows = lambda: sum("hdr" in record for record in printed)
     left_out = lambda: sum(values(printed, "monitor.backend.left_out", backend="clickhouse"))
 
@@ -341,7 +345,7 @@ def check_old_table(lab, front):
     printed.extend(daemon.records())
     kept = front.number("SELECT count() FROM old.metrics")
     fit = sum("points" in record and record["points"][0][1] >= 0 for record in printed)
-    # What was told once it ended is in both, but for the last counts of what was left out.
+    # Records from the end are in both, except the last counts of what was left out.
     expect(kept == fit, f"{kept} rows of {fit} that fit")
     largest = front.number("SELECT max(MetricValue) FROM old.metrics WHERE MetricName = 'udp.wan.owd'")
     expect(10**9 <= largest < 2**62, f"a delay of {largest}")
@@ -351,7 +355,7 @@ def check_old_table(lab, front):
 
 
 def check_no_windows(lab, front):
-    """Windows without a table hold up no samples, and are taken once there is one."""
+    """Leaves out the table of windows: samples are stored meanwhile, and windows once there is a table."""
     port = PORT + 220
     daemon = publisher(lab, "no-windows", port, {"database": "old"}, mode="both", name="lone")
     strangers(port, "early", [10**6] * 101)
@@ -392,12 +396,12 @@ def check_password(lab, front):
 
 
 def check_columns(lab, front):
-    """A table without a column that rows mean nothing without is told once, and batches wait for it."""
+    """Leaves out a column that rows need: the daemon reports it once, and batches wait for it."""
     front.ask("CREATE DATABASE bare")
     front.ask("CREATE TABLE bare.metrics (MetricName String, Timestamp UInt64) ENGINE = MergeTree ORDER BY Timestamp")
     before = front.seen().get(200, 0)
     daemon = publisher(lab, "columns", PORT + 240, {"database": "bare"})
-    # The first is asked for its columns again and again.
+    # The daemon asks for the columns of its table again and again.
     wait_until(lambda: front.seen().get(200, 0) >= before + 3, "the columns to be asked for")
     lines = told(daemon)
     expect(len(lines) == 1 and "has no column MetricValue" in lines[0], f"told: {lines[:3]}")

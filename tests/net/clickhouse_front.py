@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""ClickHouse's HTTP interface over its engine, for the lab: queries stand in the URL, rows in the body, and both are left to
-the engine (PyPI's chdb), which parses, stores and deduplicates. Runs where chdb is installed.
+"""Serves ClickHouse's HTTP interface over its engine, for the lab. Runs where chdb is installed.
+
+Queries stand in the URL and rows in the body. The engine (PyPI's chdb) parses, stores and deduplicates both.
 
     clickhouse_front.py PORT FOLDER USER PASSWORD
 
-On PORT + 1 whoever asks is let in, and is never hindered; there `/fault?<word>` says how requests on PORT fare from then on:
+PORT + 1 takes anyone and has no faults. There `/fault?<word>` sets how requests on PORT fare from then on:
 
     none     they are answered
     error    status 500, and nothing is done
-    refuse   nobody listens, and those who were connected are cut off
-    drop     what is asked is done, and then the connection is cut off
-    slow     what is asked is done, and answered a second and a half later
+    refuse   nobody listens, and open connections are closed
+    drop     the request is done, and then the connection is closed
+    slow     the request is done, and answered a second and a half later
 
-and `/seen` says how many requests there were on PORT, by status; 0: cut off.
+`/seen` returns the number of requests on PORT by status; 0 stands for a closed connection.
 """
 
 import collections
@@ -37,12 +38,12 @@ folder.mkdir(parents=True, exist_ok=True)
 engine = session.Session(str(folder / "data"))
 turn = threading.Lock()
 seen = collections.Counter()
-# Set when a fault is over, so that nobody waits for longer.
+# Set when a fault is over, so nobody waits longer.
 state = {"fault": "none", "server": None, "over": threading.Event()}
 
 
 class Refused(Exception):
-    """An answer that is an error, with the number that the server has for it."""
+    """An error response with the code that the server has for it."""
 
     def __init__(self, code, text):
         super().__init__(text)
@@ -50,7 +51,7 @@ class Refused(Exception):
 
 
 def execute(query, settings, body, encoding):
-    """Has the engine do it; gives what it says."""
+    """Lets the engine run a query; returns its output."""
     insert = re.fullmatch(r"(INSERT INTO .*) FORMAT (\w+)", query, re.DOTALL)
     with turn:
         if insert and body:
@@ -145,7 +146,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, *_):
-        """Who was cut off is told nothing."""
+        """A closed connection gets no answer."""
 
     def end(self):
         self.shutdown()

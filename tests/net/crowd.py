@@ -1,5 +1,6 @@
-"""More connections of strangers than the daemon has descriptors: its own probes go on, and who is turned
-away is counted."""
+"""Opens more connections of strangers than the daemon has descriptors. Its own probes go on, and refused connections
+are counted.
+"""
 
 import contextlib
 import resource
@@ -11,7 +12,7 @@ from lab import collect, expect, values, wait_until
 PORT = 17500
 DESCRIPTORS = 256
 CROWD = 400
-# Enough to run into all that has been accepted meanwhile.
+# Enough intervals for the daemon to meet everything that it accepted meanwhile.
 INTERVALS = 4
 UNSENT = ["udp.wan.unsent", "tcp.wan.unsent", "tcp.wan.latency.unsent"]
 
@@ -36,7 +37,7 @@ def run(lab):
     with contextlib.ExitStack() as crowd:
         for number in range(CROWD):
             stranger = crowd.enter_context(socket.create_connection(("127.0.0.1", PORT)))
-            # Who has said something may be slow to say more, and stays.
+            # A connection that has sent something may be slow to send more, and stays.
             stranger.sendall(request(0, f"stranger-{number}"))
         enough = lambda found: len(values(found, UNSENT[-1])) >= INTERVALS
         records = collect(daemon, enough, "counts in the crowd")

@@ -1,6 +1,9 @@
-"""An intake that holds payloads to the models of Datadog's own client: the figures of the windows that the cli backend
-printed, each once, also what met a 503 and a 429 first, or was in the spool when the daemon was killed; what is refused is
-one error and dropped; and a bad key is one error and drops nothing."""
+"""Publishes to an intake that checks payloads against the models of Datadog's own client.
+
+It gets the figures of the windows that the cli backend printed, each once, also those that met a 503 or a 429 first
+or were in the spool when the daemon was killed. A payload that is refused is one error, and is dropped. A wrong key
+is one error and drops nothing.
+"""
 
 import collections
 import pathlib
@@ -13,13 +16,13 @@ INTAKE = pathlib.Path(__file__).with_name("intake.py")
 PORT = 17900
 KEY = "0123456789abcdef0123456789abcdef"
 BUSY = ["503", "503", "429/2", "503"]
-# What stands beside the median, and the window's key of it.
+# The statistics beside the median, and the window's key of each.
 FIGURES = {"": "p50", ".avg": "mean", ".min": "min", ".max": "max", ".99percentile": "p99", ".999percentile": "p99.9"}
 DELAYS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
 COUNTS = ["udp.wan.sent", "udp.wan.received", "udp.wan.lost", "tcp.wan.sent"]
 GAUGE, COUNT = 3, 1
 WINDOWS = 6
-# What a kill may cost: a batch is closed each second.
+# A kill may lose records that are younger than this: a batch is closed each second.
 YOUNG_NS = 2 * 10**9
 
 
@@ -43,7 +46,9 @@ def listens(port, server):
 
 
 def publisher(lab, label, port, api_key, *environment, **extra):
-    """A daemon that probes itself, and publishes windows on stdout and to the intake; a key comes from the environment."""
+    """Starts a daemon that probes itself, and publishes windows on stdout and to the intake. The key is in the
+    environment.
+    """
     daemon = start(lab, label, port, api_key, *environment, **extra)
     daemon.wait_for_log("answering probes")
     return daemon
@@ -114,7 +119,7 @@ def check_delivery(lab):
 
 
 def series_of(requests):
-    """The points of each metric of every payload taken."""
+    """Returns the points of each metric of every accepted payload."""
     points = collections.defaultdict(list)
     for request in requests:
         if request["status"] != 202 or request["path"] != "/api/v2/series":
@@ -165,13 +170,13 @@ def windows_of(printed, metric):
 
 
 def total(printed, metric):
-    """The sum of a count of the backend's own."""
+    """Returns the sum of a count of the backend's own."""
     counts = windows_of(printed, metric)
     return sum(count["points"][0][1] for count in counts if "backend:datadog" in count["tags"])
 
 
 def check_refused(lab):
-    """Payloads that would be refused for ever are told once a reason, dropped, counted, and hold up nothing."""
+    """Sends payloads that are refused for ever: they are reported once a reason, dropped, counted, and delay nothing."""
     port = PORT + 30
     server = intake(lab, "intake-refuses", port, ["413", "413", "400"])
     daemon = publisher(lab, "refused", port, KEY)
@@ -217,7 +222,9 @@ def check_bad_key(lab):
 
 
 def check_spool(lab):
-    """Killed while the intake was away, started again with a mistyped key, and then with the right one: each figure once."""
+    """Kills the daemon while the intake is away, and starts it with a mistyped key, then with the right one: each
+    figure is there once.
+    """
     port, spool = PORT + 20, {"spool_dir": str(lab.folder / "spool")}
     killed = publisher(lab, "killed", port, KEY, **spool)
     printed = collect(killed, lambda records: len(windows_of(records, "udp.wan.rtt")) >= WINDOWS, "windows")
@@ -248,7 +255,7 @@ def check_spool(lab):
     expect(code == 0, f"the daemon ended with {code}: {mended.log()[-500:]}")
     printed += mended.records()
     received = series_of(requests_with(202))
-    # What is younger than a second at the kill may be lost, and may have come.
+    # Records younger than a second at the kill may be lost, and may have arrived.
     first, last = ((kill_ns - age) // 10**9 for age in (YOUNG_NS, 0))
     old = [record for record in printed if not first <= time_of(record) // 10**9 <= last]
     for metric, points in received.items():
@@ -265,13 +272,13 @@ def time_of(record):
 
 
 def check_in_use(lab, port, spool):
-    """A spool has one owner."""
+    """A spool has one owner: a second daemon is refused."""
     path = lab.write(
         "second",
         {
             "tcp_port": 0,
             "udp_port": 0,
-            # Its log would go to stdout, for there is no cli backend.
+            # Its log would go to stdout: there is no cli backend.
             "log_file": str(lab.folder / "second.log"),
             "metrics": {"backend": "datadog", "api_key": KEY, "url": f"http://127.0.0.1:{port}", **spool},
         },

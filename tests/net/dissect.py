@@ -1,5 +1,5 @@
-"""Others read our packets as we mean them: Scapy's STAMP layer every field of them, Wireshark's those that
-it knows. And our reflector answers senders that have never heard of us: one by the book, and stamp-suite's.
+"""Lets others read our packets: Scapy's STAMP layer every field, Wireshark those that it knows. Our reflector also
+answers senders that do not know it: one by the RFC, and stamp-suite's.
 """
 
 import json
@@ -13,8 +13,8 @@ PORT = 8001
 ENOUGH = 200
 FOREIGN_PROBES = 100
 LAYERS = ROOT / "tests" / "net" / "stamp_layers.py"
-# What Wireshark has of STAMP is TWAMP's test packet, which is the same as far as it goes. The sender's time
-# in a reply is left out: it takes that for NTP's whatever its error estimate says.
+# Wireshark knows STAMP as TWAMP's test packet, which is the same as far as it goes. The sender's time in a reply is
+# left out: Wireshark takes it for NTP's whatever its Error Estimate says.
 TSHARK_FIELDS = [
     "udp.srcport",
     "twamp.test.seq_number",
@@ -44,7 +44,7 @@ def run(lab):
 
 
 def probe(lab, near):
-    """A short run of two flows, one of them padded, with tags; gives its capture."""
+    """Probes with two flows for a while, one of them padded, with tags; returns the capture."""
     capture = Capture(lab, "near", near)
     target = {"host": FAR, "type": "udp", "interval": 5}
     targets = [
@@ -66,7 +66,7 @@ def probe(lab, near):
 
 
 def layers(*words, namespace=None):
-    """What `stamp_layers.py` has found."""
+    """Runs `stamp_layers.py`; returns its findings."""
     prefix = ["ip", "netns", "exec", namespace] if namespace else []
     python = str(VENV / "bin" / "python")
     words = [str(word) for word in words]
@@ -76,7 +76,7 @@ def layers(*words, namespace=None):
 
 
 def wireshark(path):
-    """Compares what Wireshark reads; gives how many packets that were."""
+    """Compares the fields that Wireshark reads; returns the number of packets."""
     fields = [word for field in TSHARK_FIELDS for word in ("-e", field)]
     kind = ["-d", f"udp.port=={PORT},twamp.test", "-Y", "udp && !icmp", "-T", "fields", "-E", "occurrence=f"]
     lines = command("tshark", "-n", "-r", str(path), *kind, "-E", "separator=|", *fields).splitlines()
@@ -99,10 +99,10 @@ def wireshark(path):
 
 
 def stamp_suite(namespace):
-    """Lets stamp-suite probe our reflector, with times in both formats; gives what it makes of the answers."""
+    """Lets stamp-suite probe our reflector with times in both formats; returns its findings."""
     made = []
     for form in ("NTP", "PTP"):
-        # Type 3, Timestamp Information, is one that our reflector does not know.
+        # Our reflector does not know type 3, Timestamp Information.
         flags = ["--follow-up-telemetry", "--extra-padding", "30", "--timestamp-info", "--ssid", "77", "-K", form]
         flags += ["-d", "5", "-c", str(FOREIGN_PROBES), "-L", "30", "--output-format", "json"]
         words = ["ip", "netns", "exec", namespace, str(STAMP_SUITE), "-r", FAR, "-p", str(PORT), *flags]

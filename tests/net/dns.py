@@ -1,5 +1,4 @@
-"""A target under a name: the name does not resolve at first, then does, then points elsewhere when its
-host has moved."""
+"""Probes a target by name: first the name does not resolve, then it does, then its host moves."""
 
 import contextlib
 import pathlib
@@ -42,7 +41,7 @@ def run(lab):
 
 
 def own_etc(lab, namespace):
-    """Files that `ip netns exec` shows to what it runs in place of the host's: no name server, no names."""
+    """Makes files that `ip netns exec` shows in place of the host's: no name server, no names."""
     all_etc = pathlib.Path("/etc/netns")
     if not all_etc.exists():
         all_etc.mkdir()
@@ -62,13 +61,13 @@ def remove_if_empty(folder):
 
 
 def point_to(etc, address):
-    # In place: the file is mounted where the daemon sees it.
+    # Written in place: the file is mounted where the daemon sees it.
     with open(etc / "hosts", "w") as hosts:
         hosts.write(f"127.0.0.1 localhost\n{address} {NAME}\n")
 
 
 def fresh(client, since_ns, what):
-    """Waits for measurements made after an instant; gives the seconds until the first of each was made."""
+    """Waits for measurements made after an instant; returns the seconds until the first of each."""
     found = collect(
         client,
         lambda records: all(len(made_after(records, kind, since_ns)) >= SAMPLES for kind in KINDS),

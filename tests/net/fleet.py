@@ -1,5 +1,5 @@
-"""The peer of a running prober is replaced, without notice: ours by the Python program, the Python program
-by ours, ours by another one of ours. Measurement resumes in time, and no sample says what was not on the link.
+"""Replaces the peer of a running prober without notice: ours by the Python program, that by ours, ours by another one
+of ours. Measurement resumes in time, and every sample agrees with the link.
 
 The four combinations of old and new are in interop_loopback and interop_restart.
 """
@@ -13,10 +13,10 @@ from lab import FAR, NEAR, collect, expect, run as command
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 INTERVAL_NS = 20_000_000
 TIMEOUT_NS = 1_000_000_000
-# A peer is heard again within its probes' timeout and an interval; in that is TCP's wait before it connects again, half the
+# A peer is heard again within a timeout and an interval. That includes TCP's wait before it connects again, half the
 # timeout at most.
 RESUME_NS = {"udp": TIMEOUT_NS + INTERVAL_NS, "tcp": TIMEOUT_NS + INTERVAL_NS}
-# Another probe's stamp would be wrong by an interval at least. Less than that says nothing: the host may lose its
+# Another probe's stamp would be wrong by an interval at least. A smaller error proves nothing: the host may lose its
 # processor between the capture's stamp and the driver's.
 OTHER_NS = INTERVAL_NS // 2
 ENOUGH = 50
@@ -45,7 +45,7 @@ def trips(records, protocol):
 
 def run(lab):
     near, far = lab.ends()
-    # The Python program cannot have its port while connections that the one before has closed are in TIME_WAIT.
+    # The Python program cannot bind its port while connections that the program before it closed are in TIME_WAIT.
     command("ip", "netns", "exec", far, "sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
     captures = [Capture(lab, label, space) for label, space in (("near", near), ("far", far))]
     peer = {"name": "far", "tcp_port": 8000, "udp_port": 8001}
@@ -74,8 +74,9 @@ def run(lab):
 
 
 def measured(since_ns, native):
-    """Whether there are enough round trips of probes that left after an instant: with a native peer,
-    between kernel stamps and without its turn-around."""
+    """Makes a condition: enough round trips of probes that left after an instant. With a native peer they are between
+    kernel stamps, without the dwell.
+    """
 
     def enough(records):
         for protocol in PROTOCOLS:
@@ -89,8 +90,9 @@ def measured(since_ns, native):
 
 
 def resumed(lab, what, records, gone_ns, ready_ns):
-    """The first probe that was answered again left in time. Slots for which the host had no processor do
-    not count; the daemon says which."""
+    """Fails unless the first probe that was answered again left in time. Slots that the host missed do not count; the
+    daemon reports them.
+    """
     shown = []
     for protocol, most_ns in RESUME_NS.items():
         first = min(trip.left for trip in trips(records, protocol) if trip.left > ready_ns)
@@ -108,7 +110,7 @@ def resumed(lab, what, records, gone_ns, ready_ns):
 
 
 def explained(lab, records, captures):
-    """Every sample is of one probe that was on the link, and says no more than the link."""
+    """Holds every sample against the link: each is of one probe of the link, and says no more than the link."""
     delays = [record for record in records if record.get("metric", "").endswith((".wan.rtt", ".wan.owd"))]
     wrong = [record for record in delays if not 0 < record["points"][0][1] <= TIMEOUT_NS]
     expect(not wrong, f"{len(wrong)} delays that cannot be: {wrong[:3]}")
@@ -122,7 +124,7 @@ def explained(lab, records, captures):
             expect(exchange and exchange.complete(), f"{protocol}: not answered on the link: {trip}")
             if exchange.again:
                 continue
-            # A process is early with the first stamp, and late with the last one.
+            # A process's first stamp is early, and its last one late.
             early, late = exchange.request_out - trip.left, trip.back - exchange.reply_in
             shown = f"{protocol}: shorter than on the link by {early} and {late} ns: {trip}"
             expect(early > -OTHER_NS and late > -OTHER_NS, shown)

@@ -1,5 +1,6 @@
-"""Garbage, slow connections and ten thousand strangers: the daemon stays up, the honest flow loses
-nothing, memory and series stay bounded, and what is refused is counted."""
+"""Attacks the daemon with garbage, slow connections and ten thousand strangers. It stays up, the honest flow loses
+nothing, memory and series stay bounded, and refusals are counted.
+"""
 
 import time
 
@@ -13,7 +14,7 @@ STREAMS = 300
 SLOW = 500
 FLOODS = 2
 FLOOD_BYTES = 8 * 1024 * 1024
-# What the responder publishes of strangers at once, and of new ones in an hour (src/limits.rs).
+# The responder publishes so many strangers at once, and so many new ones in an hour (src/limits.rs).
 REMOTE_LABELS_MAX = 4096
 GROWTH_KIB = 64 * 1024
 SEED = 1
@@ -31,14 +32,14 @@ def run(lab):
         "tcp_port": PORT + 2,
         "udp_port": PORT + 3,
         "interval": 10,
-        # Nothing is to be lost here but for good.
+        # A stall of the host must not count as a loss.
         "timeout": 20,
         "metrics": {"send_interval": 1},
         "targets": [target],
     }
     client = lab.ours("client", client_settings)
     honest = collect(client, lambda found: len(values(found, "udp.wan.sent")) >= 2, "an exchange before")
-    # The honest client's connections are among them, of which one or two come and go.
+    # The honest client's connections are among them; one or two of those come and go.
     before_kib, before_files = server.resident_kib(), server.descriptors()
     with SlowConnections(PORT, SLOW) as slow:
         wait_until(lambda: server.descriptors() >= before_files + SLOW - 2, "slow connections to be accepted")
@@ -63,7 +64,7 @@ def attack(lab):
 
 
 def check_honest(lab, client, found):
-    """Every probe that was sent by the end of the attack has its sample in the end."""
+    """Waits until every probe sent by the end of the attack has its sample."""
 
     def sums(*names):
         return [sum(values(found, name)) for name in names]

@@ -1,8 +1,9 @@
-"""Backends that hang, beside none that do: two daemons probe the same host every millisecond at the same time, one of them with
-a Datadog and a Pushgateway that accept connections and never answer and a ZeroMQ subscriber that has stopped. Both keep the
-same schedule; and once the buffer is full, memory stays as it is.
+"""Lets backends hang beside some that do not. Two daemons probe the same host every millisecond at the same time. One
+of them has a Datadog and a Pushgateway that accept connections and never answer, and a ZeroMQ subscriber that has
+stopped. Both keep the same schedule, and once the buffer is full, memory stays flat.
 
-LM_HANG_SECONDS sets for how long it goes on with a full buffer (20)."""
+LM_HANG_SECONDS is how long it goes on with a full buffer (20).
+"""
 
 import os
 import pathlib
@@ -16,11 +17,11 @@ PORT = 18000
 SECONDS = int(os.environ.get("LM_HANG_SECONDS", "20"))
 FLOWS = ("udp", "tcp")
 TARGETS = 2
-# The two are on one host at one time, and meet the same noise. A backend that held up the probes would do so for the ten or
-# thirty seconds that a request has.
+# Both daemons are on one host at one time, and meet the same noise. A backend that delayed the probes would do so for
+# the ten or thirty seconds of a request.
 SHARE_MAX = 0.15
 COMPLETED_MIN = 0.8
-# Of resident memory, once all there is to fill is full.
+# Share by which resident memory may grow once everything is full.
 GROWTH_MAX = 0.1
 
 
@@ -53,7 +54,7 @@ def run(lab):
 
 
 def silent(lab):
-    """A server whose connections the system accepts, and to which nobody ever answers."""
+    """A server whose connections the system accepts, and that never answers."""
     server = lab.cleanup.enter_context(socket.socket())
     server.bind(("127.0.0.1", 0))
     server.listen(1024)
@@ -80,7 +81,7 @@ def prober(lab, label, backends):
 
 
 class Seen:
-    """What a daemon has printed, added up."""
+    """Adds up what a daemon has printed."""
 
     COUNTS = {
         "monitor.slots_missed": "missed",
@@ -110,7 +111,7 @@ def subtract(end, begin):
 
 
 def watch(hanging, plain):
-    """Lets both go on for that many more seconds' worth of slots; gives the most memory that the hanging one had."""
+    """Lets both go on for so many seconds of slots; returns the most memory of the hanging one."""
     slots = lambda seen: sum(seen.look().figures()[key] for key in ("sent", "missed"))
     goal = slots(hanging) + SECONDS * 1000 * TARGETS * len(FLOWS)
     most_kib = 0

@@ -1,4 +1,4 @@
-"""What hostile peers send: garbage in datagrams and streams, connections that trickle, and strangers."""
+"""Hostile peers: garbage in datagrams and streams, connections that trickle, and strangers."""
 
 import random
 import select
@@ -6,12 +6,11 @@ import socket
 import threading
 import time
 
-# Datagrams that are thrown before the thrower waits until the server has come that far: how fast the
-# host's processors are is not what is tried.
+# The thrower waits for the server after so many datagrams: the speed of the host's processors is not under test.
 BURST = 100
 DATAGRAM_BYTES_MAX = 65_507
 ANSWER_WITHIN_S = 60
-# Between the bytes of a connection that trickles.
+# Seconds between the bytes of a connection that trickles.
 TRICKLE_S = 0.05
 
 
@@ -20,7 +19,7 @@ def request(seq, name, padding=100):
 
 
 def identified(seq, name):
-    """A request as our prober makes it: with an identifier in its padding (docs/design/text-wire.md)."""
+    """Makes a request like our prober, with an identifier in its padding (docs/design/text-wire.md)."""
     plain = request(seq, name)
     identifier = f"~a{1:08x}{seq:08x}{len(plain):04x}~".encode()
     head, tail = plain[:-100], plain[-100:]
@@ -28,8 +27,9 @@ def identified(seq, name):
 
 
 class Thrower:
-    """Throws at a server's UDP port. Every so often it asks for an answer: what it has sent before has
-    been read by then, and no honest datagram finds the kernel's buffer full."""
+    """Throws datagrams at a server's UDP port. Every so often it waits for an answer: by then the server has read
+    what was sent before, and no honest datagram meets a full kernel buffer.
+    """
 
     def __init__(self, port):
         self.to = ("127.0.0.1", port)
@@ -57,7 +57,7 @@ class Thrower:
 
 
 def throw_datagrams(port, count, seed):
-    """Random, truncated, mutated and oversized datagrams; gives how many."""
+    """Sends random, truncated, mutated and oversized datagrams; returns their number."""
     randomness = random.Random(seed)
     makers = [random_bytes, truncated, mutated, misleading]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, Thrower(port) as thrower:
@@ -84,7 +84,7 @@ def mutated(randomness, number):
 
 
 def misleading(randomness, _):
-    """Well-formed to the eye, and not to be believed."""
+    """Sends messages that are well-formed and not to be believed."""
     return randomness.choice(
         [
             b"0|x|99999999999999999999999|[]|0",
@@ -103,7 +103,7 @@ def misleading(randomness, _):
 
 
 def throw_floods(port, count, size):
-    """The smallest messages there are, glued together as fast as the server takes them."""
+    """Sends the smallest messages, glued together as fast as the server takes them."""
     glued = b"".join(b"%d||1||" % (number % 101) for number in range(101)) * 100
     floods = [threading.Thread(target=flood, args=(port, glued, size)) for _ in range(count)]
     for thread in floods:
@@ -123,13 +123,13 @@ def flood(port, data, size):
             if readable and not stream.recv(65536):
                 raise ConnectionError("the server hung up on a flood of messages")
             if writable:
-                # From where the last piece ended, so that what is sent stays messages.
+                # Continues where the last piece ended, so the stream stays valid.
                 start = sent % len(data)
                 sent += stream.send(data[start : start + 65536])
 
 
 def throw_streams(port, count, seed):
-    """Random bytes, headers that never end, messages glued, cut and mutated; gives how many."""
+    """Sends random bytes, endless headers, and messages glued, cut and mutated; returns their number."""
     randomness = random.Random(seed)
     streams = [
         randomness.randbytes(100_000),
@@ -143,7 +143,7 @@ def throw_streams(port, count, seed):
     ]
     for number in range(count):
         data = bytearray(streams[number % len(streams)])
-        # The first round as they are.
+        # The first round is unchanged.
         for _ in range(3 * (number // len(streams))):
             data[randomness.randrange(len(data))] = randomness.randrange(256)
         throw_stream(port, data)
@@ -162,12 +162,12 @@ def throw_stream(port, data):
         except TimeoutError:
             raise
         except OSError:
-            # Hung up on, as it should be.
+            # The server closed the connection, as it should.
             pass
 
 
 class SlowConnections:
-    """Connections that send a request one byte at a time, from a thread, until the server hangs up."""
+    """Opens connections that send a request one byte at a time, from a thread, until the server closes them."""
 
     def __init__(self, port, count):
         self.open = {socket.create_connection(("127.0.0.1", port)) for _ in range(count)}
@@ -200,13 +200,13 @@ class SlowConnections:
                 return
         except OSError:
             pass
-        # The server has nothing to say to half a request: it has hung up.
+        # The server answers nothing to half a request: it has closed the connection.
         connection.close()
         self.open.discard(connection)
 
 
 def throw_strangers(port, count, name, datagrams):
-    """So many names, each from a port of its own, each so many times."""
+    """Sends under so many names, each from a port of its own, each so many times."""
     with Thrower(port) as thrower:
         for number in range(count):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -215,7 +215,7 @@ def throw_strangers(port, count, name, datagrams):
 
 
 def throw_aliases(port, count, name, datagrams):
-    """So many names from one port, each so many times."""
+    """Sends under so many names from one port, each so many times."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, Thrower(port) as thrower:
         for number in range(count):
             for seq in range(datagrams):

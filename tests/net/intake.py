@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Datadog's intake for the lab: takes series and events, and holds them to the models of the official client. Prints a line
-for each request. Runs where datadog-api-client is installed.
+"""Serves Datadog's intake for the lab: takes series and events, and checks them against the models of the official
+client. Prints a line for each request. Runs where datadog-api-client is installed.
 
     intake.py PORT KEY [ANSWER...]
 
-Each ANSWER is what the next request with the right key gets instead of being taken, as `503` or `429/2`, with what
-Retry-After says.
+Each ANSWER is what the next request with the right key gets in place of being accepted: a status such as `503`, or
+`429/2` with the seconds of Retry-After.
 """
 
 import gzip
@@ -28,7 +28,7 @@ lock = threading.Lock()
 
 
 def fault(path, body, encoding):
-    """What is wrong with a request, and its payload."""
+    """Returns what is wrong with a request, and its payload."""
     if encoding == "gzip":
         if len(body) > COMPRESSED_MAX:
             return f"{len(body)} bytes compressed", None
@@ -43,7 +43,7 @@ def fault(path, body, encoding):
         model = validate_and_convert_types(payload, (MODELS[path],), ["payload"], True, True, Configuration())
     except Exception as error:
         return f"{type(error).__name__}: {error}", payload
-    # What is wrong anywhere in it leaves the whole unparsed, but keys that the model does not know.
+    # Any error leaves the whole payload unparsed, except keys that the model does not know.
     if getattr(model, "_unparsed", False):
         return "it does not fit the model", payload
     unknown = set(payload) - set(MODELS[path].openapi_types)

@@ -1,5 +1,6 @@
-"""Ours and the Python program as each other's targets: all five metrics on both sides, tags intact,
-nothing zero, nothing negative."""
+"""Makes ours and the Python program each other's targets: all five metrics on both sides, tags intact, nothing zero,
+nothing negative.
+"""
 
 from lab import ALL_METRICS, at_least, collect, expect, values
 
@@ -7,8 +8,8 @@ from lab import ALL_METRICS, at_least, collect, expect, values
 SAMPLES = 110
 TAGS = ["isp:o'neil", 'say:"hi"', "both:'\"", "path:a\\b", "city:Zürich", "plain"]
 
-# Each with what our target is given, and the Python program's settings. Without its size the Python
-# program's TCP end gives up on messages that a stall has glued together, so there they are far apart.
+# The keys of our target, and the Python program's settings. Without its size the Python program's TCP end drops
+# messages that a stall has glued together, so there the probes are far apart.
 VARIANTS = {
     "plain": ({}, {}),
     "padded": ({"size": 1470}, {}),
@@ -65,16 +66,16 @@ def exchange(lab, variant, port, ours_extra, python_extra):
         for metric in ALL_METRICS:
             found = values(records, metric)
             if variant == "fast" and daemon is python and metric == "udp.wan.owd":
-                # It handles each datagram on a thread of its own. After a stall of that process they
-                # overtake each other, and it takes that for loss and publishes a 0. Its own probes never
-                # come two at a time.
+                # The Python program handles each datagram on a thread of its own. After a stall of its process the
+                # threads overtake each other; it takes that for a loss and publishes a 0. Its own probes never arrive
+                # two at a time.
                 lab.note(f"{found.count(0)} zeros of {len(found)} by the Python program's threads")
                 found = [value for value in found if value != 0]
             wrong = [value for value in found if value <= 0]
             expect(not wrong, f"{variant}, {daemon.label}: {metric} has values {wrong[:5]} of {len(found)}")
             wanted = names["owd" if metric.endswith("owd") else "rtt"] + TAGS
             tags = {tuple(record["tags"]) for record in records if record.get("metric", "") == metric}
-            # Ours also counts; the Python program has nothing else under these names.
+            # Ours also publishes counts; the Python program has nothing else under these names.
             expect(tags == {tuple(wanted)}, f"{variant}, {daemon.label}: {metric} under {tags}, not {wanted}")
     code, _ = ours.end()
     expect(code == 0, f"ours ended with {code}")

@@ -1,4 +1,4 @@
-"""Each end is killed and started again, several times over: the other end finds its way back."""
+"""Kills and restarts each end several times: the other end resumes."""
 
 import time
 
@@ -38,14 +38,14 @@ def restart_python(lab, ours, python, python_settings):
     outages, recoveries, lost = [], [], []
     for number in range(1, TIMES + 1):
         if number == 2:
-            # The Python program cannot have its port while its old connections are in TIME_WAIT. That has
-            # made the first outage a long one; without TIME_WAIT the others are short.
+            # The Python program cannot bind its port while its old connections are in TIME_WAIT. That makes the first
+            # outage a long one; the others have no TIME_WAIT and are short.
             command("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
         gone_s = time.monotonic()
         python.kill()
         seen = collect(
             ours,
-            # Without a connection TCP has no probes to lose, but slots that it could not use.
+            # Without a connection TCP loses no probes, but has slots that it could not use.
             lambda found: all(sum(values(found, count)) > 0 for count in ("udp.wan.lost", "tcp.wan.unsent")),
             "losses while the peer is away",
         )
@@ -75,7 +75,7 @@ def restart_ours(lab, ours, python, ours_settings):
 
 
 def fresh(daemon, since_ns, what):
-    """Waits for measurements that were made after an instant; gives what was seen meanwhile."""
+    """Waits for measurements made after an instant; returns what was printed meanwhile."""
     return collect(
         daemon,
         lambda records: all(

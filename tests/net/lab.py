@@ -1,6 +1,6 @@
-"""What every lab uses: daemons, namespaces, and the metrics that daemons print.
+"""Helpers for all labs: daemons, namespaces, and the records that daemons print.
 
-Whatever a lab starts or makes is ended and removed with it, also when it fails.
+A lab ends and removes whatever it started or made, also when it fails.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 VENV = ROOT / "target" / "net-venv"
 PYTHON_DAEMON = VENV / "bin" / "latency-monitor"
 
-# A condition that does not come true within this will not.
+# A condition that is false for so long is taken to stay false.
 GIVE_UP_S = 90
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -29,7 +29,7 @@ ALL_METRICS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.
 
 
 class Failed(Exception):
-    """A lab's expectation that did not hold."""
+    """An expectation of a lab that did not hold."""
 
 
 def expect(condition, text):
@@ -38,7 +38,7 @@ def expect(condition, text):
 
 
 def toml(value):
-    """A value as TOML has it; the strings of JSON are strings of TOML."""
+    """Writes a value as TOML. Strings of JSON are strings of TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
@@ -49,7 +49,7 @@ def toml(value):
 
 
 def toml_file(settings):
-    """A configuration file from a dictionary, with its targets as tables."""
+    """Writes a dictionary as a configuration file, with its targets as tables."""
     settings = dict(settings)
     targets = settings.pop("targets", [])
     lines = [f"{key} = {toml(value)}" for key, value in settings.items()]
@@ -60,7 +60,7 @@ def toml_file(settings):
 
 
 class Daemon:
-    """A daemon under test, ours or the Python one, with what it prints in files."""
+    """A daemon under test, ours or the Python one. Its output goes to files."""
 
     def __init__(self, lab, label, command, namespace=None, **options):
         self.label = label
@@ -74,7 +74,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=options.pop("stdout", out),
                 stderr=err,
-                # A group of its own: the Python program is several processes.
+                # A process group of its own: the Python program is several processes.
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 **options,
@@ -85,13 +85,13 @@ class Daemon:
         self.partial = b""
 
     def records(self):
-        """What it has printed since the last call, as objects."""
+        """Returns the records printed since the last call."""
         with open(self.out_path, "rb") as out:
             out.seek(self.read_to)
             data = out.read()
         self.read_to += len(data)
         *lines, self.partial = (self.partial + data).split(b"\n")
-        # The Python program's log goes to stderr, but other libraries may print.
+        # The Python program logs to stderr, but libraries may print other lines.
         return [json.loads(line) for line in lines if line.startswith(b"{")]
 
     def log(self):
@@ -110,8 +110,8 @@ class Daemon:
         self.process.send_signal(number)
 
     def kill(self):
-        """Ends it and its children without a chance to say anything."""
-        # Once it is gone its number may be somebody else's.
+        """Kills it and its children at once."""
+        # Once it has ended, its process id may be another process.
         if self.killed:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -120,7 +120,7 @@ class Daemon:
         self.killed = True
 
     def end(self, number=signal.SIGTERM):
-        """Ends it in order; gives its exit code and how long that took."""
+        """Ends it in order; returns its exit code and how long that took."""
         began = time.monotonic()
         self.send(number)
         code = self.process.wait(GIVE_UP_S)
@@ -142,7 +142,7 @@ class Daemon:
 
 
 class Lab:
-    """One lab's folder, binary, and everything to be cleaned up after it."""
+    """The folder and binary of one lab, and everything to be cleaned up after it."""
 
     def __init__(self, name, binary):
         self.name = name
@@ -155,7 +155,7 @@ class Lab:
         self.notes = []
 
     def note(self, text):
-        """A figure for the lab's line."""
+        """Adds a figure to the lab's line of output."""
         self.notes.append(text)
 
     def write(self, label, settings):
@@ -169,7 +169,7 @@ class Lab:
         return daemon
 
     def ours(self, label, settings, *flags, wait=True, **options):
-        """Our daemon; answers probes when this returns."""
+        """Starts our daemon. It answers probes when this returns."""
         path = self.write(label, settings)
         daemon = self.start(label, [self.binary, "-c", path, *flags], **options)
         if wait:
@@ -177,7 +177,7 @@ class Lab:
         return daemon
 
     def python(self, label, settings, **options):
-        """The Python daemon; listens when this returns."""
+        """Starts the Python daemon. It listens when this returns."""
         path = self.write(label, settings)
         daemon = self.start(label, [PYTHON_DAEMON, "-c", path], **options)
         namespace = options.get("namespace")
@@ -187,8 +187,8 @@ class Lab:
         return daemon
 
     def namespace(self, name):
-        """A network namespace of our own, with its loopback up."""
-        # With our number: another run on this host has its own.
+        """Makes a network namespace with its loopback up."""
+        # With our process id: another run on this host has namespaces of its own.
         name = f"lmtest-{os.getpid()}-{name}"
         run("ip", "netns", "add", name)
         self.cleanup.callback(run, "ip", "netns", "del", name)
@@ -213,7 +213,7 @@ class Lab:
 
 
 def clean_up_on_signals():
-    """Lets a signal that ends us unwind the stack, so that the labs clean up."""
+    """Makes signals unwind the stack, so that the labs clean up."""
 
     def end(number, _):
         sys.exit(128 + number)
@@ -223,7 +223,7 @@ def clean_up_on_signals():
 
 
 def run(*command):
-    """Runs a command; gives its output, or fails with its error."""
+    """Runs a command; returns its output, or fails with its error."""
     done = subprocess.run(command, capture_output=True, text=True)
     expect(done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
@@ -235,7 +235,7 @@ def sockets(flags, namespace=None, *filters):
 
 
 def wait_until(condition, what, give_up_s=GIVE_UP_S):
-    """Waits until a condition holds. It is looked at often, and fails only when it never will."""
+    """Waits until a condition holds. Checks often, and fails after `give_up_s`."""
     end = time.monotonic() + give_up_s
     while not condition():
         expect(time.monotonic() < end, f"gave up waiting for {what}")
@@ -247,7 +247,7 @@ def pause(seconds):
 
 
 def collect(daemon, enough, what, give_up_s=GIVE_UP_S):
-    """Takes records until `enough` says so of all of them; gives them all."""
+    """Collects records until `enough` is true of all of them; returns them all."""
     found = []
 
     def look():
@@ -260,12 +260,12 @@ def collect(daemon, enough, what, give_up_s=GIVE_UP_S):
 
 
 def values(records, metric, **tags):
-    """The values of a metric whose tags have these keys."""
+    """Returns the values of a metric whose tags have these keys and values."""
     return [value for _, value in points(records, metric, **tags)]
 
 
 def points(records, metric, **tags):
-    """The same with when each was published."""
+    """Returns the same values with the instants of their publication."""
     wanted = [f"{key}:{value}" for key, value in tags.items()]
     return [
         record["points"][0]
@@ -275,7 +275,7 @@ def points(records, metric, **tags):
 
 
 def at_least(count, metrics):
-    """Whether records have so many of each of the metrics, for `collect`."""
+    """Makes a condition for `collect`: at least so many values of each metric."""
 
     def enough(records):
         return all(len(values(records, metric)) >= count for metric in metrics)
@@ -284,8 +284,9 @@ def at_least(count, metrics):
 
 
 def processes(session):
-    """A daemon's processes with their words of /proc/<pid>/stat from the third on. Each daemon has a
-    session of its own, so that none of them escapes."""
+    """Returns a daemon's processes with their fields of /proc/<pid>/stat from the third on. Each daemon has a session
+    of its own, so no process escapes.
+    """
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -293,7 +294,7 @@ def processes(session):
         try:
             words = (entry / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
-            # It has ended since; no daemon's process does that.
+            # A process of another program has ended meanwhile; a daemon's does not.
             continue
         if int(words[3]) == session:
             found[entry] = words
@@ -310,7 +311,7 @@ def proportional_mib(daemon):
 
 
 def cpu_s(daemons):
-    """Processor time in user space and in the kernel, that of ended children included."""
+    """Returns the processor time in user space and in the kernel, ended children included."""
     ticks = 0
     for daemon in daemons:
         for words in processes(daemon.pid).values():

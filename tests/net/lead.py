@@ -1,8 +1,8 @@
-"""How far ahead of the driver's transmit stamps those of a capture are, measured by a program that is none of ours.
+"""Measures how far the transmit stamps of a capture precede the driver's, by a plain program that is none of ours.
 
-A capture sees a packet on its way out before the driver does, and what the capture itself takes lies between
-the two: a microsecond or so, more when the processor has just slept. This sends datagrams over the captured
-link, of which the kernel tells when the driver had them. In a namespace of its own:
+A capture stamps an outgoing packet before the driver does. What the capture itself takes lies between the two: about
+a microsecond, and more when the processor has just slept. This program sends datagrams over the captured link, and
+the kernel returns the driver's stamp of each. In a namespace of its own:
 
     lead.py ADDRESS SECONDS PERIOD_MS     sends to an address; prints the stamps as JSON
 """
@@ -16,7 +16,8 @@ import time
 
 from capture import MARK_PORT, UDP, packets
 
-# From linux/net_tstamp.h: a stamp by software when the driver has it, with its number and without the packet.
+# From linux/net_tstamp.h: the kernel stamps a packet when the driver has it, and returns the stamp with the packet's
+# number alone.
 SO_TIMESTAMPING = getattr(socket, "SO_TIMESTAMPING", 37)
 TX_SOFTWARE, SOFTWARE, OPT_ID, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
 # From linux/errqueue.h.
@@ -27,7 +28,7 @@ NUMBER = struct.Struct(">I")
 
 
 def stamps_of(sender):
-    """The stamps that have come, by number."""
+    """Returns the stamps that have arrived, by number."""
     found = {}
     while True:
         try:
@@ -49,7 +50,7 @@ def main(address, seconds, period_ms):
     stamps = {}
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        # What the other end sends comes in here and is left lying: nobody complains of it.
+        # The other end's datagrams arrive here and stay unread, so no ICMP error answers them.
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
     ):
         sink.bind(("0.0.0.0", MARK_PORT))
@@ -65,7 +66,7 @@ def main(address, seconds, period_ms):
 
 
 def leads(path, source, stamps):
-    """The leads of a capture, in ns, for what an address sent."""
+    """Returns the leads of a capture over what an address sent, in ns."""
     found = []
     for packet in packets(path):
         if packet.protocol == UDP and packet.source == source and packet.payload.startswith(TAG):

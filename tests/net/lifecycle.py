@@ -1,5 +1,4 @@
-"""How the daemon begins and ends: signals, ports that are taken, rights and descriptors that are
-missing, readers that leave, files that are wrong."""
+"""Starts and ends the daemon: signals, taken ports, missing rights and descriptors, readers that leave, wrong files."""
 
 import os
 import pathlib
@@ -14,10 +13,10 @@ PORT = 17400
 ENDS_WITHIN_S = 1.0
 NOBODY = 65534
 TARGETS = 50
-# The daemon needs half of it for itself, so that some of the targets' flows fit, and most do not.
+# The daemon needs half of it for itself, so some of the targets' flows fit and most do not.
 DESCRIPTORS = 20
 
-# A file that is wrong, and what is said about it.
+# A wrong file, and what is said about it.
 WRONG = [
     ("intervall = 3\n", "line 1: `intervall` is not a key of the top level; did you mean `interval`?"),
     ('[[targets]]\nhost = "a"\nlable = "x"\n', "line 3: `lable` is not a key of [[targets]]; did you mean"),
@@ -61,7 +60,7 @@ def signals(lab):
 
 
 def second_signal(lab):
-    """With an end of stdout that nobody reads the first signal cannot flush: the second one ends it."""
+    """Nobody reads its stdout, so the first signal cannot flush: the second one ends it."""
     reader, writer = os.pipe()
     try:
         stuck = settings(interval=1, shutdown_timeout=600, targets=[itself()])
@@ -79,9 +78,9 @@ def second_signal(lab):
 
 
 def writes_wait(pid):
-    """Whether a thread of a process waits in `write` to its standard output."""
+    """Returns whether a thread of a process waits in `write` to its standard output."""
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        # Kernels differ in which of the two they tell: where it waits, or the call and its arguments.
+        # Kernels differ in which of the two they show: where it waits, or the call and its arguments.
         if "pipe" in (task / "wchan").read_text() or (task / "syscall").read_text().startswith("1 0x1 "):
             return True
     return False
@@ -111,7 +110,7 @@ def group_is_there(group):
 
 
 def no_permission(lab):
-    """A low port, as a user who may neither open it nor, perhaps, see the repository."""
+    """Asks for a low port as a user who may neither open it nor, perhaps, see the repository."""
     path = lab.write("low-port", settings(tcp_port=80, udp_port=81))
     path.chmod(0o644)
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
@@ -131,7 +130,7 @@ def no_permission(lab):
 
 
 def no_descriptors(lab):
-    """Descriptors for a few of many targets: said, counted, and the others work."""
+    """Gives descriptors for a few of many targets: it says so, counts, and the others work."""
     peer = lab.ours("descriptors-peer", settings(tcp_port=PORT + 2, udp_port=PORT + 3))
     there = {"tcp_port": PORT + 2, "udp_port": PORT + 3, "interval": 100}
     targets = [itself(**{**there, "label": f"t{number}"}) for number in range(TARGETS)]
@@ -140,7 +139,7 @@ def no_descriptors(lab):
         settings(targets=targets, metrics={"send_interval": 1}),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)),
     )
-    # Three intervals, so that there are counts of all flows after the first.
+    # Three intervals, so there are counts of all flows after the first.
     records = collect(daemon, lambda found: len(values(found, "monitor.cpu")) >= 4, "counts")
     for wanted in ("the hard limit of open files is too low", "needed=", f"limit={DESCRIPTORS}", "LimitNOFILE="):
         expect(wanted in daemon.log(), f"too few descriptors: {daemon.log()!r}")

@@ -1,5 +1,5 @@
-"""A tenth of the packets of one direction is dropped by the kernel, which counts them: that many losses
-are published, of that direction. On the text wire nobody knows the direction. What TCP loses it sends again.
+"""Drops a tenth of the packets of one direction in the kernel, which counts them. As many losses are published, of
+that direction. On the text wire nobody knows the direction. TCP sends again what it loses.
 
 LM_LOSS_SECONDS is how long packets are dropped in each direction on the native wire.
 """
@@ -14,9 +14,9 @@ from lab import FAR, collect, expect, pause, run as command, values
 NATIVE_S = float(os.environ.get("LM_LOSS_SECONDS", "20"))
 BRIEF_S = 8
 SEND_INTERVAL_S = 0.5
-# No stall of the host makes an answer late.
+# No stall of the host makes a reply late.
 TIMEOUT_S = 2
-# What is lost several times over takes TCP this long, and longer if the host's processors are few.
+# TCP needs this long for what is lost several times over, and longer on few processors.
 TCP_TIMEOUT_S = 30
 TABLE = "lmtest"
 DROP = "numgen random mod 100 < 10"
@@ -26,7 +26,7 @@ ENOUGH = 20
 
 
 class Dropper:
-    """Drops and counts packets that come into a namespace."""
+    """Drops and counts packets that enter a namespace."""
 
     def __init__(self, namespace):
         self.nft = ["ip", "netns", "exec", namespace, "nft"]
@@ -41,7 +41,7 @@ class Dropper:
         self.change("add rule inet", f"incoming {packets} {DROP} counter name dropped drop")
 
     def end(self):
-        """Drops no more; gives how many it has dropped."""
+        """Stops dropping; returns how many it has dropped."""
         self.change("flush chain inet", "incoming")
         listed = json.loads(command(*self.nft, "-j", f"list counter inet {TABLE} dropped"))
         (counter,) = (entry["counter"] for entry in listed["nftables"] if "counter" in entry)
@@ -77,8 +77,9 @@ def run(lab):
 
 
 def measure(lab, case, near, far, dropper):
-    """Lets two daemons measure while packets are dropped, until all losses are accounted for; gives how
-    many were dropped, and what the prober printed."""
+    """Lets two daemons measure while packets are dropped, until all losses are accounted for; returns the number of
+    dropped packets, and what the prober printed.
+    """
     metrics = {"mode": "samples", "send_interval": SEND_INTERVAL_S}
     server = lab.ours(f"{case.label}-server", {"name": "far", "metrics": metrics}, namespace=far)
     target = {"host": FAR, "label": "far", "type": case.protocol, "interval": 2, "protocol": case.wire}
@@ -102,7 +103,7 @@ def measure(lab, case, near, far, dropper):
 
 
 def negotiated(case):
-    """Whether the flow is where it is to stay: the native wire tells the reflector's turn-around."""
+    """Makes a condition: the flow speaks the wire that it stays on. Only the native wire reports the dwell."""
     metric = f"{case.protocol}.wan.rtt"
 
     def enough(records):
@@ -113,7 +114,7 @@ def negotiated(case):
 
 
 def attributed(case, ended_ns):
-    """Whether all that was lost before an instant is counted, and attributed if it can be."""
+    """Makes a condition: everything lost before an instant is counted, and attributed if it can be."""
     gauge = "udp.wan.lost.unattributed"
     after_ns = ended_ns + (case.timeout_s + 2 * SEND_INTERVAL_S) * 1e9
 
@@ -126,8 +127,9 @@ def attributed(case, ended_ns):
 
 
 def resumed(case, ended_ns):
-    """Whether a probe that left after an instant was answered, and all those before it, as TCP keeps the
-    order; and the counts of that time are there."""
+    """Makes a condition: a probe that left after an instant was answered, and so all those before it, as TCP keeps
+    the order; and the counts of that time are there.
+    """
 
     def enough(records):
         trips = [record for record in records if record.get("metric", "") == "tcp.wan.rtt"]
@@ -161,7 +163,7 @@ def check(lab, case, dropped, records):
     expect(total("late") == 0, f"{case.label}: {total('late')} late")
     if case.wire == "text":
         expect((forward, reverse) == (None, None), f"nobody knows the direction: {shown}")
-        # A gauge of all since the beginning.
+        # A gauge of everything since the start.
         gauge = values(records, "udp.wan.lost.unattributed")[-1]
         expect(gauge == dropped, f"{gauge} unattributed; {shown}")
     else:

@@ -1,4 +1,4 @@
-"""A host with several addresses on two interfaces answers each probe from the address that was probed."""
+"""A host with several addresses on two interfaces answers each probe from the probed address."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ def probe_each(lab, near, far, label, address):
 
 
 def answered_from(namespace, probed):
-    """Probes an address from an unconnected socket, which sees where the answer comes from."""
+    """Probes an address from an unconnected socket, which sees the source of the answer."""
     command = ["ip", "netns", "exec", namespace, sys.executable, __file__, probed]
     done = subprocess.run(command, capture_output=True, text=True)
     sender = done.stdout.strip()
@@ -52,7 +52,7 @@ def answered_from(namespace, probed):
 
 
 def main(probed):
-    """The other half of `answered_from`, inside the namespace."""
+    """Runs the part of `answered_from` inside the namespace."""
     family = socket.AF_INET6 if ":" in probed else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.settimeout(60)

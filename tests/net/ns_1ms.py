@@ -1,18 +1,19 @@
-"""A probe a millisecond of each kind between two namespaces, for LM_SECONDS: all of them complete,
-and nothing grows."""
+"""Sends a probe a millisecond of each kind between two namespaces, for LM_SECONDS: all of them complete, and nothing
+grows.
+"""
 
 import os
 
 from lab import FAR, GIVE_UP_S, collect, expect, sockets, values
 
 SECONDS = int(os.environ.get("LM_SECONDS", "120"))
-# Virtual machines oversleep by milliseconds now and then; who wants every slot there lets the client spin.
+# Virtual machines oversleep by milliseconds now and then. The client spins to meet every slot there.
 SPIN_US = int(os.environ.get("LM_SPIN_US", "500"))
-# Histograms and tables have their sizes after this.
+# Seconds until histograms and tables have their sizes.
 WARM_UP_S = 5
 GROWTH_KIB = 1024
 RATE_LEAST = 999
-# What is sent, what of it is complete, and what is not.
+# Of each kind: the counts of sent, of completed, and of failed probes.
 COUNTS = {
     "udp": ("udp.wan.sent", "udp.wan.received", "udp.wan.lost"),
     "tcp": ("tcp.wan.sent", "tcp.wan.received", "tcp.wan.lost"),
@@ -32,7 +33,7 @@ def run(lab):
     ends = (client, server)
     windows(client, WARM_UP_S)
     before = [(end.resident_kib(), end.descriptors()) for end in ends]
-    # The first one's interval began before its point, so it is not of this measurement.
+    # The interval of the first point began before it, so it is not of this measurement.
     records = windows(client, SECONDS + 1)
     after = [(end.resident_kib(), end.descriptors()) for end in ends]
     check_probes(lab, records)
@@ -51,7 +52,7 @@ def run(lab):
 
 
 def windows(client, count):
-    """Takes the records of so many windows of each kind."""
+    """Collects the records of so many windows of each kind."""
 
     def enough(records):
         return all(len(values(records, metric)) >= count for metric in (*SENT, "monitor.slots_missed"))
@@ -60,8 +61,9 @@ def windows(client, count):
 
 
 def check_probes(lab, records):
-    """Every slot of every kind has a probe that is complete, but for those that the host had no processor
-    for: the daemon counts them, and they say nothing about it."""
+    """Fails unless every slot of every kind has a completed probe. Slots that the host missed are counted by the
+    daemon, and left out.
+    """
     ends = set.intersection(*({at for at, _ in points(records, sent)} for sent in SENT))
     begin, end = min(ends), max(ends)
     span_s = (end - begin) / 1e9

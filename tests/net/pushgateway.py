@@ -1,5 +1,6 @@
-"""A real Pushgateway, which promtool reads: histograms and counters equal to what the cli backend printed, also after the
-gateway was restarted and emptied; and a group that goes with its daemon, if that was asked."""
+"""Publishes to a real Pushgateway, which promtool reads. Histograms and counters equal what the cli backend printed,
+also after the gateway was restarted and emptied. The group is deleted with its daemon if `delete_on_stop` is set.
+"""
 
 import collections
 import json
@@ -52,7 +53,7 @@ def start_gateway(lab, label):
 
 
 def publisher(lab, label, **extra):
-    """A daemon that probes itself, and publishes on stdout and to the gateway."""
+    """Starts a daemon that probes itself, and publishes on stdout and to the gateway."""
     target = {"tcp_port": PORT, "udp_port": PORT + 1, "interval": 10}
     return lab.ours(
         label,
@@ -87,7 +88,7 @@ def fetch():
 
 
 def served():
-    """What the gateway has of us: the value of each name and labels, those of the group left out."""
+    """Returns the value of each name and labels at the gateway, without the group's labels."""
     found = {}
     for line in (fetch() or "").splitlines():
         series = None if line.startswith("#") else SERIES.fullmatch(line)
@@ -113,7 +114,7 @@ def check_metrics(lab):
 
 
 def restart(lab, gateway, daemon):
-    """Ends the gateway, which keeps nothing, and begins it anew once the daemon has met nobody."""
+    """Ends the gateway, which keeps nothing, and restarts it once the daemon has failed to reach it."""
     gateway.kill()
     daemon.wait_for_log("nothing is lost")
     start_gateway(lab, "gateway-emptied")
@@ -121,7 +122,7 @@ def restart(lab, gateway, daemon):
 
 
 def labels_of(record):
-    """The labels that a record's tags are to become."""
+    """Returns the labels that a record's tags become."""
     labels = {}
     for tag in record["tags"]:
         key, colon, value = tag.partition(":")
@@ -131,7 +132,7 @@ def labels_of(record):
 
 
 def nearest_to_zero(value):
-    """The value of least magnitude that a histogram of three digits does not tell from this."""
+    """Returns the value of least magnitude that a histogram of three digits cannot tell from this one."""
     magnitude = abs(value)
     shift = max(0, magnitude.bit_length() - 11)
     magnitude = magnitude >> shift << shift
@@ -139,7 +140,7 @@ def nearest_to_zero(value):
 
 
 def compare(printed):
-    """Holds what the gateway has to what was printed; gives how much that was."""
+    """Holds the gateway against what was printed; returns the number of values."""
     samples, counts = collections.defaultdict(list), collections.Counter()
     for record in printed:
         key = record.get("metric", ""), labels_of(record) if "tags" in record else None
@@ -181,7 +182,7 @@ def check_buckets(name, labels, ours, found):
 
 
 def check_deleted(lab):
-    """The group stays when a daemon ends in order, and goes if it was told so."""
+    """The group stays when a daemon ends in order, and goes if that is configured."""
     expect(served(), "the group went with its daemon")
     daemon = publisher(lab, "deletes", delete_on_stop=True)
     before = len(served())

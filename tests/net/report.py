@@ -1,5 +1,6 @@
-"""Reports of what a daemon has seen, in a browser: a snapshot that SIGUSR1 asks for, and what the cli backend printed. Chromium draws
-each page in a namespace with no way out, and complains of nothing."""
+"""Draws reports in a browser: of a snapshot that SIGUSR1 asks for, and of what the cli backend printed. Chromium
+draws each page in a namespace without a network, and reports no error.
+"""
 
 import json
 import re
@@ -45,7 +46,7 @@ def run(lab):
 
 
 def check_snapshot(lab, snapshot):
-    """Both flows are in it, each with the probes that its first line announces."""
+    """Checks that both flows are in the snapshot, each with the probes that its first line announces."""
     lines = [json.loads(line) for line in snapshot.read_text().splitlines()]
     flows = {}
     while lines:
@@ -69,7 +70,7 @@ def check_page(lab, file, titles):
     report(lab, file, "-o", page)
     profile = lab.folder / f"{file.stem}-profile"
     words = [*BROWSER, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
-    # A namespace of its own: what the page asked the network for would fail, and be complained of.
+    # In a namespace of its own a request of the page to the network would fail, and be reported.
     done = subprocess.run(["unshare", "--net", "--", *words], capture_output=True, text=True, timeout=GIVE_UP_S)
     expect(done.returncode == 0, f"the browser ended with {done.returncode}: {done.stderr[-500:]}")
     told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -1,10 +1,14 @@
-"""Many targets in one process: ten thousand a second with all three kinds of probe, a hundred a millisecond, against one reflector of ours.
-How evenly they begin, what memory and descriptors they take, that nothing grows or is dropped, and that a probe costs no more among
-many targets than among few.
+"""Probes many targets in one process: ten thousand at 1 s with all three kinds of probe, a hundred at 1 ms, against
+one reflector of ours.
 
-LM_SCALE_SECONDS sets how long each of the two loads is measured, after two windows (12). The soak is
-`LM_SCALE_SECONDS=1800 tests/net/run scale`, an hour, with windows of 30 s; `make scale-soak`. The host's hard limit of open files has to be
-12,000 at least. Loads are not bounded in time: what a busy host cannot do in time is printed, and not held against it."""
+Measures how evenly they begin, the memory and descriptors that they take, that nothing grows or is dropped, and that
+a probe costs no more among many targets than among few.
+
+LM_SCALE_SECONDS is how long each of the two loads is measured, after two windows (12). The soak is
+`LM_SCALE_SECONDS=1800 tests/net/run scale`, an hour, with windows of 30 s: `make scale-soak`. The host's hard limit
+of open files must be 12,000 at least. Time is not bounded: what a busy host cannot do in time is printed, and does
+not fail.
+"""
 
 import collections
 import json
@@ -21,16 +25,16 @@ from lab import collect, expect, pause, values, wait_until
 PORT = 18600
 SECONDS = int(os.environ.get("LM_SCALE_SECONDS", "12"))
 MANY, FEW = 10_000, 100
-# What 10,000 targets' lasting connections take, with room for the connects of a second in which the host is slow.
+# Descriptors for the lasting connections of 10,000 targets, with room for the connects of a slow second.
 FILES = 20_000
 FILES_LEAST = 12_000
 ONE_MIB_MAX, MANY_MIB_MAX, FAST_MIB_MAX = 24, 400, 256
-# A window's values are kept in chunks, and how many of those a window takes varies with when it ends.
+# A window keeps its values in chunks. How many it takes varies with its end.
 GROWTH = 0.03
 GROWTH_MIB = 2
 COST_TURNS = 2
 COST_SECONDS = 3
-# Caches hold 100 targets and not 10,000; a scan of all of them for each probe would be far over this.
+# Caches hold 100 targets and not 10,000. A scan of all of them for each probe would be far above this.
 COST_RATIO_MAX = 3
 COUNTS = ("udp.wan.sent", "udp.wan.received", "tcp.wan.sent", "tcp.wan.received", "tcp.wan.latency.sent", "tcp.wan.latency.failed")
 UNSENT = ("udp.wan.unsent", "tcp.wan.unsent", "tcp.wan.latency.unsent")
@@ -45,7 +49,7 @@ def run(lab):
 
 
 def targets(count, interval, **options):
-    """Every flow has an address of its own."""
+    """Gives every flow an address of its own."""
     for number in range(count):
         host = f"127.1.{number // 250}.{number % 250 + 1}"
         yield {"host": host, "label": f"t{number}", "interval": interval, "tcp_port": PORT, "udp_port": PORT, **options}
@@ -62,22 +66,23 @@ def far(lab, label, interval_s=1):
 
 
 def limit(hard):
-    """What a child may have: a low limit that it has to raise itself, and a hard one that it cannot."""
+    """Limits a child: a low soft limit that it has to raise itself, and a hard one that it cannot."""
     soft = min(256, hard)
 
     def lower():
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         except ValueError:
-            # Without CAP_SYS_RESOURCE not even root raises its own.
+            # Without CAP_SYS_RESOURCE not even root raises its hard limit.
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
     return lower
 
 
 def check_limits(lab):
-    """A hard limit that is too low is told once, with what is needed, and everything that fits is probed; with one that suffices
-    nothing is said."""
+    """Checks that a hard limit that is too low is reported once, with what is needed, and that everything that fits
+    is probed. With a sufficient limit nothing is reported.
+    """
     server = far(lab, "limits_far")
     for label, hard in (("too_low", 160), ("enough", 700)):
         daemon = lab.ours(label, near(1, targets(200, 1000)), preexec_fn=limit(hard))
@@ -118,13 +123,13 @@ def measure_one(lab):
 
 
 class Reader(threading.Thread):
-    """Takes what a prober prints as it comes: ten thousand targets print gigabytes in half an hour."""
+    """Reads what a prober prints as it comes: ten thousand targets print gigabytes in half an hour."""
 
     def __init__(self, stream):
         super().__init__(daemon=True)
         self.stream = stream
         self.totals = collections.Counter()
-        # Of each window: all its counts, and what the process says of itself.
+        # Of each window: all its counts, and the self-metrics.
         self.windows = []
         self.own = {}
         self.start()
@@ -135,7 +140,7 @@ class Reader(threading.Thread):
             if name.startswith("monitor."):
                 record = json.loads(line)
                 self.own[name] = record if "points" not in record else record["points"][0][1]
-                # The last that a window has of this process.
+                # The last record of a window is one of this process.
                 if name == "monitor.clock.error":
                     self.windows.append((self.totals, self.own))
                     self.totals, self.own = collections.Counter(), {}
@@ -144,7 +149,7 @@ class Reader(threading.Thread):
 
 
 def start_prober(lab, label, settings):
-    # Ten thousand targets print 40,000 lines a second, most of which nobody here looks at.
+    # Ten thousand targets print 40,000 lines a second. Most of them are not parsed.
     words = [word for name in ("monitor.", *(f'{name}"' for name in (*COUNTS, *UNSENT))) for word in ("-e", f'{{"metric": "{name}')]
     sieve = subprocess.Popen(
         ["grep", "--line-buffered", "-F", *words],
@@ -159,7 +164,7 @@ def start_prober(lab, label, settings):
 
 
 def counters():
-    """What this network namespace has sent: connections begun, segments sent again, datagrams."""
+    """Returns what this network namespace has sent: connections begun, segments sent again, datagrams."""
     rows = [line.split() for line in pathlib.Path("/proc/net/snmp").read_text().splitlines()]
     found = {}
     for names, numbers in zip(rows[::2], rows[1::2]):
@@ -184,7 +189,9 @@ def measure_many(lab, one_mib):
 
 
 def note_start(lab, daemon):
-    """How evenly the first second begins: the most connections begun, and datagrams sent, in any tenth of a second of it."""
+    """Measures how evenly the first second begins: the most connections begun, and datagrams sent, in any tenth of
+    it.
+    """
     first = counters()
     wait_until(lambda: counters()[0] > first[0], "the first connection")
     looks = [(time.monotonic(), *counters())]
@@ -200,14 +207,15 @@ def note_start(lab, daemon):
             if later:
                 rates.append((later[0][column] - began[column]) / (later[0][0] - began[0]))
         most.append(max(rates))
-    # Its lasting connections take a second to begin, its connects are a probe a second each; the other end answers datagrams.
+    # Its lasting connections take a second to begin, its connects are a probe a second each. The other end answers
+    # datagrams.
     lab.note(f"first second: at most {most[0] / 10:.0f} connections in a tenth (even: {2 * MANY / 10:.0f}), {most[1] / 10:.0f} datagrams ({2 * MANY / 10:.0f})")
     again = looks[-1][2] - first[1]
     lab.note(f"{again} segments sent again")
 
 
 def watch(lab, what, ends, reader, window_s, mib_max):
-    """Looks at the memory of both ends for as long as is measured, after two windows. Gives the medians of the last third."""
+    """Measures the memory of both ends after two windows; returns the medians of the last third."""
     wait_until(lambda: len(reader.windows) >= 2, f"two windows of {what}", 120 + 4 * window_s)
     looks, end = [], time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -226,7 +234,7 @@ def watch(lab, what, ends, reader, window_s, mib_max):
 
 
 def finish(lab, reader, ends, window_s):
-    """What the windows after the first one say; then both end."""
+    """Checks the windows after the first one; then ends both."""
     windows = reader.windows[1:]
     totals = sum((counts for counts, _ in windows), collections.Counter())
     own = [own for _, own in windows]
@@ -257,15 +265,16 @@ def measure_fast(lab):
 
 
 def measure_cost(lab):
-    """Processor time of a probe at one rate, spread over more and more targets. No window ends while that is measured: what
-    publishing costs is by the series and the interval, and not by the probe."""
+    """Measures the processor time of a probe at one rate, spread over more and more targets. No window ends
+    meanwhile: publishing costs by series and interval, and not by probe.
+    """
     cost = {count: [] for count in (100, 1_000, MANY)}
     for turn in range(COST_TURNS):
         for count, found in cost.items():
             label = f"cost_{count}_{turn}"
             server = far(lab, label + "_far", 600)
             daemon = lab.ours(label, near(600, targets(count, count / 10, type="udp")), preexec_fn=limit(FILES))
-            # Every flow has gone over to the native wire, which takes two probes of it.
+            # By then every flow speaks the native wire, which takes two probes.
             pause(3)
             before_ns, before = cpu_ns((daemon, server)), counters()[2]
             pause(COST_SECONDS)
@@ -281,7 +290,7 @@ def measure_cost(lab):
 
 
 def cpu_ns(ends):
-    """Time on processors, to the nanosecond."""
+    """Returns the time on processors, to the nanosecond."""
     total = 0
     for end in ends:
         for task in pathlib.Path(f"/proc/{end.pid}/task").iterdir():

@@ -1,8 +1,8 @@
-"""Scapy's STAMP layer (RFC 8762, RFC 8972) beside ours. Runs in the labs' environment for Python, for the
-lab `dissect`, and prints what it has found as JSON:
+"""Compares Scapy's STAMP layer (RFC 8762, RFC 8972) with ours. Runs in the labs' environment, for the lab `dissect`,
+and prints its findings as JSON:
 
     stamp_layers.py decode CAPTURE PORT     reads the native packets of a capture, and compares
-    stamp_layers.py send HOST PORT          is a sender that has never heard of us
+    stamp_layers.py send HOST PORT          is a sender that does not know us
 """
 
 import json
@@ -28,7 +28,7 @@ ANSWER_WITHIN_S = 60
 
 
 def fields(packet):
-    """A packet of Scapy's as plain values: a time is its 64 bits."""
+    """Returns the fields of Scapy's packet as plain values. A time is its 64 bits."""
     found = {name: packet.getfieldval(name) for name in ("seq", "ts", "ssid")}
     found["error"] = int.from_bytes(bytes(packet.err_estimate), "big")
     found["tlvs"] = [(int(tlv.flags), tlv.type, bytes(tlv.value)) for tlv in packet.tlv_objects]
@@ -42,12 +42,12 @@ def fields(packet):
 
 
 def ns_of(bits):
-    """A truncated PTP time."""
+    """Converts a truncated PTP time."""
     return ptp(bits >> 32, bits & 0xFFFF_FFFF)
 
 
 def as_layer(data, is_reply):
-    """A packet as Scapy reads it; from those values it must make the same bytes again."""
+    """Lets Scapy read a packet. From the values that it reads it must make the same bytes again."""
     kind = stamp.STAMPSessionReflectorTestUnauthenticated if is_reply else stamp.STAMPSessionSenderTestUnauthenticated
     packet = kind(data)
     values = fields(packet)
@@ -57,9 +57,9 @@ def as_layer(data, is_reply):
 
 
 def check_fields(data, values, is_reply):
-    """What we read is what Scapy reads."""
+    """Compares our fields with Scapy's."""
     ours = decode_native(data)
-    # Scapy's second zeros of a reply are the three bytes behind the TTL.
+    # Scapy's second zeros of a reply are the three bytes after the TTL.
     expect(not any(values["zeros"]), f"not zero where it must be: {data.hex()}")
     expect(values["error"] >> 14 & 1, f"the time is not said to be PTP's: {data.hex()}")
     read = [values["seq"], ns_of(values["ts"]), values["error"], values["ssid"], values["tlvs"]]
@@ -84,7 +84,7 @@ def check_request(values, data):
 
 
 def check_reply(values, data, request, left):
-    """A reply beside its request, and when those before it in its session left, as they said."""
+    """Checks a reply against its request, and against the departures of the replies before it in its session."""
     asked, asked_data = request
     expect(len(data) == len(asked_data), f"{len(data)} bytes answer {len(asked_data)}")
     copies = [values["ssid"], values["seq_sender"], values["ts_sender"], values["error_sender"]]
@@ -99,15 +99,15 @@ def check_reply(values, data, request, left):
     follow_up = values["tlvs"][0][2]
     of, seconds, ns, how = struct.unpack_from(">IIIB", follow_up)
     if any(follow_up):
-        # It left after it was made, and before this one was. When replies are close, the stamp of the last
-        # one may be yet to come.
+        # The reply left after it was made and before this one. When replies are close, the stamp of the last one may
+        # be outstanding.
         between = of < len(left) and left[of] <= ptp(seconds, ns) <= ns_of(values["ts"])
         expect(between and how in (1, 2), f"a follow-up of {of} in {values['seq']}: {follow_up.hex()}")
     return any(follow_up)
 
 
 def decode(path, port):
-    """Everything native in a capture; gives how much there was."""
+    """Checks everything native in a capture; returns the numbers of packets."""
     found, requests, left = Counter(), {}, {}
     for packet in packets(path):
         if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
@@ -134,7 +134,7 @@ def decode(path, port):
 
 
 def ntp_of(ns):
-    """A time in NTP's format, rounded up so that the difference is not hidden by the fraction's end."""
+    """Converts a time to NTP's format, rounded up so the end of the fraction does not hide the difference."""
     return (ns // 1_000_000_000 + NTP_TO_UNIX_S) << 32 | -(-(ns % 1_000_000_000 << 32) // 1_000_000_000)
 
 
@@ -153,7 +153,7 @@ def request(number, left_ns, estimate, tlvs):
 
 
 def send(host, port):
-    """Probes of a sender by the book, one at a time; gives what the answers had in them."""
+    """Sends probes by the RFC, one at a time; returns what the answers had in them."""
     found, before = Counter(), None
     estimate = stamp.ErrorEstimate(S=1, Z=0, scale=3, multiplier=9)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -161,7 +161,7 @@ def send(host, port):
         sender.settimeout(ANSWER_WITHIN_S)
         for number in range(PROBES):
             tlvs = [(PADDING, bytes(20)), (UNKNOWN, b"what is this"), (FOLLOW_UP, bytes(FOLLOW_UP_BYTES))]
-            # Any order will do, and an empty one.
+            # Any order of TLVs is valid, and an empty one.
             tlvs = tlvs[number % 3 :] + tlvs[: number % 3] + [(PADDING, b"")]
             left_ns = time.time_ns()
             data = request(number, left_ns, estimate, tlvs)

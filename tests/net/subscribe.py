@@ -9,7 +9,7 @@ import sys
 import zmq
 
 socket = zmq.Context().socket(zmq.SUB)
-# The queue that is tested is the publisher's.
+# The queue under test is the publisher's.
 socket.set_hwm(1)
 socket.setsockopt(zmq.IPV6, 1)
 socket.subscribe(sys.argv[2] if len(sys.argv) > 2 else "")

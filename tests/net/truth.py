@@ -1,16 +1,18 @@
-"""What our daemons publish beside what was on the link, probe by probe: captures at both ends of it are
-the truth. Once with the host idle, once with all its processors kept busy.
+"""Holds every delay that our daemons publish against captures at both ends of the link, on an idle host and on a busy
+one.
 
-A capture's transmit stamps run ahead of the driver's. By how much is measured meanwhile by a plain program (`lead`), and
-the median of it is taken off UDP's differences before they are held against anything. TCP's are taken as they are: over a
-pair of virtual devices its receive stamps are as late as the transmit stamps, nearly, and both together cancel out.
+A capture's transmit stamps precede the driver's. A plain program (`lead`) measures by how much, and the median is
+subtracted from the differences on UDP. Nothing is subtracted on TCP: over a pair of virtual devices its receive
+stamps are about as late as the transmit stamps, and both cancel out.
 
-Two things are asked. Of every single UDP sample, on any host: the kernel's transmit stamp lies between the captures' two, so
-no delay is below zero or beyond the link's. And of the errors at their percentiles: no more than ERROR_MAX. At p99 that is one
-in a hundred over it. If of the plain program's own stamps as many are as far from the same captures, the host is disturbed and
-the captures are no truer than that; then OTHERS_SHARE times that program's share may be.
+Two conditions must hold.
 
-LM_SPIN_US is the prober's `spin_us`, LM_TRUTH_SECONDS how long each is measured.
+- Every UDP sample, on any host: the kernel's transmit stamp lies between the two of the captures, so no delay is
+  below zero or above the link's.
+- The percentiles of the errors: at most ERROR_MAX, so one in a hundred may exceed the bound of p99. On a disturbed
+  host the plain program's own stamps exceed it as often. Then OTHERS_SHARE times that program's share may exceed it.
+
+LM_SPIN_US is the prober's `spin_us`, LM_TRUTH_SECONDS the time of each measurement.
 """
 
 import json
@@ -27,21 +29,21 @@ from lab import FAR, GIVE_UP_S, NEAR, collect, expect, values
 
 SECONDS = float(os.environ.get("LM_TRUTH_SECONDS", "20"))
 SPIN_US = os.environ.get("LM_SPIN_US")
-# The plain program sends between the probes, of which there are more: it takes little from them, and finds the processors as
-# they leave them.
+# The plain program sends less often than the prober: it takes little from it, and meets the processors as the probes
+# leave them.
 LEAD_PERIOD_MS = 4
-# A little off the millisecond: in step with the kernel's tick, probes of a whole run could leave just as it interrupts
-# between the capture's stamp and the driver's, and the capture would be no truth for them.
+# Slightly off the millisecond. In step with the kernel's tick, the tick could interrupt every probe of a run between
+# the capture's stamp and the driver's, and the capture would not be the truth.
 INTERVAL_MS = 0.997
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
-# Nothing is asked of the first and the last second: there the flow begins and ends.
+# The first and the last second are not judged: the flow begins and ends in them.
 EDGE_NS = 1_000_000_000
 
-# What an error may be, in ns, at these percentiles; and how many of the probes that were answered on the
-# link have a sample between two kernel stamps.
+# The bounds of the error, in ns, by percentile; and the share of the answered probes that must have a sample between
+# two kernel stamps.
 ERROR_MAX = {"idle": {50: 2_000, 99: 5_000}, "busy": {99: 8_000}}
 STAMPED_LEAST = 0.98
-# Two shares of a hundredth of some thousand packets, met at other moments, are not the same.
+# Two programs that meet other moments have different shares of disturbed packets.
 OTHERS_SHARE = 2
 
 HEAD = "| host | delay | probes | link p50 | p99 | ours p50 | p99 | difference p50 | p99 | error p50 | p99 | stamped |"
@@ -51,8 +53,9 @@ error: the difference without that on UDP, as it is on TCP, whose receive stamps
 
 
 class Delay(NamedTuple):
-    """A delay that is published, with the end that does, how the link has it, and whose transmit stamps
-    are in it."""
+    """A published delay: the end that publishes it, the name of it on the link, and the ends whose transmit stamps
+    are in it.
+    """
 
     metric: str
     end: str
@@ -69,8 +72,9 @@ DELAYS = {
 
 
 class Measured(NamedTuple):
-    """What two daemons printed, by their end; what was on the link meanwhile, as two captures; the leads of each over its
-    end's driver; and since when those were measured."""
+    """The records of both daemons by end, two captures of the link, the lead of each over its end's driver, and the
+    instant since when those were measured.
+    """
 
     records: dict
     captures: list
@@ -79,7 +83,7 @@ class Measured(NamedTuple):
 
 
 class Lead:
-    """How far a capture is ahead of its end's driver, in ns: the median, and at percentiles how far off that it may be."""
+    """How far a capture precedes its end's driver, in ns: the median, and the distance from it at percentiles."""
 
     def __init__(self, leads):
         self.median = percentile(leads, 50)
@@ -90,7 +94,7 @@ class Lead:
 
 
 def percentile(numbers, percent):
-    """The nearest-rank percentile."""
+    """Returns the nearest-rank percentile."""
     ordered = sorted(numbers)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else math.nan
 
@@ -154,7 +158,7 @@ def measure(lab, near, far, load):
 
 
 def lead_stamps(lab, load, spaces, seconds, period_ms):
-    """Sends what tells how far ahead the captures are; gives the driver's stamps of it by end."""
+    """Sends the datagrams that show the leads of the captures; returns the driver's stamps by end."""
     senders = {}
     for end, other in (("near", FAR), ("far", NEAR)):
         command = [sys.executable, "-B", pathlib.Path(lead.__file__), other, seconds, period_ms]
@@ -166,14 +170,14 @@ def lead_stamps(lab, load, spaces, seconds, period_ms):
 
 
 def keep_busy(lab):
-    """A process on each processor that does nothing, all the time."""
+    """Starts a process on each processor that keeps it busy."""
     loop = ["sh", "-c", "while :; do :; done"]
     processors = sorted(os.sched_getaffinity(0))
     return [lab.start(f"busy-{one}", ["taskset", "-c", str(one), *loop]) for one in processors]
 
 
 def published(records, protocol, delay):
-    """The samples of a delay by the probe's number: value and stamp."""
+    """Returns the samples of a delay as value and stamp, by the number of the probe."""
     found = {}
     wanted = [f"{key}:{value}" for key, value in delay.tags.items()]
     for record in records[delay.end]:
@@ -187,13 +191,13 @@ def published(records, protocol, delay):
 
 
 def too_far_off(what, errors, limits, leads):
-    """What does not hold of the errors at their percentiles."""
+    """Returns what does not hold of the errors at their percentiles."""
     failures = []
     for percent, most in limits.items():
         own, plain = share_over(errors, most), sum(share_over(one.off, most) for one in leads)
-        # The median shows no disturbance; it has no excuse.
+        # A disturbed host does not excuse the median: it does not move it.
         allowed = max((100 - percent) / 100, OTHERS_SHARE * plain if percent > 50 else 0)
-        # Without an error there is no sample, and that does not hold either.
+        # Without an error there is no sample, which fails, too.
         if not errors or own > allowed:
             error = f"error p{percent} {microseconds(percentile(errors, percent))} us, not {most / 1000:.0f}"
             failures.append(f"{what}: {error}; {own:.2%} are over that, of a plain program's {plain:.2%}")
@@ -201,7 +205,7 @@ def too_far_off(what, errors, limits, leads):
 
 
 def compare(lab, load, protocol, measured):
-    """A row for each delay of a protocol; gives what does not hold."""
+    """Prints a row for each delay of a protocol; returns what does not hold."""
     exchanges = join(*measured.captures, *PROTOCOLS[protocol])
     answered = {number: one for number, one in exchanges.items() if one.complete() and not one.again}
     outs = [one.request_out for one in exchanges.values() if one.request_out is not None]

@@ -1,8 +1,9 @@
-"""What each setting of `[engine]` buys: a daemon that probes a host every millisecond with each of them in turn, how late its probes
-left and what processor time they took. The kernel is asked whether it has done what was set; without rights the daemon says what it
-cannot have, and goes on.
+"""Tries each setting of `[engine]`: a daemon probes a host every millisecond with each of them in turn, and the lab
+prints the lateness and the processor time of its probes. The kernel confirms each setting. Without rights the daemon
+reports what it cannot have, and goes on.
 
-LM_TUNING_SECONDS sets how long each of them measures (3)."""
+LM_TUNING_SECONDS is how long each setting is measured (3).
+"""
 
 import os
 import pathlib
@@ -14,7 +15,7 @@ PORT = 18500
 SECONDS = int(os.environ.get("LM_TUNING_SECONDS", "3"))
 SPIN_US = 200
 PRIORITY = 50
-# The numbers of Linux' <sched.h>.
+# The numbers of Linux's <sched.h>.
 SCHED_FIFO = 1
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,7 +62,9 @@ def enough(records):
 
 
 def lateness(records):
-    """The medians of the windows' p50 and p99: one window in which the host was away says nothing of the setting."""
+    """Returns the medians of the windows' p50 and p99. A single window without a processor says nothing about the
+    setting.
+    """
     windows = [record for record in records if record.get("metric", "") == "monitor.lateness"]
     return [sorted(record[key] for record in windows)[len(windows) // 2] for key in ("p50", "p99")]
 

@@ -1,8 +1,10 @@
-"""Two targets are probed from one socket, and one of them is rejected on the way: its flow counts what the network
-says, the other one's loses nothing. It is told once, with who says so, and that it answers again. Then routes prefer another
-address of this host, and the flows keep the one that they have. And a full queue of this host's own interface loses probes without
-costing the others their stamps, though the kernel makes errors of such losses where it is asked for the network's messages. At last
-probes are too long for a link and go in pieces.
+"""Probes two targets from one socket while a router rejects one of them.
+
+The rejected flow counts the ICMP errors, and the other loses nothing. The daemon reports the address once, with who
+rejects it, and that it answers again. Then routes prefer another address of this host, and the flows keep the one
+that they have. A full queue of this host's own interface loses probes, but costs the others no stamps, although the
+kernel reports such losses as errors where ICMP errors are asked for. At last probes are too long for a link and leave
+in pieces.
 """
 
 import json
@@ -17,9 +19,9 @@ PORT = 8001
 INTERVAL_MS = 5
 REJECTED = 100
 ANSWERED = 100
-# Well over a timeout of them.
+# More probes than a flow sends in a timeout.
 SETTLED = 600
-# Probes that may wait in an interface's queue, and more than are lost there until the first error.
+# So many probes fit into an interface's queue, more than are lost there until the first error.
 QUEUED = 64
 # Bytes of a probe that fits no link here.
 PIECES_SIZE = 3000
@@ -34,7 +36,7 @@ def run(lab):
     lab.link(near, router, [f"{NEAR}/24", f"{OTHER}/24", f"{NEAR6}/64"], [f"{ROUTER}/24", f"{ROUTER6}/64"], device="lm0")
     inner, outer = ["198.51.100.254/24", "2001:db8:2::254/64"], [f"{GOOD}/24", f"{BAD}/24", f"{GOOD6}/64", f"{BAD6}/64"]
     lab.link(router, far, inner, outer, device="lm1")
-    # A router sends few of these to one host, and would not let all be counted.
+    # A router sends few ICMP errors to one host, and would not let all be counted.
     rates = ["net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=100000", "net.ipv6.icmp.ratelimit=0"]
     forward = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
     command("ip", "netns", "exec", router, "sysctl", "-q", "-w", *rates, *forward)
@@ -47,7 +49,7 @@ def run(lab):
     common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000}
     targets = [{"host": host, "label": host, **common} for host in (GOOD, BAD, GOOD6, BAD6)]
     client = lab.ours("client", {"name": "near", "metrics": metrics, "targets": targets}, namespace=near)
-    # Links that have just come up lose or hold back the first ones of IPv6; their losses are told by then.
+    # Links that have just come up lose or delay the first packets of IPv6. By then those losses are published.
     begun = collect(client, every(SETTLED, "received", GOOD, BAD, GOOD6, BAD6), "replies from all")
     expect(total(begun, "unreachable") == 0, "messages before anything was rejected")
     before = bound(near)
@@ -75,7 +77,7 @@ def end(daemon):
 
 
 def check_full_queue(lab, near):
-    # Half of what is probed fits through; what waits is a dozen probes.
+    # The queue passes half of the probes, and holds a dozen.
     shape = ["rate", "4mbit", "burst", "2000", "limit", "16000"]
     command("tc", "-n", near, "qdisc", "add", "dev", "lm0", "root", "tbf", *shape)
     metrics = {"mode": "windows", "send_interval": 0.5}
@@ -89,13 +91,13 @@ def check_full_queue(lab, near):
     missing = sum(values(records, "monitor.stamps_missing.transmit"))
     lab.note(f"full queue: {received} of {sent} received, {lost} lost forward, {unsent} unsent, {missing} without a transmit stamp")
     expect(unsent <= QUEUED, "losses in the interface's queue go on as errors")
-    # What is lost there never leaves, so it has no stamp, also while it is not yet told as lost; besides there is what
-    # waited at the first error.
+    # A packet lost there never leaves, so it has no stamp, also before it is published as lost. In addition there are
+    # the packets that waited at the first error.
     expect(missing <= sent - received + QUEUED, "losses in the interface's queue cost the stamps of others")
 
 
 def check_pieces(lab, near, ends):
-    """Probes that are too long for one piece, on their first link or on one further on, are answered all the same."""
+    """Checks that probes too long for one piece, on their first link or on a later one, are answered all the same."""
     for namespace in ends:
         command("ip", "-n", namespace, "link", "set", "lm1", "mtu", "1400")
     common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000, "protocol": "native"}
@@ -120,7 +122,7 @@ class Rejects:
         command(*self.nft, f"add rule inet lmtest through {packets} counter name rejected {verdict}")
 
     def end(self):
-        """Rejects no more; gives how many it has rejected."""
+        """Stops rejecting; returns how many it has rejected."""
         command(*self.nft, "flush chain inet lmtest through")
         listed = json.loads(command(*self.nft, "-j", "list counter inet lmtest rejected"))
         (counter,) = (entry["counter"] for entry in listed["nftables"] if "counter" in entry)
@@ -128,7 +130,7 @@ class Rejects:
 
 
 def bound(namespace):
-    """The addresses and ports that probes leave from."""
+    """Returns the addresses and ports that probes leave from."""
     lines = sockets("-Hanu", namespace).splitlines()
     locals_ = (line.split()[3] for line in lines)
     return sorted(local for local in locals_ if not local.endswith(f":{PORT}"))

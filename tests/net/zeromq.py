@@ -1,5 +1,6 @@
-"""What ZeroMQ subscribers receive, with pyzmq as the reader: the lines of the cli backend, message by message; and one
-that stops reading costs messages that are counted, and never a probe."""
+"""Subscribes to the ZeroMQ backend with pyzmq: subscribers receive the lines of the cli backend, message by message.
+One that stops reading costs messages that are counted, and never a probe.
+"""
 
 import json
 import pathlib
@@ -10,9 +11,9 @@ from lab import VENV, Failed, expect, wait_until
 PORT = 17700
 SUBSCRIBER = pathlib.Path(__file__).with_name("subscribe.py")
 SAMPLES = 500
-# Enough to fill the publisher's queue and the system's buffers within half a minute or so.
+# Enough targets to fill the publisher's queue and the system's buffers within half a minute or so.
 TARGETS = 2
-# Samples whose order around a reader's first one is not known.
+# Samples around a reader's first one whose order is unknown.
 SLACK = 100
 
 
@@ -24,7 +25,7 @@ def run(lab):
 
 
 def publisher(lab, label, address, port, targets, **settings):
-    """A daemon that probes itself, and publishes twice: on stdout, and as messages."""
+    """Starts a daemon that probes itself, and publishes on stdout and as messages."""
     target = {"host": "127.0.0.1", "tcp_port": port + 1, "udp_port": port + 2}
     return lab.ours(
         label,
@@ -47,7 +48,7 @@ def subscriber(lab, label, endpoint):
 
 
 def of_the_network(records):
-    """Those that every backend gets alike: what is about the daemon also counts each backend's own losses."""
+    """Returns the records that every backend gets alike: self-metrics also count each backend's own losses."""
     return [record for record in records if record.get("metric", "").startswith(("udp.", "tcp."))]
 
 
@@ -83,7 +84,7 @@ def check_equal_to_cli(lab, label, address, host, port):
     samples = [r for r in printed if is_sample(r)]
     samples = samples[samples.index(first) :]
     expect(samples == [r for r in received if is_sample(r)], "samples as messages are not those on stdout, in order")
-    # A count or window of before the first sample may have come to both, or to stdout only.
+    # A count or window from before the first sample may be in both, or on stdout only.
     begin = first["points"][0][0]
     counts = {json.dumps(r) for r in printed if not is_sample(r) and "points" in r and r["points"][0][0] > begin}
     expect(counts, "there are no counts on stdout")
@@ -116,8 +117,8 @@ def check_slow_subscriber(lab, port):
     slow = Seen(subscriber(lab, "slow", f"tcp://127.0.0.1:{port}"))
     wait_until(lambda: good.look().samples and slow.look().samples, "both to receive")
     slow.daemon.send(signal.SIGSTOP)
-    # Its buffers fill, nobody gets anything until it is disconnected, and then the good one is told how
-    # much that was: in a message.
+    # Its buffers fill, and nobody gets anything until it is disconnected. Then the other subscriber gets the number
+    # of lost messages, in a message.
     wait_until(lambda: good.look().dropped, "drops to be counted")
     printed.look()
     began, newest = good.newest, printed.newest
@@ -133,13 +134,13 @@ def check_slow_subscriber(lab, port):
 
 
 class Seen:
-    """What one reader has read so far, in numbers."""
+    """Counts what one reader has read so far."""
 
     def __init__(self, daemon):
         self.daemon = daemon
         self.first = self.newest = self.samples = self.others = self.dropped = 0
         self.totals = {}
-        # When each sample was taken, for there may be readers that begin later.
+        # The instant of each sample: a reader may begin later.
         self.times = []
 
     def look(self):
@@ -159,7 +160,7 @@ class Seen:
 
 
 def check_account(lab, printed, good):
-    """What a reader misses is what the counts say: samples, and at most as many others as there are."""
+    """Checks that a reader misses what the counts say: samples, and at most as many others as there are."""
     begin = good.times[0]
     since = sum(1 for at in printed.times if at > begin)
     missed = since - sum(1 for at in good.times if at > begin)
@@ -172,7 +173,7 @@ def check_account(lab, printed, good):
 
 
 def check_unharmed(printed):
-    """Every probe of every flow has its outcome on stdout: the schedule knew nothing of a subscriber."""
+    """Checks that every probe of every flow has its outcome on stdout: a subscriber does not affect the schedule."""
     sent, received, lost = (printed.totals.get(f"udp.wan.{key}", 0) for key in ("sent", "received", "lost"))
     # The end leaves probes in flight.
     if not 0 <= sent - received - lost <= 4 * TARGETS + 8 or lost > sent // 100:

@@ -12,7 +12,7 @@ use latency_monitor::proto::Wall;
 use latency_monitor::publish::{
     Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport, http,
 };
-use latency_monitor::record::{BackendStats, Record, Tags};
+use latency_monitor::record::{BackendStats, Metric, Record, Tags};
 
 /// A batch for each record.
 struct Filler {
@@ -67,7 +67,7 @@ impl Transport for Taking {
 
 fn record() -> Record {
     Record::Gauge {
-        name: "clock.offset",
+        metric: Metric::named("clock.offset").expect("a metric"),
         tags: Arc::new(Tags::Host("a".into())),
         at: Wall::from_unix_nanos(1),
         value: 1,

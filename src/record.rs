@@ -23,12 +23,14 @@ mod event;
 mod feed;
 mod flight;
 mod histogram;
+mod metrics;
 mod moments;
 mod outlet;
-mod own;
 mod pool;
+mod process;
 mod quantity;
 mod records;
+mod self_metrics;
 mod series;
 mod sink;
 #[cfg(test)]
@@ -44,11 +46,11 @@ use crate::proto::prober::SelfCounters;
 use crate::proto::{
     ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
 };
-use crate::record::backend::Monitored;
 use crate::record::burst::{Detector, Finding};
 use crate::record::directory::Directory;
-use crate::record::own::{Gap, OwnSeries};
+use crate::record::process::ProcessCounters;
 use crate::record::quantity::Lane;
+use crate::record::self_metrics::{Gap, SelfSeries};
 use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
@@ -58,8 +60,9 @@ pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
-pub use own::HostGauges;
-pub(crate) use own::SAMPLES_DROPPED;
+pub(crate) use metrics::{BURSTS, EVENTS, PUSHGATEWAY, SAMPLES_DROPPED};
+pub use metrics::{Metric, MetricKind, TagSet, Unit};
+pub use process::HostGauges;
 pub use records::Record;
 pub use series::{Series, Tags};
 pub use sink::{Mode, SinkConfig};
@@ -71,9 +74,7 @@ pub struct Recorder {
     began: Now,
     directory: Directory,
     sinks: Vec<Sink>,
-    own: OwnSeries,
-    name: Box<str>,
-    backends: Vec<Monitored>,
+    self_series: SelfSeries,
     detector: Option<Detector>,
     flight: Option<FlightRecorder>,
     /// Dumps that the writer lost.
@@ -87,9 +88,7 @@ impl Recorder {
             began: now,
             directory: Directory::default(),
             sinks: Vec::new(),
-            own: OwnSeries::new(name),
-            name: name.into(),
-            backends: Vec::new(),
+            self_series: SelfSeries::new(name),
             detector: None,
             flight: None,
             dumps_lost: Arc::default(),
@@ -99,7 +98,7 @@ impl Recorder {
     /// Publish, to every sink and once an interval, how the delivery of a backend goes
     /// (`monitor.backend.*`); so another backend shows that this one is down.
     pub fn add_backend(&mut self, stats: Arc<BackendStats>) {
-        self.backends.push(Monitored::new(&self.name, stats));
+        self.self_series.add_backend(stats);
     }
 
     /// Add a backend; its flush thread gets the feed.
@@ -222,13 +221,13 @@ impl Recorder {
 
     fn handle_gap(&mut self, gap: Gap, ns: u64) {
         for sink in &mut self.sinks {
-            sink.record_gap(gap, self.own.gap(gap), ns);
+            sink.record_gap(gap, &self.self_series, ns);
         }
     }
 
     fn handle_clock_step(&mut self, origin: Option<Origin>, at: Wall, step_ns: i64) {
         let (clock, tags) = match origin {
-            None => (ClockOwner::Local, Arc::clone(&self.own.tags)),
+            None => (ClockOwner::Local, Arc::clone(&self.self_series.tags)),
             Some(origin) => match self.directory.find(origin) {
                 Some(found) => (ClockOwner::Peer, Arc::clone(&found.group.tags)),
                 None => return,
@@ -323,8 +322,7 @@ impl Recorder {
         }
         let mut any_complete = false;
         for sink in &mut self.sinks {
-            any_complete |=
-                sink.hand_over(now, self.directory.groups(), &self.backends, &self.own.tags);
+            any_complete |= sink.hand_over(now, self.directory.groups(), &self.self_series);
         }
         if any_complete {
             self.free_deserted();
@@ -342,10 +340,15 @@ impl Recorder {
             return;
         }
         let host = host();
-        let dumps_dropped = self.dumps_lost.load(Ordering::Relaxed)
-            + self.flight.as_ref().map_or(0, FlightRecorder::dropped);
+        let dropped = self.flight.as_ref().map_or(0, FlightRecorder::dropped);
+        let process = ProcessCounters {
+            core: *own,
+            // Each sink has its own.
+            samples_dropped: 0,
+            dumps_dropped: self.dumps_lost.load(Ordering::Relaxed) + dropped,
+        };
         for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-            sink.end_window(now, &self.backends, (own, host, dumps_dropped));
+            sink.end_window(now, &self.self_series, process, host);
         }
     }
 

@@ -15,7 +15,7 @@ use latency_monitor::proto::Wall;
 use latency_monitor::publish::{
     Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport,
 };
-use latency_monitor::record::{BackendStats, Record, Tags};
+use latency_monitor::record::{BackendStats, Metric, Record, Tags};
 
 struct Counting;
 
@@ -111,7 +111,7 @@ impl Outage {
         let delivery =
             Delivery::new(Filler(false), transport, &settings, Arc::clone(&stats)).unwrap();
         let record = Record::Gauge {
-            name: "clock.offset",
+            metric: Metric::named("clock.offset").expect("a metric"),
             tags: Arc::new(Tags::Host("a".into())),
             at: Wall::from_unix_nanos(1),
             value: 1,

@@ -121,6 +121,25 @@ fn the_core_reads_no_clock_and_does_no_io() {
 }
 
 #[test]
+fn the_names_of_metrics_are_in_one_table() {
+    for (_, path, code) in rooms() {
+        let is_test = path.components().any(|part| part.as_os_str() == "tests")
+            || path.ends_with("tests.rs")
+            || path.ends_with("testing.rs");
+        if is_test || path.ends_with("record/metrics.rs") {
+            continue;
+        }
+        for start in ["\"udp.wan.", "\"tcp.wan.", "\"monitor.", "\"clock."] {
+            assert!(
+                !code.contains(start),
+                "{} names a metric: take it from record/metrics.rs",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn unsafe_code_is_in_sys_only() {
     for (room, path, code) in rooms() {
         let has =
@@ -160,6 +179,7 @@ fn every_document_that_is_pointed_at_is_there() {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "fuzz/README.md",
+        "docs/metrics.md",
         "docs/design/README.md",
         "docs/design/clocks.md",
         "docs/design/text-wire.md",

@@ -79,17 +79,6 @@ impl Metric {
         Self::TcpOwd,
         Self::TcpLatency,
     ];
-
-    /// The metric's published name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UdpRtt => "udp.wan.rtt",
-            Self::UdpOwd => "udp.wan.owd",
-            Self::TcpRtt => "tcp.wan.rtt",
-            Self::TcpOwd => "tcp.wan.owd",
-            Self::TcpLatency => "tcp.wan.latency",
-        }
-    }
 }
 
 /// How a probe ended. Exactly one of these for every probe.

@@ -177,7 +177,7 @@ impl Pump {
 /// How many drops a record tells of. If it is itself dropped, the next one has to.
 fn told_dropped(record: &Record) -> u64 {
     match record {
-        Record::Count { name, value, .. } if *name == SAMPLES_DROPPED => *value,
+        Record::Count { metric, value, .. } if metric.name == SAMPLES_DROPPED => *value,
         _ => 0,
     }
 }

@@ -239,7 +239,7 @@ impl Encoder {
             } => write(
                 out,
                 &SampleJson {
-                    metric: series.metric,
+                    metric: series.metric.name,
                     points: [(at.as_unix_nanos(), *value_ns)],
                     tags,
                     stamp: stamp.as_str(),
@@ -249,21 +249,21 @@ impl Encoder {
             ),
             Record::Window(window) => self.encode_window(window, tags, out),
             Record::Count {
-                name, at, value, ..
+                metric, at, value, ..
             } => write(
                 out,
                 &NumberJson {
-                    metric: name,
+                    metric: metric.name,
                     points: [(at.as_unix_nanos(), *value)],
                     tags,
                 },
             ),
             Record::Gauge {
-                name, at, value, ..
+                metric, at, value, ..
             } => write(
                 out,
                 &NumberJson {
-                    metric: name,
+                    metric: metric.name,
                     points: [(at.as_unix_nanos(), *value)],
                     tags,
                 },
@@ -325,7 +325,7 @@ impl Encoder {
         write(
             out,
             &WindowJson {
-                metric: window.series().metric,
+                metric: window.series().metric.name,
                 tags,
                 start: window.start().as_unix_nanos(),
                 end: window.end().as_unix_nanos(),

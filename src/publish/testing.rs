@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use crate::proto::prober::SelfCounters;
 use crate::proto::{Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall};
-use crate::record::{HostGauges, Mode, Record, Recorder, SinkConfig, Tags};
+use crate::record::{self, HostGauges, Mode, Record, Recorder, SinkConfig, Tags};
 
 /// A gauge that only its value tells from others.
 pub(super) fn gauge(value: i64) -> Record {
     Record::Gauge {
-        name: "clock.offset",
+        metric: metric("clock.offset"),
         tags: Arc::new(Tags::Host("a".into())),
         at: Wall::from_unix_nanos(1_768_219_134_587_069_267),
         value,
     }
+}
+
+/// A metric of the table.
+pub(super) fn metric(name: &str) -> &'static record::Metric {
+    record::Metric::named(name).expect("a metric of the table")
 }
 
 /// The instant that tests begin at, so many seconds later.
@@ -58,9 +63,9 @@ pub(super) fn window(values: &[i64]) -> Record {
 }
 
 /// A count of a flow.
-pub(super) fn count(name: &'static str, value: u64) -> Record {
+pub(super) fn count(name: &str, value: u64) -> Record {
     Record::Count {
-        name,
+        metric: metric(name),
         tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &["isp:local"])))),
         at: at(10).wall,
         value,

@@ -16,7 +16,7 @@ use crate::proto::{
     Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output, Sample, Stamp,
     StampSource, Trace, Wall,
 };
-use crate::publish::testing::gauge;
+use crate::publish::testing::{gauge, metric};
 use crate::record::{
     BurstRules, Feed, HostGauges, Mode, Record, Recorder, Series, SinkConfig, Tags,
 };
@@ -176,7 +176,7 @@ fn variation_has_a_direction() {
 #[test]
 fn counts_and_gauges_have_points_and_tags() {
     let count = Record::Count {
-        name: "udp.wan.lost",
+        metric: metric("udp.wan.lost"),
         tags: Arc::new(Tags::Flow(labels())),
         at: at(0).wall,
         value: u64::MAX,
@@ -189,7 +189,7 @@ fn counts_and_gauges_have_points_and_tags() {
 fn any_name_can_be_read_back() {
     let name = "caf\u{e9} \\ \t \u{7} \u{1f600}";
     let gauge = Record::Gauge {
-        name: "clock.offset",
+        metric: metric("clock.offset"),
         tags: Arc::new(Tags::Host(name.into())),
         at: at(0).wall,
         value: 0,

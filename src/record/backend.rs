@@ -1,28 +1,9 @@
 //! How the delivery of a backend goes: counted where batches are queued and sent, published as
 //! `monitor.backend.*` to every sink.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::limits::RING_RECORDS_RESERVED;
 use crate::proto::Wall;
-use crate::record::outlet::{Count, Outlet};
-use crate::record::series::Tags;
-
-// What is said of one backend is handed over whole once the reserved room is there.
-const _: () = assert!(COUNTS + GAUGES <= RING_RECORDS_RESERVED);
-
-const COUNTS: usize = 5;
-const GAUGES: usize = 2;
-
-/// The counts, in the order of [`BackendStats::counted`].
-const COUNT_NAMES: [&str; COUNTS] = [
-    "monitor.backend.sent",
-    "monitor.backend.retried",
-    "monitor.backend.dropped",
-    "monitor.backend.left_out",
-    "monitor.backend.spool_failed",
-];
 
 /// What waits to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,65 +118,20 @@ impl BackendStats {
         self.spool_failed.fetch_add(batches, Ordering::Relaxed);
     }
 
-    fn counted(&self) -> [u64; COUNTS] {
-        [
-            self.sent(),
-            self.retried(),
-            self.dropped(),
-            self.left_out(),
-            self.spool_failed(),
-        ]
-    }
-}
-
-/// A backend whose delivery is published.
-#[derive(Debug)]
-pub(super) struct Monitored {
-    stats: Arc<BackendStats>,
-    pub(super) tags: Arc<Tags>,
-}
-
-impl Monitored {
-    pub(super) fn new(source: &str, stats: Arc<BackendStats>) -> Self {
-        let tags = Arc::new(Tags::Backend {
-            source: source.into(),
-            backend: stats.name().into(),
-        });
-        Self { stats, tags }
-    }
-}
-
-/// A sink's part of it: what it has published, and what is due.
-#[derive(Debug, Default)]
-pub(super) struct Reading {
-    count: Count<COUNTS>,
-    queued_bytes: u64,
-    age_ns: i64,
-}
-
-impl Reading {
-    /// The interval ends: read the counts and the gauges.
-    pub(super) fn end_window(&mut self, backend: &Monitored, end: Wall) {
-        self.count.end_window(&backend.stats.counted());
-        let queued = backend.stats.queued();
-        self.queued_bytes = queued.bytes;
+    /// Returns what waits, at the end of an interval.
+    pub(super) fn backlog(&self, end: Wall) -> Backlog {
+        let Queued { bytes, oldest } = self.queued();
         // Below 0 only where the clock was set back since.
-        self.age_ns = queued.oldest.map_or(0, |oldest| end.since(oldest).max(0));
+        let age_ns = oldest.map_or(0, |oldest| end.since(oldest).max(0));
+        Backlog { bytes, age_ns }
     }
+}
 
-    /// Hand over the interval that ended, if this backend was there then.
-    pub(super) fn hand_over(&mut self, tags: &Arc<Tags>, end: Wall, outlet: &mut Outlet) -> usize {
-        let Some(due) = self.count.due.take() else {
-            return 0;
-        };
-        let bytes = i64::try_from(self.queued_bytes).unwrap_or(i64::MAX);
-        let gauges: [_; GAUGES] = [
-            ("monitor.backend.queued_bytes", bytes),
-            ("monitor.backend.oldest", self.age_ns),
-        ];
-        for (name, value) in gauges {
-            outlet.push_gauge(name, tags, end, value);
-        }
-        GAUGES + outlet.push_counts(COUNT_NAMES.into_iter().enumerate(), &due, tags, end)
-    }
+/// What waits at the end of an interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backlog {
+    /// Bytes of all bodies.
+    pub(super) bytes: u64,
+    /// Nanoseconds since the oldest batch was closed; 0 if nothing waits.
+    pub(super) age_ns: i64,
 }

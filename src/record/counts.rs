@@ -1,122 +1,70 @@
-//! How often things happened on a kind of flow, under the names that are published.
+//! How often things happened on the flows of one kind: totals, differences, and what is published of them.
 
 use crate::proto::{Counters, FlowKind};
+use crate::record::metrics::{FLOW_COUNTS, KINDS, Metric, UNATTRIBUTED};
 
-/// Counts kept for one kind of flow.
-pub(super) const COUNTS: usize = 13;
+/// Counters that are kept for one kind of flow.
+pub(super) const COUNTS: usize = FLOW_COUNTS.len();
 
-/// Kinds of flows.
-pub(super) const KINDS: usize = 3;
-
-/// The kinds in the order of their discriminants.
+/// The kinds of flow, in the order of their discriminants.
 pub(super) const ALL_KINDS: [FlowKind; KINDS] = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
 
-/// The counters of a flow in the order of [`count_names`].
+/// The counters of a flow, in the order of [`FLOW_COUNTS`].
 pub(super) type Counted = [u64; COUNTS];
 
+// Places of those from which others follow.
 const LOST: usize = 2;
 const LOST_FORWARD: usize = 8;
 const LOST_REVERSE: usize = 9;
-/// Has no name: it says whether the direction of losses can be known.
 const SENT_NATIVE: usize = 11;
 
-/// A flow's counters as they are kept.
+/// Reads a flow's counters.
 pub(super) fn counted(counters: &Counters) -> Counted {
-    [
-        counters.sent,
-        counters.received,
-        counters.lost,
-        counters.late,
-        counters.duplicate,
-        counters.reordered,
-        counters.corrupt,
-        counters.unsent,
-        counters.lost_forward,
-        counters.lost_reverse,
-        counters.retransmits,
-        counters.sent_native,
-        counters.unreachable,
-    ]
+    std::array::from_fn(|place| (FLOW_COUNTS[place].read)(counters))
 }
 
-/// What happened between two readings.
+/// Returns what happened between two readings.
 pub(super) fn difference<const N: usize>(later: &[u64; N], earlier: &[u64; N]) -> [u64; N] {
     std::array::from_fn(|at| later[at].saturating_sub(earlier[at]))
 }
 
-/// The metrics that a kind of flow publishes, in the order of [`Counted`]. The directions of losses
-/// are among them once something was sent on the native wire: on the text wire nobody knows them.
-pub(super) fn count_names(
+/// Returns what a kind of flow publishes of an interval. The directions of losses are among it once something was
+/// sent on the native wire: on the text wire nobody knows them.
+pub(super) fn published(
     kind: FlowKind,
     totals: &Counted,
-) -> impl Iterator<Item = (usize, &'static str)> {
+    due: Counted,
+) -> impl Iterator<Item = (&'static Metric, u64)> {
     let knows_directions = totals[SENT_NATIVE] > 0;
-    names(kind)
-        .iter()
-        .enumerate()
-        .filter(move |(at, _)| knows_directions || ![LOST_FORWARD, LOST_REVERSE].contains(at))
-        .filter_map(|(at, name)| Some((at, (*name)?)))
+    let counts = FLOW_COUNTS.iter().zip(due).enumerate();
+    counts
+        .filter(move |(place, _)| knows_directions || ![LOST_FORWARD, LOST_REVERSE].contains(place))
+        .filter_map(move |(_, (row, value))| Some((row.metrics[kind as usize].as_ref()?, value)))
 }
 
-/// The gauge of a kind's losses of which it is not known in which direction they happened, and how
-/// many there are: of all since the series began, so that what is learned of a loss in a later
-/// interval is taken off again.
-pub(super) fn unattributed(kind: FlowKind, totals: &Counted) -> Option<(&'static str, u64)> {
-    let name = match kind {
-        FlowKind::Udp => "udp.wan.lost.unattributed",
-        FlowKind::Tcp => "tcp.wan.lost.unattributed",
-        FlowKind::Connect => return None,
-    };
+/// Returns the number of losses without a direction, of all since the series began: a loss that gets its direction
+/// in a later interval is taken off again. Connects have no directions.
+pub(super) fn unattributed(kind: FlowKind, totals: &Counted) -> Option<(&'static Metric, i64)> {
+    let metric = UNATTRIBUTED.get(kind as usize)?;
     let attributed = totals[LOST_FORWARD].saturating_add(totals[LOST_REVERSE]);
-    Some((name, totals[LOST].saturating_sub(attributed)))
+    let losses = totals[LOST].saturating_sub(attributed);
+    Some((metric, i64::try_from(losses).unwrap_or(i64::MAX)))
 }
 
-const fn names(kind: FlowKind) -> &'static [Option<&'static str>; COUNTS] {
-    match kind {
-        FlowKind::Udp => &[
-            Some("udp.wan.sent"),
-            Some("udp.wan.received"),
-            Some("udp.wan.lost"),
-            Some("udp.wan.late"),
-            Some("udp.wan.duplicate"),
-            Some("udp.wan.reordered"),
-            Some("udp.wan.corrupt"),
-            Some("udp.wan.unsent"),
-            Some("udp.wan.lost.forward"),
-            Some("udp.wan.lost.reverse"),
-            None,
-            None,
-            Some("udp.wan.unreachable"),
-        ],
-        FlowKind::Tcp => &[
-            Some("tcp.wan.sent"),
-            Some("tcp.wan.received"),
-            Some("tcp.wan.lost"),
-            Some("tcp.wan.late"),
-            Some("tcp.wan.duplicate"),
-            Some("tcp.wan.reordered"),
-            Some("tcp.wan.corrupt"),
-            Some("tcp.wan.unsent"),
-            Some("tcp.wan.lost.forward"),
-            Some("tcp.wan.lost.reverse"),
-            Some("tcp.wan.retransmits"),
-            None,
-            None,
-        ],
-        FlowKind::Connect => &[
-            Some("tcp.wan.latency.sent"),
-            None,
-            Some("tcp.wan.latency.failed"),
-            None,
-            None,
-            None,
-            None,
-            Some("tcp.wan.latency.unsent"),
-            None,
-            None,
-            None,
-            None,
-            None,
-        ],
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_with_a_meaning_of_their_own_are_in_their_places() {
+        let counted = counted(&Counters {
+            lost: 1,
+            lost_forward: 2,
+            lost_reverse: 3,
+            sent_native: 4,
+            ..Counters::default()
+        });
+        let places = [LOST, LOST_FORWARD, LOST_REVERSE, SENT_NATIVE];
+        assert_eq!(places.map(|place| counted[place]), [1, 2, 3, 4]);
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
 use crate::proto::{Counters, FlowKind, Labels, OneWay, Origin, StampSource};
-use crate::record::counts::{COUNTS, Counted, KINDS, counted, difference};
+use crate::record::counts::{COUNTS, Counted, counted, difference};
+use crate::record::metrics::KINDS;
 use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
 use crate::record::series::{Series, Tags};
 use crate::record::variation::Consecutive;

@@ -7,6 +7,7 @@ use rtrb::Producer;
 use crate::limits::RING_RECORDS_RESERVED;
 use crate::proto::{OneWay, StampSource, Wall};
 use crate::record::counts::difference;
+use crate::record::metrics::Metric;
 use crate::record::pool::Pool;
 use crate::record::records::Record;
 use crate::record::series::{Series, Tags};
@@ -159,44 +160,42 @@ impl Outlet {
         1
     }
 
-    /// Push counts, each of `names` with its place among `values`.
+    /// Pushes counts of an interval that ended. Returns how many there were.
     pub(super) fn push_counts(
         &mut self,
-        names: impl IntoIterator<Item = (usize, &'static str)>,
-        values: &[u64],
+        counts: impl Iterator<Item = (&'static Metric, u64)>,
         tags: &Arc<Tags>,
         at: Wall,
     ) -> usize {
-        let mut pushed = 0;
-        for (place, name) in names {
-            let Some(&value) = values.get(place) else {
-                continue;
-            };
+        let push = |(metric, value)| {
+            let tags = Arc::clone(tags);
             self.push(Record::Count {
-                name,
-                tags: Arc::clone(tags),
+                metric,
+                tags,
                 at,
                 value,
             });
-            pushed += 1;
-        }
-        pushed
+        };
+        counts.map(push).count()
     }
 
-    /// Push a gauge.
-    pub(super) fn push_gauge(
+    /// Pushes gauges, read when an interval ended. Returns how many there were.
+    pub(super) fn push_gauges(
         &mut self,
-        name: &'static str,
+        gauges: impl IntoIterator<Item = (&'static Metric, i64)>,
         tags: &Arc<Tags>,
         at: Wall,
-        value: i64,
-    ) {
-        self.push(Record::Gauge {
-            name,
-            tags: Arc::clone(tags),
-            at,
-            value,
-        });
+    ) -> usize {
+        let push = |(metric, value)| {
+            let tags = Arc::clone(tags);
+            self.push(Record::Gauge {
+                metric,
+                tags,
+                at,
+                value,
+            });
+        };
+        gauges.into_iter().map(push).count()
     }
 }
 

@@ -194,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::proto::StampSource;
+    use crate::record::metrics::PDV;
     use crate::record::series::Tags;
 
     #[test]
@@ -238,7 +239,7 @@ mod tests {
 
     fn series() -> Arc<Series> {
         Arc::new(Series {
-            metric: "udp.wan.rtt",
+            metric: &PDV[0],
             tags: Arc::new(Tags::Host("a".into())),
         })
     }

@@ -1,7 +1,8 @@
 //! What is measured under one set of labels: each [`Quantity`] is a series of its own.
 
 use crate::proto::sample::Tag;
-use crate::proto::{Direction, FlowKind, Metric, OneWay, Sample};
+use crate::proto::{self, Direction, FlowKind, OneWay, Sample};
+use crate::record::metrics::{self, Metric};
 
 /// Series of delays that one set of labels has at most.
 pub(super) const QUANTITIES: usize = PDV + LANES;
@@ -9,7 +10,7 @@ pub(super) const QUANTITIES: usize = PDV + LANES;
 /// Kinds of flows and directions that have one-way delays.
 pub(super) const LANES: usize = 4;
 
-const CORRECTED: usize = Metric::ALL.len();
+const CORRECTED: usize = proto::Metric::ALL.len();
 const IPDV: usize = CORRECTED + 2;
 const PDV: usize = IPDV + LANES;
 
@@ -57,12 +58,8 @@ impl Lane {
     ];
 
     /// The gauge of the threshold over which a queue is a burst.
-    pub(super) const fn threshold_metric(self) -> &'static str {
-        if self.is_tcp {
-            "tcp.wan.burst.threshold"
-        } else {
-            "udp.wan.burst.threshold"
-        }
+    pub(super) const fn threshold_metric(self) -> &'static Metric {
+        &metrics::BURST_THRESHOLD[self.is_tcp as usize]
     }
 
     /// Its place among [`LANES`].
@@ -75,7 +72,7 @@ impl Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quantity {
     /// A delay as it was measured.
-    Delay(Metric),
+    Delay(proto::Metric),
     /// A one-way delay less the estimated difference of the two clocks.
     Corrected {
         /// On TCP, not UDP.
@@ -91,8 +88,8 @@ impl Quantity {
     /// What a sample is one of.
     pub(super) const fn of(sample: &Sample) -> Self {
         match sample.metric {
-            Metric::UdpOwd if sample.is_corrected => Self::Corrected { is_tcp: false },
-            Metric::TcpOwd if sample.is_corrected => Self::Corrected { is_tcp: true },
+            proto::Metric::UdpOwd if sample.is_corrected => Self::Corrected { is_tcp: false },
+            proto::Metric::TcpOwd if sample.is_corrected => Self::Corrected { is_tcp: true },
             metric => Self::Delay(metric),
         }
     }
@@ -107,16 +104,14 @@ impl Quantity {
         }
     }
 
-    /// The published name.
-    pub(super) const fn metric(self) -> &'static str {
+    /// The metric that is published.
+    pub(super) const fn metric(self) -> &'static Metric {
         match self {
-            Self::Delay(metric) => metric.as_str(),
-            Self::Corrected { is_tcp: false } => Metric::UdpOwd.as_str(),
-            Self::Corrected { is_tcp: true } => Metric::TcpOwd.as_str(),
-            Self::Ipdv(Lane { is_tcp: false, .. }) => "udp.wan.ipdv",
-            Self::Ipdv(Lane { is_tcp: true, .. }) => "tcp.wan.ipdv",
-            Self::Pdv(Lane { is_tcp: false, .. }) => "udp.wan.pdv",
-            Self::Pdv(Lane { is_tcp: true, .. }) => "tcp.wan.pdv",
+            Self::Delay(delay) => metrics::delay(delay),
+            Self::Corrected { is_tcp: false } => metrics::delay(proto::Metric::UdpOwd),
+            Self::Corrected { is_tcp: true } => metrics::delay(proto::Metric::TcpOwd),
+            Self::Ipdv(lane) => &metrics::IPDV[lane.is_tcp as usize],
+            Self::Pdv(lane) => &metrics::PDV[lane.is_tcp as usize],
         }
     }
 
@@ -145,7 +140,7 @@ mod tests {
         let lanes = [false, true].into_iter().flat_map(|is_tcp| {
             [Direction::Forward, Direction::Reverse].map(|direction| Lane { is_tcp, direction })
         });
-        let places: Vec<usize> = Metric::ALL
+        let places: Vec<usize> = proto::Metric::ALL
             .map(Quantity::Delay)
             .into_iter()
             .chain([false, true].map(|is_tcp| Quantity::Corrected { is_tcp }))

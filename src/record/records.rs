@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::proto::sample::Tag;
 use crate::proto::{StampSource, Wall};
 use crate::record::event::Event;
+use crate::record::metrics::Metric;
 use crate::record::series::{Series, Tags};
 use crate::record::window::Window;
 
@@ -32,8 +33,8 @@ pub enum Record {
     Window(Box<Window>),
     /// How often something happened in one flush interval.
     Count {
-        /// The metric's name.
-        name: &'static str,
+        /// The metric.
+        metric: &'static Metric,
         /// The tags.
         tags: Arc<Tags>,
         /// The end of the interval.
@@ -43,8 +44,8 @@ pub enum Record {
     },
     /// A reading at the end of a flush interval.
     Gauge {
-        /// The metric's name.
-        name: &'static str,
+        /// The metric.
+        metric: &'static Metric,
         /// The tags.
         tags: Arc<Tags>,
         /// The end of the interval.
@@ -60,9 +61,9 @@ impl Record {
     /// The metric's name, as `udp.wan.rtt`; of an event its kind, as `clock_step`.
     pub fn metric(&self) -> &'static str {
         match self {
-            Self::Sample { series, .. } => series.metric,
-            Self::Window(window) => window.series().metric,
-            Self::Count { name, .. } | Self::Gauge { name, .. } => name,
+            Self::Sample { series, .. } => series.metric.name,
+            Self::Window(window) => window.series().metric.name,
+            Self::Count { metric, .. } | Self::Gauge { metric, .. } => metric.name,
             Self::Event(event) => event.name(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::proto::Labels;
 use crate::proto::sample::Tag;
+use crate::record::metrics::Metric;
 
 /// The tags of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +53,11 @@ const fn keyed<'a>(key: &'static str, value: &'a str) -> Tag<'a> {
     }
 }
 
-/// A metric's name and its tags: what makes two values belong together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A metric and its tags: what makes two values belong together.
+#[derive(Clone, Debug)]
 pub struct Series {
-    /// The published name.
-    pub metric: &'static str,
+    /// The metric.
+    pub metric: &'static Metric,
     /// The published tags.
     pub tags: Arc<Tags>,
 }

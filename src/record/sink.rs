@@ -15,21 +15,21 @@ use crate::limits::{
     GROUPS_ENDED_PER_TURN_MAX, PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED,
     RING_WINDOWS, WINDOWS_RETURNED_MAX,
 };
-use crate::proto::prober::SelfCounters;
 use crate::proto::{
     ClockEstimate, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
-use crate::record::backend::{Monitored, Reading};
-use crate::record::counts::{ALL_KINDS, COUNTS, KINDS, count_names, unattributed};
+use crate::record::counts::{ALL_KINDS, COUNTS, published, unattributed};
 use crate::record::directory::{Found, Group};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
+use crate::record::metrics::{CLOCK_GAUGES, KINDS, read_gauges};
 use crate::record::outlet::{Count, Outlet, Windows};
-use crate::record::own::{Gap, HostGauges, Own};
 use crate::record::pool::Pool;
+use crate::record::process::{HostGauges, ProcessCounters};
 use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
 use crate::record::records::Record;
-use crate::record::series::{Series, Tags};
+use crate::record::self_metrics::{Gap, SelfMetrics, SelfSeries};
+use crate::record::series::Tags;
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
 const TURN_PAUSE_NS: u64 = 250_000;
@@ -42,11 +42,9 @@ const PUBLISHED_AT_ONCE: usize = 256;
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
 // A group is handed over whole once the reserved room is there.
-const _: () =
-    assert!(QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES + LANES <= RING_RECORDS_RESERVED);
-
-/// Gauges of an estimate.
-const CLOCK_GAUGES: usize = 3;
+const _: () = assert!(
+    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + LANES <= RING_RECORDS_RESERVED
+);
 
 /// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +160,8 @@ impl Slot {
 struct Handover {
     end: Wall,
     next_group: usize,
-    /// After the groups: first what the process says of itself, then each backend.
-    next_own: usize,
+    /// The next part of the self-metrics, after the groups.
+    next_part: usize,
     resume: Mono,
 }
 
@@ -183,8 +181,7 @@ pub(super) struct Sink {
     finishing: bool,
     ended_last: bool,
     slots: Vec<Slot>,
-    own: Own,
-    backends: Vec<Reading>,
+    self_metrics: SelfMetrics,
 }
 
 impl Sink {
@@ -223,8 +220,7 @@ impl Sink {
             finishing: false,
             ended_last: false,
             slots: Vec::new(),
-            own: Own::default(),
-            backends: Vec::new(),
+            self_metrics: SelfMetrics::default(),
         };
         (sink, feed)
     }
@@ -333,8 +329,8 @@ impl Sink {
     }
 
     /// What the host made of one packet's time.
-    pub(super) fn record_gap(&mut self, gap: Gap, series: &Arc<Series>, ns: u64) {
-        self.own.record(gap, series, ns, &mut self.outlet);
+    pub(super) fn record_gap(&mut self, gap: Gap, series: &SelfSeries, ns: u64) {
+        self.self_metrics.record(gap, series, ns, &mut self.outlet);
     }
 
     /// A loss has no delay, except for those who still read the old program's zeros.
@@ -403,23 +399,24 @@ impl Sink {
     pub(super) fn end_window(
         &mut self,
         now: Now,
-        backends: &[Monitored],
-        (own, host, dumps_dropped): (&SelfCounters, HostGauges, u64),
+        series: &SelfSeries,
+        process: ProcessCounters,
+        host: HostGauges,
     ) {
         if !std::mem::take(&mut self.are_groups_ended) {
             return;
         }
         self.ended_groups = 0;
-        let dropped = self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed);
-        self.own.end_window(own, [dropped, dumps_dropped], host);
-        self.backends.resize_with(backends.len(), Reading::default);
-        for (reading, backend) in self.backends.iter_mut().zip(backends) {
-            reading.end_window(backend, now.wall);
-        }
+        let process = ProcessCounters {
+            samples_dropped: self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed),
+            ..process
+        };
+        self.self_metrics
+            .end_window(&process, host, series, now.wall);
         self.handover = Some(Handover {
             end: now.wall,
             next_group: 0,
-            next_own: 0,
+            next_part: 0,
             resume: now.mono,
         });
         self.outlet.generation += 1;
@@ -436,8 +433,7 @@ impl Sink {
         &mut self,
         now: Now,
         groups: &[Option<Group>],
-        backends: &[Monitored],
-        own_tags: &Arc<Tags>,
+        series: &SelfSeries,
     ) -> bool {
         let Some(mut handover) = self.handover else {
             return false;
@@ -470,9 +466,11 @@ impl Sink {
                 handover.next_group += 1;
                 continue;
             }
-            pushed += 1 + self.hand_over_own(handover, backends, own_tags);
-            handover.next_own += 1;
-            if handover.next_own > self.backends.len() {
+            let (part, end) = (handover.next_part, handover.end);
+            let outlet = &mut self.outlet;
+            pushed += 1 + self.self_metrics.hand_over(part, series, end, outlet);
+            handover.next_part += 1;
+            if handover.next_part == self.self_metrics.parts() {
                 self.handover = None;
                 return true;
             }
@@ -486,65 +484,28 @@ impl Sink {
         false
     }
 
-    /// Hand over what is said of this process, or of the backend whose turn it is.
-    fn hand_over_own(
-        &mut self,
-        handover: Handover,
-        backends: &[Monitored],
-        own_tags: &Arc<Tags>,
-    ) -> usize {
-        let Some(place) = handover.next_own.checked_sub(1) else {
-            self.own.hand_over(own_tags, handover.end, &mut self.outlet);
-            return 0;
-        };
-        match (self.backends.get_mut(place), backends.get(place)) {
-            (Some(reading), Some(backend)) => {
-                reading.hand_over(&backend.tags, handover.end, &mut self.outlet)
-            }
-            _ => 0,
-        }
-    }
-
     fn hand_over_group(&mut self, index: usize, group: Option<&Group>, end: Wall) -> usize {
         let Some(group) = group else { return 0 };
-        let slot = &mut self.slots[index];
+        let (slot, outlet) = (&mut self.slots[index], &mut self.outlet);
         let mut pushed = 0;
         for windows in &mut slot.delays {
-            pushed += self.outlet.hand_over(windows, end);
+            pushed += outlet.hand_over(windows, end);
         }
         for (count, kind) in slot.counts.iter_mut().zip(ALL_KINDS) {
             let Some(due) = count.due.take() else {
                 continue;
             };
             let (tags, totals) = (&group.tags, &count.published);
-            let names = count_names(kind, totals);
-            pushed += self.outlet.push_counts(names, &due, tags, end);
-            if let Some((name, losses)) = unattributed(kind, totals) {
-                let losses = i64::try_from(losses).unwrap_or(i64::MAX);
-                self.outlet.push_gauge(name, tags, end, losses);
-                pushed += 1;
-            }
+            pushed += outlet.push_counts(published(kind, totals, due), tags, end)
+                + outlet.push_gauges(unattributed(kind, totals), tags, end);
         }
         if let Some(clock) = slot.clock_due.take() {
-            let gauges: [_; CLOCK_GAUGES] = [
-                ("clock.offset", clock.offset_ns),
-                ("clock.skew", clock.skew_ppb),
-                (
-                    "clock.error",
-                    i64::try_from(clock.error_ns).unwrap_or(i64::MAX),
-                ),
-            ];
-            for (name, value) in gauges {
-                self.outlet.push_gauge(name, &group.tags, end, value);
-            }
-            pushed += CLOCK_GAUGES;
+            pushed += outlet.push_gauges(read_gauges(CLOCK_GAUGES, &clock), &group.tags, end);
         }
         for (lane, threshold) in Lane::ALL.into_iter().zip(&mut slot.thresholds) {
             if let Some((tags, ns)) = threshold.take() {
                 let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-                self.outlet
-                    .push_gauge(lane.threshold_metric(), &tags, end, ns);
-                pushed += 1;
+                pushed += outlet.push_gauges([(lane.threshold_metric(), ns)], &tags, end);
             }
         }
         pushed

@@ -2,6 +2,7 @@
 
 mod backends;
 mod flows;
+mod table;
 mod variation;
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ fn origins_of_equal_labels_share_a_window_and_a_count() {
     let records = rig.end(1);
     let mut figures: Vec<_> = windows(&records)
         .iter()
-        .map(|window| (window.series().metric, window.count(), window.mean()))
+        .map(|window| (window.series().metric.name, window.count(), window.mean()))
         .collect();
     figures.sort_unstable();
     assert_eq!(
@@ -330,7 +331,7 @@ fn what_the_host_takes_is_a_window_in_every_mode() {
     let records = rig.end(1);
     let means: Vec<_> = windows(&records)
         .iter()
-        .map(|window| (window.series().metric, window.mean()))
+        .map(|window| (window.series().metric.name, window.mean()))
         .collect();
     let expected = [
         ("monitor.lateness", 40),
@@ -339,7 +340,7 @@ fn what_the_host_takes_is_a_window_in_every_mode() {
     ];
     assert_eq!(means, expected);
     let lateness = windows(&records)[0];
-    assert_eq!(lateness.series().metric, "monitor.lateness");
+    assert_eq!(lateness.series().metric.name, "monitor.lateness");
     assert_eq!((lateness.count(), lateness.mean()), (2, 40));
     assert_eq!(lateness.stamp(), StampSource::User);
     assert!(windows(&rig.end(2)).is_empty(), "nothing was sent");

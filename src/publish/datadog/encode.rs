@@ -17,9 +17,9 @@ use crate::limits::{
 };
 use crate::proto::Wall;
 use crate::publish::datadog::{EVENT, NAME, SERIES};
-use crate::publish::units::{Unit, gauge_unit, per};
+use crate::publish::units::per;
 use crate::publish::{Encode, Payload};
-use crate::record::{Distribution, Event, Mode, Record, Tags, Window};
+use crate::record::{Distribution, Event, Metric, MetricKind, Mode, Record, Tags, Unit, Window};
 
 /// What a point takes in JSON, about.
 const POINT_BYTES: usize = 48;
@@ -29,6 +29,9 @@ const SERIES_BYTES: usize = 160;
 
 /// Nanoseconds of the unit that times are published in.
 const NS_PER_MS: f64 = 1e6;
+
+/// The figure of a window that says how many values there were.
+const COUNT_SUFFIX: &str = ".count";
 
 /// The intake's numbers for the kinds of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +54,25 @@ struct Point {
     value: f64,
     /// How many records it stands for: of the series of a window one does.
     records: u64,
+}
+
+/// A value in the unit that its metric is recorded in.
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    at: Wall,
+    number: i128,
+    records: u64,
+}
+
+impl Value {
+    /// The only value of a record.
+    const fn of_record(at: Wall, number: i128) -> Self {
+        Self {
+            at,
+            number,
+            records: 1,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,33 +112,46 @@ impl DatadogEncoder {
         }
     }
 
+    /// Adds a value to the series of a metric, or to one of its window's figures, which `suffix` names.
     fn put(
         &mut self,
-        (metric, suffix): (&'static str, &'static str),
+        metric: &'static Metric,
+        suffix: &'static str,
         tags: &Arc<Tags>,
-        (kind, unit): (Kind, Option<&'static str>),
-        point: Point,
+        value: Value,
     ) {
+        let is_count = metric.kind == MetricKind::Count || suffix == COUNT_SUFFIX;
+        let (unit, divisor) = match metric.unit {
+            _ if is_count => (None, 1.0),
+            Unit::Nanoseconds => (Some("millisecond"), NS_PER_MS),
+            Unit::Bytes => (Some("byte"), 1.0),
+            Unit::PartsPerBillion | Unit::Number => (None, 1.0),
+        };
         let key = Key {
             tags: Arc::as_ptr(tags).addr(),
-            metric,
+            metric: metric.name,
             suffix,
         };
         let bytes = &mut self.bytes;
         let gathered = self.series.entry(key).or_insert_with(|| {
             *bytes += SERIES_BYTES + tags.iter().map(|tag| tag.value.len() + 12).sum::<usize>();
             Gathered {
-                kind,
+                kind: if is_count { Kind::Count } else { Kind::Gauge },
                 unit,
                 tags: Arc::clone(tags),
                 points: Vec::new(),
             }
         });
-        gathered.points.push(point);
+        gathered.points.push(Point {
+            seconds: seconds(value.at),
+            value: per(value.number, divisor),
+            records: value.records,
+        });
         *bytes += POINT_BYTES;
     }
 
     fn put_window(&mut self, window: &Window) {
+        let mode = self.mode;
         self.distribution.load(window);
         let quantile = |quantile| i128::from(self.distribution.quantile(quantile));
         let times = [
@@ -128,35 +163,21 @@ impl DatadogEncoder {
             (".99percentile", quantile(0.99)),
             (".999percentile", quantile(0.999)),
         ];
-        let series = Arc::clone(window.series());
-        let seconds = seconds(window.end());
-        // The samples have the plain name where there are both.
-        let names_taken = usize::from(self.mode == Mode::Both);
-        for (suffix, ns) in times.into_iter().skip(names_taken) {
-            let point = Point {
-                seconds,
-                value: per(ns, NS_PER_MS),
-                records: 0,
+        let (series, at) = (Arc::clone(window.series()), window.end());
+        let mut put = |suffix, number, records| {
+            let value = Value {
+                at,
+                number,
+                records,
             };
-            let names = (series.metric, suffix);
-            self.put(
-                names,
-                &series.tags,
-                (Kind::Gauge, Some("millisecond")),
-                point,
-            );
-        }
-        let count = Point {
-            seconds,
-            value: per(i128::from(window.count()), 1.0),
-            records: 1,
+            self.put(series.metric, suffix, &series.tags, value);
         };
-        self.put(
-            (series.metric, ".count"),
-            &series.tags,
-            (Kind::Count, None),
-            count,
-        );
+        // The samples have the plain name where there are both.
+        let names_taken = usize::from(mode == Mode::Both);
+        for (suffix, ns) in times.into_iter().skip(names_taken) {
+            put(suffix, ns, 0);
+        }
+        put(COUNT_SUFFIX, i128::from(window.count()), 1);
     }
 
     fn put_event(&mut self, record: &Record, event: &Event) {
@@ -247,34 +268,22 @@ impl Encode for DatadogEncoder {
                 value_ns,
                 ..
             } => {
-                let point = point(*at, per(i128::from(*value_ns), NS_PER_MS));
-                let what = (Kind::Gauge, Some("millisecond"));
-                self.put((series.metric, ""), &series.tags, what, point);
+                let value = Value::of_record(*at, i128::from(*value_ns));
+                self.put(series.metric, "", &series.tags, value);
             }
             Record::Window(window) => self.put_window(window),
             Record::Count {
-                name,
+                metric,
                 tags,
                 at,
                 value,
-            } => {
-                let point = point(*at, per(i128::from(*value), 1.0));
-                self.put((name, ""), tags, (Kind::Count, None), point);
-            }
+            } => self.put(metric, "", tags, Value::of_record(*at, i128::from(*value))),
             Record::Gauge {
-                name,
+                metric,
                 tags,
                 at,
                 value,
-            } => {
-                let (unit, divisor) = match gauge_unit(name) {
-                    Unit::Nanoseconds => (Some("millisecond"), NS_PER_MS),
-                    Unit::Bytes => (Some("byte"), 1.0),
-                    Unit::PartsPerBillion | Unit::Number => (None, 1.0),
-                };
-                let point = point(*at, per(i128::from(*value), divisor));
-                self.put((name, ""), tags, (Kind::Gauge, unit), point);
-            }
+            } => self.put(metric, "", tags, Value::of_record(*at, i128::from(*value))),
             Record::Event(event) => self.put_event(record, event),
         }
         true
@@ -319,14 +328,6 @@ struct Part<'a> {
 impl Part<'_> {
     fn points(&self) -> impl Iterator<Item = &Point> {
         self.gathered.points[self.range.clone()].iter()
-    }
-}
-
-fn point(at: Wall, value: f64) -> Point {
-    Point {
-        seconds: seconds(at),
-        value,
-        records: 1,
     }
 }
 

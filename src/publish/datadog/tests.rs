@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::*;
 use crate::limits::{DATADOG_COMPRESSED_BYTES_MAX, DATADOG_JSON_BYTES_MAX};
 use crate::proto::{Labels, Metric};
-use crate::publish::testing::{at, count, gauge, records, window};
+use crate::publish::testing::{at, count, gauge, metric, records, window};
 use crate::publish::{BaseUrl, Batch, BatchId, Encode, Payload, SendError, Transport};
 use crate::record::{ClockOwner, Event, EventKind, Mode, Record, Series, Tags};
 
@@ -72,7 +72,7 @@ fn counts_have_an_interval_and_gauges_a_unit_if_it_is_known() {
         let tags = Arc::new(Tags::Host("a".into()));
         let at = at(10).wall;
         records.push(Record::Gauge {
-            name,
+            metric: metric(name),
             tags,
             at,
             value,
@@ -136,7 +136,7 @@ fn sample(series: &Arc<Series>, seq: u64) -> Record {
 fn series(target: &str) -> Arc<Series> {
     let labels = Labels::new("a", target, &["isp:local"]);
     Arc::new(Series {
-        metric: "udp.wan.rtt",
+        metric: metric("udp.wan.rtt"),
         tags: Arc::new(Tags::Flow(Arc::new(labels))),
     })
 }

@@ -11,8 +11,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::publish::pushgateway::labels::{Label, sanitised};
-use crate::publish::pushgateway::series::{Key, Kind, State, Value, own_labels};
-use crate::publish::units::{Unit, gauge_unit, per};
+use crate::publish::pushgateway::series::{Entry, Key, Kind, State, Value, own_labels};
+use crate::publish::units::per;
+use crate::record::{Metric, PUSHGATEWAY, Unit};
 
 /// The type of the text, for whoever it is sent to.
 pub(super) use prometheus_text::CONTENT_TYPE;
@@ -60,22 +61,15 @@ impl Writer {
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let state = self.state.lock();
-        let series: Vec<(&Key, &Value)> = state.series().collect();
+        let series: Vec<(&Key, &Entry)> = state.series().collect();
         let mut buckets = Vec::new();
-        for family in series
-            .chunk_by(|(one, _), (other, _)| (one.kind, one.metric) == (other.kind, other.metric))
-        {
-            let Some((key, _)) = family.first() else {
+        for family in series.chunk_by(|(_, one), (_, other)| one.metric.name == other.metric.name) {
+            let Some(&(_, Entry { metric, .. })) = family.first() else {
                 continue;
             };
-            let kind = match key.kind {
-                Kind::Histogram => MetricType::Histogram,
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge | Kind::LastGauge => MetricType::Gauge,
-            };
-            let (name, help) = (name(key), help(key));
+            let (name, help, kind) = describe(metric);
             let mut encoder = encoder.encode_descriptor(&name, &help, None, kind)?;
-            for (key, value) in family {
+            for (key, Entry { value, .. }) in family {
                 let mut encoder = encoder.encode_family(&key.labels)?;
                 match value {
                     Value::Histogram(histogram) => {
@@ -83,14 +77,14 @@ impl Collector for Source {
                         let (sum, count) = (histogram.sum_seconds(), histogram.count());
                         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
                     }
-                    Value::Counter(count) if gauge_unit(key.metric) == Unit::Nanoseconds => {
+                    Value::Counter(count) if metric.unit == Unit::Nanoseconds => {
                         let seconds = per(i128::from(*count), 1e9);
                         encoder.encode_counter::<NoLabelSet, _, f64>(&seconds, None)?;
                     }
                     Value::Counter(count) => {
                         encoder.encode_counter::<NoLabelSet, _, f64>(count, None)?;
                     }
-                    Value::Gauge(value) => match gauge_unit(key.metric) {
+                    Value::Gauge(value) => match metric.unit {
                         Unit::Nanoseconds | Unit::PartsPerBillion => {
                             encoder.encode_gauge(&per(i128::from(*value), 1e9))?;
                         }
@@ -107,64 +101,44 @@ impl Source {
     /// What this backend says of itself.
     fn encode_own(&self, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let count = u64::try_from(state.len()).unwrap_or(u64::MAX);
-        let help = "Series that are kept for the gateway";
-        encoder
-            .encode_descriptor("monitor_pushgateway_series", help, None, MetricType::Gauge)?
-            .encode_family(&self.own)?
-            .encode_gauge(&count)?;
         let failed = self.failed.load(Ordering::Relaxed);
-        let counters = [
-            (
-                "monitor_pushgateway_refused",
-                "Records that found no room among the series",
-                state.refused(),
-            ),
-            (
-                "monitor_pushgateway_pushes_failed",
-                "Pushes that did not reach the gateway",
-                failed,
-            ),
-        ];
-        for (name, help, value) in counters {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_family(&self.own)?
-                .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        for (metric, value) in PUSHGATEWAY.iter().zip([count, state.refused(), failed]) {
+            let (name, help, kind) = describe(metric);
+            let mut family = encoder.encode_descriptor(&name, &help, None, kind)?;
+            let mut encoder = family.encode_family(&self.own)?;
+            match kind {
+                MetricType::Counter => {
+                    encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+                }
+                _ => encoder.encode_gauge(&value)?,
+            }
         }
         Ok(())
     }
 }
 
-/// The name in base units, but for the `_total` of a counter, which the encoder adds.
-fn name(key: &Key) -> String {
-    let mut name = sanitised(key.metric);
-    let unit = match (key.kind, gauge_unit(key.metric)) {
-        (Kind::Histogram, _) | (_, Unit::Nanoseconds) => "seconds",
-        (_, Unit::PartsPerBillion) => "ratio",
-        (_, Unit::Bytes) => "bytes",
-        (_, Unit::Number) => return name,
+/// Returns a metric's name, help text and type. The name has base units, but not the `_total` of a counter, which the
+/// encoder adds.
+fn describe(metric: &Metric) -> (String, String, MetricType) {
+    let kind = match Kind::of(metric) {
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge | Kind::LastGauge => MetricType::Gauge,
+    };
+    let mut name = sanitised(metric.name);
+    let unit = match metric.unit {
+        Unit::Nanoseconds => "seconds",
+        Unit::PartsPerBillion => "ratio",
+        Unit::Bytes => "bytes",
+        Unit::Number => "",
     };
     if !name.ends_with(unit) {
         name.push('_');
         name.push_str(unit);
     }
-    name
-}
-
-/// What a metric is, in a few words.
-fn help(key: &Key) -> String {
-    let metric = key.metric;
-    let last = metric.rsplit('.').next().unwrap_or(metric);
-    let what = match (key.kind, last) {
-        (Kind::Histogram, "rtt") => "Round-trip time",
-        (Kind::Histogram, "owd") => "One-way delay, signed",
-        (Kind::Histogram, "latency") => "Time to establish a TCP connection",
-        (Kind::Histogram, "ipdv") => "Difference of the delays of consecutive packets (RFC 3393)",
-        (Kind::Histogram, "pdv") => "Delay over the least of its interval (RFC 5481)",
-        (Kind::Histogram, _) => "Time",
-        (Kind::Counter, _) => "Number since the start",
-        (Kind::Gauge, _) => "Last reading",
-        (Kind::LastGauge, _) => "Of the last burst",
+    let help = match metric.rfc {
+        "" => metric.help.to_owned(),
+        rfc => format!("{} ({rfc})", metric.help),
     };
-    format!("{what}: {metric}")
+    (name, help, kind)
 }

@@ -11,8 +11,9 @@ use crate::proto::{Direction, FlowKind};
 use crate::publish::pushgateway::Bounds;
 use crate::publish::pushgateway::buckets::Buckets;
 use crate::publish::pushgateway::labels::{Label, labels};
-use crate::publish::units::is_increment;
-use crate::record::{Burst, Distribution, Event, EventKind, Mode, Record, Tags};
+use crate::record::{
+    BURSTS, Burst, Distribution, EVENTS, Event, EventKind, Metric, MetricKind, Mode, Record, Tags,
+};
 
 /// Rounds after which a gauge that was not read again is no longer told.
 const GAUGE_ROUNDS: u64 = 2;
@@ -30,11 +31,23 @@ pub(super) enum Kind {
     LastGauge,
 }
 
+impl Kind {
+    /// Returns the kind of a metric's family.
+    pub(super) const fn of(metric: &Metric) -> Self {
+        match metric.kind {
+            MetricKind::Delay | MetricKind::SignedDelay | MetricKind::Window => Self::Histogram,
+            MetricKind::Count | MetricKind::Increment => Self::Counter,
+            MetricKind::Gauge => Self::Gauge,
+            MetricKind::LastEvent => Self::LastGauge,
+        }
+    }
+}
+
 /// What tells one series from the others, families together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    pub(super) kind: Kind,
-    pub(super) metric: &'static str,
+    kind: Kind,
+    name: &'static str,
     pub(super) labels: Vec<Label>,
 }
 
@@ -46,9 +59,11 @@ pub(super) enum Value {
     Gauge(i64),
 }
 
+/// One series.
 #[derive(Debug)]
-struct Entry {
-    value: Value,
+pub(super) struct Entry {
+    pub(super) metric: &'static Metric,
+    pub(super) value: Value,
     /// The round in which something came last.
     round: u64,
 }
@@ -112,7 +127,7 @@ impl State {
             Record::Sample { .. } if !self.takes_samples => Added::Ignored,
             Record::Sample {
                 series, value_ns, ..
-            } => self.update(Kind::Histogram, series.metric, &series.tags, |value, _| {
+            } => self.update(series.metric, &series.tags, |value, _| {
                 if let Value::Histogram(buckets) = value {
                     buckets.record(*value_ns);
                 }
@@ -125,23 +140,32 @@ impl State {
                         buckets.merge(window, distribution);
                     }
                 };
-                self.update(Kind::Histogram, series.metric, &series.tags, add)
+                self.update(series.metric, &series.tags, add)
             }
             Record::Count {
-                name, tags, value, ..
-            } => self.count(name, tags, *value),
+                metric,
+                tags,
+                value,
+                ..
+            } => self.count(metric, tags, *value),
             Record::Gauge {
-                name, tags, value, ..
-            } if is_increment(name) => self.count(name, tags, u64::try_from(*value).unwrap_or(0)),
+                metric,
+                tags,
+                value,
+                ..
+            } if metric.kind == MetricKind::Increment => {
+                self.count(metric, tags, u64::try_from(*value).unwrap_or(0))
+            }
             Record::Gauge {
-                name, tags, value, ..
-            } => self.update(Kind::Gauge, name, tags, |gauge, _| {
-                *gauge = Value::Gauge(*value);
-            }),
+                metric,
+                tags,
+                value,
+                ..
+            } => self.update(metric, tags, |gauge, _| *gauge = Value::Gauge(*value)),
             Record::Event(event) => {
                 let mut labels = labels(event.tags());
                 labels.push(("event".to_owned(), event.name().to_owned()));
-                let Some(place) = self.place(Kind::Counter, "monitor.events", labels) else {
+                let Some(place) = self.place(EVENTS, labels) else {
                     return self.refuse();
                 };
                 self.entries[place].add(1, self.round);
@@ -158,17 +182,14 @@ impl State {
         let direction = burst.direction.map_or("unknown", Direction::as_str);
         let start_ns = event.at.as_unix_nanos();
         let gauge = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
-        let [count, start, duration, peak] = burst_metrics(burst.flow);
-        let values = [
-            (Kind::Counter, count, 1),
-            (Kind::LastGauge, start, start_ns),
-            (Kind::LastGauge, duration, gauge(burst.duration_ns)),
-            (Kind::LastGauge, peak, gauge(burst.peak_ns)),
-        ];
-        for (kind, metric, number) in values {
+        // The first one counts bursts, and adds one.
+        let (duration_ns, peak_ns) = (gauge(burst.duration_ns), gauge(burst.peak_ns));
+        let values = [1, start_ns, duration_ns, peak_ns];
+        let is_tcp = usize::from(burst.flow == FlowKind::Tcp);
+        for (metric, number) in BURSTS.iter().map(|pair| &pair[is_tcp]).zip(values) {
             let mut labels = labels(event.tags());
             labels.push(("direction".to_owned(), direction.to_owned()));
-            let Some(place) = self.place(kind, metric, labels) else {
+            let Some(place) = self.place(metric, labels) else {
                 return self.refuse();
             };
             let entry = &mut self.entries[place];
@@ -182,8 +203,8 @@ impl State {
         Added::Yes
     }
 
-    fn count(&mut self, name: &'static str, tags: &Arc<Tags>, more: u64) -> Added {
-        self.update(Kind::Counter, name, tags, |value, _| {
+    fn count(&mut self, metric: &'static Metric, tags: &Arc<Tags>, more: u64) -> Added {
+        self.update(metric, tags, |value, _| {
             if let Value::Counter(count) = value {
                 *count = count.saturating_add(more);
             }
@@ -193,16 +214,15 @@ impl State {
     /// Find or make a series, and change it.
     fn update(
         &mut self,
-        kind: Kind,
-        metric: &'static str,
+        metric: &'static Metric,
         tags: &Arc<Tags>,
         change: impl FnOnce(&mut Value, &mut Distribution),
     ) -> Added {
-        let key = (Arc::as_ptr(tags).addr(), metric);
+        let key = (Arc::as_ptr(tags).addr(), metric.name);
         let place = match self.known.get(&key) {
             Some(&(_, place)) => place,
             None => {
-                let Some(place) = self.place(kind, metric, labels(tags.iter())) else {
+                let Some(place) = self.place(metric, labels(tags.iter())) else {
                     return self.refuse();
                 };
                 // Tags of one meaning come anew whenever a flow does.
@@ -226,10 +246,10 @@ impl State {
     }
 
     /// The entry of a series, made if there is room.
-    fn place(&mut self, kind: Kind, metric: &'static str, labels: Vec<Label>) -> Option<usize> {
+    fn place(&mut self, metric: &'static Metric, labels: Vec<Label>) -> Option<usize> {
         let key = Key {
-            kind,
-            metric,
+            kind: Kind::of(metric),
+            name: metric.name,
             labels,
         };
         if let Some(&place) = self.index.get(&key) {
@@ -241,8 +261,8 @@ impl State {
         if self.index.len() >= self.series_max {
             return None;
         }
-        let value = match kind {
-            Kind::Histogram if metric.rsplit('.').next() == Some("owd") => {
+        let value = match key.kind {
+            Kind::Histogram if metric.kind == MetricKind::SignedDelay => {
                 Value::Histogram(Buckets::new(&self.signed))
             }
             Kind::Histogram => Value::Histogram(Buckets::new(&self.positive)),
@@ -250,6 +270,7 @@ impl State {
             Kind::Gauge | Kind::LastGauge => Value::Gauge(0),
         };
         let place = self.entries.insert(Entry {
+            metric,
             value,
             round: self.round,
         });
@@ -291,11 +312,11 @@ impl State {
     }
 
     /// What is to be told, families together. Gauges of what is gone are left out.
-    pub(super) fn series(&self) -> impl Iterator<Item = (&Key, &Value)> {
+    pub(super) fn series(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.index.iter().filter_map(|(key, &place)| {
             let entry = &self.entries[place];
             let is_told = key.kind != Kind::Gauge || entry.round + GAUGE_ROUNDS >= self.round;
-            is_told.then_some((key, &entry.value))
+            is_told.then_some((key, entry))
         })
     }
 
@@ -314,23 +335,6 @@ impl Entry {
         if let Value::Counter(count) = &mut self.value {
             *count = count.saturating_add(more);
         }
-    }
-}
-
-const fn burst_metrics(flow: FlowKind) -> [&'static str; 4] {
-    match flow {
-        FlowKind::Tcp => [
-            "tcp.wan.burst",
-            "tcp.wan.burst.start",
-            "tcp.wan.burst.duration",
-            "tcp.wan.burst.peak",
-        ],
-        FlowKind::Udp | FlowKind::Connect => [
-            "udp.wan.burst",
-            "udp.wan.burst.start",
-            "udp.wan.burst.duration",
-            "udp.wan.burst.peak",
-        ],
     }
 }
 

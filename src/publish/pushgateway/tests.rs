@@ -7,8 +7,8 @@ use std::thread;
 
 use super::*;
 use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
-use crate::publish::pushgateway::series::{Key, Value};
-use crate::publish::testing::{at, count, gauge, records, window};
+use crate::publish::pushgateway::series::{Entry, Key, Value};
+use crate::publish::testing::{at, count, gauge, metric, records, window};
 use crate::publish::{BaseUrl, Name};
 use crate::record::{Burst, ClockOwner, Event, EventKind, Tags};
 
@@ -44,7 +44,7 @@ fn the_text_is_what_prometheus_reads() {
         let tags = Arc::new(Tags::Host("a\"\\\n".into()));
         let at = at(10).wall;
         let gauge = Record::Gauge {
-            name,
+            metric: metric(name),
             tags,
             at,
             value,
@@ -107,10 +107,10 @@ fn everything_adds_up_over_intervals_and_windows_are_counted_once() {
 }
 
 fn keys(state: &State) -> Vec<(&'static str, u64)> {
-    let number = |(key, value): (&Key, &Value)| match value {
-        Value::Histogram(buckets) => (key.metric, buckets.count()),
-        Value::Counter(count) => (key.metric, *count),
-        Value::Gauge(value) => (key.metric, value.unsigned_abs()),
+    let number = |(_, Entry { metric, value, .. }): (&Key, &Entry)| match value {
+        Value::Histogram(buckets) => (metric.name, buckets.count()),
+        Value::Counter(count) => (metric.name, *count),
+        Value::Gauge(value) => (metric.name, value.unsigned_abs()),
     };
     state.series().map(number).collect()
 }

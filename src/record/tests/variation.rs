@@ -52,7 +52,7 @@ fn samples(records: &[Record], metric: &str) -> Vec<(u64, i64)> {
 /// All windows of a metric.
 fn windows_of<'a>(records: &'a [Record], metric: &str) -> Vec<&'a Window> {
     let mut found = windows(records);
-    found.retain(|window| window.series().metric == metric);
+    found.retain(|window| window.series().metric.name == metric);
     found
 }
 

@@ -1,0 +1,447 @@
+//! The table of metrics: every name that is published, and what it means.
+//!
+//! The recorder takes its series and counts from here, the backends take units and help texts, and
+//! `docs/metrics.md` is written from it. A row of a count or a gauge also says which figure it reads. So a new
+//! count is a row here, beside the field that is counted.
+
+use crate::proto::{self, ClockEstimate, Counters, FlowKind};
+use crate::record::backend::{BackendStats, Backlog};
+use crate::record::process::{HostGauges, ProcessCounters};
+
+/// What the values of a metric are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetricKind {
+    /// A delay of each probe: a sample, or a value of a window.
+    Delay,
+    /// The same, of two hosts' clocks: it may be negative.
+    SignedDelay,
+    /// A delay that is published as a window whatever the backend's mode is.
+    Window,
+    /// How often something happened in an interval.
+    Count,
+    /// A reading at the end of an interval.
+    Gauge,
+    /// A gauge of what an interval added: its sum over intervals has a meaning.
+    Increment,
+    /// A figure of the last event; only for stores that take no events.
+    LastEvent,
+}
+
+/// The unit that values are recorded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes.
+    Bytes,
+    /// Parts per billion.
+    PartsPerBillion,
+    /// A plain number.
+    Number,
+}
+
+/// The tags that a metric carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagSet {
+    /// `source`, `target` and the target's own tags.
+    Flow,
+    /// Those of a flow, and `direction`.
+    Direction,
+    /// `source` alone.
+    Host,
+    /// `source` and `backend`.
+    Backend,
+    /// Those of the event, and `event`.
+    Event,
+}
+
+/// One metric that is published. All of them are rows of this module's table.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Metric {
+    /// The published name.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: MetricKind,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// The tags that it carries.
+    pub tags: TagSet,
+    /// The kind of flow that it is about; `None` if it is about several or none.
+    pub flow: Option<FlowKind>,
+    /// What it is, in one line.
+    pub help: &'static str,
+    /// The RFC that defines it, with the section; empty if none does.
+    pub rfc: &'static str,
+}
+
+impl Metric {
+    /// Returns every metric, in the order of `docs/metrics.md`.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        let counts = FLOW_COUNTS.iter().flat_map(|row| &row.metrics).flatten();
+        let delays = RTT.iter().chain(OWD).chain([CONNECT]);
+        delays
+            .chain(IPDV.iter().chain(PDV))
+            .chain(counts)
+            .chain(UNATTRIBUTED.iter().chain(BURST_THRESHOLD))
+            .chain(names(CLOCK_GAUGES))
+            .chain(GAPS)
+            .chain(names(PROCESS_COUNTS))
+            .chain(names(HOST_GAUGES))
+            .chain(names(BACKEND_COUNTS))
+            .chain(names(BACKEND_GAUGES))
+            .chain([EVENTS])
+            .chain(BURSTS.iter().flatten())
+            .chain(PUSHGATEWAY)
+    }
+
+    /// Returns the metric of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::all().find(|metric| metric.name == name)
+    }
+
+    const fn new(kind: MetricKind, unit: Unit, tags: TagSet) -> Self {
+        Self {
+            name: "",
+            kind,
+            unit,
+            tags,
+            flow: None,
+            help: "",
+            rfc: "",
+        }
+    }
+
+    const fn help(self, help: &'static str) -> Self {
+        Self { help, ..self }
+    }
+
+    const fn unit(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
+    const fn kind(self, kind: MetricKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    const fn tags(self, tags: TagSet) -> Self {
+        Self { tags, ..self }
+    }
+
+    const fn rfc(self, rfc: &'static str) -> Self {
+        Self { rfc, ..self }
+    }
+
+    const fn named_as(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    const fn of(self, flow: FlowKind, name: &'static str) -> Self {
+        let flow = Some(flow);
+        Self { name, flow, ..self }
+    }
+
+    /// The same metric of UDP and of TCP flows.
+    const fn udp_tcp(self, udp: &'static str, tcp: &'static str) -> [Self; 2] {
+        [self.of(FlowKind::Udp, udp), self.of(FlowKind::Tcp, tcp)]
+    }
+}
+
+/// A metric, and the figure that it publishes.
+#[derive(Debug)]
+pub(super) struct Reading<S, V> {
+    pub(super) metric: Metric,
+    pub(super) read: fn(&S) -> V,
+}
+
+/// Returns the metrics of a table.
+pub(super) fn names<S, V>(
+    table: &'static [Reading<S, V>],
+) -> impl Iterator<Item = &'static Metric> {
+    table.iter().map(|row| &row.metric)
+}
+
+/// Reads every counter of a table, which has `N` of them.
+pub(super) fn read_all<S, const N: usize>(table: &[Reading<S, u64>], from: &S) -> [u64; N] {
+    std::array::from_fn(|row| table.get(row).map_or(0, |row| (row.read)(from)))
+}
+
+/// Reads the gauges of a table that have a value.
+pub(super) fn read_gauges<S>(
+    table: &'static [Reading<S, Option<i64>>],
+    from: &S,
+) -> impl Iterator<Item = (&'static Metric, i64)> {
+    table
+        .iter()
+        .filter_map(|row| Some((&row.metric, (row.read)(from)?)))
+}
+
+/// A counter of flows, and what each kind of flow publishes it as.
+#[derive(Debug)]
+pub(super) struct FlowCount {
+    pub(super) read: fn(&Counters) -> u64,
+    /// By [`FlowKind`], in the order of its discriminants.
+    pub(super) metrics: [Option<Metric>; KINDS],
+}
+
+/// Kinds of flows.
+pub(super) const KINDS: usize = 3;
+
+impl FlowCount {
+    /// Adds what a kind of flow publishes; an empty name is not published.
+    const fn of(mut self, flow: FlowKind, name: &'static str, metric: Metric) -> Self {
+        if !name.is_empty() {
+            self.metrics[flow as usize] = Some(metric.of(flow, name));
+        }
+        self
+    }
+}
+
+/// A table of readings. A row: the name, the figure, the help text, and what else differs from `$like`.
+macro_rules! readings {
+    ($(#[$doc:meta])* $table:ident: $source:ty => $value:ty, $like:expr, |$from:ident|
+        $($name:expr, $read:expr, $help:literal $(, $change:ident($with:expr))*;)*) => {
+        $(#[$doc])*
+        pub(super) const $table: &[Reading<$source, $value>] = &[$(Reading {
+            metric: $like.named_as($name).help($help)$(.$change($with))*,
+            read: |$from| $read,
+        }),*];
+    };
+}
+
+/// The table of flows' counters. A row: the field, the names of UDP and of TCP flows, the help text, the RFC; and
+/// behind a bar the name and the help text of connects.
+macro_rules! flow_counts {
+    ($($field:ident: $udp:literal, $tcp:literal, $help:literal $(, $rfc:literal)?
+        $(| $connect:literal, $connect_help:literal)?;)*) => {
+        /// The counters of a flow.
+        pub(super) const FLOW_COUNTS: &[FlowCount] = &[$(
+            FlowCount { read: |flow| flow.$field, metrics: [None; KINDS] }
+                .of(FlowKind::Udp, $udp, COUNT.help($help)$(.rfc($rfc))?)
+                .of(FlowKind::Tcp, $tcp, COUNT.help($help)$(.rfc($rfc))?)
+                $(.of(FlowKind::Connect, $connect, COUNT.help($connect_help)))?
+        ),*];
+    };
+}
+
+const DELAY: Metric = Metric::new(MetricKind::Delay, Unit::Nanoseconds, TagSet::Flow);
+const VARIATION: Metric = Metric::new(MetricKind::Delay, Unit::Nanoseconds, TagSet::Direction);
+const COUNT: Metric = Metric::new(MetricKind::Count, Unit::Number, TagSet::Flow);
+const GAUGE: Metric = Metric::new(MetricKind::Gauge, Unit::Nanoseconds, TagSet::Flow);
+const HOST_WINDOW: Metric = Metric::new(MetricKind::Window, Unit::Nanoseconds, TagSet::Host);
+const HOST_COUNT: Metric = Metric::new(MetricKind::Count, Unit::Number, TagSet::Host);
+const HOST_GAUGE: Metric = Metric::new(MetricKind::Gauge, Unit::Number, TagSet::Host);
+const BACKEND_COUNT: Metric = Metric::new(MetricKind::Count, Unit::Number, TagSet::Backend);
+const BACKEND_GAUGE: Metric = Metric::new(MetricKind::Gauge, Unit::Number, TagSet::Backend);
+
+/// The round-trip times of UDP and of TCP flows.
+const RTT: &[Metric; 2] = &DELAY
+    .help("Round-trip time, less the reflector's dwell where that is known")
+    .rfc("RFC 2681")
+    .udp_tcp("udp.wan.rtt", "tcp.wan.rtt");
+
+/// The one-way delays of UDP and of TCP flows.
+const OWD: &[Metric; 2] = &DELAY
+    .kind(MetricKind::SignedDelay)
+    .help("One-way delay of a packet received; it contains the difference of the two clocks")
+    .rfc("RFC 7679")
+    .udp_tcp("udp.wan.owd", "tcp.wan.owd");
+
+const CONNECT: &Metric = &DELAY
+    .help("Time to establish a TCP connection, as the kernel measured the handshake")
+    .of(FlowKind::Connect, "tcp.wan.latency");
+
+/// Returns what a delay of the core is published as.
+pub(super) const fn delay(of: proto::Metric) -> &'static Metric {
+    match of {
+        proto::Metric::UdpRtt => &RTT[0],
+        proto::Metric::UdpOwd => &OWD[0],
+        proto::Metric::TcpRtt => &RTT[1],
+        proto::Metric::TcpOwd => &OWD[1],
+        proto::Metric::TcpLatency => CONNECT,
+    }
+}
+
+/// The variation from packet to packet, of UDP and of TCP flows.
+pub(super) const IPDV: &[Metric; 2] = &VARIATION
+    .help("Absolute difference between the one-way delays of two consecutive packets")
+    .rfc("RFC 3393")
+    .udp_tcp("udp.wan.ipdv", "tcp.wan.ipdv");
+
+/// The variation over the least delay, of UDP and of TCP flows.
+pub(super) const PDV: &[Metric; 2] = &VARIATION
+    .kind(MetricKind::Window)
+    .help("One-way delay over the least one of the window")
+    .rfc("RFC 5481, section 4.2")
+    .udp_tcp("udp.wan.pdv", "tcp.wan.pdv");
+
+flow_counts! {
+    sent: "udp.wan.sent", "tcp.wan.sent", "Probes sent"
+        | "tcp.wan.latency.sent", "TCP connections begun";
+    received: "udp.wan.received", "tcp.wan.received", "Replies received within the timeout";
+    lost: "udp.wan.lost", "tcp.wan.lost", "Probes without a reply within the timeout", "RFC 7680"
+        | "tcp.wan.latency.failed", "TCP connections that failed, or were not established within the timeout";
+    late: "udp.wan.late", "tcp.wan.late", "Of the lost probes, those whose reply came after the timeout";
+    duplicate: "udp.wan.duplicate", "tcp.wan.duplicate",
+        "Further replies to a probe that was answered before", "RFC 5560";
+    reordered: "udp.wan.reordered", "tcp.wan.reordered",
+        "Replies received after the reply to a later probe", "RFC 4737, section 3.3";
+    corrupt: "udp.wan.corrupt", "tcp.wan.corrupt",
+        "Replies that cannot be read, or that came later than twice the timeout";
+    unsent: "udp.wan.unsent", "tcp.wan.unsent",
+        "Probes not sent for want of an address, a connection or room"
+        | "tcp.wan.latency.unsent", "TCP connections not begun for want of an address or room";
+    lost_forward: "udp.wan.lost.forward", "tcp.wan.lost.forward",
+        "Of the lost probes, those that did not reach the reflector; native flows only", "RFC 7680";
+    lost_reverse: "udp.wan.lost.reverse", "tcp.wan.lost.reverse",
+        "Of the lost probes, those whose reply did not come back; native flows only", "RFC 7680";
+    retransmits: "", "tcp.wan.retransmits",
+        "Segments that TCP sent again; a probe in one of them took longer than the path";
+    // Not published: while it is 0, nothing is known of the direction of losses.
+    sent_native: "", "", "";
+    unreachable: "udp.wan.unreachable", "",
+        "ICMP errors received for probes; such a probe is lost at its timeout";
+}
+
+/// The losses without a direction, of UDP and of TCP flows.
+pub(super) const UNATTRIBUTED: &[Metric; 2] = &GAUGE
+    .unit(Unit::Number)
+    .help("Losses since the series began whose direction is not known")
+    .udp_tcp("udp.wan.lost.unattributed", "tcp.wan.lost.unattributed");
+
+/// The threshold of bursts, of UDP and of TCP flows.
+pub(super) const BURST_THRESHOLD: &[Metric; 2] = &VARIATION
+    .kind(MetricKind::Gauge)
+    .help("Queueing delay over which a flow has a burst")
+    .udp_tcp("udp.wan.burst.threshold", "tcp.wan.burst.threshold");
+
+readings! {
+    /// What is known of a peer's clock.
+    CLOCK_GAUGES: ClockEstimate => Option<i64>, GAUGE, |clock|
+    "clock.offset", Some(clock.offset_ns), "The peer's clock less this host's";
+    "clock.skew", Some(clock.skew_ppb), "Rate at which clock.offset grows",
+        unit(Unit::PartsPerBillion);
+    "clock.error", Some(signed(clock.error_ns)),
+        "Bound on the error of clock.offset, at least half of the least round-trip time";
+}
+
+/// What this host adds to a packet's time, in the order of `Gap`.
+pub(super) const GAPS: &[Metric; 3] = &[
+    HOST_WINDOW
+        .named_as("monitor.lateness")
+        .help("Time from when a probe was due until it was handed to the kernel"),
+    HOST_WINDOW
+        .named_as("monitor.send_gap")
+        .help("Time from when a probe was handed to the kernel until it left"),
+    HOST_WINDOW
+        .named_as("monitor.receive_gap")
+        .help("Time from when a packet arrived until the process had it"),
+];
+
+/// Records that a backend did not get, or gave up.
+pub(crate) const SAMPLES_DROPPED: &str = "monitor.samples_dropped";
+
+readings! {
+    /// What this process counts.
+    PROCESS_COUNTS: ProcessCounters => u64, HOST_COUNT, |process|
+    "monitor.slots_missed", process.core.slots_missed,
+        "Probes not sent because this host was late by an interval or more";
+    SAMPLES_DROPPED, process.samples_dropped,
+        "Records that this backend did not get, or gave up";
+    "monitor.dumps_dropped", process.dumps_dropped, "Dumps that were not written";
+    "monitor.responder.answered", process.core.answered, "Requests answered";
+    "monitor.responder.corrupt", process.core.corrupt, "Requests that cannot be read";
+    "monitor.responder.duplicate", process.core.duplicate,
+        "Requests received again, answered and not measured", rfc("RFC 5560");
+    "monitor.responder.reordered", process.core.reordered,
+        "Requests received after a later one", rfc("RFC 4737, section 3.3");
+    "monitor.responder.refused", process.core.refused,
+        "Sessions, connections and samples of others refused because a table was full";
+    "monitor.responder.replies_dropped", process.core.replies_dropped,
+        "Replies not sent because the peer does not read, or too many waited";
+    "monitor.stamps_missing.transmit", process.core.stamps_missing_transmit,
+        "Packets sent whose transmit stamp never came";
+    "monitor.stamps_missing.receive", process.core.stamps_missing_receive,
+        "Packets received without a stamp although the kernel stamps";
+}
+
+readings! {
+    /// What is read of this host.
+    HOST_GAUGES: HostGauges => Option<i64>, HOST_GAUGE, |host|
+    "monitor.cpu", Some(signed(host.cpu_ns)), "Processor time that this process used",
+        kind(MetricKind::Increment), unit(Unit::Nanoseconds);
+    "monitor.resident", host.resident_bytes.map(signed), "Resident memory of this process",
+        unit(Unit::Bytes);
+    "monitor.clock_steps", Some(signed(host.clock_steps)), "How often this host's wall clock was set",
+        kind(MetricKind::Increment);
+    "monitor.clock.synchronised", Some(i64::from(host.is_synchronised)),
+        "1 if something keeps this host's clock to UTC, else 0";
+    "monitor.clock.error", Some(signed(host.clock_error_ns)),
+        "The kernel's bound on the error of this host's clock", unit(Unit::Nanoseconds);
+}
+
+readings! {
+    /// What the delivery of a backend counts.
+    BACKEND_COUNTS: BackendStats => u64, BACKEND_COUNT, |stats|
+    "monitor.backend.sent", stats.sent(), "Records that the backend took";
+    "monitor.backend.retried", stats.retried(), "Attempts to send a batch after the first one";
+    "monitor.backend.dropped", stats.dropped(),
+        "Records never sent, because the queue was full or the backend refused them";
+    "monitor.backend.left_out", stats.left_out(), "Records for which the backend has no place";
+    "monitor.backend.spool_failed", stats.spool_failed(),
+        "Batches that the disk did not take, and that wait in memory";
+}
+
+readings! {
+    /// What waits for a backend.
+    BACKEND_GAUGES: Backlog => Option<i64>, BACKEND_GAUGE, |backlog|
+    "monitor.backend.queued_bytes", Some(signed(backlog.bytes)), "Bytes that wait to be sent",
+        unit(Unit::Bytes);
+    "monitor.backend.oldest", Some(backlog.age_ns),
+        "Age of the oldest batch that waits to be sent, 0 if none does", unit(Unit::Nanoseconds);
+}
+
+/// The events of each kind, for stores that take no events.
+pub(crate) const EVENTS: &Metric = &HOST_COUNT
+    .tags(TagSet::Event)
+    .named_as("monitor.events")
+    .help("Events of each kind");
+
+/// Bursts, for stores that take no events: how many, then start, duration and peak of the last one; each of UDP and
+/// of TCP flows.
+pub(crate) const BURSTS: &[[Metric; 2]; 4] = &[
+    VARIATION
+        .kind(MetricKind::Count)
+        .unit(Unit::Number)
+        .help("Bursts")
+        .udp_tcp("udp.wan.burst", "tcp.wan.burst"),
+    VARIATION
+        .kind(MetricKind::LastEvent)
+        .help("Unix time at which the last burst began")
+        .udp_tcp("udp.wan.burst.start", "tcp.wan.burst.start"),
+    VARIATION
+        .kind(MetricKind::LastEvent)
+        .help("Duration of the last burst")
+        .udp_tcp("udp.wan.burst.duration", "tcp.wan.burst.duration"),
+    VARIATION
+        .kind(MetricKind::LastEvent)
+        .help("Longest queueing delay of the last burst")
+        .udp_tcp("udp.wan.burst.peak", "tcp.wan.burst.peak"),
+];
+
+/// What the pushgateway backend says of itself: series, refused records, failed pushes.
+pub(crate) const PUSHGATEWAY: &[Metric; 3] = &[
+    HOST_GAUGE
+        .named_as("monitor.pushgateway.series")
+        .help("Series that are kept for the gateway"),
+    HOST_COUNT
+        .named_as("monitor.pushgateway.refused")
+        .help("Records that found no room among the series"),
+    HOST_COUNT
+        .named_as("monitor.pushgateway.pushes_failed")
+        .help("Pushes that did not reach the gateway"),
+];
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

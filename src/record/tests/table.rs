@@ -1,0 +1,241 @@
+//! The table of metrics: it is what is published, and `docs/metrics.md` is written from it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::*;
+use crate::proto::{self, ClockEstimate, Direction, Stamp, Trace};
+use crate::record::metrics::Metric;
+
+/// The variable with which the test writes the page in place of comparing it.
+const RENEW: &str = "RENEW_DOCS";
+
+fn one_way(kind: FlowKind, direction: Direction, seq: u64) -> Output {
+    Output::OneWay(OneWay {
+        origin: Origin(0),
+        kind,
+        direction,
+        seq,
+        delay_ns: 250_000,
+        at: second(1).wall,
+        stamp: StampSource::Kernel,
+    })
+}
+
+/// A probe of a flow without queues.
+fn trace(kind: FlowKind, seq: u64) -> Output {
+    let start = second(0)
+        .wall
+        .plus(i64::try_from(seq).unwrap() * 10_000_000);
+    let stamp = |at_ns| {
+        let (at, source) = (start.plus(at_ns), StampSource::Kernel);
+        Some(Stamp { at, source })
+    };
+    Output::Trace(Trace {
+        origin: Origin(0),
+        kind,
+        seq,
+        stamps: [0, 250_000, 270_000, 520_000].map(stamp),
+        outcome: Outcome::Received,
+        lost_on: None,
+    })
+}
+
+/// The names of all that a recorder publishes when everything happens.
+fn published() -> BTreeSet<&'static str> {
+    let mut rig = Rig::new(Mode::Both);
+    rig.recorder.find_bursts(BurstRules {
+        threshold_ns: Some(1_000_000),
+        quiet_ns: 5_000_000,
+    });
+    rig.recorder
+        .add_backend(Arc::new(BackendStats::new("datadog")));
+    rig.host.resident_bytes = Some(1);
+    let kinds = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
+    for (origin, kind) in (0..).zip(kinds) {
+        rig.take([opened(origin, "b")]);
+        let native = Counters {
+            sent_native: 1,
+            ..sent(1)
+        };
+        rig.flows.insert(origin, (kind, native));
+    }
+    rig.take(proto::Metric::ALL.map(|metric| sample(0, metric, 1)));
+    for kind in [FlowKind::Udp, FlowKind::Tcp] {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            rig.take((1..3).map(|seq| one_way(kind, direction, seq)));
+        }
+        rig.take((1..400).map(|seq| trace(kind, seq)));
+    }
+    let estimate = ClockEstimate {
+        offset_ns: 1,
+        skew_ppb: 1,
+        error_ns: 1,
+    };
+    rig.take([
+        Output::Clock {
+            origin: Origin(0),
+            estimate,
+        },
+        Output::Lateness(1),
+        Output::SendGap(1),
+        Output::ReceiveGap(1),
+    ]);
+    let records = rig.end(1);
+    records.iter().map(Record::metric).collect()
+}
+
+/// A record can only have a metric of the table, and here is every one of them.
+#[test]
+fn what_is_published_is_the_table() {
+    let of_pushgateway = BURSTS.iter().flatten().chain(PUSHGATEWAY).chain([EVENTS]);
+    let mut names = published();
+    for metric in of_pushgateway {
+        assert!(names.insert(metric.name), "{} is published", metric.name);
+    }
+    let table: BTreeSet<_> = Metric::all().map(|metric| metric.name).collect();
+    assert_eq!(names, table);
+}
+
+/// What stands above the lists.
+const HEAD: &str = "\
+# Metrics
+
+This page is written from the table in `src/record/metrics.rs` by `RENEW_DOCS=1 cargo test --lib table`.
+
+All times are nanoseconds in the JSON of the `cli`, `log`, `zeromq` and `clickhouse` backends. Datadog gets
+milliseconds, Prometheus seconds.
+
+| kind | what is published |
+| --- | --- |
+| delay | a sample of each probe, or a window of each interval, as the backend's `mode` says |
+| signed delay | the same; it may be negative, because it contains the difference of two clocks |
+| window | a window of each interval, in every mode |
+| count | how often it happened in an interval |
+| gauge | a reading at the end of an interval |
+| increment | a gauge of what an interval added |
+| last event | a gauge that stays until the next event |
+
+A window has the count, the least, the mean and the greatest value, the standard deviation, percentiles and the whole
+histogram. [Prometheus names](backends/pushgateway.md) have `_` in place of `.`, and the unit at the end
+(`udp_wan_rtt_seconds`); counts and increments end in `_total`. Events (`burst`, `outage`, `route_change`,
+`clock_step`) are described in [design/bursts.md](design/bursts.md).
+";
+
+/// A section of the page: its title, what it says of the tags, and which metrics it has.
+struct Section {
+    title: &'static str,
+    tags: &'static str,
+    has: fn(&Metric) -> bool,
+}
+
+const SECTIONS: [Section; 5] = [
+    Section {
+        title: "Flows",
+        tags: "Tags: `source`, `target`, and the target's own tags. With `owd = \"corrected\"` the estimated difference of\n\
+               the clocks is taken out of a one-way delay, which then has the tag `owd:corrected` too.",
+        has: |metric| metric.tags == TagSet::Flow,
+    },
+    Section {
+        title: "Flows, in each direction",
+        tags: "Tags: those of the flow, and `direction:forward` or `direction:reverse`.",
+        has: |metric| metric.tags == TagSet::Direction && !is_of_pushgateway(metric),
+    },
+    Section {
+        title: "The host and the process",
+        tags: "Tags: `source`.",
+        has: |metric| metric.tags == TagSet::Host && !is_of_pushgateway(metric),
+    },
+    Section {
+        title: "Backends",
+        tags: "Tags: `source`, and `backend` with the backend's name. Every backend publishes those of all, so one backend\n\
+               shows that another one is down.",
+        has: |metric| metric.tags == TagSet::Backend,
+    },
+    Section {
+        title: "The pushgateway backend only",
+        tags: "Prometheus takes no events. Tags: those of the event, and `event` or `direction`; of this backend's own\n\
+               metrics `source`.",
+        has: is_of_pushgateway,
+    },
+];
+
+fn is_of_pushgateway(metric: &Metric) -> bool {
+    let mut all = BURSTS.iter().flatten().chain(PUSHGATEWAY).chain([EVENTS]);
+    all.any(|other| other.name == metric.name)
+}
+
+const fn kind(metric: &Metric) -> &'static str {
+    match metric.kind {
+        MetricKind::Delay => "delay",
+        MetricKind::SignedDelay => "signed delay",
+        MetricKind::Window => "window",
+        MetricKind::Count => "count",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Increment => "increment",
+        MetricKind::LastEvent => "last event",
+    }
+}
+
+const fn unit(metric: &Metric) -> &'static str {
+    match metric.unit {
+        Unit::Nanoseconds => ", ns",
+        Unit::Bytes => ", bytes",
+        Unit::PartsPerBillion => ", parts per billion",
+        Unit::Number => "",
+    }
+}
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for Section { title, tags, has } in &SECTIONS {
+        let _ = write!(page, "\n## {title}\n\n{tags}\n\n");
+        let all: Vec<_> = Metric::all().filter(|metric| has(metric)).collect();
+        for same in all.chunk_by(|one, other| one.help == other.help) {
+            let names: Vec<_> = same
+                .iter()
+                .map(|metric| format!("`{}`", metric.name))
+                .collect();
+            let metric = same[0];
+            let _ = write!(
+                page,
+                "- {}: {}{}",
+                names.join(", "),
+                kind(metric),
+                unit(metric)
+            );
+            if !metric.rfc.is_empty() {
+                let _ = write!(page, "; {}", metric.rfc);
+            }
+            let _ = writeln!(page, ".\n  {}.", metric.help);
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_metrics_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os(RENEW).is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/metrics.md is not what src/record/metrics.rs says: {RENEW}=1 cargo test --lib table renews it"
+    );
+}
+
+#[test]
+fn every_metric_has_a_name_of_its_own_and_says_what_it_is() {
+    let mut names = BTreeSet::new();
+    for metric in Metric::all() {
+        assert!(names.insert(metric.name), "{} is there twice", metric.name);
+        let is_line = (4..=100).contains(&metric.help.len()) && !metric.help.contains('\n');
+        assert!(is_line, "{}: {:?}", metric.name, metric.help);
+        assert!(!metric.help.ends_with('.'), "{} ends in a dot", metric.name);
+        let named = Metric::named(metric.name);
+        assert_eq!(named.map(|named| named.help), Some(metric.help));
+    }
+}

@@ -205,7 +205,8 @@ fn every_document_that_is_pointed_at_is_there() {
             if link.starts_with("http") || link.starts_with('#') {
                 continue;
             }
-            let target = path.parent().expect("a folder").join(link);
+            let file = link.split('#').next().unwrap_or(link);
+            let target = path.parent().expect("a folder").join(file);
             assert!(
                 target.exists(),
                 "{document} points at {link}, which is not there"

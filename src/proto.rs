@@ -8,10 +8,12 @@
 //! gives `None`; then wait for the next event, at most until `poll_timeout`.
 
 mod backoff;
-mod connect;
+mod carrier;
 mod context;
-mod exchange;
+mod conversation;
+mod ends;
 mod flow;
+mod lookup;
 mod owner;
 mod peer;
 mod peer_clock;
@@ -21,13 +23,13 @@ mod reflection;
 mod responder;
 mod rng;
 pub mod sample;
+mod schedule;
 mod session;
 pub mod target;
-mod tcp;
 pub mod time;
 pub mod transmit;
-mod udp;
 pub mod wheel;
+mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;

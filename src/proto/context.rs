@@ -8,11 +8,11 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
-use crate::proto::owner::{FlowRef, Owner, Timer};
+use crate::proto::owner::{Owner, Timer};
 use crate::proto::rng::{Identifiers, Jitter, Role};
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, SelfCounters};
 use crate::proto::time::{Mono, Now};
-use crate::proto::transmit::{Arrival, SocketId, Transmit};
+use crate::proto::transmit::{Arrival, FlowRef, SocketId, Transmit};
 use crate::proto::wheel::Wheel;
 use crate::proto::wire::native::ErrorEstimate;
 
@@ -111,10 +111,12 @@ impl Context {
         }
     }
 
-    /// Has the engine close the socket. The actions are a queue, so its index may be used again.
+    /// Has the engine close the socket, unless it has already. The actions are a queue, so its index may be used again.
     pub(crate) fn close_socket(&mut self, socket: SocketId) {
-        self.forget_socket(socket);
-        self.actions.push_back(Transmit::Close { socket });
+        if self.owner(socket).is_some() {
+            self.sockets.remove(socket.index as usize);
+            self.actions.push_back(Transmit::Close { socket });
+        }
     }
 
     /// A turn to open a lasting connection, as early as there is one. All flows take theirs here, at

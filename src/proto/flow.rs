@@ -1,544 +1,277 @@
-//! What every kind of flow shares: an open-loop schedule, the window of its probes, its counters.
+//! One flow of a target: a schedule and a window of probes, carried by a socket, in a conversation.
 
-mod loss;
-mod trace;
+use std::net::{IpAddr, SocketAddr};
 
-use loss::{Evidence, Reach};
-
-pub(crate) use loss::Testimony;
-
+use crate::proto::carrier::{Carrier, Connect, Datagram, Readiness, Stream};
 use crate::proto::context::Context;
-use crate::proto::owner::{FlowRef, Timer};
-use crate::proto::sample::{
-    Counters, FlowKind, Metric, Origin, Outcome, Output, Sample, Stamp, StampSource,
-};
-use crate::proto::time::{Mono, Now, Wall};
-use crate::proto::transmit::Arrival;
-use crate::proto::wheel::TimerKey;
+use crate::proto::conversation::Conversation;
+use crate::proto::ends::Ends;
+use crate::proto::sample::{FlowKind, Origin, Stamp, StampSource};
+use crate::proto::schedule::Schedule;
+use crate::proto::target::TargetSpec;
+use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
+use crate::proto::window::{Measured, Reply, Window};
 
-/// How much longer two stamps of the kernel may lie apart than two readings of the monotonic clock
-/// around them. The wall clock is slewed by 500 ppm at most and anchored to a microsecond; what is
-/// over this is a clock that was set in between.
-const STEP_LEAST_NS: i64 = 1_000_000;
-
-/// Probes a window remembers at least, so that late and duplicate replies of slow flows are known.
-const WINDOW_PROBES_MIN: u64 = 16;
-
-/// What has become of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    InFlight,
-    Received,
-    Lost,
-    /// Lost, and its reply came after all.
-    Late,
-    /// The kernel did not take it; it was never on the wire.
-    Unsent,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    /// When it was handed to the kernel.
-    sent: Mono,
-    /// The same as the packet says it.
-    sent_wall: Wall,
-    /// When it left, by the best stamp there is so far.
-    left: Stamp,
-    /// How often our wall clock had been set by then.
-    clock_epoch: u32,
-    state: State,
-    /// It speaks native, so that its reflector can say whether it came in.
-    is_native: bool,
-    reach: Reach,
-}
-
-/// T1 of a probe, and whether it was taken by the clock that is still in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Departure {
-    /// When it was handed to the kernel.
-    pub(crate) sent: Mono,
-    /// When it left.
-    pub(crate) left: Stamp,
-    /// No step of our wall clock since.
-    pub(crate) is_comparable: bool,
-}
-
-impl Departure {
-    /// T4 - T1 in nanoseconds, and what made it: between two stamps of the kernel where there are
-    /// such and the clock they were read from was not set in between, else between two readings of
-    /// the monotonic clock.
-    pub(crate) fn elapsed(&self, arrival: &Arrival) -> (i64, StampSource) {
-        let by_mono = i64::try_from(arrival.now.mono.since(self.sent)).unwrap_or(i64::MAX);
-        let received = arrival.best();
-        let source = received.source.min(self.left.source);
-        let by_wall = received.at.since(self.left.at);
-        let is_sane = (0..=by_mono.saturating_add(STEP_LEAST_NS)).contains(&by_wall);
-        if source > StampSource::User && self.is_comparable && is_sane {
-            (by_wall, source)
-        } else {
-            (by_mono, StampSource::User)
-        }
-    }
-
-    /// T1 by the clock that is in force at `now`: if that was set since, it is told from how long ago
-    /// the probe was sent.
-    fn left_by(&self, now: Now) -> Stamp {
-        if self.is_comparable {
-            return self.left;
-        }
-        let ago_ns = i64::try_from(now.mono.since(self.sent)).unwrap_or(i64::MAX);
-        Stamp {
-            at: now.wall.plus(-ago_ns),
-            source: StampSource::User,
-        }
-    }
-}
-
-/// A delay to publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Measured {
-    pub(crate) value_ns: i64,
-    pub(crate) stamp: StampSource,
-    /// What was subtracted of the value.
-    pub(crate) dwell_ns: Option<u32>,
-}
-
-impl Measured {
-    pub(crate) fn whole((value_ns, stamp): (i64, StampSource)) -> Self {
-        Self {
-            value_ns,
-            stamp,
-            dwell_ns: None,
-        }
-    }
-}
-
-/// What a reply turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reply {
-    /// The first one in time. Its delay is still to be published.
-    Received(Departure),
-    /// The first one, after the timeout.
-    Late,
-    /// One more.
-    Duplicate,
-    /// To no probe that is remembered.
-    Unknown,
-}
-
-/// The schedule, probes and counters of one flow. The kinds of flow add their socket to it.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Flow {
-    this: FlowRef,
-    pub(crate) origin: Origin,
-    metric: Metric,
-    /// Whether samples are published; counters always are.
-    published: bool,
-    interval_ns: u64,
-    timeout_ns: u64,
-    /// The slot whose timer is armed.
-    next_due: Mono,
-    /// The slot that waits in the transmit queue.
-    queued: Option<Mono>,
-    due_timer: Option<TimerKey>,
-    expiry_timer: Option<TimerKey>,
-    /// A ring, indexed by the probe's number modulo its length (a power of two).
-    probes: Box<[Probe]>,
-    /// The number of the next probe.
-    next: u64,
-    /// No probe before this one is in flight.
-    oldest: u64,
-    /// One more than the highest number answered: RFC 4737's `NextExp`, at the sender.
-    next_expected: u64,
-    pub(crate) consecutive_lost: u32,
-    pub(crate) counters: Counters,
-    /// What the reflector has said about what reached it.
-    evidence: Option<Evidence>,
-    /// When the last reply came that was none of the unknown.
-    last_heard: Mono,
+    pub(crate) window: Window,
+    pub(crate) schedule: Schedule,
+    carrier: Box<dyn Carrier>,
+    /// Connect probes say nothing.
+    conversation: Option<Box<Conversation>>,
+    port: u16,
+    /// Losses in a row after which the flow starts anew.
+    max_lost: u32,
 }
 
 impl Flow {
+    /// A flow to `port` of a target that has no address yet.
     pub(crate) fn new(
-        context: &mut Context,
         this: FlowRef,
+        kind: FlowKind,
+        port: u16,
+        spec: &TargetSpec,
         origin: Origin,
-        published: bool,
-        (interval_ns, timeout_ns): (u64, u64),
-        first_due: Mono,
+        context: &mut Context,
     ) -> Self {
-        let in_flight_most = timeout_ns / interval_ns + 2;
-        let capacity = (2 * in_flight_most)
-            .max(WINDOW_PROBES_MIN)
-            .next_power_of_two();
-        let empty = Probe {
-            sent: Mono::ZERO,
-            sent_wall: Wall::default(),
-            left: Stamp {
-                at: Wall::default(),
-                source: StampSource::User,
-            },
-            clock_epoch: 0,
-            state: State::Unsent,
-            is_native: false,
-            reach: Reach::Unknown,
-        };
-        let due_timer = Some(context.wheel.insert(first_due, Timer::Due(this)));
+        let is_stream = kind == FlowKind::Tcp;
+        let has_words = kind != FlowKind::Connect;
         Self {
-            this,
-            origin,
-            metric: match this.kind {
-                FlowKind::Udp => Metric::UdpRtt,
-                FlowKind::Tcp => Metric::TcpRtt,
-                FlowKind::Connect => Metric::TcpLatency,
+            window: Window::new(this, kind, origin, spec),
+            schedule: Schedule::new(this, spec.interval_ns, context),
+            carrier: match kind {
+                FlowKind::Udp => Box::new(Datagram::new(this, spec.timeout_ns)),
+                FlowKind::Tcp => Box::new(Stream::new(this, spec.timeout_ns)),
+                FlowKind::Connect => Box::new(Connect::new(this)),
             },
-            published,
-            interval_ns,
-            timeout_ns,
-            next_due: first_due,
-            queued: None,
-            due_timer,
-            expiry_timer: None,
-            probes: vec![empty; usize::try_from(capacity).unwrap_or(usize::MAX)].into(),
-            next: 0,
-            oldest: 0,
-            next_expected: 0,
-            consecutive_lost: 0,
-            counters: Counters::default(),
-            evidence: None,
-            last_heard: Mono::ZERO,
+            conversation: has_words
+                .then(|| Box::new(Conversation::new(spec.protocol, is_stream, context))),
+            port,
+            max_lost: spec.max_lost,
         }
     }
 
-    /// The due timer fired. Queues the slot that is due now and arms the next; slots that have
-    /// gone by meanwhile are skipped and counted, never sent in a burst.
-    pub(crate) fn handle_due(&mut self, context: &mut Context) {
-        let gone_by = context.now.mono.since(self.next_due) / self.interval_ns;
-        let slot = self.next_due.plus(gone_by * self.interval_ns);
-        context.counters.slots_missed += gone_by;
-        if self.queued.replace(slot).is_some() {
-            // The engine has not come to the previous slot yet, and will not send two at once.
-            context.counters.slots_missed += 1;
-        } else {
-            context.due.push_back(self.this);
+    /// The target is at `address` now: the flow moves there.
+    pub(crate) fn handle_address(
+        &mut self,
+        address: IpAddr,
+        ends: &mut Ends,
+        context: &mut Context,
+    ) {
+        self.carrier.move_to(SocketAddr::new(address, self.port));
+        self.restart(ends, context);
+    }
+
+    /// Builds the probe of the slot that is queued.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        ends: &mut Ends,
+        context: &mut Context,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let slot = self.schedule.take_slot()?;
+        let readiness = self.carrier.readiness(context);
+        if readiness == Readiness::Stuck {
+            self.window.skip();
+            self.restart(ends, context);
+            return None;
         }
-        self.next_due = slot.plus(self.interval_ns);
-        self.due_timer = Some(context.wheel.insert(self.next_due, Timer::Due(self.this)));
-    }
-
-    /// Takes the queued slot, for sending or for skipping.
-    pub(crate) fn take_slot(&mut self) -> Option<Mono> {
-        self.queued.take()
-    }
-
-    /// The slot cannot be used: no address, no connection, no room.
-    pub(crate) fn skip(&mut self) {
-        self.counters.unsent += 1;
-    }
-
-    pub(crate) fn kind(&self) -> FlowKind {
-        self.this.kind
-    }
-
-    /// Number of the probe that `send` would make.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.next
-    }
-
-    /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
-    pub(crate) fn send(&mut self, slot: Mono, is_native: bool, context: &mut Context) -> u64 {
-        let number = self.next;
-        let index = self.index(number);
-        if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
-            // Cannot be: the ring is twice what fits into the timeout. Were it so, it is lost.
-            self.lose(number - self.probes.len() as u64, context);
+        let Self {
+            window,
+            carrier,
+            conversation,
+            ..
+        } = self;
+        let (mut may_send, mut is_native) = (readiness == Readiness::Ready, false);
+        if let Some(conversation) = conversation {
+            conversation.handle_slot(slot, window, &mut ends.peer, context);
+            may_send &= conversation.may_send(window);
+            is_native = conversation.is_native();
         }
-        self.probes[index] = Probe {
-            sent: context.now.mono,
-            sent_wall: context.now.wall,
-            left: Stamp {
-                at: context.now.wall,
-                source: StampSource::User,
-            },
-            clock_epoch: context.clock_epoch,
-            state: State::InFlight,
-            is_native,
-            reach: Reach::Unknown,
-        };
-        self.next += 1;
-        self.counters.sent += 1;
-        self.counters.sent_native += u64::from(is_native);
-        context
-            .outputs
-            .push_back(Output::Lateness(context.now.mono.since(slot)));
-        if self.expiry_timer.is_none() {
-            let deadline = context.now.mono.plus(self.timeout_ns);
-            self.expiry_timer = Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
+        if !may_send {
+            window.skip();
+            return None;
         }
-        number
+        let number = window.send(slot, is_native, context);
+        if let Some(conversation) = conversation {
+            conversation.encode(number, carrier.payload_max(), ends, context, buffer);
+        }
+        // A text probe carries the only time of its departure that its receiver learns.
+        carrier.transmit(number, window.stamp_key(number), !is_native, context)
     }
 
-    /// The kernel did not take the last probe.
-    pub(crate) fn unsend_last(&mut self) {
-        let Some(number) = self.next.checked_sub(1) else {
+    /// The kernel's stamp of a probe's departure has come.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) {
+        if self.window.handle_left(number, stamp, context)
+            && let Some(conversation) = &mut self.conversation
+        {
+            conversation.handle_left(number, stamp, &self.window);
+        }
+    }
+
+    /// The kernel did not take the last probe. True if that went on as losses would, and a fresh socket
+    /// was taken for it: the old one's own address may be gone.
+    pub(crate) fn handle_unsent(&mut self, ends: &mut Ends, context: &mut Context) -> bool {
+        self.window.unsend_last();
+        let refused = self.carrier.handle_unsent(self.max_lost, context);
+        if refused.is_some() {
+            self.restart(ends, context);
+        }
+        refused.is_some()
+    }
+
+    /// A connection of this flow is established; see `Prober::handle_connected`.
+    pub(crate) fn handle_connected(
+        &mut self,
+        socket: SocketId,
+        handshake_ns: Option<u64>,
+        context: &mut Context,
+    ) {
+        if let Some(number) = self.carrier.take_attempt(socket, context) {
+            self.handle_handshake(number, handshake_ns, context);
+        } else if self.carrier.handle_connected(context) {
+            self.begin(context);
+        }
+    }
+
+    /// Connect probe `number` has its connection.
+    fn handle_handshake(&mut self, number: u64, by_kernel_ns: Option<u64>, context: &mut Context) {
+        let Reply::Received(departure) = self.window.handle_reply(number, context) else {
             return;
         };
-        self.unsend(number);
-    }
-
-    /// The kernel did not take this probe: it was never on the wire.
-    pub(crate) fn unsend(&mut self, number: u64) {
-        let index = self.index(number);
-        if self.remembers(number) && self.probes[index].state == State::InFlight {
-            self.probes[index].state = State::Unsent;
-            self.counters.sent -= 1;
-            self.counters.sent_native -= u64::from(self.probes[index].is_native);
-            self.counters.unsent += 1;
+        let now = context.now;
+        // Without the kernel's word: from the call until it was seen, with the host's delay in it.
+        let mut delay = departure.elapsed(&Arrival::unstamped(now));
+        if let Some(value_ns) = by_kernel_ns.and_then(|ns| i64::try_from(ns).ok()) {
+            let stamp = StampSource::Kernel;
+            delay = Measured {
+                value_ns,
+                stamp,
+                ..delay
+            };
         }
+        self.window.publish(now.wall, number, delay, context);
     }
 
-    /// The kernel's stamp of a probe's departure has come. False if the probe is forgotten.
-    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
-        let index = self.index(number);
-        if !self.remembers(number) || self.probes[index].state == State::Unsent {
-            return false;
-        }
-        let probe = &mut self.probes[index];
-        let is_comparable = probe.clock_epoch == context.clock_epoch;
-        if is_comparable && stamp.at.since(probe.sent_wall) < -STEP_LEAST_NS {
-            // It left before it was sent: this is another packet's stamp.
-            return false;
-        }
-        probe.left = stamp;
-        if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
-            && probe.clock_epoch == context.clock_epoch
-        {
-            context.outputs.push_back(Output::SendGap(gap_ns));
-        }
-        true
-    }
-
-    /// When a probe left, as far as that is known by now.
-    pub(crate) fn departure(&self, number: u64, context: &Context) -> Option<Departure> {
-        let probe = &self.probes[self.index(number)];
-        self.remembers(number).then_some(Departure {
-            sent: probe.sent,
-            left: probe.left,
-            is_comparable: probe.clock_epoch == context.clock_epoch,
-        })
-    }
-
-    /// Whether a packet with this number and time on it is one that we have sent.
-    pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
-        self.remembers(number) && self.probes[self.index(number)].sent_wall == at
-    }
-
-    /// What came before this has waited for the next probe and that one's timeout.
-    pub(crate) fn waited_enough(&self, context: &Context) -> Mono {
-        let wait_ns = self.timeout_ns.saturating_add(self.interval_ns);
-        Mono::from_nanos(context.now.mono.as_nanos().saturating_sub(wait_ns))
-    }
-
-    /// Whether a native probe has had its time without a word from anybody since it was sent.
-    pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
-        let probe = &self.probes[self.index(number)];
-        self.remembers(number) && probe.is_native && self.last_heard < probe.sent
-    }
-
-    /// The same of the oldest probe in flight, at the slot at which it has had its time: the timer, counted
-    /// from when it was sent, is a moment later.
-    pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
-        let by = slot.plus(self.interval_ns / 16);
-        let mut in_flight = (self.oldest..self.next).map(|number| &self.probes[self.index(number)]);
-        in_flight
-            .find(|probe| probe.state == State::InFlight)
-            .is_some_and(|probe| {
-                let has_had_its_time = by.since(probe.sent) >= self.timeout_ns;
-                has_had_its_time && probe.is_native && self.last_heard < probe.sent
-            })
-    }
-
-    /// Whether a probe speaks native.
-    pub(crate) fn is_native(&self, number: u64) -> bool {
-        self.remembers(number) && self.probes[self.index(number)].is_native
-    }
-
-    /// A reply to probe `number` came in at `now`.
-    pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
-        self.last_heard = context.now.mono;
-        let index = self.index(number);
-        if !self.remembers(number) || self.probes[index].state == State::Unsent {
-            // One that is later than the ring is long: whether it is the first cannot be told. It
-            // does show that the path is there.
-            self.counters.corrupt += 1;
-            self.consecutive_lost = 0;
-            return Reply::Unknown;
-        }
-        let took_ns = context.now.mono.since(self.probes[index].sent);
-        if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
-            // The same whether the timer or the reply is looked at first.
-            self.lose(number, context);
-        }
-        let reply = match self.probes[index].state {
-            State::InFlight => {
-                self.probes[index].state = State::Received;
-                self.counters.received += 1;
-                Reply::Received(Departure {
-                    sent: self.probes[index].sent,
-                    left: self.probes[index].left,
-                    is_comparable: self.probes[index].clock_epoch == context.clock_epoch,
-                })
-            }
-            State::Lost => {
-                self.probes[index].state = State::Late;
-                self.counters.late += 1;
-                Reply::Late
-            }
-            State::Received | State::Late | State::Unsent => {
-                self.counters.duplicate += 1;
-                return Reply::Duplicate;
-            }
-        };
-        self.consecutive_lost = 0;
-        if number < self.next_expected {
-            self.counters.reordered += 1;
-        } else {
-            self.next_expected = number + 1;
-        }
-        reply
-    }
-
-    /// Publishes the delay of a probe that was received at `at`.
-    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, context: &mut Context) {
-        self.publish_outcome(at, number, Outcome::Received, delay, context);
-    }
-
-    /// The probe failed, for good: its connect was refused.
-    pub(crate) fn handle_failure(&mut self, number: u64, context: &mut Context) {
-        if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
-            self.lose(number, context);
-        }
-    }
-
-    /// The expiry timer fired: what has been in flight for the timeout is lost. Calls `lost` with
-    /// each number, then arms the timer for the oldest probe left.
-    pub(crate) fn handle_expiry(
+    /// A datagram, or some bytes of a stream, came in. Returns how many messages were complete.
+    pub(crate) fn handle_payload(
         &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        ends: &mut Ends,
         context: &mut Context,
-        mut lost: impl FnMut(u64, &mut Context),
-    ) {
-        self.expiry_timer = None;
-        while self.oldest < self.next {
-            let probe = self.probes[self.index(self.oldest)];
-            if probe.state == State::InFlight {
-                if context.now.mono.since(probe.sent) < self.timeout_ns {
-                    let deadline = probe.sent.plus(self.timeout_ns);
-                    self.expiry_timer =
-                        Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
-                    break;
-                }
-                self.lose(self.oldest, context);
-                lost(self.oldest, context);
-            }
-            self.oldest += 1;
+    ) -> usize {
+        let conversation = self.conversation.as_mut();
+        let Some(conversation) = conversation.filter(|_| self.carrier.is_up()) else {
+            return 0;
+        };
+        let (window, peer) = (&mut self.window, &mut ends.peer);
+        let heard = conversation.handle_payload(arrival, bytes, window, peer, context);
+        if heard.is_received || heard.is_late {
+            self.carrier.handle_reply(heard.is_received);
         }
-    }
-
-    /// Nothing in flight can be answered any more: its connection or socket is gone.
-    pub(crate) fn lose_all(&mut self, context: &mut Context) {
-        while self.oldest < self.next {
-            if self.probes[self.index(self.oldest)].state == State::InFlight {
-                self.lose(self.oldest, context);
-            }
-            self.oldest += 1;
+        if heard.is_unreadable {
+            self.window.counters.corrupt += 1;
+            self.close(ends, context);
+            self.carrier.retry_later(context);
         }
+        heard.messages
     }
 
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.counters.in_flight()
+    /// The kernel takes no more bytes for now, or does again.
+    pub(crate) fn handle_blocked(&mut self, is_blocked: bool) {
+        self.carrier.handle_blocked(is_blocked);
     }
 
-    /// The number below `next` that has these low 32 bits, as an identifier carries them.
-    pub(crate) fn widen(&self, low: u32) -> Option<u64> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low half is what is compared"
-        )]
-        let behind = (self.next as u32).wrapping_sub(low);
-        // Zero behind would be the probe that has not left yet.
-        if behind == 0 {
-            None
-        } else {
-            self.next.checked_sub(u64::from(behind))
-        }
+    /// TCP has sent so many segments again on the connection that stands.
+    pub(crate) fn handle_retransmits(&mut self, total: u32) {
+        let more = self.carrier.handle_retransmits(total);
+        self.window.counters.retransmits += u64::from(more);
     }
 
-    /// The latest number whose distance from `first` is `residue` modulo `modulus`, provided that
-    /// no two probes in flight share a residue.
-    pub(crate) fn by_residue(&self, first: u64, modulus: u64, residue: u64) -> Option<u64> {
-        let last = self.next.checked_sub(1)?;
-        let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
-        let number = last.checked_sub(back).filter(|number| *number >= first)?;
-        let mut oldest = self.oldest;
-        while oldest < self.next && self.probes[self.index(oldest)].state != State::InFlight {
-            oldest += 1;
-        }
-        (self.next - oldest <= modulus).then_some(number)
-    }
-
-    /// Takes the flow's timers off the wheel; it ends here.
-    pub(crate) fn cancel_timers(&mut self, context: &mut Context) {
-        for timer in [self.due_timer.take(), self.expiry_timer.take()]
-            .into_iter()
-            .flatten()
-        {
-            context.wheel.cancel(timer);
-        }
-    }
-
-    fn lose(&mut self, number: u64, context: &mut Context) {
-        let index = self.index(number);
-        self.probes[index].state = State::Lost;
-        self.counters.lost += 1;
-        self.consecutive_lost = self.consecutive_lost.saturating_add(1);
-        let lost_on = self.count_direction(index);
-        let none = Measured::whole((0, StampSource::User));
-        self.publish_outcome(context.now.wall, number, Outcome::Lost, none, context);
-        self.trace_lost(number, lost_on, context);
-    }
-
-    fn publish_outcome(
-        &self,
-        at: Wall,
-        number: u64,
-        outcome: Outcome,
-        delay: Measured,
+    /// The engine has no such socket any more.
+    pub(crate) fn handle_closed(
+        &mut self,
+        socket: SocketId,
+        reason: CloseReason,
+        ends: &mut Ends,
         context: &mut Context,
     ) {
-        if self.published {
-            context.outputs.push_back(Output::Sample(Sample {
-                origin: self.origin,
-                metric: self.metric,
-                outcome,
-                value_ns: delay.value_ns,
-                at,
-                seq: number,
-                stamp: delay.stamp,
-                dwell_ns: delay.dwell_ns,
-                is_corrected: false,
-            }));
+        match self.carrier.take_attempt(socket, context) {
+            // A host without descriptors has not probed anything.
+            Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number),
+            Some(number) => self.window.handle_failure(number, context),
+            None => {
+                self.close(ends, context);
+                self.carrier.retry_later(context);
+            }
         }
     }
 
-    fn remembers(&self, number: u64) -> bool {
-        number < self.next && self.next - number <= self.probes.len() as u64
+    /// The reopen timer fired. True if it gave an attempt up.
+    pub(crate) fn handle_reopen(&mut self, ends: &mut Ends, context: &mut Context) -> bool {
+        if self.carrier.handle_timer(context) {
+            return false;
+        }
+        let was_attempt = self.carrier.is_connecting();
+        self.restart(ends, context);
+        was_attempt
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "masked to the ring's length, a usize"
-    )]
-    fn index(&self, number: u64) -> usize {
-        number as usize & (self.probes.len() - 1)
+    /// The expiry timer fired. True if the losses call for a look at the target's name.
+    pub(crate) fn handle_expiry(&mut self, ends: &mut Ends, context: &mut Context) -> bool {
+        let carrier = &mut self.carrier;
+        let last_lost = self.window.handle_expiry(context, |number, context| {
+            carrier.handle_lost(number, context);
+        });
+        if let (Some(conversation), Some(number)) = (&mut self.conversation, last_lost) {
+            conversation.handle_expired(number, &mut self.window, &mut ends.peer, context);
+        }
+        let is_silent =
+            self.window.consecutive_lost >= self.max_lost && self.carrier.may_reopen(context);
+        // A fresh 5-tuple leaves behind a path, a firewall's state or a balancer's choice that has gone bad.
+        if is_silent && self.carrier.is_up() {
+            self.restart(ends, context);
+        }
+        is_silent
+    }
+
+    /// Settles what is pending: our own clock is about to be another one, or the daemon ends.
+    pub(crate) fn settle(&mut self, ends: &mut Ends, context: &mut Context) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.settle(&mut self.window, &mut ends.peer, context);
+        }
+    }
+
+    /// Takes a fresh 5-tuple.
+    fn restart(&mut self, ends: &mut Ends, context: &mut Context) {
+        self.close(ends, context);
+        if self.carrier.open(context) {
+            self.begin(context);
+        }
+    }
+
+    /// Gives the 5-tuple up; what is in flight is lost.
+    fn close(&mut self, ends: &mut Ends, context: &mut Context) {
+        self.settle(ends, context);
+        if self.carrier.close(context) {
+            self.window.lose_all(context);
+        }
+    }
+
+    /// A fresh 5-tuple is there.
+    fn begin(&mut self, context: &mut Context) {
+        self.window.consecutive_lost = 0;
+        if let Some(conversation) = &mut self.conversation {
+            conversation.begin(&mut self.window, context);
+        }
+    }
+
+    /// Takes timers and sockets back: the flow ends.
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        self.schedule.end(context);
+        self.window.end(context);
+        self.carrier.end(context);
     }
 }

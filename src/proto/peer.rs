@@ -8,17 +8,23 @@ use crate::proto::sample::{
     ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample,
     Stamp,
 };
+use crate::proto::target::TargetSpec;
 use crate::proto::time::Mono;
 
 /// A peer that calls itself something else is believed again after this: a store keeps every series
 /// that it has ever seen, and names come from the network.
 const RENAME_AGAIN_NS: u64 = 600_000_000_000;
 
-/// One exchange, with all that is known of its four stamps.
+/// A probe and its reply, with all that is known of their four stamps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamps {
-    /// The request leaves us, reaches the reflector; the reply leaves it, reaches us.
-    pub(crate) t: [Stamp; 4],
+pub(crate) struct RoundTrip {
+    /// The flow's.
+    pub(crate) origin: Origin,
+    pub(crate) kind: FlowKind,
+    /// The probe's.
+    pub(crate) number: u64,
+    /// T1 to T4.
+    pub(crate) stamps: [Stamp; 4],
     /// When the process saw the reply.
     pub(crate) received: Mono,
     /// From when the request was handed to the kernel to that, in nanoseconds: what is between T4 and
@@ -28,24 +34,16 @@ pub(crate) struct Stamps {
     pub(crate) is_comparable: bool,
 }
 
-impl Stamps {
+impl RoundTrip {
     /// T2 - T1.
     fn forward_ns(&self) -> i64 {
-        self.t[1].at.since(self.t[0].at)
+        self.stamps[1].at.since(self.stamps[0].at)
     }
 
     /// T4 - T3.
     fn reverse_ns(&self) -> i64 {
-        self.t[3].at.since(self.t[2].at)
+        self.stamps[3].at.since(self.stamps[2].at)
     }
-}
-
-/// Whose flow, and which probe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Which {
-    pub(crate) kind: FlowKind,
-    pub(crate) origin: Origin,
-    pub(crate) number: u64,
 }
 
 #[derive(Debug)]
@@ -67,19 +65,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(
-        own_name: Arc<str>,
-        label: &str,
-        tags: &[Box<str>],
-        is_corrected: bool,
-        interval_ns: u64,
-    ) -> Self {
+    pub(crate) fn new(own_name: Arc<str>, spec: &TargetSpec) -> Self {
         Self {
             own_name,
-            label: label.into(),
-            tags: tags.into(),
-            is_corrected,
-            interval_ns,
+            label: spec.label.clone(),
+            tags: spec.tags.clone(),
+            is_corrected: spec.owd_corrected,
+            interval_ns: spec.interval_ns,
             clock: None,
             estimate: None,
             reverse: None,
@@ -114,59 +106,58 @@ impl Peer {
 
     /// All four stamps of an exchange are known: publishes the one-way delays, and learns about
     /// the peer's clock.
-    pub(crate) fn handle_stamps(&mut self, which: Which, stamps: &Stamps, context: &mut Context) {
+    pub(crate) fn handle_round_trip(&mut self, trip: &RoundTrip, context: &mut Context) {
         // One that contradicts all before it has clocks at its ends that nothing is known of.
-        let is_comparable =
-            stamps.is_comparable && self.learn(which.origin, stamps, context) != Seen::Suspicious;
-        self.publish_reverse(which, stamps, context);
+        let is_comparable = trip.is_comparable && self.learn(trip, context) != Seen::Suspicious;
+        self.publish_reverse(trip, context);
         for (direction, delay_ns, pair) in [
-            (Direction::Forward, stamps.forward_ns(), [0, 1]),
-            (Direction::Reverse, stamps.reverse_ns(), [2, 3]),
+            (Direction::Forward, trip.forward_ns(), [0, 1]),
+            (Direction::Reverse, trip.reverse_ns(), [2, 3]),
         ] {
             if is_comparable {
                 context.outputs.push_back(Output::OneWay(OneWay {
-                    origin: which.origin,
-                    kind: which.kind,
+                    origin: trip.origin,
+                    kind: trip.kind,
                     direction,
-                    seq: which.number,
+                    seq: trip.number,
                     delay_ns,
-                    at: stamps.t[pair[1]].at,
-                    stamp: weaker(&stamps.t[pair[0]], &stamps.t[pair[1]]),
+                    at: trip.stamps[pair[1]].at,
+                    stamp: weaker(&trip.stamps[pair[0]], &trip.stamps[pair[1]]),
                 }));
             }
         }
     }
 
     /// Who receives a packet publishes its one-way delay: of replies, we do.
-    fn publish_reverse(&self, which: Which, stamps: &Stamps, context: &mut Context) {
+    fn publish_reverse(&self, trip: &RoundTrip, context: &mut Context) {
         let Some((origin, _)) = self.reverse else {
             return;
         };
         let correction_ns = self.correction_ns();
-        let value_ns = stamps.reverse_ns();
+        let value_ns = trip.reverse_ns();
         context.outputs.push_back(Output::Sample(Sample {
             origin,
-            metric: match which.kind {
+            metric: match trip.kind {
                 FlowKind::Tcp => Metric::TcpOwd,
                 FlowKind::Udp | FlowKind::Connect => Metric::UdpOwd,
             },
             outcome: Outcome::Received,
             value_ns: value_ns.saturating_add(correction_ns.unwrap_or(0)),
-            at: stamps.t[3].at,
-            seq: which.number,
-            stamp: weaker(&stamps.t[2], &stamps.t[3]),
+            at: trip.stamps[3].at,
+            seq: trip.number,
+            stamp: weaker(&trip.stamps[2], &trip.stamps[3]),
             dwell_ns: None,
             is_corrected: correction_ns.is_some(),
         }));
     }
 
-    fn learn(&mut self, origin: Origin, stamps: &Stamps, context: &mut Context) -> Seen {
-        let now = context.now;
+    fn learn(&mut self, trip: &RoundTrip, context: &mut Context) -> Seen {
+        let (now, origin) = (context.now, trip.origin);
         let exchange = Exchange {
-            at: stamps.received,
-            forward_ns: stamps.forward_ns(),
-            reverse_ns: stamps.reverse_ns(),
-            took_ns: stamps.took_ns,
+            at: trip.received,
+            forward_ns: trip.forward_ns(),
+            reverse_ns: trip.reverse_ns(),
+            took_ns: trip.took_ns,
         };
         let clock = self
             .clock

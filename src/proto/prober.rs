@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::limits::{RESOLVED_ADDRESSES_MAX, TARGETS_MAX, TIMERS_PER_TURN_MAX};
+use crate::limits::{TARGETS_MAX, TIMERS_PER_TURN_MAX};
 use crate::proto::context::{Context, small};
-use crate::proto::owner::{FlowRef, Owner, Timer};
-use crate::proto::probed::{RESOLVE_AGAIN_NS, Target};
+use crate::proto::ends::Ends;
+use crate::proto::flow::Flow;
+use crate::proto::owner::{Owner, Timer};
+use crate::proto::probed::Target;
 use crate::proto::responder::Responder;
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
-use crate::proto::target::{Host, TargetSpec};
+use crate::proto::target::TargetSpec;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
-    Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
+    Arrival, CloseReason, FlowRef, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
 };
 use crate::proto::wire::native::ErrorEstimate;
 
@@ -87,22 +89,15 @@ impl Prober {
         self.targets_begun += 1;
         let id = TargetId(self.targets_begun);
         let slot = small(self.targets.vacant_key());
-        let again_most_ns = self.resolve_interval_ns;
         let target = Target::new(
-            (slot, id),
-            (&self.name, again_most_ns),
+            slot,
+            id,
+            &self.name,
+            self.resolve_interval_ns,
             spec,
             &mut self.context,
         );
-        let literal = match target.host {
-            Host::Address(address) => Some(address),
-            Host::Name(_) => None,
-        };
         self.targets.insert(target);
-        match literal {
-            Some(address) => self.move_target(slot, address),
-            None => self.resolve(slot),
-        }
         Some(id)
     }
 
@@ -127,13 +122,16 @@ impl Prober {
                 return;
             };
             match timer {
-                Timer::Due(flow) => self.handle_due(flow),
-                Timer::Expire(flow) => self.handle_expiry(flow),
-                Timer::Reopen(flow) => self.handle_reopen(flow),
+                Timer::Due(due) => {
+                    if let Some((flow, _)) = flow_of(&mut self.targets, due) {
+                        flow.schedule.handle_due(&mut self.context);
+                    }
+                }
+                Timer::Expire(flow) => self.watch(flow, Flow::handle_expiry),
+                Timer::Reopen(flow) => self.watch(flow, Flow::handle_reopen),
                 Timer::Resolve(slot) => {
                     if let Some(target) = self.targets.get_mut(slot as usize) {
-                        target.resolve_timer = None;
-                        self.resolve(slot);
+                        target.handle_resolve_timer(&mut self.context);
                     }
                 }
                 Timer::Session(slot) => {
@@ -150,11 +148,8 @@ impl Prober {
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
         self.context.note_arrival(&arrival);
-        if let Some(Owner::Udp(slot)) = self.context.owner(socket) {
-            let Target { udp, peer, .. } = &mut self.targets[slot as usize];
-            if let Some(udp) = udp {
-                udp.handle_datagram(arrival, payload, peer, &mut self.context);
-            }
+        if let Some((flow, ends, context)) = self.flow_at(socket) {
+            flow.handle_payload(arrival, payload, ends, context);
         }
     }
 
@@ -182,19 +177,8 @@ impl Prober {
     /// the kernel says its handshake took, if it was not sent twice.
     pub fn handle_connected(&mut self, now: Now, socket: SocketId, handshake_ns: Option<u64>) {
         self.context.now = now;
-        let context = &mut self.context;
-        match context.owner(socket) {
-            Some(Owner::Tcp(slot)) => {
-                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
-                    tcp.handle_connected(context);
-                }
-            }
-            Some(Owner::Connect(slot, number)) => {
-                if let Some(connect) = self.targets[slot as usize].connect.as_mut() {
-                    connect.handle_connected(number, handshake_ns, context);
-                }
-            }
-            Some(Owner::Udp(_) | Owner::Accepted(_)) | None => {}
+        if let Some((flow, _, context)) = self.flow_at(socket) {
+            flow.handle_connected(socket, handshake_ns, context);
         }
     }
 
@@ -203,65 +187,43 @@ impl Prober {
         let context = &mut self.context;
         context.note_arrival(&arrival);
         match context.owner(socket) {
-            Some(Owner::Tcp(slot)) => {
-                let Target { tcp, peer, .. } = &mut self.targets[slot as usize];
-                match tcp {
-                    Some(tcp) => tcp.handle_stream(arrival, bytes, peer, context),
-                    None => 0,
-                }
-            }
+            Some(Owner::Flow(flow)) => flow_of(&mut self.targets, flow)
+                .map_or(0, |(flow, ends)| {
+                    flow.handle_payload(arrival, bytes, ends, context)
+                }),
             Some(Owner::Accepted(slot)) => {
                 self.responder.handle_stream(arrival, slot, bytes, context)
             }
-            Some(Owner::Udp(_) | Owner::Connect(..)) | None => 0,
+            None => 0,
         }
     }
 
     /// A socket is gone, or never came to be; the engine has closed it.
     pub fn handle_closed(&mut self, now: Now, socket: SocketId, reason: CloseReason) {
         self.context.now = now;
-        let context = &mut self.context;
-        let Some(owner) = context.owner(socket) else {
-            return;
-        };
-        context.forget_socket(socket);
-        let slot = match owner {
-            Owner::Accepted(slot) => return self.responder.handle_closed(slot, context),
-            Owner::Udp(slot) | Owner::Tcp(slot) | Owner::Connect(slot, _) => slot,
-        };
-        let target = &mut self.targets[slot as usize];
+        let owner = self.context.owner(socket);
+        self.context.forget_socket(socket);
         match owner {
-            Owner::Udp(_) => {
-                if let Some(udp) = &mut target.udp {
-                    udp.handle_closed(&mut target.peer, context);
-                }
-            }
-            Owner::Tcp(_) => {
-                if let Some(tcp) = &mut target.tcp {
-                    tcp.handle_closed(&mut target.peer, context);
-                }
-            }
-            Owner::Connect(_, number) => {
-                if let Some(connect) = &mut target.connect {
-                    connect.handle_closed(number, reason, context);
-                }
-            }
-            Owner::Accepted(_) => {}
+            Some(Owner::Flow(flow)) => self.watch(flow, |flow, ends, context| {
+                flow.handle_closed(socket, reason, ends, context);
+                true
+            }),
+            Some(Owner::Accepted(slot)) => self.responder.handle_closed(slot, &mut self.context),
+            None => {}
         }
-        self.look_again(slot);
     }
 
     /// A stream has bytes that the kernel does not take yet (`true`), or has them no longer.
     /// The core sends nothing on it meanwhile.
     pub fn handle_blocked(&mut self, socket: SocketId, blocked: bool) {
         match self.context.owner(socket) {
-            Some(Owner::Tcp(slot)) => {
-                if let Some(tcp) = self.targets[slot as usize].tcp.as_mut() {
-                    tcp.handle_blocked(blocked);
+            Some(Owner::Flow(flow)) => {
+                if let Some((flow, _)) = flow_of(&mut self.targets, flow) {
+                    flow.handle_blocked(blocked);
                 }
             }
             Some(Owner::Accepted(slot)) => self.responder.handle_blocked(slot, blocked),
-            Some(Owner::Udp(_) | Owner::Connect(..)) | None => {}
+            None => {}
         }
     }
 
@@ -269,14 +231,8 @@ impl Prober {
     /// that probe was never sent. An engine may have gone on with other sockets meanwhile.
     pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
         self.context.now = now;
-        let Some(Owner::Udp(slot)) = self.context.owner(socket) else {
-            return;
-        };
-        let Target { udp, peer, .. } = &mut self.targets[slot as usize];
-        if let Some(udp) = udp
-            && udp.handle_unsent(peer, &mut self.context)
-        {
-            self.look_again(slot);
+        if let Some(Owner::Flow(flow)) = self.context.owner(socket) {
+            self.watch(flow, Flow::handle_unsent);
         }
     }
 
@@ -284,34 +240,17 @@ impl Prober {
     /// addresses and ports can say so, so it is counted and changes nothing (RFC 5927): the probe may
     /// still be answered, and is lost at its timeout if it is not.
     pub fn handle_unreachable(&mut self, socket: SocketId) {
-        if let Some(Owner::Udp(slot)) = self.context.owner(socket)
-            && let Some(udp) = self.targets[slot as usize].udp.as_mut()
-        {
-            udp.flow.counters.unreachable += 1;
+        if let Some((flow, ..)) = self.flow_at(socket) {
+            flow.window.counters.unreachable += 1;
         }
     }
 
     /// The transmit stamp of a packet has come.
     pub fn handle_stamp(&mut self, key: StampKey, stamp: Stamp) {
         match key.0 {
-            Wanted::Probe {
-                slot,
-                target,
-                kind,
-                number,
-            } => {
-                let found = self.targets.get_mut(slot as usize);
-                let Some(found) = found.filter(|found| found.id == target) else {
-                    return;
-                };
-                match (kind, &mut found.udp, &mut found.tcp) {
-                    (FlowKind::Udp, Some(udp), _) => {
-                        udp.handle_left(number, stamp, &mut self.context);
-                    }
-                    (FlowKind::Tcp, _, Some(tcp)) => {
-                        tcp.handle_left(number, stamp, &mut self.context);
-                    }
-                    _ => {}
+            Wanted::Probe { flow, number } => {
+                if let Some((flow, _)) = flow_of(&mut self.targets, flow) {
+                    flow.handle_left(number, stamp, &mut self.context);
                 }
             }
             Wanted::Reply { slot, birth, seq } => {
@@ -338,10 +277,8 @@ impl Prober {
 
     /// TCP has sent so many segments again on this connection since it began.
     pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
-        if let Some(Owner::Tcp(slot)) = self.context.owner(socket)
-            && let Some(tcp) = self.targets[slot as usize].tcp.as_mut()
-        {
-            tcp.handle_retransmits(total);
+        if let Some((flow, ..)) = self.flow_at(socket) {
+            flow.handle_retransmits(total);
         }
     }
 
@@ -351,9 +288,7 @@ impl Prober {
         self.context.now = now;
         let context = &mut self.context;
         for (_, target) in &mut self.targets {
-            // What waits has all its stamps from before.
-            target.settle_all(context);
-            target.peer.handle_clock_step(context);
+            target.handle_clock_step(context);
         }
         context.clock_epoch = context.clock_epoch.wrapping_add(1);
         context.outputs.push_back(Output::ClockStep {
@@ -371,7 +306,7 @@ impl Prober {
     /// Probing ends: samples that wait for a transmit stamp are given out with what there is.
     pub fn handle_end(&mut self) {
         for (_, target) in &mut self.targets {
-            target.settle_all(&mut self.context);
+            target.settle(&mut self.context);
         }
         self.responder.settle_all(&mut self.context);
     }
@@ -388,35 +323,8 @@ impl Prober {
             .targets
             .iter_mut()
             .find(|(_, candidate)| candidate.id == target);
-        let Some((slot, target)) = found else { return };
-        target.resolving = false;
-        let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
-        // A name with several addresses keeps the one in use while it is among them.
-        let keeps = target
-            .address
-            .is_some_and(|address| addresses.contains(&address));
-        let is_no_help = addresses.is_empty() || (keeps && target.because_failed);
-        target.because_failed = false;
-        let again_ns = if is_no_help {
-            target.backoff.wait(&mut self.context.rng)
-        } else {
-            target.backoff.reset();
-            RESOLVE_AGAIN_NS
-        };
-        target.resolve_after = now.mono.plus(again_ns);
-        if let Some(timer) = target.resolve_timer.take() {
-            self.context.wheel.cancel(timer);
-        }
-        let slot = small(slot);
-        let wait_ns = if addresses.is_empty() {
-            again_ns
-        } else {
-            self.resolve_interval_ns
-        };
-        let again = now.mono.plus(wait_ns);
-        target.resolve_timer = Some(self.context.wheel.insert(again, Timer::Resolve(slot)));
-        if let Some(first) = addresses.first().filter(|_| !keeps) {
-            self.move_target(slot, *first);
+        if let Some((_, target)) = found {
+            target.handle_resolved(addresses, &mut self.context);
         }
     }
 
@@ -432,11 +340,10 @@ impl Prober {
             return Some(action);
         }
         while let Some(due) = self.context.due.pop_front() {
-            let found = self.targets.get_mut(due.slot as usize);
-            let Some(target) = found.filter(|target| target.id == due.target) else {
+            let Some((flow, ends)) = flow_of(&mut self.targets, due) else {
                 continue;
             };
-            let transmit = target.poll_transmit(due.kind, &mut self.context, buffer);
+            let transmit = flow.poll_transmit(ends, &mut self.context, buffer);
             if transmit.is_some() {
                 return transmit;
             }
@@ -475,11 +382,9 @@ impl Prober {
         places: Range<usize>,
     ) -> impl Iterator<Item = (Origin, FlowKind, &Counters)> {
         let targets = places.filter_map(|place| self.targets.get(place));
-        targets.flat_map(|target| {
-            target
-                .flows()
-                .map(|(kind, flow)| (flow.origin, kind, &flow.counters))
-        })
+        targets
+            .flat_map(|target| &target.flows)
+            .map(|Flow { window, .. }| (window.origin, window.kind, &window.counters))
     }
 
     /// Places of the table of targets up to the last one that is taken.
@@ -495,54 +400,37 @@ impl Prober {
         &self.context.counters
     }
 
-    fn handle_due(&mut self, flow: FlowRef) {
-        let target = &mut self.targets[flow.slot as usize];
-        if let Some(found) = target.flow_mut(flow.kind) {
-            found.handle_due(&mut self.context);
-        }
+    /// Returns the flow that a socket belongs to, and what its methods take.
+    fn flow_at(&mut self, socket: SocketId) -> Option<(&mut Flow, &mut Ends, &mut Context)> {
+        let Owner::Flow(flow) = self.context.owner(socket)? else {
+            return None;
+        };
+        let (flow, ends) = flow_of(&mut self.targets, flow)?;
+        Some((flow, ends, &mut self.context))
     }
 
-    fn handle_expiry(&mut self, flow: FlowRef) {
-        let target = &mut self.targets[flow.slot as usize];
-        if target.handle_expiry(flow.kind, &mut self.context) {
-            self.look_again(flow.slot);
-        }
-    }
-
-    fn handle_reopen(&mut self, flow: FlowRef) {
-        let target = &mut self.targets[flow.slot as usize];
-        if target.handle_reopen(flow.kind, &mut self.context) {
-            self.look_again(flow.slot);
-        }
-    }
-
-    /// A flow of the target has failed: its name may point elsewhere by now.
-    fn look_again(&mut self, slot: u32) {
-        if let Some(target) = self.targets.get(slot as usize)
-            && self.context.now.mono >= target.resolve_after
+    /// Has a flow handle an event. If it says that it has failed, its target's name may point elsewhere.
+    fn watch(
+        &mut self,
+        flow: FlowRef,
+        handle: impl FnOnce(&mut Flow, &mut Ends, &mut Context) -> bool,
+    ) {
+        let context = &mut self.context;
+        if let Some(target) = self.targets.get_mut(flow.slot as usize)
+            && let Some(found) = target.flows.get_mut(usize::from(flow.index))
+            && handle(found, &mut target.ends, context)
         {
-            self.resolve(slot);
-            if let Some(target) = self.targets.get_mut(slot as usize) {
-                target.because_failed = true;
-            }
+            target.handle_failure(context);
         }
     }
+}
 
-    /// Asks for the target's addresses, unless it is a literal or the question is asked already.
-    fn resolve(&mut self, slot: u32) {
-        let target = &mut self.targets[slot as usize];
-        if let Host::Name(_) = target.host
-            && !target.resolving
-        {
-            target.resolving = true;
-            let (target, host) = (target.id, target.host.clone());
-            self.context
-                .actions
-                .push_back(Transmit::Resolve { target, host });
-        }
+/// Returns a flow with the ends of its target, unless the target is gone.
+fn flow_of(targets: &mut Slab<Target>, flow: FlowRef) -> Option<(&mut Flow, &mut Ends)> {
+    let target = targets.get_mut(flow.slot as usize)?;
+    if target.id != flow.target {
+        return None;
     }
-
-    fn move_target(&mut self, slot: u32, address: IpAddr) {
-        self.targets[slot as usize].handle_address(address, &mut self.context);
-    }
+    let found = target.flows.get_mut(usize::from(flow.index))?;
+    Some((found, &mut target.ends))
 }

@@ -36,6 +36,14 @@ pub struct Stamp {
     pub source: StampSource,
 }
 
+impl Stamp {
+    /// A reading of a process.
+    pub const fn user(at: Wall) -> Self {
+        let source = StampSource::User;
+        Self { at, source }
+    }
+}
+
 /// Which way a packet went, seen from the prober.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::proto::sample::{FlowKind, Stamp, StampSource};
+use crate::proto::sample::Stamp;
 use crate::proto::target::Host;
 use crate::proto::time::Now;
 
@@ -25,6 +25,17 @@ pub struct ListenerId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u64);
 
+/// One flow of one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowRef {
+    /// Place in the table of targets.
+    pub(crate) slot: u32,
+    /// Place among the target's flows.
+    pub(crate) index: u16,
+    /// Tells the target from a later one at the same place.
+    pub(crate) target: TargetId,
+}
+
 /// What the transmit stamp of a packet is wanted for. The engine keeps it until the stamp comes, and
 /// hands it back with that ([`Prober::handle_stamp`](crate::proto::Prober::handle_stamp)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +45,7 @@ pub struct StampKey(pub(crate) Wanted);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// T1 of a probe.
-    Probe {
-        /// The target's place, its identity, the flow, the probe's number.
-        slot: u32,
-        target: TargetId,
-        kind: FlowKind,
-        number: u64,
-    },
+    Probe { flow: FlowRef, number: u64 },
     /// T3 of a reply to a datagram: the session's place, its identity, the reply's number.
     Reply { slot: u32, birth: u64, seq: u32 },
     /// T3 of a reply on an accepted connection.
@@ -64,10 +69,7 @@ impl Arrival {
 
     /// The best stamp there is: the process's own at worst.
     pub fn best(&self) -> Stamp {
-        self.stamp.unwrap_or(Stamp {
-            at: self.now.wall,
-            source: StampSource::User,
-        })
+        self.stamp.unwrap_or_else(|| Stamp::user(self.now.wall))
     }
 }
 

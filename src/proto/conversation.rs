@@ -1,0 +1,349 @@
+//! What the probes of a flow say, and what is read in the replies: over datagrams or in a stream, on the
+//! text wire or on the native one, and how a flow comes from one wire to the other.
+//!
+//! A conversation numbers, encodes and matches; it opens no socket. Where messages begin and end in a
+//! stream is the wire's matter, so the stream decoders are here and not in the
+//! [carrier](super::carrier).
+
+mod native;
+mod text;
+
+use native::{Native, Pending};
+use text::Text;
+
+use crate::proto::context::Context;
+use crate::proto::ends::Ends;
+use crate::proto::peer::Peer;
+use crate::proto::sample::Stamp;
+use crate::proto::target::Protocol;
+use crate::proto::time::Mono;
+use crate::proto::transmit::Arrival;
+use crate::proto::window::{Reply, Window};
+use crate::proto::wire::native::{FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame};
+use crate::proto::wire::text::{self as text_wire, Role, StreamDecoder};
+
+/// How messages are told apart.
+#[derive(Debug)]
+enum Framing {
+    /// Each is a datagram of its own; either wire may follow the other.
+    Datagrams,
+    /// Text after text.
+    TextStream {
+        decoder: StreamDecoder,
+        /// The peer has answered.
+        is_answered: bool,
+    },
+    /// Native frames, for the rest of the stream.
+    NativeStream {
+        decoder: FrameDecoder,
+        /// The peer has not been told yet that it begins.
+        is_new: bool,
+    },
+}
+
+impl Framing {
+    fn text_stream() -> Self {
+        Self::TextStream {
+            decoder: StreamDecoder::new(Role::Replies),
+            is_answered: false,
+        }
+    }
+}
+
+/// What the bytes of one event were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    /// Messages that were complete.
+    pub(crate) messages: usize,
+    /// A probe was answered in time.
+    pub(crate) is_received: bool,
+    /// A probe was answered, but late.
+    pub(crate) is_late: bool,
+    /// The stream cannot be read, and there is no way back into step.
+    pub(crate) is_unreadable: bool,
+}
+
+impl Heard {
+    fn note(&mut self, reply: Reply) {
+        self.is_received |= matches!(reply, Reply::Received(_));
+        self.is_late |= reply == Reply::Late;
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    protocol: Protocol,
+    framing: Framing,
+    text: Text,
+    /// The session on the native wire, once there was one on this 5-tuple: replies are read also when
+    /// text is spoken again.
+    native: Option<Native>,
+    /// The next probe speaks native.
+    is_native: bool,
+}
+
+impl Conversation {
+    pub(crate) fn new(protocol: Protocol, is_stream: bool, context: &mut Context) -> Self {
+        Self {
+            protocol,
+            framing: if is_stream {
+                Framing::text_stream()
+            } else {
+                Framing::Datagrams
+            },
+            text: Text::new(protocol == Protocol::Auto, context),
+            native: None,
+            is_native: false,
+        }
+    }
+
+    /// Begins anew: the next probe is the first one on its 5-tuple.
+    pub(crate) fn begin(&mut self, window: &mut Window, context: &mut Context) {
+        if !matches!(self.framing, Framing::Datagrams) {
+            self.framing = Framing::text_stream();
+        }
+        self.native = None;
+        self.speak_text(window);
+        if self.protocol == Protocol::Native {
+            self.speak_native(window, context);
+        }
+    }
+
+    /// Speaks text from the next probe on.
+    fn speak_text(&mut self, window: &Window) {
+        self.is_native = false;
+        self.text.begin(window.next_number());
+    }
+
+    /// Speaks native from the next probe on.
+    fn speak_native(&mut self, window: &mut Window, context: &mut Context) {
+        self.is_native = true;
+        if self.native.is_none() {
+            window.forget_reports();
+            self.native = Some(Native::new(window.next_number(), context));
+        }
+        if let Framing::TextStream { .. } = self.framing {
+            self.framing = Framing::NativeStream {
+                decoder: FrameDecoder::after_preamble(),
+                is_new: true,
+            };
+        }
+    }
+
+    pub(crate) fn is_native(&self) -> bool {
+        self.is_native
+    }
+
+    /// True if native probes without a reply call for text again: perhaps somebody else is there now, who
+    /// speaks text. In a stream there is no way back.
+    fn may_doubt(&self) -> bool {
+        let is_free = matches!(self.framing, Framing::Datagrams);
+        self.is_native && is_free && self.protocol == Protocol::Auto
+    }
+
+    /// A slot is about to be sent.
+    pub(crate) fn handle_slot(
+        &mut self,
+        slot: Mono,
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) {
+        if let Some(native) = &mut self.native {
+            let before = window.waited_enough(context);
+            // No reply may come to carry T3: the flow cannot send, say.
+            let is_old = |pending: &Pending| pending.arrival.now.mono < before;
+            native.settle_where(is_old, window, peer, context);
+        }
+        if self.may_doubt() && window.is_unheard_at(slot) {
+            self.speak_text(window);
+        }
+    }
+
+    /// True if the next probe may follow those in flight: a Python responder does not survive it if the
+    /// first message that it reads from a stream is two glued together.
+    pub(crate) fn may_send(&self, window: &Window) -> bool {
+        match self.framing {
+            Framing::TextStream { is_answered, .. } => is_answered || window.in_flight() == 0,
+            Framing::Datagrams | Framing::NativeStream { .. } => true,
+        }
+    }
+
+    /// Appends probe `number`, which leaves now, in at most `payload_max` bytes.
+    pub(crate) fn encode(
+        &mut self,
+        number: u64,
+        payload_max: usize,
+        ends: &Ends,
+        context: &Context,
+        out: &mut Vec<u8>,
+    ) {
+        let size = ends.identity.size.map(|size| size.min(payload_max));
+        let Some(native) = self.native.as_ref().filter(|_| self.is_native) else {
+            return self.text.encode(number, size, &ends.identity, context, out);
+        };
+        let Framing::NativeStream { is_new, .. } = &mut self.framing else {
+            return native.encode(number, size, ends, context, out);
+        };
+        if std::mem::take(is_new) {
+            out.extend_from_slice(&PREAMBLE);
+        }
+        let size = size.map(|size| size.min(FRAMED_BYTES_MAX));
+        encode_frame(out, |out| native.encode(number, size, ends, context, out));
+    }
+
+    /// The kernel's stamp of a probe's departure has come.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, window: &Window) {
+        if let Some(native) = self.native.as_mut().filter(|_| window.is_native(number)) {
+            native.handle_left(number, stamp);
+        }
+    }
+
+    /// A datagram, or some bytes of a stream, came in.
+    pub(crate) fn handle_payload(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Heard {
+        match self.framing {
+            Framing::Datagrams => self.handle_datagram(arrival, bytes, window, peer, context),
+            Framing::TextStream { .. } => self.handle_text(arrival, bytes, window, context),
+            Framing::NativeStream { .. } => {
+                self.handle_native(arrival, bytes, window, peer, context)
+            }
+        }
+    }
+
+    fn handle_datagram(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Heard {
+        let reply = match text_wire::decode_datagram(bytes) {
+            Ok(message) => self.text.find(window, &message).map(|answer| {
+                let reply = answer.receive(&arrival, window, context);
+                if answer.takes_offer {
+                    self.speak_native(window, context);
+                }
+                reply
+            }),
+            Err(_) => self.native.as_mut().and_then(|native| {
+                let reply = native.handle_packet(arrival, bytes, window, peer, context);
+                // One that was slower than the doubt about it.
+                self.is_native |= matches!(reply, Some(Reply::Received(_)));
+                reply
+            }),
+        };
+        let mut heard = Heard {
+            messages: 1,
+            ..Heard::default()
+        };
+        match reply {
+            Some(reply) => heard.note(reply),
+            None => window.counters.corrupt += 1,
+        }
+        heard
+    }
+
+    fn handle_text(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        window: &mut Window,
+        context: &mut Context,
+    ) -> Heard {
+        let mut heard = Heard::default();
+        let text = &self.text;
+        let Framing::TextStream {
+            decoder,
+            is_answered,
+        } = &mut self.framing
+        else {
+            return heard;
+        };
+        // The chunk's stamp is that of its last segment, so it is of the last message in it.
+        let unstamped = Arrival::unstamped(arrival.now);
+        let mut last = None;
+        let outcome = decoder.feed(bytes, |message| {
+            heard.messages += 1;
+            let Some(answer) = text.find(window, &message) else {
+                window.counters.corrupt += 1;
+                return;
+            };
+            if let Some(before) = last.replace(answer) {
+                heard.note(before.receive(&unstamped, window, context));
+            }
+        });
+        heard.is_unreadable = outcome.is_err();
+        let Some(last) = last else { return heard };
+        let is_whole = decoder.buffered() == 0;
+        let arrival = if is_whole { arrival } else { unstamped };
+        heard.note(last.receive(&arrival, window, context));
+        *is_answered |= heard.is_received || heard.is_late;
+        // With a text probe still unanswered the stream is not between two wires yet.
+        let is_between = is_whole && last.number + 1 == window.next_number();
+        if last.takes_offer && is_between {
+            self.speak_native(window, context);
+        }
+        heard
+    }
+
+    fn handle_native(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Heard {
+        let mut heard = Heard::default();
+        let (Framing::NativeStream { decoder, .. }, Some(native)) =
+            (&mut self.framing, &mut self.native)
+        else {
+            return heard;
+        };
+        let outcome = decoder.feed(bytes, |packet, is_last| {
+            heard.messages += 1;
+            let stamp = arrival.stamp.filter(|_| is_last);
+            let arrival = Arrival { stamp, ..arrival };
+            match native.handle_packet(arrival, packet, window, peer, context) {
+                Some(reply) => heard.note(reply),
+                None => window.counters.corrupt += 1,
+            }
+        });
+        heard.is_unreadable = outcome.is_err();
+        heard
+    }
+
+    /// Probes up to `number` have had their time.
+    pub(crate) fn handle_expired(
+        &mut self,
+        number: u64,
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) {
+        if let Some(native) = &mut self.native {
+            // The reply that was to carry their T3 has not come.
+            native.settle_where(|pending| pending.number < number, window, peer, context);
+        }
+        if self.may_doubt() && window.is_native_unheard(number) {
+            self.speak_text(window);
+        }
+    }
+
+    /// Settles what is pending: our own clock is about to be another one, or the socket or the daemon
+    /// ends.
+    pub(crate) fn settle(&mut self, window: &mut Window, peer: &mut Peer, context: &mut Context) {
+        if let Some(native) = &mut self.native {
+            native.settle_where(|_| true, window, peer, context);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A flow's session on the native wire (STAMP, RFC 8762): requests, replies, and the replies whose
+//! transmit stamps are still to come.
+//!
+//! The reflector knows T3 of a reply only after the reply has left, so one of its next three replies
+//! carries it. Until then the reply is pending. If those three pass without the stamp, or the next
+//! probe is lost, the sample uses the time that the reflector wrote into the reply, and says so.
+
+use crate::proto::context::Context;
+use crate::proto::ends::{Ends, Identity};
+use crate::proto::peer::{Peer, RoundTrip};
+use crate::proto::sample::{Stamp, StampSource};
+use crate::proto::transmit::Arrival;
+use crate::proto::window::{Measured, ReceiveReport, Reply, Window, low};
+use crate::proto::wire::native::{self, FollowUp, Reply as Packet, RequestFields};
+
+/// Later replies that carry T3 of a reply.
+const TOLD_BY: u32 = 3;
+
+/// Pending replies at once: those whose T3 can still come, and one more.
+const PENDING_MAX: usize = TOLD_BY as usize + 1;
+
+/// How much shorter than the reflector's dwell T4 - T1 may be, besides what two clocks differ in
+/// rate: the noise of four stamps.
+const STAMP_NOISE_NS: i64 = 2_000;
+
+/// A reply whose T3 has not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// The probe's.
+    pub(super) number: u64,
+    /// The reply's own number.
+    reply: u32,
+    /// T2.
+    received: Stamp,
+    /// T3 as the reflector read it before it sent.
+    sent: Stamp,
+    pub(super) arrival: Arrival,
+}
+
+/// The sender's end of a STAMP session.
+#[derive(Debug)]
+pub(super) struct Native {
+    ssid: u16,
+    cookie: u32,
+    /// The first probe under this session identifier.
+    first: u64,
+    /// The reflector's session, as its last reply said; 0 before that.
+    session: u32,
+    /// T1 of the last probes of which it is known, the newest first.
+    left: [Option<FollowUp>; 2],
+    pending: [Option<Pending>; PENDING_MAX],
+}
+
+impl Native {
+    /// Begins a session for probes from number `first` on, under an identifier that cannot be guessed.
+    pub(super) fn new(first: u64, context: &mut Context) -> Self {
+        Self {
+            ssid: context.flow_ids.ssid(),
+            cookie: context.flow_ids.cookie(),
+            first,
+            session: 0,
+            left: [None; 2],
+            pending: [None; PENDING_MAX],
+        }
+    }
+
+    /// Appends the request for probe `number`, which leaves now, padded to `size` bytes.
+    pub(super) fn encode(
+        &self,
+        number: u64,
+        size: Option<usize>,
+        ends: &Ends,
+        context: &Context,
+        out: &mut Vec<u8>,
+    ) {
+        let Identity { name, tags, .. } = &ends.identity;
+        let fields = RequestFields {
+            seq: low(number),
+            sent: context.now.wall,
+            error: context.clock_error,
+            ssid: self.ssid,
+            cookie: self.cookie,
+            session: self.session,
+            follow_ups: self.left,
+            offset_ns: ends.peer.correction_ns(),
+            source: name,
+            tags,
+        };
+        native::encode_request(out, &fields, size);
+    }
+
+    /// The kernel's stamp of a probe's departure has come: the next requests carry it.
+    pub(super) fn handle_left(&mut self, number: u64, stamp: Stamp) {
+        if number < self.first {
+            return;
+        }
+        let seq = low(number);
+        let [newest, _] = self.left;
+        let is_newer = newest.is_none_or(|newest| seq.wrapping_sub(newest.seq).cast_signed() > 0);
+        if is_newer {
+            self.left = [Some(FollowUp { seq, stamp }), newest];
+        }
+    }
+
+    /// Returns the probe that a reply answers, if it is one of this session's: a stranger does not know
+    /// its identifiers, nor when the probe left to the nanosecond.
+    fn number_of(&self, window: &Window, packet: &Packet<'_>) -> Option<u64> {
+        let ours = packet.ours.as_ref();
+        let is_ours =
+            packet.ssid == self.ssid && ours.is_none_or(|ours| ours.cookie == self.cookie);
+        let number = window.widen(packet.sender_seq).filter(|_| is_ours)?;
+        (number >= self.first && window.has_sent(number, packet.sender_sent)).then_some(number)
+    }
+
+    /// A packet came in that is no text. `None` if it is no reply to a probe of this session.
+    pub(super) fn handle_packet(
+        &mut self,
+        arrival: Arrival,
+        bytes: &[u8],
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Option<Reply> {
+        let packet = native::decode_reply(bytes).ok()?;
+        let number = self.number_of(window, &packet)?;
+        let reply = window.handle_reply(number, context);
+        if let Some(ours) = &packet.ours {
+            let report = ReceiveReport {
+                session: ours.session,
+                received: ours.received,
+                seen: ours.seen,
+            };
+            window.handle_receive_report(number, self.first, report, context);
+        }
+        if reply != Reply::Unknown {
+            self.handle_follow_ups(&packet, window, peer, context);
+        }
+        if let Reply::Received(_) = reply {
+            let source = packet.ours.and_then(|ours| ours.received_source);
+            let pending = Pending {
+                number,
+                reply: packet.seq,
+                received: Stamp {
+                    at: packet.received,
+                    source: source.unwrap_or(StampSource::User),
+                },
+                sent: Stamp::user(packet.sent),
+                arrival,
+            };
+            self.await_stamp(pending, window, peer, context);
+        }
+        Some(reply)
+    }
+
+    /// Keeps a reply until its T3 comes, if that can come.
+    fn await_stamp(
+        &mut self,
+        pending: Pending,
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) {
+        window.counters.settling += 1;
+        if pending.received.source == StampSource::User {
+            // Nothing better is to be expected of this reflector.
+            return settle(&pending, pending.sent, window, peer, context);
+        }
+        match self.pending.iter_mut().find(|pending| pending.is_none()) {
+            Some(free) => *free = Some(pending),
+            // Those whose T3 can still come fit, so this one is older than they are.
+            None => settle(&pending, pending.sent, window, peer, context),
+        }
+    }
+
+    /// Takes from any reply of this session who its reflector is, and when earlier replies left.
+    fn handle_follow_ups(
+        &mut self,
+        packet: &Packet<'_>,
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) {
+        let Some(ours) = &packet.ours else {
+            return;
+        };
+        if self.session != ours.session {
+            self.settle_where(|_| true, window, peer, context);
+            self.session = ours.session;
+        }
+        peer.handle_name(ours.name, context);
+        // The oldest first, so that samples come out in order.
+        let [second, third] = ours.older;
+        for told in [third, second, packet.follow_up].into_iter().flatten() {
+            if let Some(pending) = self.take(|pending| pending.reply == told.seq) {
+                settle(&pending, told.stamp, window, peer, context);
+            }
+        }
+        let is_past = |pending: &Pending| {
+            packet.seq.wrapping_sub(pending.reply).cast_signed() >= TOLD_BY.cast_signed()
+        };
+        self.settle_where(is_past, window, peer, context);
+    }
+
+    /// Settles the pending replies that match, the oldest first, with the T3 that the replies had.
+    pub(super) fn settle_where(
+        &mut self,
+        is_over: impl Fn(&Pending) -> bool,
+        window: &mut Window,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) {
+        while let Some(pending) = self.take(&is_over) {
+            settle(&pending, pending.sent, window, peer, context);
+        }
+    }
+
+    /// Removes the oldest pending reply that matches.
+    fn take(&mut self, matches: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        let found = self
+            .pending
+            .iter_mut()
+            .filter(|pending| pending.as_ref().is_some_and(&matches));
+        found
+            .min_by_key(|pending| pending.map(|pending| pending.number))?
+            .take()
+    }
+}
+
+/// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
+fn settle(
+    pending: &Pending,
+    sent: Stamp,
+    window: &mut Window,
+    peer: &mut Peer,
+    context: &mut Context,
+) {
+    let Pending {
+        number,
+        received,
+        arrival,
+        ..
+    } = *pending;
+    window.counters.settling -= 1;
+    let Some(departure) = window.departure(number, context) else {
+        return;
+    };
+    let delay = without_dwell(departure.elapsed(&arrival), received, sent);
+    window.publish(arrival.best().at, number, delay, context);
+    let round_trip = RoundTrip {
+        origin: window.origin,
+        kind: window.kind,
+        number,
+        stamps: [departure.left, received, sent, arrival.best()],
+        received: arrival.now.mono,
+        took_ns: arrival.now.mono.since(departure.sent),
+        is_comparable: departure.is_comparable,
+    };
+    peer.handle_round_trip(&round_trip, context);
+    // Behind the word that the peer's clock was set, if these stamps have shown it.
+    let at_peer = [Some(received), Some(sent)];
+    window.trace_received(number, &departure, at_peer, &arrival, context);
+}
+
+/// Subtracts T3 - T2 from T4 - T1, where that can be: a reflector whose clock was set in between has no
+/// dwell to tell, and then nothing is subtracted.
+fn without_dwell(elapsed: Measured, received: Stamp, sent: Stamp) -> Measured {
+    let dwell_ns = sent.at.since(received.at);
+    // Two clocks' rates may differ by 500 ppm.
+    let most_ns = elapsed
+        .value_ns
+        .saturating_add(elapsed.value_ns / 2_000)
+        .saturating_add(STAMP_NOISE_NS);
+    match u32::try_from(dwell_ns) {
+        Ok(told) if dwell_ns <= most_ns => Measured {
+            value_ns: elapsed.value_ns - dwell_ns,
+            stamp: elapsed.stamp.min(received.source).min(sent.source),
+            dwell_ns: Some(told),
+        },
+        _ => elapsed,
+    }
+}

@@ -1,0 +1,117 @@
+//! A flow's probes on the text wire: numbered 0 to 100, and told apart by an identifier.
+
+use crate::proto::context::Context;
+use crate::proto::ends::Identity;
+use crate::proto::sample::Stamp;
+use crate::proto::time::Wall;
+use crate::proto::transmit::Arrival;
+use crate::proto::window::{Reply, Window, low};
+use crate::proto::wire::text::{self, Identifier, Message, SEQUENCES};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Text {
+    /// The flow's own, which a stranger does not know.
+    cookie: u32,
+    /// Every request offers the native wire.
+    offers_native: bool,
+    /// The probe that the sequence starts at 0 with: the first one on this 5-tuple, or after native ones.
+    first: u64,
+}
+
+/// A message that answers a probe of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) number: u64,
+    /// T2, as the responder read it.
+    received: Wall,
+    /// Native may be spoken from the next probe on.
+    pub(super) takes_offer: bool,
+}
+
+impl Text {
+    pub(super) fn new(offers_native: bool, context: &mut Context) -> Self {
+        Self {
+            cookie: context.flow_ids.cookie(),
+            offers_native,
+            first: 0,
+        }
+    }
+
+    /// Starts the sequence at 0 with probe `first`.
+    pub(super) fn begin(&mut self, first: u64) {
+        self.first = first;
+    }
+
+    /// Appends the request for probe `number`, which leaves now, padded to `size` bytes.
+    pub(super) fn encode(
+        &self,
+        number: u64,
+        size: Option<usize>,
+        identity: &Identity,
+        context: &Context,
+        out: &mut Vec<u8>,
+    ) {
+        let mut identifier = Identifier::new(self.cookie, low(number));
+        if self.offers_native {
+            identifier = identifier.offering_native();
+        }
+        let Identity { name, tags, .. } = identity;
+        let at = context.now.wall;
+        text::encode_request(
+            out,
+            self.seq(number),
+            name,
+            at,
+            tags,
+            Some(identifier),
+            size,
+        );
+    }
+
+    /// Returns the probe that a message answers: by the identifier in its padding if that came back, else
+    /// by the sequence number, while that says which.
+    pub(super) fn find(&self, window: &Window, message: &Message<'_>) -> Option<Answer> {
+        let seq = message.header.seq;
+        let number = match message.identifier {
+            Some(identifier) if identifier.cookie == self.cookie => {
+                window.widen(identifier.number)?
+            }
+            Some(_) => return None,
+            None => window.by_residue(self.first, SEQUENCES, u64::from(seq))?,
+        };
+        let takes_offer = message
+            .identifier
+            .is_some_and(|identifier| identifier.is_reply && identifier.is_native);
+        (number >= self.first && self.seq(number) == seq).then_some(Answer {
+            number,
+            received: message.header.at,
+            takes_offer: takes_offer && self.offers_native,
+        })
+    }
+
+    /// The wire's sequence number, 0 to 100, of a probe since `first`.
+    fn seq(&self, number: u64) -> u8 {
+        u8::try_from((number - self.first) % SEQUENCES).expect("the modulus is 101")
+    }
+}
+
+impl Answer {
+    /// Counts the reply, and publishes its delay if it is the first one in time.
+    pub(super) fn receive(
+        self,
+        arrival: &Arrival,
+        window: &mut Window,
+        context: &mut Context,
+    ) -> Reply {
+        let reply = window.handle_reply(self.number, context);
+        if let Reply::Received(departure) = reply {
+            let delay = departure.elapsed(arrival);
+            window.publish(arrival.best().at, self.number, delay, context);
+            let received = Stamp::user(self.received);
+            let at_peer = [Some(received), None];
+            window.trace_received(self.number, &departure, at_peer, arrival, context);
+        }
+        reply
+    }
+}

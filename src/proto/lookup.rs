@@ -1,0 +1,128 @@
+//! When a target's name is looked up, and which of its addresses is used.
+
+use std::net::IpAddr;
+
+use crate::limits::RESOLVED_ADDRESSES_MAX;
+use crate::proto::backoff::Backoff;
+use crate::proto::context::Context;
+use crate::proto::owner::Timer;
+use crate::proto::target::Host;
+use crate::proto::time::Mono;
+use crate::proto::transmit::{TargetId, Transmit};
+use crate::proto::wheel::TimerKey;
+
+/// A name that failed to resolve, or whose target failed, is looked up again after this at first.
+const RESOLVE_AGAIN_NS: u64 = 1_000_000_000;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    slot: u32,
+    target: TargetId,
+    host: Host,
+    /// The address in use.
+    address: Option<IpAddr>,
+    interval_ns: u64,
+    is_under_way: bool,
+    /// The look-up under way was asked for because of a failure.
+    is_for_failure: bool,
+    timer: Option<TimerKey>,
+    /// No look-up because of failures before this.
+    after_failure: Mono,
+    /// Between look-ups that do not help: names that fail, or lead to where nobody answers.
+    backoff: Backoff,
+}
+
+impl Lookup {
+    /// For the target at this place, whose name is looked up every `interval_ns`.
+    pub(crate) fn new(slot: u32, target: TargetId, host: Host, interval_ns: u64) -> Self {
+        Self {
+            slot,
+            target,
+            host,
+            address: None,
+            interval_ns,
+            is_under_way: false,
+            is_for_failure: false,
+            timer: None,
+            after_failure: Mono::ZERO,
+            backoff: Backoff::new(RESOLVE_AGAIN_NS, interval_ns),
+        }
+    }
+
+    /// Asks for the addresses of a name, unless that is under way. Returns a literal address.
+    pub(crate) fn begin(&mut self, context: &mut Context) -> Option<IpAddr> {
+        match self.host {
+            Host::Address(address) => self.address = Some(address),
+            Host::Name(_) => self.ask(context),
+        }
+        self.address
+    }
+
+    fn ask(&mut self, context: &mut Context) {
+        if let Host::Name(_) = self.host
+            && !self.is_under_way
+        {
+            self.is_under_way = true;
+            context.actions.push_back(Transmit::Resolve {
+                target: self.target,
+                host: self.host.clone(),
+            });
+        }
+    }
+
+    /// The timer fired.
+    pub(crate) fn handle_timer(&mut self, context: &mut Context) {
+        self.timer = None;
+        self.ask(context);
+    }
+
+    /// A flow of the target has failed: the name may point elsewhere by now.
+    pub(crate) fn handle_failure(&mut self, context: &mut Context) {
+        if context.now.mono >= self.after_failure {
+            self.ask(context);
+            self.is_for_failure = true;
+        }
+    }
+
+    /// The name was looked up; no addresses: it failed. Returns the address to move to.
+    pub(crate) fn handle_resolved(
+        &mut self,
+        addresses: &[IpAddr],
+        context: &mut Context,
+    ) -> Option<IpAddr> {
+        self.is_under_way = false;
+        let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
+        // A name with several addresses keeps the one in use while it is among them.
+        let keeps = self
+            .address
+            .is_some_and(|address| addresses.contains(&address));
+        let is_failure = std::mem::take(&mut self.is_for_failure);
+        let again_ns = if addresses.is_empty() || (keeps && is_failure) {
+            self.backoff.wait(&mut context.rng)
+        } else {
+            self.backoff.reset();
+            RESOLVE_AGAIN_NS
+        };
+        let now = context.now.mono;
+        self.after_failure = now.plus(again_ns);
+        self.end(context);
+        let wait_ns = if addresses.is_empty() {
+            again_ns
+        } else {
+            self.interval_ns
+        };
+        let timer = Timer::Resolve(self.slot);
+        self.timer = Some(context.wheel.insert(now.plus(wait_ns), timer));
+        let moved = addresses.first().copied().filter(|_| !keeps);
+        self.address = moved.or(self.address);
+        moved
+    }
+
+    /// Takes the timer off the wheel.
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        if let Some(timer) = self.timer.take() {
+            context.wheel.cancel(timer);
+        }
+    }
+}

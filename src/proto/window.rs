@@ -1,0 +1,509 @@
+//! The window of a flow: its last probes, one outcome for each, and its counters.
+
+mod departure;
+mod loss;
+mod report;
+
+use departure::STEP_LEAST_NS;
+use report::{Reach, Reported};
+
+pub(crate) use departure::{Departure, Measured, Reply};
+pub(crate) use report::ReceiveReport;
+
+use crate::proto::context::Context;
+use crate::proto::owner::Timer;
+use crate::proto::sample::{
+    Counters, Direction, FlowKind, Metric, Origin, Outcome, Output, Sample, Stamp, StampSource,
+    Trace,
+};
+use crate::proto::target::TargetSpec;
+use crate::proto::time::{Mono, Wall};
+use crate::proto::transmit::{Arrival, FlowRef, StampKey, Wanted};
+use crate::proto::wheel::TimerKey;
+
+/// Probes a window remembers at least, so that late and duplicate replies of slow flows are known.
+const WINDOW_PROBES_MIN: u64 = 16;
+
+/// What has become of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    InFlight,
+    Received,
+    Lost,
+    /// Lost, and its reply came after all.
+    Late,
+    /// The kernel did not take it; it was never on the wire.
+    Unsent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// When it was handed to the kernel.
+    sent: Mono,
+    /// The same as the packet says it.
+    sent_wall: Wall,
+    /// When it left, by the best stamp there is so far.
+    left: Stamp,
+    /// How often our wall clock had been set by then.
+    clock_epoch: u32,
+    state: State,
+    /// It speaks native, so that its reflector can say whether it came in.
+    is_native: bool,
+    reach: Reach,
+}
+
+impl Probe {
+    fn departure(&self, context: &Context) -> Departure {
+        Departure {
+            sent: self.sent,
+            left: self.left,
+            is_comparable: self.clock_epoch == context.clock_epoch,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Window {
+    this: FlowRef,
+    pub(crate) origin: Origin,
+    pub(crate) kind: FlowKind,
+    metric: Metric,
+    /// Whether samples are published; counters always are.
+    is_published: bool,
+    interval_ns: u64,
+    timeout_ns: u64,
+    expiry_timer: Option<TimerKey>,
+    /// A ring, indexed by the probe's number modulo its length (a power of two).
+    probes: Box<[Probe]>,
+    /// The number of the next probe.
+    next: u64,
+    /// No probe before this one is in flight.
+    oldest: u64,
+    /// One more than the highest number answered: RFC 4737's `NextExp`, at the sender.
+    next_expected: u64,
+    pub(crate) consecutive_lost: u32,
+    pub(crate) counters: Counters,
+    /// What the reflector's receive reports have said so far.
+    reported: Option<Reported>,
+    /// When the last reply came that was none of the unknown.
+    last_heard: Mono,
+}
+
+impl Window {
+    /// An empty window, large enough for twice the probes of a timeout.
+    pub(crate) fn new(this: FlowRef, kind: FlowKind, origin: Origin, spec: &TargetSpec) -> Self {
+        let (interval_ns, timeout_ns) = (spec.interval_ns, spec.timeout_ns);
+        let in_flight_most = timeout_ns / interval_ns + 2;
+        let capacity = (2 * in_flight_most)
+            .max(WINDOW_PROBES_MIN)
+            .next_power_of_two();
+        let empty = Probe {
+            sent: Mono::ZERO,
+            sent_wall: Wall::default(),
+            left: Stamp::user(Wall::default()),
+            clock_epoch: 0,
+            state: State::Unsent,
+            is_native: false,
+            reach: Reach::Unknown,
+        };
+        Self {
+            this,
+            origin,
+            kind,
+            metric: match kind {
+                FlowKind::Udp => Metric::UdpRtt,
+                FlowKind::Tcp => Metric::TcpRtt,
+                FlowKind::Connect => Metric::TcpLatency,
+            },
+            is_published: spec.rtt || kind == FlowKind::Connect,
+            interval_ns,
+            timeout_ns,
+            expiry_timer: None,
+            probes: vec![empty; usize::try_from(capacity).unwrap_or(usize::MAX)].into(),
+            next: 0,
+            oldest: 0,
+            next_expected: 0,
+            consecutive_lost: 0,
+            counters: Counters::default(),
+            reported: None,
+            last_heard: Mono::ZERO,
+        }
+    }
+
+    /// The slot cannot be used: no address, no connection, no room.
+    pub(crate) fn skip(&mut self) {
+        self.counters.unsent += 1;
+    }
+
+    /// Returns what the transmit stamp of a probe is wanted for.
+    pub(crate) fn stamp_key(&self, number: u64) -> StampKey {
+        let flow = self.this;
+        StampKey(Wanted::Probe { flow, number })
+    }
+
+    /// Number of the probe that `send` would make.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
+    pub(crate) fn send(&mut self, slot: Mono, is_native: bool, context: &mut Context) -> u64 {
+        let number = self.next;
+        let index = self.index(number);
+        if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
+            // Cannot be: the ring is twice what fits into the timeout. Were it so, it is lost.
+            self.lose(number - self.probes.len() as u64, context);
+        }
+        self.probes[index] = Probe {
+            sent: context.now.mono,
+            sent_wall: context.now.wall,
+            left: Stamp::user(context.now.wall),
+            clock_epoch: context.clock_epoch,
+            state: State::InFlight,
+            is_native,
+            reach: Reach::Unknown,
+        };
+        self.next += 1;
+        self.counters.sent += 1;
+        self.counters.sent_native += u64::from(is_native);
+        context
+            .outputs
+            .push_back(Output::Lateness(context.now.mono.since(slot)));
+        if self.expiry_timer.is_none() {
+            let deadline = context.now.mono.plus(self.timeout_ns);
+            self.expiry_timer = Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
+        }
+        number
+    }
+
+    /// The kernel did not take the last probe.
+    pub(crate) fn unsend_last(&mut self) {
+        let Some(number) = self.next.checked_sub(1) else {
+            return;
+        };
+        self.unsend(number);
+    }
+
+    /// The kernel did not take this probe: it was never on the wire.
+    pub(crate) fn unsend(&mut self, number: u64) {
+        let index = self.index(number);
+        if self.remembers(number) && self.probes[index].state == State::InFlight {
+            self.probes[index].state = State::Unsent;
+            self.counters.sent -= 1;
+            self.counters.sent_native -= u64::from(self.probes[index].is_native);
+            self.counters.unsent += 1;
+        }
+    }
+
+    /// The kernel's stamp of a probe's departure has come. False if the probe is forgotten.
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
+        let index = self.index(number);
+        if !self.remembers(number) || self.probes[index].state == State::Unsent {
+            return false;
+        }
+        let probe = &mut self.probes[index];
+        let is_comparable = probe.clock_epoch == context.clock_epoch;
+        if is_comparable && stamp.at.since(probe.sent_wall) < -STEP_LEAST_NS {
+            // It left before it was sent: this is another packet's stamp.
+            return false;
+        }
+        probe.left = stamp;
+        if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
+            && probe.clock_epoch == context.clock_epoch
+        {
+            context.outputs.push_back(Output::SendGap(gap_ns));
+        }
+        true
+    }
+
+    /// When a probe left, as far as that is known by now.
+    pub(crate) fn departure(&self, number: u64, context: &Context) -> Option<Departure> {
+        let probe = &self.probes[self.index(number)];
+        self.remembers(number).then(|| probe.departure(context))
+    }
+
+    /// Whether a packet with this number and time on it is one that we have sent.
+    pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
+        self.remembers(number) && self.probes[self.index(number)].sent_wall == at
+    }
+
+    /// What came before this has waited for the next probe and that one's timeout.
+    pub(crate) fn waited_enough(&self, context: &Context) -> Mono {
+        let wait_ns = self.timeout_ns.saturating_add(self.interval_ns);
+        Mono::from_nanos(context.now.mono.as_nanos().saturating_sub(wait_ns))
+    }
+
+    /// Whether a native probe has had its time without a word from anybody since it was sent.
+    pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
+        let probe = &self.probes[self.index(number)];
+        self.remembers(number) && probe.is_native && self.last_heard < probe.sent
+    }
+
+    /// The same of the oldest probe in flight, at the slot at which it has had its time: the timer, counted
+    /// from when it was sent, is a moment later.
+    pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
+        let by = slot.plus(self.interval_ns / 16);
+        let mut in_flight = (self.oldest..self.next).map(|number| &self.probes[self.index(number)]);
+        in_flight
+            .find(|probe| probe.state == State::InFlight)
+            .is_some_and(|probe| {
+                let has_had_its_time = by.since(probe.sent) >= self.timeout_ns;
+                has_had_its_time && probe.is_native && self.last_heard < probe.sent
+            })
+    }
+
+    /// Whether a probe speaks native.
+    pub(crate) fn is_native(&self, number: u64) -> bool {
+        self.remembers(number) && self.probes[self.index(number)].is_native
+    }
+
+    /// A reply to probe `number` came in at `now`.
+    pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
+        self.last_heard = context.now.mono;
+        let index = self.index(number);
+        if !self.remembers(number) || self.probes[index].state == State::Unsent {
+            // One that is later than the ring is long: whether it is the first cannot be told. It
+            // does show that the path is there.
+            self.counters.corrupt += 1;
+            self.consecutive_lost = 0;
+            return Reply::Unknown;
+        }
+        let took_ns = context.now.mono.since(self.probes[index].sent);
+        if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
+            // The same whether the timer or the reply is looked at first.
+            self.lose(number, context);
+        }
+        let reply = match self.probes[index].state {
+            State::InFlight => {
+                self.probes[index].state = State::Received;
+                self.counters.received += 1;
+                Reply::Received(self.probes[index].departure(context))
+            }
+            State::Lost => {
+                self.probes[index].state = State::Late;
+                self.counters.late += 1;
+                Reply::Late
+            }
+            State::Received | State::Late | State::Unsent => {
+                self.counters.duplicate += 1;
+                return Reply::Duplicate;
+            }
+        };
+        self.consecutive_lost = 0;
+        if number < self.next_expected {
+            self.counters.reordered += 1;
+        } else {
+            self.next_expected = number + 1;
+        }
+        reply
+    }
+
+    /// Publishes the delay of a probe that was received at `at`.
+    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, context: &mut Context) {
+        self.publish_outcome(at, number, Outcome::Received, delay, context);
+    }
+
+    /// The probe failed, for good: its connect was refused.
+    pub(crate) fn handle_failure(&mut self, number: u64, context: &mut Context) {
+        if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
+            self.lose(number, context);
+        }
+    }
+
+    /// The expiry timer fired: what has been in flight for the timeout is lost. Calls `on_lost` with
+    /// each number, then arms the timer for the oldest probe left. Returns the last number lost.
+    pub(crate) fn handle_expiry(
+        &mut self,
+        context: &mut Context,
+        mut on_lost: impl FnMut(u64, &mut Context),
+    ) -> Option<u64> {
+        self.expiry_timer = None;
+        let mut last_lost = None;
+        while self.oldest < self.next {
+            let probe = self.probes[self.index(self.oldest)];
+            if probe.state == State::InFlight {
+                if context.now.mono.since(probe.sent) < self.timeout_ns {
+                    let deadline = probe.sent.plus(self.timeout_ns);
+                    self.expiry_timer =
+                        Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
+                    break;
+                }
+                self.lose(self.oldest, context);
+                on_lost(self.oldest, context);
+                last_lost = Some(self.oldest);
+            }
+            self.oldest += 1;
+        }
+        last_lost
+    }
+
+    /// Nothing in flight can be answered any more: its connection or socket is gone.
+    pub(crate) fn lose_all(&mut self, context: &mut Context) {
+        while self.oldest < self.next {
+            if self.probes[self.index(self.oldest)].state == State::InFlight {
+                self.lose(self.oldest, context);
+            }
+            self.oldest += 1;
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.counters.in_flight()
+    }
+
+    /// The number below `next` that has these low 32 bits, as an identifier carries them.
+    pub(crate) fn widen(&self, low: u32) -> Option<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is what is compared"
+        )]
+        let behind = (self.next as u32).wrapping_sub(low);
+        // Zero behind would be the probe that has not left yet.
+        if behind == 0 {
+            None
+        } else {
+            self.next.checked_sub(u64::from(behind))
+        }
+    }
+
+    /// The latest number whose distance from `first` is `residue` modulo `modulus`, provided that
+    /// no two probes in flight share a residue.
+    pub(crate) fn by_residue(&self, first: u64, modulus: u64, residue: u64) -> Option<u64> {
+        let last = self.next.checked_sub(1)?;
+        let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
+        let number = last.checked_sub(back).filter(|number| *number >= first)?;
+        let mut oldest = self.oldest;
+        while oldest < self.next && self.probes[self.index(oldest)].state != State::InFlight {
+            oldest += 1;
+        }
+        (self.next - oldest <= modulus).then_some(number)
+    }
+
+    /// Takes the timer off the wheel: the flow ends.
+    pub(crate) fn end(&mut self, context: &mut Context) {
+        if let Some(timer) = self.expiry_timer.take() {
+            context.wheel.cancel(timer);
+        }
+    }
+
+    fn lose(&mut self, number: u64, context: &mut Context) {
+        let index = self.index(number);
+        self.probes[index].state = State::Lost;
+        self.counters.lost += 1;
+        self.consecutive_lost = self.consecutive_lost.saturating_add(1);
+        let lost_on = self.count_direction(index);
+        let none = Measured {
+            value_ns: 0,
+            stamp: StampSource::User,
+            dwell_ns: None,
+        };
+        self.publish_outcome(context.now.wall, number, Outcome::Lost, none, context);
+        let departure = self.departure(number, context);
+        let left = departure.map(|departure| departure.left_by(context.now));
+        let stamps = [left, None, None, None];
+        self.trace(number, stamps, Outcome::Lost, lost_on, context);
+    }
+
+    /// Counts a loss where it is known to have happened, and returns that direction.
+    fn count_direction(&mut self, index: usize) -> Option<Direction> {
+        let direction = match self.probes[index].reach {
+            Reach::Unknown => return None,
+            Reach::Missing => Direction::Forward,
+            Reach::Reached => Direction::Reverse,
+        };
+        match direction {
+            Direction::Forward => self.counters.lost_forward += 1,
+            Direction::Reverse => self.counters.lost_reverse += 1,
+        }
+        Some(direction)
+    }
+
+    /// Tells all that is known of a probe that was received; `at_peer` is T2 and T3 as far as the wire has
+    /// them. T1 and T4 are of one clock: of the process's, if it was set between.
+    pub(crate) fn trace_received(
+        &self,
+        number: u64,
+        departure: &Departure,
+        at_peer: [Option<Stamp>; 2],
+        arrival: &Arrival,
+        context: &mut Context,
+    ) {
+        let left = departure.left_by(arrival.now);
+        // Where the clock was set since, a stamp of the reply may be from before that: it may have waited
+        // in the kernel meanwhile.
+        let back = if departure.is_comparable {
+            arrival.best()
+        } else {
+            Arrival::unstamped(arrival.now).best()
+        };
+        let [received, sent] = at_peer;
+        let stamps = [Some(left), received, sent, Some(back)];
+        self.trace(number, stamps, Outcome::Received, None, context);
+    }
+
+    fn trace(
+        &self,
+        seq: u64,
+        stamps: [Option<Stamp>; 4],
+        outcome: Outcome,
+        lost_on: Option<Direction>,
+        context: &mut Context,
+    ) {
+        if self.kind == FlowKind::Connect {
+            return;
+        }
+        context.outputs.push_back(Output::Trace(Trace {
+            origin: self.origin,
+            kind: self.kind,
+            seq,
+            stamps,
+            outcome,
+            lost_on,
+        }));
+    }
+
+    fn publish_outcome(
+        &self,
+        at: Wall,
+        number: u64,
+        outcome: Outcome,
+        delay: Measured,
+        context: &mut Context,
+    ) {
+        if self.is_published {
+            context.outputs.push_back(Output::Sample(Sample {
+                origin: self.origin,
+                metric: self.metric,
+                outcome,
+                value_ns: delay.value_ns,
+                at,
+                seq: number,
+                stamp: delay.stamp,
+                dwell_ns: delay.dwell_ns,
+                is_corrected: false,
+            }));
+        }
+    }
+
+    fn remembers(&self, number: u64) -> bool {
+        number < self.next && self.next - number <= self.probes.len() as u64
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "masked to the ring's length, a usize"
+    )]
+    fn index(&self, number: u64) -> usize {
+        number as usize & (self.probes.len() - 1)
+    }
+}
+
+/// The low half of a probe's number, as packets carry it; [`Window::widen`] finds the whole.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the receiver widens it again"
+)]
+pub(crate) fn low(number: u64) -> u32 {
+    number as u32
+}

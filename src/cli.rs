@@ -1,13 +1,12 @@
-//! The command line, as types.
+//! The command line. The flags that are settings come from the table of keys.
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Backend, LogLevel, Overrides, Protocol, Timestamps, Word as _};
+use crate::config::{self, Key, Overrides, Value};
 use crate::publish::clickhouse;
-use crate::record::Mode;
 use crate::report;
 
 const EXAMPLES: &str = "\
@@ -35,8 +34,12 @@ pub struct Cli {
     /// What to do; without, the daemon runs.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Path to the configuration file [default: ./latency.toml, which may be absent]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// The settings that go over those of the file.
     #[command(flatten)]
-    flags: Flags,
+    pub overrides: Overrides,
 }
 
 /// What else the program can do.
@@ -44,19 +47,21 @@ pub struct Cli {
 pub enum Command {
     /// Validate the configuration, and print it with every default filled in
     Check,
-    /// Print the statements that make a backend's tables
+    /// Print the schema of the configuration file, or the statements that make a backend's tables
     Schema {
-        /// Of which backend
+        /// Of what
         #[command(subcommand)]
-        store: Store,
+        of: Schema,
     },
     /// Make a page with plots of dumps, or of what the cli backend printed
     Report(report::Request),
 }
 
-/// The backends that have tables.
+/// What has a schema.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Store {
+pub enum Schema {
+    /// The configuration file: a JSON Schema, for editors
+    Config,
     /// `ClickHouse`: samples, windows, events, and an hourly roll-up
     Clickhouse {
         /// Replicated tables on this cluster, and distributed ones over them
@@ -71,249 +76,86 @@ pub enum Store {
     },
 }
 
-impl Store {
-    /// The statements.
-    pub fn statements(&self) -> String {
-        let Self::Clickhouse {
-            cluster,
-            database,
-            table,
-        } = self;
-        clickhouse::schema::ddl(database, table, cluster.as_deref())
-    }
-}
-
-#[derive(Debug, Args)]
-struct Flags {
-    /// Path to the configuration file [default: ./latency.toml, which may be absent]
-    #[arg(short, long, value_name = "FILE", global = true)]
-    config_file: Option<PathBuf>,
-    /// The local system name or label [default: the host name]
-    #[arg(short, long, global = true)]
-    name: Option<String>,
-    /// The metrics backend to use [default: cli]
-    #[arg(short, long, value_name = "BACKEND", global = true)]
-    metrics: Option<Backend>,
-    /// Publish each sample, windows with histograms, or both [default: windows for pushgateway and
-    /// datadog, else samples]
-    #[arg(long, global = true)]
-    mode: Option<Mode>,
-    #[command(flatten)]
-    logging: Logging,
-    #[command(flatten)]
-    network: Network,
-    #[command(flatten)]
-    runtime: Runtime,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Logging options")]
-struct Logging {
-    /// Logging level [default: INFO]
-    #[arg(short, long, value_name = "LEVEL", ignore_case = true, global = true)]
-    log_level: Option<LogLevel>,
-    /// Path to a log file, beside the console
-    #[arg(short = 'f', long, value_name = "FILE", global = true)]
-    log_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Network options")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-struct Network {
-    /// Enable RTT (use --no-rtt to disable, i.e. only OWD measurements)
-    #[arg(short, long, overrides_with = "no_rtt", global = true)]
-    rtt: bool,
-    #[arg(long, hide = true, overrides_with = "rtt", global = true)]
-    no_rtt: bool,
-    /// Enable TCP monitoring for all probes (use --no-tcp to disable)
-    #[arg(short, long, overrides_with = "no_tcp", global = true)]
-    tcp: bool,
-    #[arg(long, hide = true, overrides_with = "tcp", global = true)]
-    no_tcp: bool,
-    /// Enable UDP monitoring for all probes (use --no-udp to disable)
-    #[arg(short, long, overrides_with = "no_udp", global = true)]
-    udp: bool,
-    #[arg(long, hide = true, overrides_with = "udp", global = true)]
-    no_udp: bool,
-    /// Enable TCP latency monitoring without a persistent connection (use --no-tcp-latency to
-    /// disable)
-    #[arg(long, overrides_with = "no_tcp_latency", global = true)]
-    tcp_latency: bool,
-    #[arg(long, hide = true, overrides_with = "tcp_latency", global = true)]
-    no_tcp_latency: bool,
-    /// TCP port number to listen on, and of targets without their own [default: 8000]
-    #[arg(
-        long,
-        value_name = "PORT",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    tcp_port: Option<i64>,
-    /// UDP port number to listen on, and of targets without their own [default: 8001]
-    #[arg(
-        long,
-        value_name = "PORT",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    udp_port: Option<i64>,
-    /// The largest packet that a target may ask for, in bytes [default: 1470]
-    #[arg(
-        short = 's',
-        long,
-        value_name = "BYTES",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    max_size: Option<i64>,
-    /// Number of consecutive lost probes that trigger a reconnection [default: 10]
-    #[arg(
-        short = 'x',
-        long,
-        value_name = "PROBES",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    max_lost: Option<i64>,
-    /// What probes speak: native once the other end takes the offer, what the Python program does,
-    /// or native at once [default: auto]
-    #[arg(long, value_name = "WIRE", ignore_case = true, global = true)]
-    protocol: Option<Protocol>,
-    /// Who stamps packets: interface or kernel, only the kernel, or this process [default: auto]
-    #[arg(long, value_name = "WHO", ignore_case = true, global = true)]
-    timestamps: Option<Timestamps>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Runtime options")]
-struct Runtime {
-    /// Timeout in seconds, fractions allowed [default: 1]
-    #[arg(
-        short = 'T',
-        long,
-        value_name = "SECONDS",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    timeout: Option<f64>,
-    /// Interval between probes in milliseconds, fractions allowed [default: 1000]
-    #[arg(
-        short,
-        long,
-        value_name = "MSECONDS",
-        allow_negative_numbers = true,
-        global = true
-    )]
-    interval: Option<f64>,
-}
-
-impl Cli {
-    /// The configuration file that was named.
-    pub fn config_file(&self) -> Option<&std::path::Path> {
-        self.flags.config_file.as_deref()
-    }
-
-    /// The settings that go over those of the file.
-    pub fn overrides(&self) -> Overrides {
-        let Flags {
-            name,
-            metrics,
-            mode,
-            logging,
-            network,
-            runtime,
-            ..
-        } = &self.flags;
-        Overrides {
-            name: name.clone(),
-            metrics: *metrics,
-            mode: *mode,
-            log_level: logging.log_level,
-            log_file: logging.log_file.clone(),
-            rtt: switch(network.rtt, network.no_rtt),
-            tcp: switch(network.tcp, network.no_tcp),
-            udp: switch(network.udp, network.no_udp),
-            tcp_latency: switch(network.tcp_latency, network.no_tcp_latency),
-            tcp_port: network.tcp_port,
-            udp_port: network.udp_port,
-            max_size: network.max_size,
-            max_lost: network.max_lost,
-            protocol: network.protocol,
-            timestamps: network.timestamps,
-            timeout: runtime.timeout,
-            interval: runtime.interval,
+impl Schema {
+    /// Returns the schema as text.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Config => config::schema(),
+            Self::Clickhouse {
+                cluster,
+                database,
+                table,
+            } => clickhouse::schema::ddl(database, table, cluster.as_deref()),
         }
     }
 }
 
-const fn switch(on: bool, off: bool) -> Option<bool> {
-    match (on, off) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
+impl Args for Overrides {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        config::keys().fold(command, |command, key| command.args(arguments(key)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
-impl ValueEnum for Backend {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Self::Cli,
-            Self::Log,
-            Self::ZeroMq,
-            Self::ClickHouse,
-            Self::Pushgateway,
-            Self::Datadog,
-        ]
+impl FromArgMatches for Overrides {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut overrides = Self::default();
+        overrides.update_from_arg_matches(matches)?;
+        Ok(overrides)
     }
 
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_word()))
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in config::keys().filter(|key| key.flag.is_some()) {
+            let id = key.name;
+            if !key.is_switch() {
+                if let Some(value) = matches.get_one::<Value>(id) {
+                    self.put(key, value.clone());
+                }
+            } else if matches.get_flag(id) || matches.get_flag(&off(id)) {
+                self.put(key, matches.get_flag(id).into());
+            }
+        }
+        Ok(())
     }
 }
 
-impl ValueEnum for Mode {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Samples, Self::Windows, Self::Both]
+/// Makes the arguments of a key that has a flag. A switch has a second one, that turns it off.
+fn arguments(key: &'static Key) -> Vec<Arg> {
+    let Some(flag) = key.flag else {
+        return Vec::new();
+    };
+    let long = flag.long.trim_start_matches('-');
+    let on = Arg::new(key.name)
+        .long(long)
+        .short(flag.short)
+        .help(key.about())
+        .help_heading(flag.heading)
+        .global(true);
+    if key.is_switch() {
+        let off = Arg::new(off(key.name))
+            .long(off(long))
+            .action(ArgAction::SetTrue)
+            .overrides_with(key.name)
+            .hide(true)
+            .global(true);
+        let on = on.action(ArgAction::SetTrue).overrides_with(off.get_id());
+        return vec![on, off];
     }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_word()))
-    }
+    let parser = match key.words() {
+        Some(words) => {
+            let words = PossibleValuesParser::new(words);
+            ValueParser::new(words.try_map(|word| key.read_argument(&word)))
+        }
+        None => ValueParser::new(|text: &str| key.read_argument(text)),
+    };
+    let on = on.value_name(flag.argument).value_parser(parser);
+    vec![on.ignore_case(true).allow_negative_numbers(true)]
 }
 
-impl ValueEnum for Protocol {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Text, Self::Native]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_word()))
-    }
-}
-
-impl ValueEnum for Timestamps {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Kernel, Self::User]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_word()))
-    }
-}
-
-impl ValueEnum for LogLevel {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Self::Debug,
-            Self::Info,
-            Self::Warning,
-            Self::Error,
-            Self::Critical,
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_word()))
-    }
+/// Returns the name of the flag that turns a switch off.
+fn off(name: &str) -> String {
+    format!("no-{name}")
 }

@@ -5,23 +5,23 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use latency_monitor::cli::{Cli, Command};
-use latency_monitor::{Config, config, monitor, report};
+use latency_monitor::{Config, monitor, report};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
-        Some(Command::Schema { store }) => return end(write(&store.statements())),
+        Some(Command::Schema { of }) => return end(write(&of.text())),
         Some(Command::Report(request)) => return end(report::run(request)),
         Some(Command::Check) | None => {}
     }
-    let config = match Config::load(cli.config_file(), &cli.overrides()) {
-        Ok(config) => config,
-        Err(error) => return fail(&error, ExitCode::from(2)), // As clap has it.
-    };
-    match cli.command {
-        Some(_) => end(print(&config)),
-        None => end(monitor::run(config)),
+    let wrong = |error| fail(&error, ExitCode::from(2)); // As clap has it.
+    let file = cli.config_file.as_deref();
+    if cli.command.is_some() {
+        let loaded = Config::load_effective(file, &cli.overrides);
+        return loaded.map_or_else(wrong, |(config, text)| end(print(&config, &text)));
     }
+    let loaded = Config::load(file, &cli.overrides);
+    loaded.map_or_else(wrong, |config| end(monitor::run(config)))
 }
 
 fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
@@ -29,11 +29,11 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
     ended.map_or_else(failed, |()| ExitCode::SUCCESS)
 }
 
-fn print(config: &Config) -> io::Result<()> {
+fn print(config: &Config, text: &str) -> io::Result<()> {
     for warning in &config.warnings {
         writeln!(io::stderr(), "warning: {warning}")?;
     }
-    write(&config::effective(config))
+    write(text)
 }
 
 fn write(text: &str) -> io::Result<()> {

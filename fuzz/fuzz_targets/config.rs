@@ -3,24 +3,24 @@
 #![no_main]
 
 use latency_monitor::Config;
-use latency_monitor::config::{ConfigError, Overrides, Sealed, effective};
+use latency_monitor::config::{ConfigError, Overrides, Sealed};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let config = match Config::parse_with(text, &Overrides::default(), &Sealed) {
-        Ok(config) => config,
+    let (config, printed) = match Config::parse_effective(text, &Overrides::default(), &Sealed) {
+        Ok(read) => read,
         Err(error) => {
             check_error(&error);
             return;
         }
     };
-    let printed = effective(&config);
-    let again = match Config::parse_with(&printed, &Overrides::default(), &Sealed) {
+    let read = Config::parse_effective(&printed, &Overrides::default(), &Sealed);
+    let (again, printed_again) = match read {
         Ok(again) => again,
         Err(error) => panic!("what was accepted is refused: {error}\n{printed}"),
     };
     check_equal(&config, &again);
-    assert_eq!(effective(&again), printed);
+    assert_eq!(printed_again, printed);
 });
 
 fn check_error(error: &ConfigError) {

@@ -45,29 +45,8 @@ pub enum Place {
     Line(usize),
     /// By this flag.
     Flag(&'static str),
-}
-
-/// A setting, and where it was made.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Given<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-}
-
-impl<T> Given<T> {
-    pub(super) const fn by_program(value: T) -> Self {
-        Self {
-            value,
-            place: Place::Program,
-        }
-    }
-
-    pub(super) fn by_flag(value: Option<T>, flag: &'static str) -> Option<Self> {
-        value.map(|value| Self {
-            value,
-            place: Place::Flag(flag),
-        })
-    }
+    /// By this environment variable.
+    Variable(&'static str),
 }
 
 /// Collects mistakes, so that all of them are told at once.
@@ -75,17 +54,15 @@ impl<T> Given<T> {
 pub(super) struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
-    /// Adds a mistake; the text goes on from the name of the key, or of the flag that set it.
+    /// Adds a mistake. The text continues a sentence that begins with the key, or with the flag or
+    /// the variable that set it.
     pub(super) fn add(&mut self, place: Place, key: &str, text: impl fmt::Display) {
-        let name = if let Place::Flag(flag) = place {
-            flag
-        } else {
-            key
+        let text = match place {
+            Place::Flag(flag) => format!("`{flag}` {text}"),
+            Place::Variable(name) => format!("{name} in the environment {text}"),
+            Place::Program | Place::Line(_) => format!("`{key}` {text}"),
         };
-        self.0.push(Problem {
-            place,
-            text: format!("`{name}` {text}"),
-        });
+        self.0.push(Problem { place, text });
     }
 
     /// Adds a mistake that is about no single key.
@@ -108,7 +85,7 @@ impl Problems {
     pub(super) fn into_error(mut self, path: Option<&Path>) -> ConfigError {
         self.0.sort_by_key(|problem| match problem.place {
             Place::Line(line) => line,
-            Place::Program | Place::Flag(_) => 0,
+            Place::Program | Place::Flag(_) | Place::Variable(_) => 0,
         });
         ConfigError::Invalid {
             path: path.map(Path::to_owned),

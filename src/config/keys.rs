@@ -1,345 +1,358 @@
-//! The keys of single backends in a `[[metrics]]` table: whose they are, what they may be, and the
-//! settings that they come to.
+//! The table of keys: everything that can be configured, in the order in which it is shown.
+//!
+//! From a row come the reading of the key and the messages about it, its default, its flag, its lines
+//! in `check`, `--help`, `latency.toml` and `docs/configuration.md`, and its part of the JSON Schema.
+//! A default stands here and nowhere else.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::path::Path;
-
-use crate::config::error::{Given, Place, Problems};
-use crate::config::metrics::BackendSettings;
-use crate::config::options::{check_range, parse_host};
-use crate::config::section::Section;
-use crate::config::{Backend, LogLevel, Outside, Word};
-use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns, Server};
-use crate::publish::{
-    ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, Name, PushgatewaySettings,
-    Secret, Site, ZeroMqSettings,
+use crate::config::key::Scope::{Both, Burst, Engine, Metrics, Of, Target, Top};
+use crate::config::key::{Key, Table};
+use crate::config::rules;
+use crate::config::value::Kind::{
+    Names, Number, NumberOrAuto, Numbers, Path, Secret, Switch, Text, TextOrTexts, Texts, Url,
+    Whole, Word,
 };
+use crate::config::words::{
+    Backend, EngineKind, FlowKind, Format, LogLevel, Owd, Timestamps, Word as _,
+};
+use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
+use crate::proto::{Host, Protocol};
+use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns, Server};
+use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Site, ZeroMqSettings};
+use crate::record::Mode;
 
-/// Ports that one can bind or connect to.
-const PORT: RangeInclusive<i64> = 1..=65_535;
+/// Headings of `--help`.
+const LOGGING: Option<&str> = Some("Logging options");
+const NETWORK: Option<&str> = Some("Network options");
+const RUNTIME: Option<&str> = Some("Runtime options");
 
-/// Mebibytes of batches that wait: at least one batch, and at most what a disk has.
-const BUFFER_MIB: RangeInclusive<i64> = 1..=1_048_576;
+#[expect(clippy::cast_possible_wrap, reason = "65,535")]
+const SIZE_MAX: i64 = MESSAGE_BYTES_MAX as i64;
+
+const LOG: &[Backend] = &[Backend::Log];
+const ZEROMQ: &[Backend] = &[Backend::ZeroMq];
+const CLICKHOUSE: &[Backend] = &[Backend::ClickHouse];
+const PUSHGATEWAY: &[Backend] = &[Backend::Pushgateway];
+const DATADOG: &[Backend] = &[Backend::Datadog];
 
 /// Backends whose batches wait in a queue.
 const QUEUED: &[Backend] = &[Backend::ClickHouse, Backend::Pushgateway, Backend::Datadog];
 
-/// Variables that secrets are taken from.
-const PASSWORD_VARIABLE: &str = "LATENCY_MONITOR_PASSWORD";
-const API_KEY_VARIABLE: &str = "DD_API_KEY";
-const SITE_VARIABLE: &str = "DD_SITE";
-
-/// The keys as they were written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BackendKeys {
-    pub(super) level: Option<Given<LogLevel>>,
-    pub(super) buffer_mib: Option<Given<i64>>,
-    pub(super) spool_dir: Option<Given<String>>,
-    address: Option<Given<String>>,
-    port: Option<Given<i64>>,
-    host: Option<Given<String>>,
-    secure: Option<Given<bool>>,
-    database: Option<Given<String>>,
-    username: Option<Given<String>>,
-    password: Option<Given<String>>,
-    password_file: Option<Given<String>>,
-    table: Option<Given<String>>,
-    columns: Option<Given<BTreeMap<String, String>>>,
-    gateway: Option<Given<String>>,
-    job: Option<Given<String>>,
-    buckets: Option<Given<Vec<f64>>>,
-    delete_on_stop: Option<Given<bool>>,
-    site: Option<Given<String>>,
-    api_key: Option<Given<String>>,
-    api_key_file: Option<Given<String>>,
-    url: Option<Given<String>>,
+/// Makes each row a constant for the code that uses the key, and all rows the table.
+macro_rules! keys {
+    ($($name:ident = $key:expr;)*) => {
+        $(pub(super) static $name: Key = $key;)*
+        static KEYS: &[&Key] = &[$(&$name),*];
+    };
 }
 
-impl BackendKeys {
-    pub(super) fn read(section: &mut Section<'_>, problems: &mut Problems) -> Self {
-        Self {
-            level: section.word("level", problems),
-            buffer_mib: section.integer("buffer_mib", problems),
-            spool_dir: section.string("spool_dir", problems),
-            address: section.string("address", problems),
-            port: section.integer("port", problems),
-            host: section.string("host", problems),
-            secure: section.boolean("secure", problems),
-            database: section.string("database", problems),
-            username: section.string("username", problems),
-            password: section.string("password", problems),
-            password_file: section.string("password_file", problems),
-            table: section.string("table", problems),
-            columns: section.names("columns", &COLUMNS[..COLUMNS_LISTED], problems),
-            gateway: section.string("gateway", problems),
-            job: section.string("job", problems),
-            buckets: section.numbers("buckets", problems),
-            delete_on_stop: section.boolean("delete_on_stop", problems),
-            site: section.string("site", problems),
-            api_key: section.string("api_key", problems),
-            api_key_file: section.string("api_key_file", problems),
-            url: section.string("url", problems),
-        }
-    }
+keys! {
+    NAME = Key::new("name", Top, Text(rules::name))
+        .help("The name of this host in tags.")
+        .absent("the host name")
+        .flag(None, Some('n'), "--name", "NAME");
 
-    /// Every key, where it was given, and the backends that have it.
-    fn owners(&self) -> [(&'static str, Option<Place>, &'static [Backend]); 21] {
-        use Backend::{ClickHouse, Datadog, Log, Pushgateway, ZeroMq};
-        [
-            ("level", place(self.level.as_ref()), &[Log]),
-            ("buffer_mib", place(self.buffer_mib.as_ref()), QUEUED),
-            ("spool_dir", place(self.spool_dir.as_ref()), QUEUED),
-            ("address", place(self.address.as_ref()), &[ZeroMq]),
-            ("port", place(self.port.as_ref()), &[ZeroMq, ClickHouse]),
-            ("host", place(self.host.as_ref()), &[ClickHouse]),
-            ("secure", place(self.secure.as_ref()), &[ClickHouse]),
-            ("database", place(self.database.as_ref()), &[ClickHouse]),
-            ("username", place(self.username.as_ref()), &[ClickHouse]),
-            ("password", place(self.password.as_ref()), &[ClickHouse]),
-            (
-                "password_file",
-                place(self.password_file.as_ref()),
-                &[ClickHouse],
-            ),
-            ("table", place(self.table.as_ref()), &[ClickHouse]),
-            ("columns", place(self.columns.as_ref()), &[ClickHouse]),
-            ("gateway", place(self.gateway.as_ref()), &[Pushgateway]),
-            ("job", place(self.job.as_ref()), &[Pushgateway]),
-            ("buckets", place(self.buckets.as_ref()), &[Pushgateway]),
-            (
-                "delete_on_stop",
-                place(self.delete_on_stop.as_ref()),
-                &[Pushgateway],
-            ),
-            ("site", place(self.site.as_ref()), &[Datadog]),
-            ("api_key", place(self.api_key.as_ref()), &[Datadog]),
-            (
-                "api_key_file",
-                place(self.api_key_file.as_ref()),
-                &[Datadog],
-            ),
-            ("url", place(self.url.as_ref()), &[Datadog]),
-        ]
-    }
+    ADDRESS = Key::new("address", Top, TextOrTexts(|texts| rules::addresses(texts).map(drop)))
+        .help("The addresses to answer probes on, one or a list. \"::\" is IPv6, and IPv4 as well \
+               unless the list has an IPv4 address.")
+        .preset("\"0.0.0.0\"").example("[\"::\", \"192.0.2.1\"]");
 
-    /// Reports keys that another backend would have.
-    pub(super) fn check_owners(&self, backend: Backend, problems: &mut Problems) {
-        for (key, place, owners) in self.owners() {
-            let Some(place) = place.filter(|_| !owners.contains(&backend)) else {
-                continue;
-            };
-            let owners: Vec<String> = owners
-                .iter()
-                .map(|owner| format!("`backend = \"{}\"`", owner.as_word()))
-                .collect();
-            let text = format_args!("is for {} only", owners.join(" or "));
-            problems.add(place, key, text);
-        }
-    }
+    TCP = Key::new("tcp", Top, Switch)
+        .help("Whether TCP is probed and answered at all.")
+        .preset("true").flag(NETWORK, Some('t'), "--tcp", "");
 
-    /// The backend's settings; `table` is where they stand.
-    pub(super) fn settings(
-        &self,
-        backend: Backend,
-        table: Place,
-        outside: &dyn Outside,
-        problems: &mut Problems,
-    ) -> BackendSettings {
-        if QUEUED.contains(&backend) {
-            let unit = " mebibytes";
-            let given = self.buffer_mib.as_ref();
-            check_range(given, "buffer_mib", &BUFFER_MIB, unit, problems);
-            name(self.spool_dir.as_ref(), "spool_dir", problems);
-        }
-        match backend {
-            Backend::Cli => BackendSettings::Cli,
-            Backend::Log => BackendSettings::Log,
-            Backend::ZeroMq => BackendSettings::ZeroMq(self.zeromq(problems)),
-            Backend::ClickHouse => BackendSettings::ClickHouse(self.clickhouse(outside, problems)),
-            Backend::Pushgateway => BackendSettings::Pushgateway(self.pushgateway(problems)),
-            // Without a key there is a problem, and no configuration.
-            Backend::Datadog => self
-                .datadog(table, outside, problems)
-                .map_or(BackendSettings::Cli, BackendSettings::Datadog),
-        }
-    }
+    UDP = Key::new("udp", Top, Switch)
+        .help("Whether UDP is probed and answered at all.")
+        .preset("true").flag(NETWORK, Some('u'), "--udp", "");
 
-    fn zeromq(&self, problems: &mut Problems) -> ZeroMqSettings {
-        let default = ZeroMqSettings::default();
-        let parse = |text: &String| ZeroMqSettings::parse_address(text);
-        let address = parsed(self.address.as_ref(), "address", parse, problems);
-        ZeroMqSettings {
-            address: address.unwrap_or(default.address),
-            port: self.port(default.port, problems),
-        }
-    }
+    HOST = Key::new("host", Target, Text(|text| text.parse::<Host>().map(drop)))
+        .help("The target's IP address or host name.")
+        .absent("a target must have one").example("\"192.0.2.7\"");
 
-    fn clickhouse(&self, outside: &dyn Outside, problems: &mut Problems) -> ClickHouseSettings {
-        let default = ClickHouseSettings::default();
-        let password = Source {
-            key: self.password.as_ref(),
-            key_name: "password",
-            file: self.password_file.as_ref(),
-            file_name: "password_file",
-            variable: PASSWORD_VARIABLE,
-        };
-        let columns = |columns: &BTreeMap<_, _>| Columns::parse(columns.clone());
-        let columns = parsed(self.columns.as_ref(), "columns", columns, problems);
-        ClickHouseSettings {
-            server: self.server(problems).unwrap_or_default(),
-            database: name(self.database.as_ref(), "database", problems)
-                .unwrap_or(default.database),
-            username: name(self.username.as_ref(), "username", problems)
-                .unwrap_or(default.username),
-            password: password
-                .secret(Secret::parse, outside, problems)
-                .unwrap_or_default(),
-            table: name(self.table.as_ref(), "table", problems).unwrap_or(default.table),
-            columns: columns.unwrap_or_default(),
-        }
-    }
+    LABEL = Key::new("label", Target, Text(rules::name))
+        .help("The target's name in the tag `target`.")
+        .absent("the host").example("\"fra1\"");
 
-    fn server(&self, problems: &mut Problems) -> Option<Server> {
-        let default = Server::default();
-        let port = self.port(default.port(), problems);
-        let is_secure = value(self.secure.as_ref(), default.is_secure());
-        let Some(given) = &self.host else {
-            return Server::new(default.host().clone(), port, is_secure).ok();
-        };
-        let parse = |host: &String| Server::new(parse_host(host)?, port, is_secure);
-        parsed(Some(given), "host", parse, problems)
-    }
+    TAGS = Key::new("tags", Target, Texts(rules::tags))
+        .help("Tags of everything that is published about the target, at both ends.")
+        .preset("[]").example("[\"isp:example\"]");
 
-    fn pushgateway(&self, problems: &mut Problems) -> PushgatewaySettings {
-        let default = PushgatewaySettings::default();
-        let gateway = |text: &String| BaseUrl::parse(text);
-        let buckets = |bounds: &Vec<f64>| Bounds::parse(bounds);
-        PushgatewaySettings {
-            gateway: parsed(self.gateway.as_ref(), "gateway", gateway, problems)
-                .unwrap_or(default.gateway),
-            job: name(self.job.as_ref(), "job", problems).unwrap_or(default.job),
-            buckets: parsed(self.buckets.as_ref(), "buckets", buckets, problems),
-            delete_on_stop: value(self.delete_on_stop.as_ref(), default.delete_on_stop),
-        }
-    }
+    TYPE = Key::new("type", Target, Word(FlowKind::names))
+        .help("Which flows probe the target.")
+        .preset("\"both\"").example("\"udp\"");
 
-    /// Nothing if there is no key that can be used, which is reported.
-    fn datadog(
-        &self,
-        table: Place,
-        outside: &dyn Outside,
-        problems: &mut Problems,
-    ) -> Option<DatadogSettings> {
-        let api_key = Source {
-            key: self.api_key.as_ref(),
-            key_name: "api_key",
-            file: self.api_key_file.as_ref(),
-            file_name: "api_key_file",
-            variable: API_KEY_VARIABLE,
-        };
-        let before = problems.0.len();
-        let api_key = api_key.secret(ApiKey::parse, outside, problems);
-        if api_key.is_none() && problems.0.len() == before {
-            let text = format!(
-                "`backend = \"datadog\"` needs an API key: give `api_key`, `api_key_file`, or \
-                 {API_KEY_VARIABLE} in the environment"
-            );
-            problems.add_text(table, text);
-        }
-        let parse = |site: &String| Site::new(&parse_host(site)?);
-        let site = match outside.variable(SITE_VARIABLE) {
-            Some(site) if self.site.is_none() => parse(&site)
-                .map_err(|fault| {
-                    let text = format!("{SITE_VARIABLE} in the environment {fault}");
-                    problems.add_text(Place::Program, text);
-                })
-                .ok(),
-            _ => parsed(self.site.as_ref(), "site", parse, problems),
-        };
-        let url = |url: &String| BaseUrl::parse_url(url);
-        let url = parsed(self.url.as_ref(), "url", url, problems);
-        Some(DatadogSettings {
-            site: site.unwrap_or_default(),
-            url,
-            ..DatadogSettings::new(api_key?)
-        })
-    }
+    RTT = Key::new("rtt", Target, Switch)
+        .help("Whether round-trip times are published. The other end publishes one-way delays in any \
+               case.")
+        .preset("true").flag(NETWORK, Some('r'), "--rtt", "");
 
-    fn port(&self, default: u16, problems: &mut Problems) -> u16 {
-        let port = self.port.as_ref();
-        check_range(port, "port", &PORT, "", problems);
-        port.and_then(|given| u16::try_from(given.value).ok())
-            .unwrap_or(default)
-    }
+    TCP_LATENCY = Key::new("tcp_latency", Target, Switch)
+        .help("Whether the time of a TCP connect is measured, over connections that are thrown away.")
+        .preset("true").flag(NETWORK, None, "--tcp-latency", "");
+
+    TCP_PORT = Key::new("tcp_port", Both, Whole(0, 65_535, ""))
+        .help("The TCP port to listen on (0: any free port), and the TCP port of targets.")
+        .preset("8000").flag(NETWORK, None, "--tcp-port", "PORT");
+
+    UDP_PORT = Key::new("udp_port", Both, Whole(0, 65_535, ""))
+        .help("The UDP port to listen on (0: any free port), and the UDP port of targets.")
+        .preset("8001").flag(NETWORK, None, "--udp-port", "PORT");
+
+    INTERVAL = Key::new("interval", Target, Number(0.001, 86_400_000.0, "milliseconds"))
+        .help("Milliseconds between the probes of a flow; fractions are allowed.")
+        .preset("1000").example("0.5").flag(RUNTIME, Some('i'), "--interval", "MSECONDS");
+
+    TIMEOUT = Key::new("timeout", Target, Number(0.001, 60.0, "seconds"))
+        .help("Seconds after which a probe without a reply is lost; fractions are allowed.")
+        .preset("1").example("0.25").flag(RUNTIME, Some('T'), "--timeout", "SECONDS");
+
+    SIZE = Key::new("size", Target, Whole(1, SIZE_MAX, "bytes"))
+        .help("Bytes to pad a probe to, `max_size` at most. A native probe has 164 bytes and more by \
+               itself.")
+        .absent("no padding").example("64");
+
+    MAX_SIZE = Key::new("max_size", Top, Whole(1, SIZE_MAX, "bytes"))
+        .help("The largest `size` that a target may have, in bytes.")
+        .preset("1470").flag(NETWORK, Some('s'), "--max-size", "BYTES");
+
+    MAX_LOST = Key::new("max_lost", Target, Whole(1, 1_000_000, ""))
+        .help("Consecutive losses after which a flow starts anew.")
+        .preset("10").flag(NETWORK, Some('x'), "--max-lost", "PROBES");
+
+    PROTOCOL = Key::new("protocol", Both, Word(Protocol::names))
+        .help("What flows speak: `text` as the Python program does, `native` at once, or `auto`: \
+               native once the other end has said that it can. With `text` at the top level, native \
+               requests are not answered.")
+        .preset("\"auto\"").flag(NETWORK, None, "--protocol", "WIRE");
+
+    OWD = Key::new("owd", Target, Word(Owd::names))
+        .help("One-way delays as measured (`raw`), or without the estimated difference of the two \
+               clocks and with the tag `owd:corrected`. The estimate takes half of a path's asymmetry \
+               with it. It needs the native wire.")
+        .preset("\"raw\"").example("\"corrected\"");
+
+    TIMESTAMPS = Key::new("timestamps", Top, Word(Timestamps::names))
+        .help("Who stamps packets: the interface where it can, else the kernel, else this process \
+               (`auto`), the kernel (`kernel`), or this process (`user`), whose stamps contain the \
+               host's own delays.")
+        .preset("\"auto\"").flag(NETWORK, None, "--timestamps", "WHO");
+
+    RESOLVE_INTERVAL = Key::new("resolve_interval", Top, Number(1.0, 86_400.0, "seconds"))
+        .help("Seconds between two look-ups of a target's host name. A flow that fails has it looked \
+               up at once.")
+        .preset("60");
+
+    SHUTDOWN_TIMEOUT = Key::new("shutdown_timeout", Top, Number(0.1, 600.0, "seconds"))
+        .help("Seconds that publishing the rest may take at the end.")
+        .preset("5");
+
+    LOG_LEVEL = Key::new("log_level", Top, Word(LogLevel::names))
+        .help("How much is logged. The log goes to stdout, or to stderr if the cli backend has stdout.")
+        .preset("\"INFO\"").flag(LOGGING, Some('l'), "--log-level", "LEVEL");
+
+    LOG_FILE = Key::new("log_file", Top, Path)
+        .help("A file to log to, beside the console.")
+        .example("\"/var/log/latency-monitor.log\"").flag(LOGGING, Some('f'), "--log-file", "FILE");
+
+    KIND = Key::new("kind", Engine, Word(EngineKind::names))
+        .help("The engine.")
+        .preset("\"mio\"");
+
+    SPIN_US = Key::new("spin_us", Engine, Whole(0, 10_000, "microseconds"))
+        .help("Microseconds before a probe is due at which the poll thread wakes and spins. This costs \
+               processor time.")
+        .preset("0").example("20");
+
+    CPU = Key::new("cpu", Engine, Whole(0, 8_191, ""))
+        .help("The processor that the poll thread stays on, so that it loses no time to moves and cold \
+               caches.")
+        .absent("any").example("3");
+
+    REALTIME = Key::new("realtime", Engine, Whole(1, 99, ""))
+        .help("The priority of the poll thread under SCHED_FIFO, so that other programs do not keep it \
+               waiting. This needs CAP_SYS_NICE or `ulimit -r`. With `spin_us` give it a processor of \
+               its own.")
+        .absent("the usual scheduler").example("50");
+
+    LOCK_MEMORY = Key::new("lock_memory", Engine, Switch)
+        .help("Whether the process's memory is kept from being paged out. This needs CAP_IPC_LOCK or \
+               `ulimit -l`.")
+        .preset("false");
+
+    // More than a millisecond would hold up the next probe.
+    BUSY_POLL_US = Key::new("busy_poll_us", Engine, Whole(0, 1_000, "microseconds"))
+        .help("Microseconds for which every receive polls the interface's queue (SO_BUSY_POLL), where \
+               the driver can. Older kernels want CAP_NET_ADMIN for more than net.core.busy_read.")
+        .preset("0").example("50");
+
+    RECEIVE_BUFFER_KIB = Key::new("receive_buffer_kib", Engine, Whole(4, 1_048_576, "kibibytes"))
+        .help("Kibibytes of every UDP socket's receive buffer. The log tells if the kernel gives less \
+               (net.core.rmem_max).")
+        .absent("4096, or as much of it as the kernel gives").example("4096");
+
+    SEND_BUFFER_KIB = Key::new("send_buffer_kib", Engine, Whole(4, 1_048_576, "kibibytes"))
+        .help("Kibibytes of every UDP socket's send buffer. The log tells if the kernel gives less \
+               (net.core.wmem_max).")
+        .absent("4096, or as much of it as the kernel gives").example("4096");
+
+    THRESHOLD_US = Key::new("threshold_us", Burst, NumberOrAuto(0.1, 60_000_000.0, "microseconds"))
+        .help("Microseconds of queueing delay at which a micro-burst begins, or `auto`: from each \
+               flow's own noise. The burst ends when the delay stays under half of that for `quiet_ms`.")
+        .preset("\"auto\"").example("250");
+
+    QUIET_MS = Key::new("quiet_ms", Burst, Number(0.01, 60_000.0, "milliseconds"))
+        .help("Milliseconds of quiet that end a burst.")
+        .preset("5");
+
+    PRE_MS = Key::new("pre_ms", Burst, Number(0.0, BURST_MARGIN_MS_MAX, "milliseconds"))
+        .help("Milliseconds before a burst from which its dump has the single probes.")
+        .preset("200");
+
+    POST_MS = Key::new("post_ms", Burst, Number(0.0, BURST_MARGIN_MS_MAX, "milliseconds"))
+        .help("Milliseconds after a burst up to which its dump has the single probes.")
+        .preset("200");
+
+    DUMP_DIR = Key::new("dump_dir", Burst, Path)
+        .help("A folder for dumps, of this daemon alone: the single probes around each burst, for \
+               `latency-monitor report`. SIGUSR1 dumps what there is of every flow.")
+        .absent("no dumps").example("\"/var/lib/latency-monitor\"");
+
+    DUMPS_MAX = Key::new("dumps_max", Burst, Whole(1, DUMPS_KEPT_MAX, ""))
+        .help("Dumps that are kept. The oldest go first.")
+        .preset("100");
+
+    BACKEND = Key::new("backend", Metrics, Word(Backend::names))
+        .help("Where to publish. To publish to several backends, give several [[metrics]] tables; \
+               docs/backends tells what each of them sends.")
+        .preset("\"cli\"").flag(None, Some('m'), "--metrics", "BACKEND");
+
+    MODE = Key::new("mode", Metrics, Word(Mode::names))
+        .help("Delays one by one (`samples`), as one HDR histogram for each series and interval \
+               (`windows`), or both ways.")
+        .absent("`windows` for pushgateway and datadog, else `samples`").example("\"both\"")
+        .flag(None, None, "--mode", "MODE");
+
+    SEND_INTERVAL = Key::new("send_interval", Metrics, Number(0.1, 86_400.0, "seconds"))
+        .help("Seconds between windows, between counts, and between batches.")
+        .preset("30").example("10");
+
+    FORMAT = Key::new("format", Metrics, Word(Format::names))
+        .help("How records are written.")
+        .preset("\"json\"");
+
+    COMPAT_ZERO = Key::new("compat_zero", Metrics, Switch)
+        .help("Whether samples are as the Python program's: a loss is also a delay of 0, and a negative \
+               delay is 0.")
+        .preset("false");
+
+    LEVEL = Key::new("level", Of(LOG), Word(LogLevel::names))
+        .help("The level that the backend logs at.")
+        .preset("\"WARNING\"").example("\"INFO\"");
+
+    ZEROMQ_ADDRESS = Key::new("address", Of(ZEROMQ), Text(|text| ZeroMqSettings::parse_address(text).map(drop)))
+        .help("The address to bind the PUB socket to. \"::\" is IPv6, and IPv4 as well.")
+        .preset("\"0.0.0.0\"").example("\"::1\"");
+
+    ZEROMQ_PORT = Key::new("port", Of(ZEROMQ), Whole(1, 65_535, ""))
+        .help("The port to bind the PUB socket to.")
+        .preset("8002");
+
+    CLICKHOUSE_HOST = Key::new("host", Of(CLICKHOUSE), Text(|text| {
+        Server::new(text.parse()?, 0, true).map(drop)
+    }))
+        .help("The server.")
+        .preset("\"localhost\"").example("\"clickhouse.example.com\"");
+
+    CLICKHOUSE_PORT = Key::new("port", Of(CLICKHOUSE), Whole(1, 65_535, ""))
+        .help("The port of the server's HTTP interface: 8443 with TLS, 8123 without, as it is installed.")
+        .preset("8443").example("8123");
+
+    SECURE = Key::new("secure", Of(CLICKHOUSE), Switch)
+        .help("Whether to use HTTPS.")
+        .preset("true");
+
+    DATABASE = Key::new("database", Of(CLICKHOUSE), Text(|text| Name::parse(text).map(drop)))
+        .help("The database.")
+        .preset("\"default\"").example("\"network\"");
+
+    USERNAME = Key::new("username", Of(CLICKHOUSE), Text(|text| Name::parse(text).map(drop)))
+        .help("The user.")
+        .preset("\"default\"").example("\"latency\"");
+
+    PASSWORD = Key::new("password", Of(CLICKHOUSE), Secret(|_| Ok(())))
+        .help("The user's password. The first of `password`, `password_file` and the variable that is \
+               there holds.")
+        .variable("LATENCY_MONITOR_PASSWORD");
+
+    PASSWORD_FILE = Key::new("password_file", Of(CLICKHOUSE), Path)
+        .help("A file with the password.")
+        .example("\"/run/secrets/clickhouse\"");
+
+    TABLE = Key::new("table", Of(CLICKHOUSE), Text(|text| Name::parse(text).map(drop)))
+        .help("The table of samples; the names of the others begin with it. `latency-monitor schema \
+               clickhouse` prints their definitions.")
+        .preset("\"metrics\"");
+
+    COLUMNS_RENAMED = Key::new("columns", Of(CLICKHOUSE), Names(COLUMNS.split_at(COLUMNS_LISTED).0, |names| {
+        Columns::parse(names.clone()).map(drop)
+    }))
+        .help("Columns of the table that have other names than ours: MetricName, Timestamp, \
+               MetricValue, Tags, InsertedAt, Source, Target, Stamp, Seq, Dwell. A list of five names \
+               the first five, as in the Python program.")
+        .absent("our names").example("{ MetricName = \"name\", Tags = \"labels\" }");
+
+    GATEWAY = Key::new("gateway", Of(PUSHGATEWAY), Url(BaseUrl::parse))
+        .help("The gateway as host:port or as a URL.")
+        .preset("\"localhost:9091\"").example("\"https://push.example.com/base\"");
+
+    JOB = Key::new("job", Of(PUSHGATEWAY), Text(|text| Name::parse(text).map(drop)))
+        .help("The job of the group.")
+        .preset("\"latency-monitor\"");
+
+    BUCKETS = Key::new("buckets", Of(PUSHGATEWAY), Numbers(|seconds| Bounds::parse(seconds).map(drop)))
+        .help("Upper bounds of the histograms' buckets in seconds, ascending.")
+        .absent("from 1 us to 10 s").example("[0.0001, 0.001, 0.01, 0.1, 1]");
+
+    DELETE_ON_STOP = Key::new("delete_on_stop", Of(PUSHGATEWAY), Switch)
+        .help("Whether the group is deleted when the daemon ends in order.")
+        .preset("false");
+
+    SITE = Key::new("site", Of(DATADOG), Text(|text| Site::new(&text.parse()?).map(drop)))
+        .help("The site.")
+        .preset("\"datadoghq.com\"").example("\"datadoghq.eu\"").variable("DD_SITE");
+
+    API_KEY = Key::new("api_key", Of(DATADOG), Secret(|text| ApiKey::parse(text).map(drop)))
+        .help("The API key, which must be given. The first of `api_key`, `api_key_file` and the \
+               variable that is there holds.")
+        .variable("DD_API_KEY");
+
+    API_KEY_FILE = Key::new("api_key_file", Of(DATADOG), Path)
+        .help("A file with the API key.")
+        .example("\"/run/secrets/datadog\"");
+
+    URL = Key::new("url", Of(DATADOG), Url(BaseUrl::parse_url))
+        .help("A URL in place of https://api.<site>, for a proxy.")
+        .example("\"https://proxy.example.com\"");
+
+    BUFFER_MIB = Key::new("buffer_mib", Of(QUEUED), Whole(1, 1_048_576, "mebibytes"))
+        .help("Mebibytes of batches that wait at most while they cannot be sent.")
+        .preset("64");
+
+    SPOOL_DIR = Key::new("spool_dir", Of(QUEUED), Path)
+        .help("A folder where batches wait, so that they survive a restart.")
+        .absent("batches wait in memory").example("\"/var/spool/latency-monitor\"");
 }
 
-/// The places that a secret may stand in, the first one that has it first.
-struct Source<'a> {
-    key: Option<&'a Given<String>>,
-    key_name: &'static str,
-    file: Option<&'a Given<String>>,
-    file_name: &'static str,
-    variable: &'static str,
+/// Returns every key.
+pub(crate) fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().copied()
 }
 
-impl Source<'_> {
-    fn secret<T>(
-        &self,
-        parse: fn(&str) -> Result<T, String>,
-        outside: &dyn Outside,
-        problems: &mut Problems,
-    ) -> Option<T> {
-        if self.key.is_some() {
-            return parsed(self.key, self.key_name, |text| parse(text), problems);
-        }
-        let Some(file) = self.file else {
-            let text = outside.variable(self.variable)?;
-            return parse(&text)
-                .map_err(|fault| {
-                    let text = format!("{} in the environment {fault}", self.variable);
-                    problems.add_text(Place::Program, text);
-                })
-                .ok();
-        };
-        let fault = match outside.read(Path::new(&file.value)) {
-            // Editors and `echo` end a file with a newline that is no part of the secret.
-            Ok(text) => match text.trim_end_matches(['\r', '\n']) {
-                "" => "is empty".to_owned(),
-                secret => match parse(secret) {
-                    Ok(secret) => return Some(secret),
-                    Err(fault) => fault,
-                },
-            },
-            Err(error) => format!("cannot be read: {error}"),
-        };
-        let text = format_args!("{:?} {fault}", file.value);
-        problems.add(file.place, self.file_name, text);
-        None
-    }
+/// Returns the keys of a table.
+pub(super) fn of(table: Table) -> impl Iterator<Item = &'static Key> {
+    all().filter(move |key| key.is_in(table))
 }
 
-fn place<T>(given: Option<&Given<T>>) -> Option<Place> {
-    given.map(|given| given.place)
-}
-
-fn value<T: Clone>(given: Option<&Given<T>>, default: T) -> T {
-    given.map_or(default, |given| given.value.clone())
-}
-
-/// What a key's value comes to; nothing if it is not given, or is wrong, which is reported.
-fn parsed<T, R>(
-    given: Option<&Given<T>>,
-    key: &str,
-    parse: impl FnOnce(&T) -> Result<R, String>,
-    problems: &mut Problems,
-) -> Option<R> {
-    let given = given?;
-    parse(&given.value)
-        .map_err(|fault| problems.add(given.place, key, fault))
-        .ok()
-}
-
-fn name(given: Option<&Given<String>>, key: &str, problems: &mut Problems) -> Option<Name> {
-    parsed(given, key, |text| Name::parse(text), problems)
+/// Returns the keys of the top level: the daemon's, and those that targets inherit.
+pub(super) fn top() -> impl Iterator<Item = &'static Key> {
+    all().filter(|key| key.is_in(Table::Top) || key.is_in(Table::Targets))
 }

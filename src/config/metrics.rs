@@ -1,80 +1,27 @@
-//! Where what is measured goes: the `[[metrics]]` tables.
+//! Where measurements go: the `[[metrics]]` tables.
 
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::error::{Given, Place, Problems};
-use crate::config::keys::BackendKeys;
-use crate::config::options::check_range;
+use crate::config::error::{Place, Problems};
+use crate::config::key::{Key, Scope, Table};
+use crate::config::keys;
+use crate::config::keys::{
+    API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CLICKHOUSE_HOST, CLICKHOUSE_PORT, COLUMNS_RENAMED,
+    COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, MODE, PASSWORD, SECURE,
+    SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
+};
+use crate::config::layer::{Layer, Shown};
+use crate::config::outside::Outside;
 use crate::config::section::Section;
-use crate::config::{LogLevel, Outside, Word};
+use crate::config::value::Value;
+use crate::config::words::{Backend, LogLevel, Word as _};
+use crate::publish::clickhouse::Server;
 use crate::publish::{
     ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, ZeroMqSettings,
 };
 use crate::record::Mode;
 
-/// Seconds between the windows of a backend: a tenth to a day.
-const SEND_INTERVAL_S: RangeInclusive<f64> = 0.1..=86_400.0;
-
-/// The backends there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backend {
-    /// JSON on stdout, one object a line.
-    Cli,
-    /// The same, through the daemon's log.
-    Log,
-    /// The same, one object a message, on a ZeroMQ PUB socket.
-    ZeroMq,
-    /// Rows in ClickHouse.
-    ClickHouse,
-    /// Prometheus histograms and counters on a Pushgateway.
-    Pushgateway,
-    /// Series in Datadog.
-    Datadog,
-}
-
-impl Word for Backend {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("cli", Self::Cli),
-        ("log", Self::Log),
-        ("zeromq", Self::ZeroMq),
-        ("clickhouse", Self::ClickHouse),
-        ("pushgateway", Self::Pushgateway),
-        ("datadog", Self::Datadog),
-    ];
-}
-
-impl Backend {
-    /// What it gets if nothing else is said: one that counts and adds up is given windows.
-    pub const fn default_mode(self) -> Mode {
-        match self {
-            Self::Cli | Self::Log | Self::ZeroMq | Self::ClickHouse => Mode::Samples,
-            Self::Pushgateway | Self::Datadog => Mode::Windows,
-        }
-    }
-}
-
-impl Word for Mode {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("samples", Self::Samples),
-        ("windows", Self::Windows),
-        ("both", Self::Both),
-    ];
-}
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Json,
-}
-
-impl Word for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
-}
-
-/// What only one backend can be told.
+/// What only one backend is told.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum BackendSettings {
@@ -93,7 +40,7 @@ pub enum BackendSettings {
 }
 
 impl BackendSettings {
-    /// The backend that they are for.
+    /// Returns the backend that they are for.
     pub const fn backend(&self) -> Backend {
         match self {
             Self::Cli => Backend::Cli,
@@ -103,6 +50,42 @@ impl BackendSettings {
             Self::Pushgateway(_) => Backend::Pushgateway,
             Self::Datadog(_) => Backend::Datadog,
         }
+    }
+
+    /// Makes the settings of a backend. Datadog has none without an API key.
+    fn from_layer(backend: Backend, layer: &Layer) -> Option<Self> {
+        Some(match backend {
+            Backend::Cli => Self::Cli,
+            Backend::Log => Self::Log,
+            Backend::ZeroMq => Self::ZeroMq(ZeroMqSettings {
+                address: layer.get(&ZEROMQ_ADDRESS),
+                port: layer.get(&ZEROMQ_PORT),
+            }),
+            Backend::ClickHouse => Self::ClickHouse(ClickHouseSettings {
+                server: Server::new(
+                    layer.get(&CLICKHOUSE_HOST),
+                    layer.get(&CLICKHOUSE_PORT),
+                    layer.get(&SECURE),
+                )
+                .ok()?,
+                database: layer.get(&DATABASE),
+                username: layer.get(&USERNAME),
+                password: layer.find(&PASSWORD).unwrap_or_default(),
+                table: layer.get(&TABLE),
+                columns: layer.find(&COLUMNS_RENAMED).unwrap_or_default(),
+            }),
+            Backend::Pushgateway => Self::Pushgateway(PushgatewaySettings {
+                gateway: layer.get(&GATEWAY),
+                job: layer.get(&JOB),
+                buckets: layer.find(&BUCKETS),
+                delete_on_stop: layer.get(&DELETE_ON_STOP),
+            }),
+            Backend::Datadog => Self::Datadog(DatadogSettings {
+                site: layer.get(&SITE),
+                api_key: layer.find(&API_KEY)?,
+                url: layer.find(&URL),
+            }),
+        })
     }
 }
 
@@ -131,25 +114,32 @@ impl Default for MetricsConfig {
 }
 
 impl MetricsConfig {
-    /// A backend that is told this, and everything else as the table of keys says.
+    /// A backend that is told this, with every other setting at its default.
     pub fn new(settings: BackendSettings) -> Self {
         let backend = settings.backend();
+        Self::from_layer(backend.default_mode(), settings, &Layer::default())
+    }
+
+    fn from_layer(mode: Mode, settings: BackendSettings, layer: &Layer) -> Self {
         Self {
-            backend,
+            backend: settings.backend(),
             settings,
-            mode: backend.default_mode(),
-            delivery: DeliverySettings::default(),
-            level: LogLevel::Warning,
-            compat_zero: false,
+            mode,
+            delivery: DeliverySettings {
+                send_interval: Duration::from_secs_f64(layer.get(&SEND_INTERVAL)),
+                buffer_mib: layer.get(&BUFFER_MIB),
+                spool_dir: layer.find(&SPOOL_DIR),
+            },
+            level: layer.get(&LEVEL),
+            compat_zero: layer.get(&COMPAT_ZERO),
         }
     }
 
     /// Reports what a program may have put in.
     pub(super) fn check(&self, problems: &mut Problems) {
-        let interval = self.delivery.send_interval;
-        if !SEND_INTERVAL_S.contains(&interval.as_secs_f64()) {
-            let text = format_args!("of {interval:?} is out of range");
-            problems.add(Place::Program, "send_interval", text);
+        let interval = Value::Number(self.delivery.send_interval.as_secs_f64());
+        if let Some(fault) = SEND_INTERVAL.kind.fault(&interval) {
+            problems.add(Place::Program, SEND_INTERVAL.name, fault);
         }
         if self.settings.backend() != self.backend {
             let (settings, backend) = (self.settings.backend(), self.backend);
@@ -158,7 +148,7 @@ impl MetricsConfig {
                 backend.as_word(),
                 settings.as_word()
             );
-            problems.add(Place::Program, "backend", text);
+            problems.add(Place::Program, BACKEND.name, text);
         }
     }
 }
@@ -173,131 +163,131 @@ pub(super) struct Around<'a> {
     pub(super) outside: &'a dyn Outside,
 }
 
-/// One `[[metrics]]` table, as it was written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct MetricsLayer {
+/// One `[[metrics]]` table as it is written.
+#[derive(Debug)]
+pub(super) struct MetricsTable {
     place: Place,
-    backend: Option<Given<Backend>>,
-    mode: Option<Given<Mode>>,
-    send_interval: Option<Given<f64>>,
-    compat_zero: Option<Given<bool>>,
-    keys: BackendKeys,
-    /// A flag has made it a table for another backend, whose keys it does not have.
-    is_diverted: bool,
+    backend: Backend,
+    layer: Layer,
+    /// Keys that are there and that only other backends have.
+    foreign: Vec<(&'static str, Place)>,
 }
 
-impl MetricsLayer {
-    pub(super) fn read(section: &mut Section<'_>, place: Place, problems: &mut Problems) -> Self {
-        // There is one; the key is there for what is to come.
-        section.word::<Format>("format", problems);
+impl MetricsTable {
+    /// A table that says nothing but the backend.
+    fn of(backend: Backend) -> Self {
         Self {
-            place,
-            backend: section.word("backend", problems),
-            mode: section.word("mode", problems),
-            send_interval: section.number("send_interval", problems),
-            compat_zero: section.boolean("compat_zero", problems),
-            keys: BackendKeys::read(section, problems),
-            is_diverted: false,
-        }
-    }
-
-    fn backend(&self) -> Backend {
-        self.backend
-            .as_ref()
-            .map_or(Backend::Cli, |backend| backend.value)
-    }
-
-    fn resolve(&self, around: &Around<'_>, problems: &mut Problems) -> MetricsConfig {
-        let backend = self.backend();
-        let default = MetricsConfig::default();
-        let interval = self.send_interval.as_ref();
-        check_range(
-            interval,
-            "send_interval",
-            &SEND_INTERVAL_S,
-            " seconds",
-            problems,
-        );
-        let diverted = BackendKeys::default();
-        let keys = if self.is_diverted {
-            &diverted
-        } else {
-            self.keys.check_owners(backend, problems);
-            &self.keys
-        };
-        let level = keys.level.as_ref();
-        let level_value = level.map_or(default.level, |level| level.value);
-        if backend == Backend::Log && level_value.tracing() > around.log_level.tracing() {
-            let (word, shown) = (level_value.as_word(), around.log_level.as_word());
-            let place = level.map_or(self.place, |level| level.place);
-            let text = format_args!("is {word}, which a `log_level` of {shown} does not show");
-            problems.add(place, "level", text);
-        }
-        let seconds = interval
-            .map(|given| given.value)
-            .filter(|s| SEND_INTERVAL_S.contains(s));
-        let mode = self.mode.as_ref().map(|mode| mode.value);
-        let buffer_mib = keys.buffer_mib.as_ref();
-        MetricsConfig {
+            place: Place::Program,
             backend,
-            settings: keys.settings(backend, self.place, around.outside, problems),
-            mode: around
-                .mode
-                .or(mode)
-                .unwrap_or_else(|| backend.default_mode()),
-            delivery: DeliverySettings {
-                send_interval: seconds
-                    .map_or(default.delivery.send_interval, Duration::from_secs_f64),
-                buffer_mib: buffer_mib
-                    .and_then(|given| u32::try_from(given.value).ok())
-                    .unwrap_or(default.delivery.buffer_mib),
-                spool_dir: keys
-                    .spool_dir
-                    .as_ref()
-                    .map(|given| PathBuf::from(&given.value)),
-            },
-            level: level_value,
-            compat_zero: self.compat_zero.as_ref().is_some_and(|given| given.value),
+            layer: Layer::default(),
+            foreign: Vec::new(),
         }
+    }
+
+    pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Self {
+        let every = || keys::all().filter(|key| matches!(key.scope, Scope::Metrics | Scope::Of(_)));
+        section.check_names(every().map(|key| key.name), problems);
+        let named = section.read(std::iter::once(&BACKEND), &mut Problems::default());
+        let backend = named.get(&BACKEND);
+        let table = Table::Metrics(backend);
+        // Where the word is wrong, nobody knows whose keys they should be.
+        let is_known = named.find(&BACKEND) == Some(backend) || section.find("backend").is_none();
+        let is_foreign = |key: &&Key| is_known && keys::of(table).all(|own| own.name != key.name);
+        let mut foreign: Vec<_> = every()
+            .filter(is_foreign)
+            .filter_map(|key| Some((key.name, section.find(key.name)?.1)))
+            .collect();
+        foreign.dedup();
+        Self {
+            place: section.place,
+            backend,
+            layer: section.read(keys::of(table), problems),
+            foreign,
+        }
+    }
+
+    /// Makes it a table for another backend, as a flag says. What is another's goes.
+    fn divert(&mut self, backend: Backend) {
+        if self.backend != backend {
+            self.backend = backend;
+            self.layer.retain(Scope::Metrics);
+            self.foreign.clear();
+        }
+    }
+
+    /// Completes the settings, in `self.layer` too.
+    fn resolve(&mut self, around: &Around<'_>, problems: &mut Problems) -> Option<MetricsConfig> {
+        for (name, place) in &self.foreign {
+            problems.add(*place, name, format_args!("is for {} only", owners(name)));
+        }
+        let (backend, layer) = (self.backend, &mut self.layer);
+        let before = problems.0.len();
+        let table = Table::Metrics(backend);
+        layer.put(&BACKEND, backend.into(), layer.place(&BACKEND));
+        layer.complete(table, around.outside, problems);
+        let mode = around.mode.or_else(|| layer.find(&MODE));
+        let mode = mode.unwrap_or_else(|| backend.default_mode());
+        layer.put(&MODE, mode.into(), Place::Program);
+        let level: LogLevel = layer.get(&LEVEL);
+        if backend == Backend::Log && level.tracing() > around.log_level.tracing() {
+            let (word, shown) = (level.as_word(), around.log_level.as_word());
+            let text = format_args!("is {word}, which a `log_level` of {shown} does not show");
+            problems.add(layer.place_or(&LEVEL, self.place), LEVEL.name, text);
+        }
+        let settings = BackendSettings::from_layer(backend, layer);
+        if settings.is_none() && problems.0.len() == before {
+            let text = "`backend = \"datadog\"` needs an API key: give `api_key`, `api_key_file`, or \
+                        DD_API_KEY in the environment";
+            problems.add_text(self.place, text);
+        }
+        Some(MetricsConfig::from_layer(mode, settings?, layer))
     }
 }
 
-/// The backends to publish to: the file's tables. If a flag names a backend, an only table is for that
-/// one, without the keys that are another's, and of several those that are for it remain.
+/// Names the backends that have a key.
+fn owners(name: &str) -> String {
+    let owners = Backend::WORDS.iter().filter_map(|(word, backend)| {
+        let mut keys = keys::of(Table::Metrics(*backend));
+        keys.any(|key| key.name == name)
+            .then(|| format!("`backend = \"{word}\"`"))
+    });
+    owners.collect::<Vec<_>>().join(" or ")
+}
+
+/// Resolves the file's tables, and shows each. If a flag names a backend, an only table becomes one for
+/// that backend, without the keys of another; of several tables those for that backend remain.
 pub(super) fn resolve(
-    mut layers: Vec<MetricsLayer>,
+    mut tables: Vec<MetricsTable>,
     around: &Around<'_>,
     problems: &mut Problems,
+    shown: &mut Shown,
 ) -> Vec<MetricsConfig> {
     if let Some(wanted) = around.backend {
-        if let [only] = &mut layers[..] {
-            only.is_diverted = only.backend() != wanted;
-            only.backend = Some(Given::by_program(wanted));
+        if let [only] = &mut tables[..] {
+            only.divert(wanted);
         }
-        layers.retain(|layer| layer.backend() == wanted);
+        tables.retain(|table| table.backend == wanted);
     }
-    if layers.is_empty() {
-        layers.push(MetricsLayer {
-            backend: around.backend.map(Given::by_program),
-            ..MetricsLayer::default()
-        });
-    }
-    for (index, layer) in layers.iter().enumerate() {
-        if layers
-            .iter()
-            .take(index)
-            .any(|before| before.backend() == layer.backend())
-        {
-            let text = format!("is {:?} a second time", layer.backend().as_word());
-            let place = layer
+    if tables.is_empty() {
+        tables.push(MetricsTable::of(
+            around
                 .backend
-                .as_ref()
-                .map_or(layer.place, |given| given.place);
-            problems.add(place, "backend", text);
-        }
+                .unwrap_or_else(|| Layer::default().get(&BACKEND)),
+        ));
     }
-    layers
-        .iter()
-        .map(|layer| layer.resolve(around, problems))
-        .collect()
+    let mut seen = Vec::new();
+    for table in &tables {
+        if seen.contains(&table.backend) {
+            let text = format_args!("is {:?} a second time", table.backend.as_word());
+            let place = table.layer.place_or(&BACKEND, table.place);
+            problems.add(place, BACKEND.name, text);
+        }
+        seen.push(table.backend);
+    }
+    let mut resolved = Vec::new();
+    for table in &mut tables {
+        resolved.extend(table.resolve(around, problems));
+        shown.add("[[metrics]]", Table::Metrics(table.backend), &table.layer);
+    }
+    resolved
 }

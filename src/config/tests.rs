@@ -4,9 +4,7 @@ mod backends;
 
 use std::time::Duration;
 
-use crate::config::{
-    Backend, Config, LogLevel, Overrides, Sealed, TargetOptions, Timestamps, effective,
-};
+use crate::config::{Backend, Config, LogLevel, Overrides, Sealed, TargetOptions, Timestamps};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 use crate::proto::{Host, Protocol, TargetSpec};
 use crate::record::Mode;
@@ -14,6 +12,21 @@ use crate::record::Mode;
 fn parse(text: &str) -> Config {
     Config::parse_with(text, &Overrides::default(), &Sealed)
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// What a file comes to, as a file.
+fn effective(text: &str) -> String {
+    let read = Config::parse_effective(text, &Overrides::default(), &Sealed);
+    read.unwrap_or_else(|error| panic!("{error}\n{text}")).1
+}
+
+/// The flags of these keys.
+fn flags(given: &[(&str, &str)]) -> Overrides {
+    let none = Overrides::default();
+    let all = given
+        .iter()
+        .try_fold(none, |flags, (key, value)| flags.with(key, value));
+    all.expect("keys that have flags")
 }
 
 /// Everything that is said about a file, a line each.
@@ -133,12 +146,7 @@ fn a_target_goes_over_a_flag_and_a_flag_over_the_file() {
         timeout = 3
         tags = ['all']
         targets = [{ host = '192.0.2.1' }, { host = '192.0.2.2', interval = 0.25, tags = [] }]";
-    let flags = Overrides {
-        interval: Some(50.0),
-        rtt: Some(false),
-        udp_port: Some(9),
-        ..Overrides::default()
-    };
+    let flags = flags(&[("interval", "50"), ("rtt", "false"), ("udp_port", "9")]);
     let config = Config::parse(file, &flags).unwrap();
     let [one, two] = &config.targets[..] else {
         panic!("two targets")
@@ -182,11 +190,7 @@ fn the_wire_and_the_delays_are_inherited_and_the_top_level_says_what_is_answered
         panic!("{:?}", config.warnings)
     };
     assert!(warning.starts_with("\"192.0.2.1\" speaks the text wire only"));
-    let flags = Overrides {
-        protocol: Some(Protocol::Auto),
-        timestamps: Some(Timestamps::Kernel),
-        ..Overrides::default()
-    };
+    let flags = flags(&[("protocol", "auto"), ("timestamps", "kernel")]);
     let config = Config::parse(file, &flags).unwrap();
     assert_eq!(config.protocol(), Protocol::Auto);
     assert_eq!(config.timestamps, Timestamps::Kernel);
@@ -201,10 +205,7 @@ fn the_wire_and_the_delays_are_inherited_and_the_top_level_says_what_is_answered
 
 #[test]
 fn what_is_disabled_as_a_whole_is_not_probed() {
-    let flags = Overrides {
-        tcp: Some(false),
-        ..Overrides::default()
-    };
+    let flags = flags(&[("tcp", "false")]);
     let config = Config::parse("targets = [{ host = '192.0.2.1' }]", &flags).unwrap();
     assert!(!config.tcp && config.udp);
     assert_eq!(
@@ -242,11 +243,7 @@ fn backends_are_chosen_by_the_flag() {
         both.metrics[1].delivery.send_interval,
         Duration::from_millis(1500)
     );
-    let flags = Overrides {
-        metrics: Some(Backend::Log),
-        mode: Some(Mode::Both),
-        ..Overrides::default()
-    };
+    let flags = flags(&[("backend", "log"), ("mode", "both")]);
     let log = Config::parse(file, &flags).unwrap();
     assert_eq!(log.metrics.len(), 1);
     assert_eq!(
@@ -518,12 +515,7 @@ fn everything_is_told_at_once() {
 
 #[test]
 fn a_flag_that_is_wrong_is_named_itself() {
-    let flags = Overrides {
-        interval: Some(-1.0),
-        tcp_port: Some(65_536),
-        name: Some(String::new()),
-        ..Overrides::default()
-    };
+    let flags = flags(&[("interval", "-1"), ("tcp_port", "65536"), ("name", "")]);
     let told = faults_with("", &flags);
     let all = told.join("\n");
     assert!(
@@ -604,9 +596,9 @@ fn the_effective_configuration_says_the_same_again() {
         owd = "corrected"
         timeout = 0.25"#;
     let config = parse(file);
-    let printed = effective(&config);
+    let printed = effective(file);
     let again = parse(&printed);
-    assert_eq!(effective(&again), printed);
+    assert_eq!(effective(&printed), printed);
     assert_eq!(
         (&again.targets, &again.metrics),
         (&config.targets, &config.metrics)

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{faults, parse};
+use super::{effective, faults, flags, parse};
 use crate::config::{
-    Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, effective,
+    Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, Word as _,
 };
 use crate::proto::Host;
 use crate::publish::clickhouse::{Columns, Server};
@@ -194,7 +194,7 @@ fn every_key_is_taken() {
         BackendSettings::Datadog(datadog)
     );
     assert_eq!(config.metrics[3].mode, Mode::Samples);
-    let printed = effective(&config);
+    let printed = effective(file);
     assert!(
         !printed.contains("secure'") && !printed.contains("abc"),
         "{printed}"
@@ -202,7 +202,7 @@ fn every_key_is_taken() {
     assert!(printed.contains("password = \"(secret)\""), "{printed}");
     assert!(printed.contains("api_key = \"(secret)\""), "{printed}");
     let again = parse(&printed);
-    assert_eq!(effective(&again), printed);
+    assert_eq!(effective(&printed), printed);
     assert_eq!(
         format!("{:?}", again.metrics),
         format!("{:?}", config.metrics)
@@ -281,8 +281,7 @@ fn a_password_in_an_address_is_not_printed() {
              [[metrics]]\nbackend = 'datadog'\napi_key = 'k'\nurl = 'http://{}'",
             given.trim_start_matches("http://")
         );
-        let config = Config::parse_with(&file, &Overrides::default(), &Sealed).unwrap();
-        let shown = effective(&config);
+        let shown = effective(&file);
         assert!(
             shown.contains(&format!("gateway = \"{printed}\"\n")),
             "{shown}"
@@ -310,10 +309,7 @@ fn a_flag_takes_a_table_over_without_the_keys_of_its_backend() {
         password_file = '/not/there'
         send_interval = 7";
     for backend in [Backend::Cli, Backend::ZeroMq, Backend::Pushgateway] {
-        let flags = Overrides {
-            metrics: Some(backend),
-            ..Overrides::default()
-        };
+        let flags = flags(&[("backend", backend.as_word())]);
         let config = Config::parse_with(file, &flags, &Sealed).unwrap();
         assert_eq!(config.metrics[0].settings.backend(), backend);
         assert_eq!(config.metrics[0].mode, backend.default_mode());

@@ -1,0 +1,130 @@
+//! The configuration file's JSON Schema, from the table of keys: for editors, which complete and
+//! check a file with it.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::config::key::{Key, Preset, Table};
+use crate::config::keys;
+use crate::config::value::{Kind, Value};
+use crate::config::words::{Backend, Word as _};
+use crate::limits::TARGETS_MAX;
+
+/// Returns the schema (JSON Schema, draft 2020-12).
+pub fn schema() -> String {
+    let mut top = properties(Table::Top);
+    top.extend(properties(Table::Targets));
+    top.insert("engine".to_owned(), object(properties(Table::Engine)));
+    top.insert("burst".to_owned(), object(properties(Table::Burst)));
+    let metrics = json!({ "$ref": "#/$defs/metrics" });
+    top.insert(
+        "metrics".to_owned(),
+        json!({ "anyOf": [metrics, { "type": "array", "items": metrics }] }),
+    );
+    let targets = object(properties(Table::Targets));
+    top.insert(
+        "targets".to_owned(),
+        json!({ "type": "array", "items": targets, "maxItems": TARGETS_MAX }),
+    );
+    let backends: Vec<Json> = Backend::WORDS.iter().map(|(_, it)| backend(*it)).collect();
+    let mut schema = object(top);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Configuration of latency-monitor");
+    schema["$defs"] = json!({ "metrics": { "oneOf": backends } });
+    // A target inherits everything, its host too.
+    schema["if"] = json!({ "required": ["host"] });
+    schema["else"] = json!({ "properties": { "targets": { "items": { "required": ["host"] } } } });
+    format!("{schema:#}\n")
+}
+
+/// A `[[metrics]]` table for one backend.
+fn backend(backend: Backend) -> Json {
+    let mut properties = properties(Table::Metrics(backend));
+    properties["backend"]["anyOf"] = words(&[backend.as_word()])["anyOf"].take();
+    let mut table = object(properties);
+    if backend != Backend::Cli {
+        table["required"] = json!(["backend"]);
+    }
+    table["title"] = json!(format!("backend = {:?}", backend.as_word()));
+    table
+}
+
+fn object(properties: Map<String, Json>) -> Json {
+    let mut table = json!({ "type": "object", "additionalProperties": false });
+    table["properties"] = Json::Object(properties);
+    table
+}
+
+fn properties(table: Table) -> Map<String, Json> {
+    keys::of(table)
+        .map(|key| (key.name.to_owned(), property(key)))
+        .collect()
+}
+
+fn property(key: &Key) -> Json {
+    let mut schema = values(&key.kind);
+    schema["description"] = json!(key.help);
+    if let Preset::Value(text) = key.preset {
+        schema["default"] = literal(key, text);
+    }
+    if !key.example.is_empty() {
+        schema["examples"] = json!([literal(key, key.example)]);
+    }
+    schema
+}
+
+/// The schema of a key's values.
+fn values(kind: &Kind) -> Json {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let texts = json!({ "type": "array", "items": text });
+    match kind {
+        Kind::Switch => json!({ "type": "boolean" }),
+        Kind::Whole(min, max, _) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Number(min, max, _) => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Kind::NumberOrAuto(min, max, unit) => {
+            json!({ "anyOf": [words(&["auto"]), values(&Kind::Number(*min, *max, unit))] })
+        }
+        Kind::Word(names) => words(&names()),
+        Kind::Text(_) | Kind::Url(_) | Kind::Path => text,
+        Kind::Secret(_) => json!({ "type": "string" }),
+        Kind::Texts(_) => texts,
+        Kind::TextOrTexts(_) => json!({ "anyOf": [text, texts] }),
+        Kind::Numbers(_) => {
+            let above_zero = json!({ "type": "number", "exclusiveMinimum": 0 });
+            json!({ "type": "array", "items": above_zero, "minItems": 1 })
+        }
+        Kind::Names(listed, _) => {
+            let len = listed.len();
+            let list = json!({ "type": "array", "items": text, "minItems": len, "maxItems": len });
+            json!({ "anyOf": [{ "type": "object", "additionalProperties": text }, list] })
+        }
+    }
+}
+
+/// The words, for completion, and a pattern for other case, since JSON Schema has no flag for it.
+fn words(words: &[&str]) -> Json {
+    let any_case = |letter: char| {
+        let (upper, lower) = (letter.to_ascii_uppercase(), letter.to_ascii_lowercase());
+        format!("[{upper}{lower}]")
+    };
+    let patterns: Vec<String> = words
+        .iter()
+        .map(|word| word.chars().map(any_case).collect())
+        .collect();
+    let pattern = format!("^({})$", patterns.join("|"));
+    json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": pattern }] })
+}
+
+/// A value of the table of keys as JSON.
+fn literal(key: &Key, toml: &str) -> Json {
+    match key.literal(toml) {
+        Some(Value::Switch(value)) => json!(value),
+        Some(Value::Whole(number)) => json!(number),
+        Some(Value::Number(number)) => json!(number),
+        Some(Value::Text(text)) => json!(text),
+        Some(Value::Texts(texts)) => json!(texts),
+        Some(Value::Numbers(numbers)) => json!(numbers),
+        Some(Value::Names(names)) => json!(names),
+        Some(Value::Url(url)) => json!(url.to_string()),
+        Some(Value::Secret(_)) | None => Json::Null,
+    }
+}

@@ -1,0 +1,258 @@
+//! The options of a target: as they were given, and as the core takes them.
+
+use crate::config::error::{ConfigError, Place, Problems};
+use crate::config::key::{Key, Table};
+use crate::config::keys::{
+    HOST, INTERVAL, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, TAGS, TCP_LATENCY, TCP_PORT,
+    TIMEOUT, TYPE, UDP_PORT,
+};
+use crate::config::layer::Layer;
+use crate::config::rules;
+use crate::config::value::{Value, nanos};
+use crate::config::words::{FlowKind, Owd};
+use crate::limits::IN_FLIGHT_MAX;
+use crate::proto::{Protocol, TargetSpec};
+
+/// One target to probe, and how; what is not set is as in the [`Config`](crate::Config).
+///
+/// ```
+/// use latency_monitor::{Config, TargetOptions};
+///
+/// let target = TargetOptions::new("192.0.2.7").label("fra1").interval_ms(0.5).tags(["isp:a"]);
+/// let spec = Config::default().target(target)?;
+/// assert_eq!(spec.interval_ns, 500_000);
+/// assert_eq!(spec.udp_port, Some(8001));
+/// # Ok::<(), latency_monitor::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use = "a target does nothing until it is added"]
+pub struct TargetOptions(pub(super) Layer);
+
+impl TargetOptions {
+    /// A target at an IP address or under a host name.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self::default().set(&HOST, host.into())
+    }
+
+    /// Sets the target's name in tags, in place of the host.
+    pub fn label(self, label: impl Into<String>) -> Self {
+        self.set(&LABEL, label.into())
+    }
+
+    /// Sets the tags of everything published about it, at both ends.
+    pub fn tags<S: Into<String>>(self, tags: impl IntoIterator<Item = S>) -> Self {
+        self.set(
+            &TAGS,
+            Value::Texts(tags.into_iter().map(Into::into).collect()),
+        )
+    }
+
+    /// Sets the port for both TCP and UDP.
+    pub fn port(self, port: u16) -> Self {
+        self.tcp_port(port).udp_port(port)
+    }
+
+    /// Sets the port for TCP.
+    pub fn tcp_port(self, port: u16) -> Self {
+        self.set(&TCP_PORT, u32::from(port))
+    }
+
+    /// Sets the port for UDP.
+    pub fn udp_port(self, port: u16) -> Self {
+        self.set(&UDP_PORT, u32::from(port))
+    }
+
+    /// Sets the milliseconds between the probes of a flow, 0.001 to 86,400,000.
+    pub fn interval_ms(self, interval: f64) -> Self {
+        self.set(&INTERVAL, interval)
+    }
+
+    /// Sets the seconds after which an unanswered probe is lost, 0.001 to 60.
+    pub fn timeout_s(self, timeout: f64) -> Self {
+        self.set(&TIMEOUT, timeout)
+    }
+
+    /// Sets the bytes to pad each probe to, 1 to 65,535. A probe that is longer without padding, as
+    /// each on the native wire is (164 bytes and more), stays as it is.
+    pub fn size(self, size: u16) -> Self {
+        self.set(&SIZE, u32::from(size))
+    }
+
+    /// Sets the consecutive losses after which a flow starts anew; at least 1.
+    pub fn max_lost(self, losses: u32) -> Self {
+        self.set(&MAX_LOST, losses)
+    }
+
+    /// Sets whether round-trip times are published.
+    pub fn rtt(self, rtt: bool) -> Self {
+        self.set(&RTT, rtt)
+    }
+
+    /// Sets whether TCP connects are measured, beside a TCP flow.
+    pub fn tcp_latency(self, tcp_latency: bool) -> Self {
+        self.set(&TCP_LATENCY, tcp_latency)
+    }
+
+    /// Sets the wire that its flows speak. By default they begin as the Python program does, and go
+    /// native if the other end takes the offer.
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        self.set(&PROTOCOL, protocol)
+    }
+
+    /// Sets whether one-way delays are published without the estimated difference of the two clocks,
+    /// with the tag `owd:corrected`. The estimate takes both directions for equally long: an
+    /// asymmetric path cannot be told from a difference of the clocks. It needs the native wire.
+    pub fn owd_corrected(self, corrected: bool) -> Self {
+        self.set(&OWD, if corrected { Owd::Corrected } else { Owd::Raw })
+    }
+
+    /// Leaves only a persistent TCP flow, and connects.
+    pub fn tcp_only(self) -> Self {
+        self.set(&TYPE, FlowKind::Tcp)
+    }
+
+    /// Leaves only a UDP flow.
+    pub fn udp_only(self) -> Self {
+        self.set(&TYPE, FlowKind::Udp)
+    }
+
+    fn set(mut self, key: &'static Key, value: impl Into<Value>) -> Self {
+        self.0.put(key, value.into(), Place::Program);
+        self
+    }
+}
+
+/// What holds for every target whatever it says itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inherited<'a> {
+    /// Every setting that a target can inherit, with the defaults.
+    pub(super) layer: &'a Layer,
+    /// Whether TCP and UDP are probed at all.
+    pub(super) tcp: bool,
+    pub(super) udp: bool,
+    /// The largest `size`, in bytes.
+    pub(super) max_size: usize,
+}
+
+impl Inherited<'_> {
+    /// Resolves the options of a target that a program gives.
+    pub(super) fn target(&self, options: TargetOptions) -> Result<TargetSpec, ConfigError> {
+        let mut problems = Problems::default();
+        let mut layer = options.0;
+        layer.check(Table::Targets, &mut problems);
+        if problems.0.is_empty()
+            && let Some((spec, _)) = self.resolve(&layer, Place::Program, &mut problems)
+        {
+            return Ok(spec);
+        }
+        Err(problems.into_error(None))
+    }
+
+    /// Decides everything about a target whose settings have been checked. Returns it with the
+    /// settings that led to it, or reports why it cannot be.
+    pub(super) fn resolve(
+        &self,
+        own: &Layer,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<(TargetSpec, Layer)> {
+        let before = problems.0.len();
+        let mut layer = own.over(self.layer);
+        let host: Option<String> = layer.find(&HOST);
+        if host.is_none() {
+            problems.add_text(place, "a target has no `host`: give its IP address or name");
+        }
+        let kind: FlowKind = layer.get(&TYPE);
+        let has_tcp = self.tcp && kind != FlowKind::Udp;
+        let has_udp = self.udp && kind != FlowKind::Tcp;
+        if !has_tcp && !has_udp {
+            let text = "leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)";
+            problems.add(layer.place_or(&TYPE, place), TYPE.name, text);
+        }
+        let tcp_port = has_tcp.then(|| probed_port(&layer, &TCP_PORT, place, problems));
+        let udp_port = has_udp.then(|| probed_port(&layer, &UDP_PORT, place, problems));
+        let size: Option<usize> = layer.find(&SIZE);
+        if let Some(size) = size.filter(|size| *size > self.max_size) {
+            let max = self.max_size;
+            let text = format_args!("is {size} bytes, more than `max_size`, {max}: raise that");
+            problems.add(layer.place(&SIZE), SIZE.name, text);
+        }
+        let (interval, timeout): (f64, f64) = (layer.get(&INTERVAL), layer.get(&TIMEOUT));
+        let (interval_ns, timeout_ns) = (nanos(interval * 1e6), nanos(timeout * 1e9));
+        let in_flight = timeout_ns / interval_ns.max(1);
+        if in_flight > u64::from(IN_FLIGHT_MAX) {
+            let text = format_args!(
+                "of {timeout} s at an `interval` of {interval} ms keeps {in_flight} probes in \
+                 flight, and {IN_FLIGHT_MAX} is the maximum: lower the one or raise the other"
+            );
+            let place = layer.place_or(&TIMEOUT, layer.place(&INTERVAL));
+            problems.add(place, TIMEOUT.name, text);
+        }
+        if problems.0.len() > before {
+            return None;
+        }
+        let host = host?;
+        let label: String = layer.find(&LABEL).unwrap_or_else(|| host.clone());
+        let tags: Vec<String> = layer.get(&TAGS);
+        let spec = TargetSpec {
+            host: host.parse().ok()?,
+            label: label.as_str().into(),
+            tags: tags.into_iter().map(Into::into).collect(),
+            udp_port,
+            tcp_port,
+            connect_port: tcp_port.filter(|_| layer.get(&TCP_LATENCY)),
+            interval_ns,
+            timeout_ns,
+            size,
+            max_lost: layer.get(&MAX_LOST),
+            rtt: layer.get(&RTT),
+            protocol: layer.get(&PROTOCOL),
+            owd_corrected: layer.get::<Owd>(&OWD) == Owd::Corrected,
+        };
+        // What the target does not use is not shown.
+        layer.put(&LABEL, label.into(), place);
+        let kind = match (has_tcp, has_udp) {
+            (true, true) => FlowKind::Both,
+            (true, false) => FlowKind::Tcp,
+            _ => FlowKind::Udp,
+        };
+        layer.put(&TYPE, kind.into(), place);
+        if !has_tcp {
+            layer.remove(&TCP_PORT);
+            layer.remove(&TCP_LATENCY);
+        }
+        if !has_udp {
+            layer.remove(&UDP_PORT);
+        }
+        Some((spec, layer))
+    }
+}
+
+/// Checks a target that a program may have made itself.
+pub(super) fn check_spec(target: &TargetSpec, problems: &mut Problems) {
+    let tags: Vec<String> = target.tags.iter().map(ToString::to_string).collect();
+    let in_flight = target.timeout_ns / target.interval_ns.max(1);
+    let fault = if target.interval_ns < 1_000 {
+        Some("an `interval_ns` below 1,000".to_owned())
+    } else if target.timeout_ns == 0 || in_flight > u64::from(IN_FLIGHT_MAX) {
+        Some("a `timeout_ns` of 0, or of too many intervals".to_owned())
+    } else {
+        rules::name(&target.label)
+            .and_then(|()| rules::tags(&tags))
+            .err()
+    };
+    if let Some(fault) = fault {
+        let text = format!("target \"{}\": {fault}", target.label);
+        problems.add_text(Place::Program, text);
+    }
+}
+
+/// Returns a port that can be probed.
+fn probed_port(layer: &Layer, key: &'static Key, place: Place, problems: &mut Problems) -> u16 {
+    let port = layer.get(key);
+    if port == 0 {
+        let text = "is 0, which can be listened on and not probed: give the target its own";
+        problems.add(place, key.name, text);
+    }
+    port
+}

@@ -1,0 +1,189 @@
+//! Settings that are one of a few words, in the file and on the command line.
+
+use crate::proto::Protocol;
+use crate::record::Mode;
+
+/// A setting that is one of a few words. Upper and lower case are the same.
+pub(crate) trait Word: Copy + PartialEq + 'static {
+    /// Every word as it is written, with its meaning.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// Returns the meaning of a word.
+    fn from_word(word: &str) -> Option<Self> {
+        let found = Self::WORDS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(word));
+        found.map(|(_, value)| *value)
+    }
+
+    /// Returns the word for a value.
+    fn as_word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    /// Returns every word.
+    fn names() -> Vec<&'static str> {
+        Self::WORDS.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything, down to single events.
+    Debug,
+    /// What happens.
+    Info,
+    /// What should not happen.
+    Warning,
+    /// What does not work.
+    Error,
+    /// The same as [`Error`](Self::Error): the Python program has a fifth level.
+    Critical,
+}
+
+impl LogLevel {
+    /// Returns the level in `tracing`, which has none above error.
+    pub const fn tracing(self) -> tracing::Level {
+        match self {
+            Self::Debug => tracing::Level::DEBUG,
+            Self::Info => tracing::Level::INFO,
+            Self::Warning => tracing::Level::WARN,
+            Self::Error | Self::Critical => tracing::Level::ERROR,
+        }
+    }
+}
+
+impl Word for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("DEBUG", Self::Debug),
+        ("INFO", Self::Info),
+        ("WARNING", Self::Warning),
+        ("ERROR", Self::Error),
+        ("CRITICAL", Self::Critical),
+    ];
+}
+
+/// Who stamps packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The interface where it can, else the kernel, else this process.
+    Auto,
+    /// The kernel, also where the interface could.
+    Kernel,
+    /// This process: published delays then contain the host's own.
+    User,
+}
+
+impl Word for Timestamps {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("kernel", Self::Kernel),
+        ("user", Self::User),
+    ];
+}
+
+/// Which flows a target gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlowKind {
+    Both,
+    Tcp,
+    Udp,
+}
+
+impl Word for FlowKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tcp", Self::Tcp), ("udp", Self::Udp), ("both", Self::Both)];
+}
+
+impl Word for Protocol {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("native", Self::Native),
+    ];
+}
+
+/// Which one-way delays are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owd {
+    Raw,
+    Corrected,
+}
+
+impl Word for Owd {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("raw", Self::Raw), ("corrected", Self::Corrected)];
+}
+
+/// The engines there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineKind {
+    /// epoll through mio.
+    Mio,
+}
+
+impl Word for EngineKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("mio", Self::Mio)];
+}
+
+/// The backends there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// JSON on stdout, one object a line.
+    Cli,
+    /// The same, through the daemon's log.
+    Log,
+    /// The same, one object a message, on a ZeroMQ PUB socket.
+    ZeroMq,
+    /// Rows in ClickHouse.
+    ClickHouse,
+    /// Prometheus histograms and counters on a Pushgateway.
+    Pushgateway,
+    /// Series in Datadog.
+    Datadog,
+}
+
+impl Word for Backend {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("cli", Self::Cli),
+        ("log", Self::Log),
+        ("zeromq", Self::ZeroMq),
+        ("clickhouse", Self::ClickHouse),
+        ("pushgateway", Self::Pushgateway),
+        ("datadog", Self::Datadog),
+    ];
+}
+
+impl Backend {
+    /// Returns the default of `mode`: windows for backends that count and add up.
+    pub const fn default_mode(self) -> Mode {
+        match self {
+            Self::Cli | Self::Log | Self::ZeroMq | Self::ClickHouse => Mode::Samples,
+            Self::Pushgateway | Self::Datadog => Mode::Windows,
+        }
+    }
+}
+
+impl Word for Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("samples", Self::Samples),
+        ("windows", Self::Windows),
+        ("both", Self::Both),
+    ];
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+}
+
+impl Word for Format {
+    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
+}

@@ -16,6 +16,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VENV = ROOT / "target" / "net-venv"
+# What `make dist` builds: what the labs and the figures in the documents are about.
+BINARY = pathlib.Path(os.environ.get("LM_BIN", ROOT / "target" / "dist" / "latency-monitor")).resolve()
 PYTHON_DAEMON = VENV / "bin" / "latency-monitor"
 
 # A condition that is false for so long is taken to stay false.

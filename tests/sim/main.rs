@@ -6,6 +6,7 @@
 //!
 //! Scenarios are files; their results are snapshots (`INSTA_UPDATE=always cargo test --test sim`
 //! writes them anew). `SIM_RUNS` sets how many random worlds are run, `SIM_SEED` which is the first.
+//! The virtual hour takes longer than all others together: `make sim` runs it, whose build is optimised.
 
 mod account;
 mod bursts;
@@ -35,7 +36,8 @@ fn load(name: &str) -> Scenario {
 }
 
 macro_rules! scenarios {
-    ($($name:ident)*) => {$(
+    ($($(#[$when:meta])? $name:ident)*) => {$(
+        $(#[$when])?
         #[test]
         fn $name() {
             let file = concat!(stringify!($name), ".toml");
@@ -80,6 +82,7 @@ scenarios! {
     lost_address
     peer_reads_nothing
     one_way_only
+    #[cfg(not(debug_assertions))]
     hour
     native_lan
     native_wan

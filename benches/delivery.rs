@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use latency_monitor::proto::Wall;
 use latency_monitor::publish::{
-    Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport, http,
+    Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport, gzip,
 };
 use latency_monitor::record::{BackendStats, Metric, Record, Tags};
 
@@ -158,7 +158,7 @@ fn compress(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gzip");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("lines", |bench| {
-        bench.iter(|| http::gzip(black_box(text.as_bytes())));
+        bench.iter(|| gzip(black_box(text.as_bytes())));
     });
     group.finish();
 }

@@ -16,7 +16,7 @@ use latency_monitor::proto::{
 use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Columns, Table};
 use latency_monitor::publish::{
     Backend, Cli, DatadogEncoder, Encode, Log, Pushgateway, PushgatewaySettings, ZeroMq,
-    ZeroMqSettings, http,
+    ZeroMqSettings, gzip,
 };
 use latency_monitor::record::{HostGauges, Mode, Record, Recorder, SinkConfig};
 use tracing::Level;
@@ -109,22 +109,6 @@ fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
     }
 }
 
-fn clickhouse(records: &[Record]) -> impl FnMut() {
-    let mut encoder = ClickHouseEncoder::new();
-    let mut out = Vec::new();
-    move || {
-        for record in records {
-            encoder.add(record);
-            if encoder.is_full() {
-                encoder.take(&mut out);
-            }
-        }
-        encoder.take(&mut out);
-        black_box(&out);
-        out.clear();
-    }
-}
-
 /// The rows of what was encoded, compressed as they are sent, in tables such as those that are printed.
 fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
     let tables = DESCRIBED.map(|described| {
@@ -143,7 +127,7 @@ fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
             let table = &tables[usize::from(payload.kind)];
             let left_out = table.write_rows(payload, 0, &mut rows);
             assert_eq!(left_out, Ok(0));
-            black_box(http::gzip(&rows));
+            black_box(gzip(&rows));
         }
     }
 }
@@ -180,7 +164,7 @@ fn payload(criterion: &mut Criterion) {
         let encoder = DatadogEncoder::new("a", mode, Duration::from_secs(1));
         let mut run = batches(&records, encoder);
         group.bench_function("datadog", |bencher| bencher.iter(&mut run));
-        let mut run = clickhouse(&records);
+        let mut run = batches(&records, ClickHouseEncoder::new());
         group.bench_function("clickhouse", |bencher| bencher.iter(&mut run));
         let mut run = clickhouse_rows(&records);
         group.bench_function("clickhouse_rows", |bencher| bencher.iter(&mut run));

@@ -15,15 +15,17 @@ mod datadog;
 pub mod delivery;
 mod flusher;
 mod hdr;
-pub mod http;
+mod http;
 mod json;
 mod log;
 mod pushgateway;
+mod retry;
 mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod units;
 mod zeromq;
 
@@ -40,4 +42,5 @@ pub use json::Encoder;
 pub use log::Log;
 pub use pushgateway::{Bounds, Pushgateway, PushgatewaySettings};
 pub use settings::{BaseUrl, Name, Secret};
+pub use text::gzip;
 pub use zeromq::{ZeroMq, ZeroMqError, ZeroMqSettings};

@@ -30,6 +30,7 @@ use crate::proto::Mono;
 use crate::publish::delivery::sender::Sender;
 use crate::publish::delivery::shared::{Shared, World};
 use crate::publish::delivery::spool::Spool;
+use crate::publish::retry::nanos;
 use crate::publish::{Backend, Batch, BatchId, Encode, Payload, PublishError, Transport};
 use crate::record::{BackendStats, Record};
 
@@ -254,8 +255,4 @@ fn log(backend: &str, level: Level, message: &str) {
         Level::WARN => tracing::warn!(backend, "{message}"),
         _ => tracing::info!(backend, "{message}"),
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

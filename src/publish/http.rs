@@ -8,11 +8,9 @@ mod date;
 mod tests;
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -43,14 +41,14 @@ pub struct SetupError(pub(super) String);
 /// A client of one backend, which keeps its connections. It follows no redirect: a request that
 /// carries records or a key goes where it was configured to go.
 #[derive(Debug)]
-pub struct Http {
+pub(super) struct Http {
     client: Client,
     clock: Clock,
 }
 
 impl Http {
     /// A client that trusts the system's certificates.
-    pub fn new() -> Result<Self, SetupError> {
+    pub(super) fn new() -> Result<Self, SetupError> {
         // Fails where the process has a provider already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -69,17 +67,21 @@ impl Http {
     }
 
     /// A request, to be given headers and a body and then to be [sent](Self::send).
-    pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.client.request(method, url)
     }
 
     /// Sends a request within `timeout`, and gives the answer if it is a good one.
-    pub fn send(&self, request: RequestBuilder, timeout: Duration) -> Result<Response, SendError> {
+    pub(super) fn send(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<Response, SendError> {
         self.exchange(request, timeout)?.accepted()
     }
 
     /// Sends a request within `timeout`, and gives the answer whatever its status.
-    pub fn exchange(
+    pub(super) fn exchange(
         &self,
         request: RequestBuilder,
         timeout: Duration,
@@ -130,9 +132,17 @@ impl Http {
     }
 }
 
+/// What becomes of records that a server did not take; see [`SendError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Later,
+    Barred,
+    Never,
+}
+
 /// What a server said.
 #[derive(Debug)]
-pub struct Response {
+pub(super) struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -142,66 +152,58 @@ pub struct Response {
 
 impl Response {
     /// The status.
-    pub fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// A header, if it is there and is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// The body, or its first [`HTTP_ANSWER_BYTES_MAX`] bytes, as text.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// When the server wants to be asked again.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
     }
 
     /// The answer if it is a success; else why not: [`SendError::Later`] for what the server may
     /// take another time (408, 425, 429 and its own failures), [`SendError::Barred`] for what it
     /// says of who asks and where (redirections, 401 to 405, 407, 410, 421), and
     /// [`SendError::Never`] for the rest, which is about what was sent.
-    pub fn accepted(self) -> Result<Self, SendError> {
+    pub(super) fn accepted(self) -> Result<Self, SendError> {
         if self.status.is_success() {
             return Ok(self);
         }
-        Err(if is_passing(self.status) {
-            self.later()
+        let verdict = if is_passing(self.status) {
+            Verdict::Later
         } else if is_barring(self.status) {
-            self.barred()
+            Verdict::Barred
         } else {
-            self.never()
-        })
+            Verdict::Never
+        };
+        Err(self.error(verdict, ""))
     }
 
-    /// That it may be taken later, whatever the status.
-    pub fn later(&self) -> SendError {
-        SendError::Later {
-            reason: self.reason(),
-            after: self.retry_after,
+    /// The failure that this answer is by `verdict`, whatever the status. `hint` says what would be
+    /// right, if that is known.
+    pub(super) fn error(&self, verdict: Verdict, hint: &str) -> SendError {
+        let mut reason = self.reason();
+        if !hint.is_empty() {
+            reason.push_str("; ");
+            reason.push_str(hint);
         }
-    }
-
-    /// That nothing will be taken until something is set right, whatever the status.
-    pub fn barred(&self) -> SendError {
-        SendError::Barred {
-            reason: self.reason(),
-        }
-    }
-
-    /// That it will never be taken, whatever the status.
-    pub fn never(&self) -> SendError {
-        SendError::Never {
-            reason: self.reason(),
+        match verdict {
+            Verdict::Later => SendError::Later {
+                reason,
+                after: self.retry_after,
+            },
+            Verdict::Barred => SendError::Barred { reason },
+            Verdict::Never => SendError::Never { reason },
         }
     }
 
     /// The server, the status and the first line of the body.
-    pub fn reason(&self) -> String {
+    fn reason(&self) -> String {
         let mut reason = format!("{}: {}", self.from, self.status);
         if self.status.is_redirection()
             && let Some(to) = self.header(LOCATION.as_str())
@@ -295,13 +297,4 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Compressed, fast rather than small: records repeat themselves enough.
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .expect("writing to memory does not fail")
 }

@@ -7,8 +7,9 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::proto::Direction;
+use crate::proto::{Direction, Wall};
 use crate::publish::hdr::HdrWriter;
+use crate::publish::text::Displayed;
 use crate::record::{Distribution, EventKind, Record, Window};
 
 /// `json.dumps` puts a space after each comma and colon.
@@ -41,15 +42,6 @@ struct Tags<'a>(&'a Record);
 impl Serialize for Tags<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.tags().map(Displayed))
-    }
-}
-
-/// Written by its `Display`, without a string in between.
-struct Displayed<T>(T);
-
-impl<T: fmt::Display> Serialize for Displayed<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
     }
 }
 
@@ -106,6 +98,16 @@ struct NumberJson<'a, T> {
     metric: &'static str,
     points: [(i64, T); 1],
     tags: Tags<'a>,
+}
+
+impl<'a, T> NumberJson<'a, T> {
+    fn new(metric: &'static str, at: Wall, value: T, tags: Tags<'a>) -> Self {
+        Self {
+            metric,
+            points: [(at.as_unix_nanos(), value)],
+            tags,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -250,24 +252,10 @@ impl Encoder {
             Record::Window(window) => self.encode_window(window, tags, out),
             Record::Count {
                 metric, at, value, ..
-            } => write(
-                out,
-                &NumberJson {
-                    metric: metric.name,
-                    points: [(at.as_unix_nanos(), *value)],
-                    tags,
-                },
-            ),
+            } => write(out, &NumberJson::new(metric.name, *at, *value, tags)),
             Record::Gauge {
                 metric, at, value, ..
-            } => write(
-                out,
-                &NumberJson {
-                    metric: metric.name,
-                    points: [(at.as_unix_nanos(), *value)],
-                    tags,
-                },
-            ),
+            } => write(out, &NumberJson::new(metric.name, *at, *value, tags)),
             Record::Event(event) => match event.kind {
                 EventKind::ClockStep { clock, step_ns } => write(
                     out,

@@ -2,8 +2,7 @@
 
 use crate::limits::CLICKHOUSE_BATCH_BYTES;
 use crate::publish::clickhouse::{NAME, TABLES};
-use crate::publish::http::gzip;
-use crate::publish::{Encode, Encoder, Payload};
+use crate::publish::{Encode, Encoder, Payload, gzip};
 use crate::record::Record;
 
 /// Gathers records, table by table.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{Cause, Errors, meaning};
+use super::answer::{Cause, Meaning};
 use super::kind::{Cell, Class, Type, write_varint};
 use super::line::Text;
 use super::*;
 use crate::publish::Encode as _;
-use crate::publish::SendError;
+use crate::publish::http::Verdict;
 use crate::publish::testing::{gauge, window};
 use crate::record::Record;
 
@@ -219,31 +219,30 @@ fn our_names_are_those_of_the_table_of_samples() {
 
 #[test]
 fn what_an_operator_can_mend_is_kept() {
-    let refusal = |status, code| {
-        let errors = Errors {
-            later: SendError::Later {
-                reason: String::new(),
-                after: None,
-            },
-            barred: SendError::Barred {
-                reason: String::new(),
-            },
-            never: SendError::Never {
-                reason: String::new(),
-            },
-        };
-        meaning(status, code, errors)
-    };
-    let is_later = |status, code| matches!(refusal(status, code).error, SendError::Later { .. });
-    assert!(is_later(500, None) && is_later(429, None));
-    assert!(is_later(500, Some(252)) && is_later(404, Some(60)) && is_later(403, Some(497)));
-    let is_barred = |status, code| matches!(refusal(status, code).error, SendError::Barred { .. });
-    assert!(is_barred(400, None) && is_barred(401, None) && is_barred(302, None));
-    assert!(is_barred(403, Some(516)) && is_barred(404, Some(81)));
-    let is_never = |status, code| matches!(refusal(status, code).error, SendError::Never { .. });
-    assert!(is_never(400, Some(62)) && is_never(413, None) && is_never(500, Some(469)));
-    assert_eq!(refusal(404, Some(60)).cause, Cause::Table);
-    assert_eq!(refusal(400, Some(27)).cause, Cause::Columns);
+    let verdict = |status, code| Meaning::of(status, code).verdict;
+    for (status, code) in [
+        (500, None),
+        (429, None),
+        (500, Some(252)),
+        (404, Some(60)),
+        (403, Some(497)),
+    ] {
+        assert_eq!(verdict(status, code), Verdict::Later, "{status} {code:?}");
+    }
+    for (status, code) in [
+        (400, None),
+        (401, None),
+        (302, None),
+        (403, Some(516)),
+        (404, Some(81)),
+    ] {
+        assert_eq!(verdict(status, code), Verdict::Barred, "{status} {code:?}");
+    }
+    for (status, code) in [(400, Some(62)), (413, None), (500, Some(469))] {
+        assert_eq!(verdict(status, code), Verdict::Never, "{status} {code:?}");
+    }
+    assert_eq!(Meaning::of(404, Some(60)).cause, Cause::Table);
+    assert_eq!(Meaning::of(400, Some(27)).cause, Cause::Columns);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::clock::Clock;
 use crate::proto::Mono;
 use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
 use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table, quoted};
-use crate::publish::http::{Http, gzip};
-use crate::publish::{Batch, SendError, SetupError, Transport};
+use crate::publish::http::Http;
+use crate::publish::retry::nanos;
+use crate::publish::{Batch, SendError, SetupError, Transport, gzip};
 
 /// Besides its token, what an insert is told: to be done when it is answered, also when it went through
 /// a distributed table, since nobody could try again after that; and that what a roll-up got once it
@@ -192,8 +193,7 @@ impl Transport for ClickHouseTransport {
                 reason: format!("a batch for table {index}, which there is not"),
             });
         }
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        let deadline = self.clock.mono().plus(timeout_ns);
+        let deadline = self.clock.mono().plus(nanos(timeout));
         loop {
             let was_known = self.tables[index].is_some();
             let refusal = match self.insert(batch, deadline) {

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::{Serialize, Serializer};
 
 use crate::limits::{
@@ -17,8 +14,9 @@ use crate::limits::{
 };
 use crate::proto::Wall;
 use crate::publish::datadog::{EVENT, NAME, SERIES};
+use crate::publish::text::Displayed;
 use crate::publish::units::per;
-use crate::publish::{Encode, Payload};
+use crate::publish::{Encode, Payload, gzip};
 use crate::record::{Distribution, Event, Metric, MetricKind, Mode, Record, Tags, Unit, Window};
 
 /// What a point takes in JSON, about.
@@ -46,6 +44,12 @@ struct Key {
     tags: usize,
     metric: &'static str,
     suffix: &'static str,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", self.metric, self.suffix)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +186,7 @@ impl DatadogEncoder {
 
     fn put_event(&mut self, record: &Record, event: &Event) {
         let json = EventJson {
-            title: format_args!("latency-monitor: {}", event.name()),
+            title: Displayed(format_args!("latency-monitor: {}", event.name())),
             text: record
                 .to_json()
                 .chars()
@@ -241,7 +245,7 @@ impl DatadogEncoder {
         let Part { key, gathered, .. } = part;
         let is_count = gathered.kind == Kind::Count;
         SeriesJson {
-            metric: Name(key),
+            metric: Displayed(key),
             kind: gathered.kind as u8,
             points: part.points().map(PointJson::from).collect(),
             resources: [ResourceJson {
@@ -335,14 +339,6 @@ fn seconds(at: Wall) -> i64 {
     at.as_unix_nanos().div_euclid(1_000_000_000)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .expect("memory takes every write")
-}
-
 #[derive(Serialize)]
 struct PayloadJson<'a> {
     series: Vec<SeriesJson<'a>>,
@@ -350,7 +346,7 @@ struct PayloadJson<'a> {
 
 #[derive(Serialize)]
 struct SeriesJson<'a> {
-    metric: Name<'a>,
+    metric: Displayed<&'a Key>,
     #[serde(rename = "type")]
     kind: u8,
     points: Vec<PointJson>,
@@ -386,8 +382,7 @@ struct ResourceJson<'a> {
 
 #[derive(Serialize)]
 struct EventJson<'a> {
-    #[serde(serialize_with = "as_text")]
-    title: fmt::Arguments<'a>,
+    title: Displayed<fmt::Arguments<'a>>,
     text: String,
     tags: TagsJson<'a>,
     host: &'a str,
@@ -396,29 +391,10 @@ struct EventJson<'a> {
     alert_type: &'static str,
 }
 
-fn as_text<S: Serializer>(text: &fmt::Arguments<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
-}
-
-struct Name<'a>(&'a Key);
-
-impl Serialize for Name<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Key { metric, suffix, .. } = self.0;
-        serializer.collect_str(&format_args!("{metric}{suffix}"))
-    }
-}
-
 struct TagsJson<'a>(&'a Tags);
 
 impl Serialize for TagsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Text<T>(T);
-        impl<T: fmt::Display> Serialize for Text<T> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(&self.0)
-            }
-        }
-        serializer.collect_seq(self.0.iter().map(Text))
+        serializer.collect_seq(self.0.iter().map(Displayed))
     }
 }

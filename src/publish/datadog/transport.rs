@@ -6,7 +6,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::publish::datadog::{DatadogSettings, EVENT};
-use crate::publish::http::{Http, Response, SetupError};
+use crate::publish::http::{Http, SetupError, Verdict};
 use crate::publish::{Batch, SendError, Transport};
 
 /// Posts payloads.
@@ -48,34 +48,25 @@ impl Transport for DatadogTransport {
             request = request.header(CONTENT_ENCODING, "gzip");
         }
         let answer = self.http.exchange(request, timeout)?;
-        match answer.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SendError::Barred {
-                reason: self.of_key(&answer),
-            }),
+        let barred = if is_event {
             // A proxy may know series only; those are not to wait for this.
-            StatusCode::NOT_FOUND if is_event => Err(SendError::Never {
-                reason: of_place(&answer),
-            }),
-            StatusCode::NOT_FOUND => Err(SendError::Barred {
-                reason: of_place(&answer),
-            }),
+            Verdict::Never
+        } else {
+            Verdict::Barred
+        };
+        match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let site = self.settings.site.as_str();
+                let hint = format!(
+                    "the key is not taken: set `api_key` or DD_API_KEY to an API key (no application key) of \
+                     the organisation at `site`, which is {site}"
+                );
+                Err(answer.error(Verdict::Barred, &hint))
+            }
+            StatusCode::NOT_FOUND => {
+                Err(answer.error(barred, "there is no intake there: look at `site` and `url`"))
+            }
             _ => answer.accepted().map(drop),
         }
     }
-}
-
-impl DatadogTransport {
-    fn of_key(&self, answer: &Response) -> String {
-        format!(
-            "{}; the key is not taken: set `api_key` or DD_API_KEY to an API key (no application key) of the \
-             organisation at `site`, which is {}",
-            answer.reason(),
-            self.settings.site.as_str()
-        )
-    }
-}
-
-fn of_place(answer: &Response) -> String {
-    let reason = answer.reason();
-    format!("{reason}; there is no intake there: look at `site` and `url`")
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::limits::REASONS_MAX;
-use crate::proto::{Backoff, Jitter, Mono};
-use crate::publish::delivery::nanos;
+use crate::proto::{Jitter, Mono};
 use crate::publish::delivery::queue::Entry;
 use crate::publish::delivery::shared::Shared;
+use crate::publish::retry::{Retry, nanos};
 use crate::publish::{SendError, Transport};
 
 /// What one attempt may take. A store that is busy answers within this or not at all.
@@ -25,9 +25,6 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The longest wait after we were not let in: somebody has to set that right, and nobody watches a
 /// server's log for our asking.
 pub(super) const BARRED_BACKOFF_MAX: Duration = Duration::from_mins(5);
-
-/// The longest that a server can have us wait.
-pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
 /// Attempts to read a batch from disk before it is given up, so that one that is unreadable does not
 /// hold up all behind it.
@@ -51,9 +48,9 @@ pub(super) enum Turn {
 pub(super) struct Sender {
     shared: Arc<Shared>,
     transport: Box<dyn Transport>,
-    backoff: Backoff,
+    backoff: Retry,
     /// The same while we are not let in.
-    barred: Backoff,
+    barred: Retry,
     jitter: Jitter,
     /// Not to be asked before this.
     not_before: Mono,
@@ -79,8 +76,8 @@ impl Sender {
         Self {
             shared,
             transport,
-            backoff: Backoff::new(nanos(BACKOFF_FIRST), nanos(BACKOFF_MAX)),
-            barred: Backoff::new(nanos(BACKOFF_FIRST), nanos(BARRED_BACKOFF_MAX)),
+            backoff: Retry::new(BACKOFF_FIRST, BACKOFF_MAX),
+            barred: Retry::new(BACKOFF_FIRST, BARRED_BACKOFF_MAX),
             jitter: Jitter::new(seed),
             not_before: Mono::ZERO,
             is_wished: false,
@@ -180,14 +177,8 @@ impl Sender {
 
     fn try_later(&mut self, reason: &str, after: Option<Duration>) {
         let now = self.shared.now().mono;
-        let backoff_ns = self.backoff.wait(&mut self.jitter);
-        let wait_ns = match after {
-            // Not all of a fleet at the same moment.
-            Some(after) => nanos(after.min(RETRY_AFTER_MAX)) + self.jitter.of(nanos(BACKOFF_FIRST)),
-            None => backoff_ns,
-        };
         self.is_wished = after.is_some();
-        self.not_before = now.plus(wait_ns);
+        self.not_before = now.plus(nanos(self.backoff.wait(after, &mut self.jitter)));
         if self.shared.failed(now) {
             self.warn(reason);
         }
@@ -198,7 +189,7 @@ impl Sender {
     fn hold_back(&mut self, reason: &str) {
         let now = self.shared.now().mono;
         self.is_wished = false;
-        self.not_before = now.plus(self.barred.wait(&mut self.jitter));
+        self.not_before = now.plus(nanos(self.barred.wait(None, &mut self.jitter)));
         let is_first = self.shared.failed(now);
         if self.refusals.is_news(reason, now) {
             self.shared.say(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::Level;
 
-use crate::proto::{Mono, Now};
+use crate::proto::{Mono, Now, Wall};
 use crate::publish::Batch;
 use crate::publish::delivery::queue::{Body, Entry, Queue};
 use crate::publish::delivery::spool::{Found, Spool};
@@ -190,13 +190,7 @@ impl Shared {
     /// disk does not take stays in memory.
     fn write(&self, placed: &mut [Entry], dropped: &[Entry]) {
         let Some(spool) = &self.spool else { return };
-        let rows: Vec<_> = placed
-            .iter()
-            .filter_map(|entry| match &entry.body {
-                Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
-                Body::Spooled => None,
-            })
-            .collect();
+        let rows = in_memory(placed);
         let gone: Vec<u64> = dropped
             .iter()
             .filter(|entry| matches!(entry.body, Body::Spooled))
@@ -374,27 +368,24 @@ impl Shared {
 
     /// A last attempt to write what the disk did not take before.
     fn rescue(&self, left: &mut [Entry]) {
-        let (Some(spool), true) = (
-            &self.spool,
-            left.iter()
-                .any(|entry| matches!(entry.body, Body::Memory(_))),
-        ) else {
-            return;
-        };
-        let rows: Vec<_> = left
-            .iter()
-            .filter_map(|entry| match &entry.body {
-                Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
-                Body::Spooled => None,
-            })
-            .collect();
-        if spool.write(&rows, &[]).is_ok() {
+        let Some(spool) = &self.spool else { return };
+        let rows = in_memory(left);
+        if !rows.is_empty() && spool.write(&rows, &[]).is_ok() {
             drop(rows);
             for entry in left {
                 entry.body = Body::Spooled;
             }
         }
     }
+}
+
+/// The entries whose bodies are on no disk, as the spool takes them.
+fn in_memory(entries: &[Entry]) -> Vec<(u64, Wall, &Batch)> {
+    let rows = entries.iter().filter_map(|entry| match &entry.body {
+        Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
+        Body::Spooled => None,
+    });
+    rows.collect()
 }
 
 impl State {

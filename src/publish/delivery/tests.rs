@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sender::{
-    BACKOFF_FIRST, BACKOFF_MAX, BARRED_BACKOFF_MAX, REASON_REPEATED_AFTER, RETRY_AFTER_MAX,
-    SEND_TIMEOUT, Turn,
+    BACKOFF_FIRST, BACKOFF_MAX, BARRED_BACKOFF_MAX, REASON_REPEATED_AFTER, SEND_TIMEOUT, Turn,
 };
 use super::*;
 use crate::proto::{Now, Wall};
 use crate::publish::SendError;
+use crate::publish::retry::RETRY_AFTER_MAX;
 use crate::publish::testing::gauge;
 
 /// Writes each gauge's value as a line, and fills each batch up with spaces to a size.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use reqwest::{Method, Url, header};
 
+use crate::proto::Jitter;
 use crate::publish::SendError;
 use crate::publish::http::{Http, SetupError};
 use crate::publish::pushgateway::encode::CONTENT_TYPE;
+use crate::publish::retry::Retry;
 
 /// The backend's name in messages.
 pub(super) const NAME: &str = "pushgateway";
@@ -21,9 +23,6 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first wait after a push that failed, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
-
-/// The longest wait that a gateway may ask for.
-const AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// What the two threads hand to each other.
 #[derive(Debug, Default)]
@@ -55,6 +54,7 @@ impl Sender {
         delete_on_stop: bool,
         failed: Arc<AtomicU64>,
     ) -> Result<Self, SetupError> {
+        let seed = getrandom::u64().map_err(|error| SetupError(error.to_string()))?;
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
             http: Http::new()?,
@@ -63,7 +63,8 @@ impl Sender {
             shared: Arc::clone(&shared),
             failed,
             in_vain: 0,
-            wait: WAIT_MIN,
+            retry: Retry::new(WAIT_MIN, WAIT_MAX),
+            jitter: Jitter::new(seed),
         };
         thread::Builder::new()
             .name("push-sender".to_owned())
@@ -107,7 +108,8 @@ struct Worker {
     failed: Arc<AtomicU64>,
     /// Pushes in vain since the last that was not.
     in_vain: u64,
-    wait: Duration,
+    retry: Retry,
+    jitter: Jitter,
 }
 
 impl Worker {
@@ -134,42 +136,38 @@ impl Worker {
 
     fn push(&mut self, text: String) {
         let body = text.clone().into_bytes();
-        let wait = match self.call(Method::PUT, body, PUSH_TIMEOUT) {
-            Ok(()) => {
-                if self.in_vain > 0 {
-                    let in_vain = self.in_vain;
-                    tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
-                }
-                self.in_vain = 0;
-                self.wait = WAIT_MIN;
-                return;
+        let Err(error) = self.call(Method::PUT, body, PUSH_TIMEOUT) else {
+            let in_vain = std::mem::take(&mut self.in_vain);
+            if in_vain > 0 {
+                tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
             }
-            Err(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                let is_first = self.in_vain == 0;
-                self.in_vain += 1;
-                match error {
-                    SendError::Later { reason, after } => {
-                        if is_first {
-                            // Once an outage.
-                            tracing::warn!(
-                                backend = NAME,
-                                "{reason}; nothing is lost, a later push has it all"
-                            );
-                        }
-                        after.map_or_else(|| jittered(self.wait), |after| after.min(AFTER_MAX))
-                    }
-                    SendError::Barred { reason } | SendError::Never { reason } => {
-                        if is_first {
-                            tracing::error!(backend = NAME, "{reason}");
-                        }
-                        // The same text would fail the same way; the next one may not.
-                        return;
-                    }
-                }
-            }
+            self.retry.reset();
+            return;
         };
-        self.wait = (2 * self.wait).min(WAIT_MAX);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        // An outage is told once.
+        let is_first = self.in_vain == 0;
+        self.in_vain += 1;
+        match error {
+            SendError::Later { reason, after } => {
+                if is_first {
+                    let rest = "nothing is lost, a later push has it all";
+                    tracing::warn!(backend = NAME, "{reason}; {rest}");
+                }
+                self.wait(text, after);
+            }
+            // The same text would fail the same way; the next one may not.
+            SendError::Barred { reason } | SendError::Never { reason } => {
+                if is_first {
+                    tracing::error!(backend = NAME, "{reason}");
+                }
+            }
+        }
+    }
+
+    /// Puts a text back, unless there is a later one, and waits before the next attempt.
+    fn wait(&mut self, text: String, asked: Option<Duration>) {
+        let wait = self.retry.wait(asked, &mut self.jitter);
         let mut slot = self.shared.slot.lock();
         slot.text.get_or_insert(text);
         let goes_on = |slot: &mut Slot| slot.stop.is_none();
@@ -195,10 +193,4 @@ impl Worker {
             .body(body);
         self.http.send(request, timeout).map(drop)
     }
-}
-
-/// Between half of a time and all of it, so that a fleet does not come back in step.
-fn jittered(wait: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    wait.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

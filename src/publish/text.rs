@@ -1,0 +1,45 @@
+//! What several encoders share: values as JSON strings, and compressed bodies.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::{Serialize, Serializer};
+
+/// A JSON string of what a value displays, without a copy in between.
+pub(super) struct Displayed<T>(pub(super) T);
+
+impl<T: Display> Serialize for Displayed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Compresses a body, fast rather than small: records repeat themselves enough.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .expect("memory takes every write")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_comes_out_again() {
+        let bytes = b"udp.wan.rtt".repeat(1_000);
+        let packed = gzip(&bytes);
+        assert!(packed.len() < bytes.len() / 10);
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(packed.as_slice())
+            .read_to_end(&mut back)
+            .unwrap();
+        assert_eq!(back, bytes);
+    }
+}

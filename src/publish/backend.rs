@@ -1,4 +1,4 @@
-//! What a backend is.
+//! The trait that all backends implement, and their errors.
 
 use std::io;
 use std::sync::Arc;
@@ -6,26 +6,25 @@ use std::time::Duration;
 
 use crate::record::{BackendStats, Record};
 
-/// A place that records are published to. Only its own flush thread calls it, so it may wait.
+/// Publishes records to one place. Only its own flush thread calls it, so it may wait.
 pub trait Backend: Send {
-    /// Its name in the configuration and in messages.
+    /// The name in the configuration and in messages.
     fn name(&self) -> &'static str;
 
-    /// What is known of its queue, if it has one; published as `monitor.backend.*`.
+    /// The figures of its queue, if it has one; published as `monitor.backend.*`.
     fn stats(&self) -> Option<Arc<BackendStats>> {
         None
     }
 
-    /// Take a record: send it, or gather it for later. An error says how many records are lost,
-    /// this one included if it is.
+    /// Sends a record, or gathers it for later. An error says how many records are lost, this one
+    /// included if it is.
     fn publish(&mut self, record: &Record) -> Result<(), PublishError>;
 
-    /// There are no more records for now: send what is to be sent by now. Called at least every
-    /// few tens of milliseconds while the backend does not itself wait, so it is also the moment
-    /// to retry.
+    /// Sends what is due. The flush thread calls it whenever its ring is empty, every 25 ms at
+    /// least unless the backend itself waits. So it is also the moment to retry.
     fn flush(&mut self) -> Result<(), PublishError>;
 
-    /// There will be no more records: send what is left, within `timeout`.
+    /// Sends what is left within `timeout`. No record comes after this.
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
         let _ = timeout;
         self.flush()
@@ -36,13 +35,13 @@ pub trait Backend: Send {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// Whoever read its output is gone, and nothing can be published any more.
+    /// The reader of its output is gone, so nothing can be published any more.
     #[error("{backend}: the reader has gone")]
     Closed {
         /// The backend's name.
         backend: &'static str,
     },
-    /// One record found no room.
+    /// There was no room for one record.
     #[error("{backend}: no room; records are dropped and counted")]
     Full {
         /// The backend's name.
@@ -53,15 +52,15 @@ pub enum PublishError {
     Write {
         /// The backend's name.
         backend: &'static str,
-        /// How many records were in it.
+        /// The number of records in that write.
         lost: u64,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl PublishError {
-    /// How many records are lost with this error.
+    /// Returns the number of records that are lost with this error.
     pub fn lost(&self) -> u64 {
         match self {
             Self::Closed { .. } => 0,

@@ -1,13 +1,13 @@
-//! What a backend that sends over the network is made of: an encoder without I/O, and a transport.
-//! Between the two, batches wait in a queue that survives outages (`delivery.rs`).
+//! The two parts of a backend that sends over the network: an encoder without I/O, and a
+//! transport. Batches wait between the two in a queue that survives outages (`delivery.rs`).
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::record::Record;
 
-/// A number that a batch keeps over every attempt to send it, and over restarts: a store that can
-/// tell duplicates knows it by this.
+/// A number that a batch keeps over every attempt to send it, and over restarts. A store that can
+/// detect duplicates knows a batch by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u128);
 
@@ -17,23 +17,23 @@ impl fmt::Display for BatchId {
     }
 }
 
-/// Records as the bytes that one request carries.
+/// The bytes that one request carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
-    /// Which table or endpoint of the backend it is for; the backend's own numbers.
+    /// The table or endpoint that it is for, by a number of the backend.
     pub kind: u8,
-    /// The bytes, compressed already if they are.
+    /// The body, already compressed if the backend compresses.
     pub body: Vec<u8>,
-    /// How many records are in it.
+    /// The number of records in it.
     pub records: u64,
 }
 
 /// A payload and its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// See [`BatchId`].
+    /// The identity.
     pub id: BatchId,
-    /// What is sent.
+    /// The payload.
     pub payload: Payload,
 }
 
@@ -42,24 +42,24 @@ pub trait Encode: Send {
     /// The backend's name in the configuration, in messages and in `monitor.backend.*`.
     fn name(&self) -> &'static str;
 
-    /// Takes a record into the batch under way. False if the backend has no place for such a
-    /// record and it is left out, which is counted where it would be missed.
+    /// Adds a record to the current batch. Returns false if the backend has no place for such a
+    /// record; it is left out, and the caller counts it.
     fn add(&mut self, record: &Record) -> bool;
 
-    /// Whether the batch under way is as large as one may be.
+    /// True once the current batch is as large as one may be.
     fn is_full(&self) -> bool;
 
-    /// Moves what was gathered into `out`, and begins anew. Nothing if nothing was.
+    /// Moves the current batch into `out`, one payload a table or endpoint, and begins a new one.
+    /// Appends nothing if no record was added.
     fn take(&mut self, out: &mut Vec<Payload>);
 }
 
-/// Sends batches. It may wait, on a thread of its own, but no longer than it is told.
+/// Sends batches. It may wait, on a thread of its own, but no longer than its timeout.
 pub trait Transport: Send {
-    /// Sends one batch, within `timeout`.
+    /// Sends one batch within `timeout`.
     fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError>;
 
-    /// Of the last batch that was taken, how many records were left out because the backend has no
-    /// place for them.
+    /// Returns how many records of the last batch the backend had no place for.
     fn left_out(&self) -> u64 {
         0
     }
@@ -68,22 +68,22 @@ pub trait Transport: Send {
 /// Why a batch was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// It may be taken later: the peer is away, or busy.
+    /// The batch may be taken later: the peer is away, or busy.
     #[error("{reason}")]
     Later {
         /// What happened, with the address.
         reason: String,
-        /// When the peer wants to be asked again, if it said so.
+        /// The wait that the peer asks for, if it does.
         after: Option<Duration>,
     },
-    /// Nothing will be until something is set right: who we are, or where it is sent. What was sent
+    /// No batch is taken until an operator corrects who we are or where we send. The batch itself
     /// is not at fault.
     #[error("{reason}")]
     Barred {
         /// What happened, with the address, and what would be right.
         reason: String,
     },
-    /// It never will be: the same request would fail the same way.
+    /// The batch is never taken: the same request would fail the same way.
     #[error("{reason}")]
     Never {
         /// What happened, with the address, and what would be right.

@@ -1,4 +1,5 @@
-//! The backend of library users: records through a bounded channel of the standard library.
+//! The backend for programs that embed the library: records through a bounded channel of the
+//! standard library.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -6,14 +7,14 @@ use crate::limits::CHANNEL_RECORDS_MAX;
 use crate::publish::{Backend, PublishError};
 use crate::record::Record;
 
-/// Sends each record to a [`Receiver`]. One that falls behind loses records, which are counted; it
-/// never holds up the measurement.
+/// Sends each record to a [`Receiver`]. A receiver that falls behind loses records, which are
+/// counted. It never holds up the measurement.
 #[derive(Debug)]
 pub struct Channel {
     sender: SyncSender<Record>,
 }
 
-/// A channel for `capacity` records, within 1 and [`CHANNEL_RECORDS_MAX`].
+/// Makes a channel for `capacity` records, clamped to 1 to [`CHANNEL_RECORDS_MAX`].
 pub fn channel(capacity: usize) -> (Channel, Receiver<Record>) {
     let (sender, receiver) = sync_channel(capacity.clamp(1, CHANNEL_RECORDS_MAX));
     (Channel { sender }, receiver)

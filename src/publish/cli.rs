@@ -6,8 +6,8 @@ use crate::publish::json::Encoder;
 use crate::publish::{Backend, PublishError};
 use crate::record::Record;
 
-/// Bytes gathered before they are written, at the end of a line: log lines go to the same terminal
-/// and must not land inside one of ours.
+/// Bytes gathered before a write, which ends with a line. Log lines go to the same terminal and
+/// must not land inside one of ours.
 const GATHERED_BYTES: usize = 64 * 1024;
 
 /// Writes JSON lines.
@@ -20,14 +20,14 @@ pub struct Cli<W> {
 }
 
 impl Cli<io::Stdout> {
-    /// Lines on standard output.
+    /// Writes to standard output.
     pub fn stdout() -> Self {
         Self::new(io::stdout())
     }
 }
 
 impl<W: Write> Cli<W> {
-    /// Lines to any writer. It needs no buffer of its own: it gets many whole lines at once.
+    /// Writes to any writer. The writer needs no buffer, since it gets many whole lines at once.
     pub fn new(writer: W) -> Self {
         Self {
             writer,

@@ -1,7 +1,7 @@
 //! The `clickhouse` backend: rows in the server's binary format, over HTTP.
 //!
-//! What a column may hold is known only once the server was asked, and it may be away when the first
-//! record comes. So batches wait as JSON lines, and become rows when they are sent.
+//! The types of the columns are known only once the server was asked, and it may be away when the
+//! first record comes. So batches wait as JSON lines, and become rows when they are sent.
 
 mod answer;
 mod encode;
@@ -22,11 +22,10 @@ pub use transport::ClickHouseTransport;
 /// The backend's name in the configuration and in messages.
 const NAME: &str = "clickhouse";
 
-/// The tables, by [`Payload::kind`](crate::publish::Payload::kind): what is behind the name of the
-/// first one.
+/// The suffixes of the tables, by [`Payload::kind`](crate::publish::Payload::kind).
 const TABLES: [&str; 3] = ["", "_windows", "_events"];
 
-/// A name as an identifier.
+/// Quotes a name as an identifier.
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }

@@ -1,4 +1,4 @@
-//! The `datadog` backend: records as the JSON that Datadog's intake takes, in milliseconds.
+//! The `datadog` backend: records as JSON for the intake of Datadog, in milliseconds.
 
 mod encode;
 mod settings;
@@ -13,8 +13,8 @@ pub use transport::DatadogTransport;
 /// The backend's name in the configuration and in messages.
 const NAME: &str = "datadog";
 
-/// Payloads of series, compressed.
+/// The kind of payloads of series, which are compressed.
 const SERIES: u8 = 0;
 
-/// Payloads of one event.
+/// The kind of payloads of one event.
 const EVENT: u8 = 1;

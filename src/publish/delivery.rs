@@ -1,13 +1,13 @@
-//! Between a backend's encoder and its transport: batches that wait in order, and a thread of their
-//! own that sends them.
+//! Delivers batches from an encoder to a transport: a queue in memory or on disk, and a thread
+//! that sends.
 //!
 //! ```text
 //! flush thread: record -> Encode -> batch -> queue (memory, or a file) -> sender thread: Transport
 //! ```
 //!
-//! The flush thread gathers and closes batches, and never waits for the network. The sender takes
-//! the oldest batch and tries until the backend takes it, or refuses it for good. What is
-//! lost, and when, is in `docs/design/delivery.md`.
+//! The flush thread gathers and closes batches, and never waits for the network. The sender
+//! thread sends the oldest batch until the backend takes it, or refuses it for good.
+//! `docs/design/delivery.md` says what is lost when.
 
 mod queue;
 mod sender;
@@ -37,20 +37,20 @@ use crate::record::{BackendStats, Record};
 pub use settings::DeliverySettings;
 pub use spool::SpoolError;
 
-/// With a spool, a batch is closed at least this often: so much is lost by a kill, at most.
+/// With a spool, a batch is closed at least this often. A kill loses no more than that.
 const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Of the time to finish in, what is kept for writing down what is left.
+/// The part of the time to finish that is kept for writing down what is left.
 const LEAVE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Why a delivery cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// Its spool cannot be opened.
+    /// The spool cannot be opened.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// Its thread cannot be made.
+    /// The thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// The system gives no random numbers for identities.
@@ -58,8 +58,8 @@ pub enum DeliveryError {
     Random(getrandom::Error),
 }
 
-/// A backend that sends over the network: see the [module](self). Dropping it without
-/// [`finish`](Backend::finish) leaves what waits on disk, or loses it.
+/// A backend that sends over the network; see the [module](self). If it is dropped without
+/// [`finish`](Backend::finish), pending batches stay on disk, and those in memory are lost.
 #[derive(Debug)]
 pub struct Delivery<E> {
     encoder: E,
@@ -70,8 +70,8 @@ pub struct Delivery<E> {
 }
 
 impl<E: Encode> Delivery<E> {
-    /// Begins to send, what a spool holds from the last run first. `stats` has the name of the
-    /// backend as it is published, logged and as its spool file is called.
+    /// Starts to send; batches that a spool holds from the last run go first. `stats` has the
+    /// name of the backend, which its log lines and its spool file bear.
     pub fn new(
         encoder: E,
         transport: Box<dyn Transport>,
@@ -96,7 +96,7 @@ impl<E: Encode> Delivery<E> {
         Ok(delivery)
     }
 
-    /// The same in another world, and with a sender that does not run yet.
+    /// Makes the same with another clock and log, and with a sender that does not run yet.
     fn with(
         encoder: E,
         transport: Box<dyn Transport>,
@@ -125,7 +125,7 @@ impl<E: Encode> Delivery<E> {
         Ok((delivery, Sender::new(shared, transport, seed)))
     }
 
-    /// Closes the batch under way.
+    /// Closes the current batch.
     fn cut(&mut self) {
         let now = self.shared.now();
         self.gathering.cut(now.mono);
@@ -190,15 +190,15 @@ impl<E> Drop for Delivery<E> {
     }
 }
 
-/// When a batch is closed that is not full: soon after what comes at the end of an interval is all
-/// there, so that it does not wait for the end of the next one; and after a time.
+/// Decides when a batch that is not full is closed: once all that comes at the end of an interval
+/// is there, and after `every_ns` at the latest.
 #[derive(Debug)]
 struct Gathering {
     every_ns: u64,
     due: Mono,
-    /// It has windows, counts or gauges.
+    /// The batch has windows, counts or gauges.
     has_ends: bool,
-    /// Some came since it was last asked.
+    /// Some of them came since `is_due` was last called.
     has_fresh_ends: bool,
 }
 
@@ -232,7 +232,7 @@ impl Gathering {
     }
 }
 
-/// Identities that no other run gives.
+/// Identities of batches, which no other run gives.
 #[derive(Debug)]
 struct Ids(u128);
 

@@ -1,6 +1,6 @@
 //! The flush thread: takes records from a ring and hands them to one backend.
 //!
-//! It looks for records every [`PAUSE`] instead of being woken, for a wake-up is a system call that
+//! The thread looks for records every [`PAUSE`] and is not woken: a wake-up is a system call that
 //! the poll thread would make for each sample.
 
 use std::io;
@@ -14,13 +14,13 @@ use crate::limits::RING_RECORDS_MAX;
 use crate::publish::{Backend, PublishError};
 use crate::record::{Feed, Record, SAMPLES_DROPPED};
 
-/// How long it rests once the ring is empty.
+/// The pause once the ring is empty.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Turns without a failure, ten seconds of them, after which the next failure is news.
+/// Turns without a failure, ten seconds of them, after which the next failure is logged again.
 const QUIET_TURNS: u32 = 400;
 
-/// A running flush thread. Dropping it lets the thread run on, until the recorder is gone too.
+/// A running flush thread. Dropping this does not end the thread; it ends with the recorder.
 #[derive(Debug)]
 pub struct Flusher {
     thread: Thread,
@@ -29,7 +29,7 @@ pub struct Flusher {
     has_panicked: Arc<AtomicBool>,
 }
 
-/// Says so when a thread unwinds.
+/// Sets a flag when its thread panics.
 struct PanicFlag(Arc<AtomicBool>);
 
 impl Drop for PanicFlag {
@@ -41,8 +41,8 @@ impl Drop for PanicFlag {
 }
 
 impl Flusher {
-    /// Start a thread that feeds `backend`. If the backend's reader goes away, the thread ends and
-    /// calls `on_closed` first.
+    /// Starts a thread that feeds `backend`. If the reader of the backend goes away, the thread
+    /// calls `on_closed` and ends.
     pub fn spawn(
         feed: Feed,
         backend: Box<dyn Backend>,
@@ -72,25 +72,25 @@ impl Flusher {
         })
     }
 
-    /// Whether it has ended without being asked to, and not because its reader has gone: the backend
-    /// panicked.
+    /// True if the backend panicked.
     pub fn has_panicked(&self) -> bool {
         self.has_panicked.load(Ordering::Acquire)
     }
 
-    /// Ask it to publish what is in the ring and to end, with `timeout` for what takes long. Call
-    /// it after the recorder's last interval is in the ring.
+    /// Asks the thread to publish what is in the ring and to end. `timeout` is the time for what
+    /// takes long. Call it after the last interval of the recorder is in the ring.
     pub fn stop(&self, timeout: Duration) {
         // A second stop changes nothing: the first one's time is running.
         let _ = self.stop.set(timeout);
         self.thread.unpark();
     }
 
-    /// Wait for its end, at most this long. False if it still runs then; it is left to itself.
+    /// Waits for its end, at most `timeout`. Returns false if the thread still runs; it is left
+    /// to itself.
     pub fn join(self, timeout: Duration) -> bool {
         use std::sync::mpsc::RecvTimeoutError;
         match self.ended.recv_timeout(timeout) {
-            // Disconnected without a word: the backend panicked, which has been reported.
+            // The backend panicked, which has been reported.
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             Err(RecvTimeoutError::Timeout) => false,
         }
@@ -123,7 +123,7 @@ impl Pump {
             // Asked before the ring is looked at, so that what was pushed before is published.
             let timeout = match stop.get() {
                 Some(&timeout) => Some(timeout),
-                // The recorder is gone without a word: nobody waits for more than this.
+                // The recorder is gone without a stop: nobody waits for more than this.
                 None => self.feed.is_ended().then_some(PAUSE),
             };
             let is_empty = self.turn()?;
@@ -138,7 +138,8 @@ impl Pump {
         }
     }
 
-    /// Publish what is in the ring, at most a ring's worth. True if that emptied it.
+    /// Publishes what is in the ring, at most as many records as it holds. Returns true if that
+    /// emptied it.
     fn turn(&mut self) -> Result<bool, Closed> {
         self.quiet_turns = QUIET_TURNS.min(self.quiet_turns + 1);
         for _ in 0..RING_RECORDS_MAX {
@@ -157,7 +158,7 @@ impl Pump {
         self.judge(result).map(|()| false)
     }
 
-    /// Count what is lost, and report the first failure after quiet times.
+    /// Counts lost records, and logs the first failure after a quiet time.
     fn judge(&mut self, result: Result<(), PublishError>) -> Result<(), Closed> {
         match result {
             Ok(()) => Ok(()),
@@ -174,7 +175,8 @@ impl Pump {
     }
 }
 
-/// How many drops a record tells of. If it is itself dropped, the next one has to.
+/// Returns the number of drops that a record reports. If that record is dropped, the next one
+/// must report them again.
 fn told_dropped(record: &Record) -> u64 {
     match record {
         Record::Count { metric, value, .. } if metric.name == SAMPLES_DROPPED => *value,

@@ -1,7 +1,8 @@
-//! Histograms in the V2 compressed format that `HdrHistogram`'s libraries exchange, as base64.
+//! Writes histograms in the V2 compressed format of the `HdrHistogram` libraries, as base64.
 //!
-//! The `hdrhistogram` crate writes that format too, with a compressor of its own for every histogram:
-//! a third of a mebibyte to allocate, clear and free, which took most of a window's time. Ours is kept.
+//! The `hdrhistogram` crate writes that format too, but makes a compressor for every histogram: a
+//! third of a mebibyte to allocate, clear and free, which took most of the time of a window. This
+//! writer keeps its compressor.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,17 +10,17 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 
-/// What a compressed histogram begins with, before the length of what follows
-/// (`AbstractHistogram.java` of `HdrHistogram`: the base, and a word size of 1 in its higher half byte).
+/// The cookie that a compressed histogram begins with (`AbstractHistogram.java` of
+/// `HdrHistogram`: the base, and a word size of 1 in its higher half byte). The length follows.
 const COOKIE: u32 = 0x1c84_9304 | 0x10;
 
 /// Bytes of the cookie and of the length, both big-endian.
 const HEAD_BYTES: usize = 8;
 
-/// Bytes of output to begin with, and more whenever they are full.
+/// Bytes of room for output, added whenever the room is used up.
 const ROOM_BYTES: usize = 4 * 1024;
 
-/// See the [module](self). The memory it works in is kept from one histogram to the next.
+/// Writes histograms; see the [module](self). It keeps its memory from one to the next.
 pub(super) struct HdrWriter {
     serializer: V2Serializer,
     compress: Compress,

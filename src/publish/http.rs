@@ -1,7 +1,8 @@
-//! HTTP as the backends use it: one client each, requests with a deadline, and answers sorted by
-//! what is to become of the records that were sent.
+//! The HTTP client of the backends: requests with a deadline, and answers sorted by what becomes
+//! of the records that were sent.
 //!
-//! The client must not be made inside an asynchronous runtime; the threads here are none.
+//! The client must not be made inside an asynchronous runtime. No thread of this program is in
+//! one.
 
 mod date;
 #[cfg(test)]
@@ -21,25 +22,25 @@ use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
 use crate::proto::Wall;
 use crate::publish::SendError;
 
-/// What making a connection may take.
+/// The time to make a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an unused connection is kept.
+/// The time that an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Bytes of an answer that are read at once.
 const READ_BYTES: usize = 8 * 1024;
 
-/// Who we are.
+/// The name of this program in requests.
 const USER_AGENT: &str = concat!("latency-monitor/", env!("CARGO_PKG_VERSION"));
 
-/// Why a backend that sends over HTTP cannot begin: what the system did not give.
+/// Why a backend that sends over HTTP cannot begin: the system refused what sending needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot prepare to send: {0}")]
 pub struct SetupError(pub(super) String);
 
-/// A client of one backend, which keeps its connections. It follows no redirect: a request that
-/// carries records or a key goes where it was configured to go.
+/// The client of one backend. It keeps its connections, and follows no redirect: a request that
+/// carries records or a key goes only to the configured place.
 #[derive(Debug)]
 pub(super) struct Http {
     client: Client,
@@ -47,9 +48,9 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// A client that trusts the system's certificates.
+    /// Makes a client that trusts the certificates of the system.
     pub(super) fn new() -> Result<Self, SetupError> {
-        // Fails where the process has a provider already, which then serves as well.
+        // This fails where the process already has a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent(USER_AGENT)
@@ -66,12 +67,12 @@ impl Http {
         })
     }
 
-    /// A request, to be given headers and a body and then to be [sent](Self::send).
+    /// Begins a request. Give it headers and a body, then [send](Self::send) it.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.client.request(method, url)
     }
 
-    /// Sends a request within `timeout`, and gives the answer if it is a good one.
+    /// Sends a request within `timeout`. Returns the answer if its status is a success.
     pub(super) fn send(
         &self,
         request: RequestBuilder,
@@ -80,7 +81,7 @@ impl Http {
         self.exchange(request, timeout)?.accepted()
     }
 
-    /// Sends a request within `timeout`, and gives the answer whatever its status.
+    /// Sends a request within `timeout`. Returns the answer, whatever its status.
     pub(super) fn exchange(
         &self,
         request: RequestBuilder,
@@ -113,11 +114,11 @@ impl Http {
                 Ok(0) => break,
                 Ok(read) => body.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The status says enough of what was refused.
+                // A refusal needs no body: the status says enough.
                 Err(_) if !status.is_success() => break,
                 Err(error) => return Err(later(&chain(&error))),
             }
-            // Each read has the time that all of it should take.
+            // The client grants each read the whole timeout, so the sum is checked here.
             if Duration::from_nanos(self.clock.mono().since(began)) > timeout {
                 return Err(later(&"the answer takes too long"));
             }
@@ -140,7 +141,7 @@ pub(super) enum Verdict {
     Never,
 }
 
-/// What a server said.
+/// The answer of a server.
 #[derive(Debug)]
 pub(super) struct Response {
     status: StatusCode,
@@ -166,10 +167,10 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The answer if it is a success; else why not: [`SendError::Later`] for what the server may
-    /// take another time (408, 425, 429 and its own failures), [`SendError::Barred`] for what it
-    /// says of who asks and where (redirections, 401 to 405, 407, 410, 421), and
-    /// [`SendError::Never`] for the rest, which is about what was sent.
+    /// Returns the answer if it is a success. Else the error is by its status:
+    /// [`SendError::Later`] for 408, 425, 429 and 5xx; [`SendError::Barred`] for redirections,
+    /// 401 to 405, 407, 410 and 421; [`SendError::Never`] for all others, which are about what
+    /// was sent.
     pub(super) fn accepted(self) -> Result<Self, SendError> {
         if self.status.is_success() {
             return Ok(self);
@@ -184,7 +185,7 @@ impl Response {
         Err(self.error(verdict, ""))
     }
 
-    /// The failure that this answer is by `verdict`, whatever the status. `hint` says what would be
+    /// Makes the error that `verdict` means, whatever the status. `hint` says what would be
     /// right, if that is known.
     pub(super) fn error(&self, verdict: Verdict, hint: &str) -> SendError {
         let mut reason = self.reason();
@@ -231,7 +232,7 @@ impl Response {
     }
 }
 
-/// A URL as it may be logged: without user, password and query, any of which may be secret.
+/// A URL without user, password and query, which may be secret: for logs.
 #[derive(Debug)]
 struct Place(Url);
 
@@ -246,7 +247,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Whether the same request may be taken another time.
+/// True if the same request may be taken another time.
 fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
@@ -255,7 +256,7 @@ fn is_passing(status: StatusCode) -> bool {
         )
 }
 
-/// Whether any other request would be refused too: this is not the place, or we are not let in.
+/// True if any other request would be refused too: the place is wrong, or we are not let in.
 fn is_barring(status: StatusCode) -> bool {
     status.is_redirection()
         || matches!(
@@ -271,7 +272,8 @@ fn is_barring(status: StatusCode) -> bool {
         )
 }
 
-/// `Retry-After`: seconds, or a date, which is compared with the server's own clock if it says it.
+/// Reads `Retry-After`: seconds, or a date. A date is compared with the clock of the server, if
+/// the answer has its `Date`.
 fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -287,7 +289,7 @@ fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     ))
 }
 
-/// An error and what caused it: of "error sending request" alone nobody learns anything.
+/// Returns an error with its causes: "error sending request" alone says too little.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

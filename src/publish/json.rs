@@ -1,5 +1,5 @@
-//! Records as JSON, the way the Python program wrote them: one object, `", "` and `": "` between
-//! its parts, new keys after the old ones.
+//! Writes records as JSON in the format of the Python program: one object, `", "` and `": "`
+//! between its parts, new keys after the old ones.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -139,7 +139,8 @@ struct WindowJson<'a> {
     buckets: Option<Buckets<'a>>,
 }
 
-/// Histograms as pairs of a bucket's greatest value and how often it was, ascending but for those below zero, which descend.
+/// The histograms as pairs of the greatest value of a bucket and its count. Values from 0 up
+/// ascend; those below zero come first and descend.
 struct Buckets<'a>(&'a Distribution);
 
 impl Serialize for Buckets<'_> {
@@ -163,7 +164,7 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What windows need to be written, kept from one to the next.
+/// What windows need to be written. It is kept from one window to the next.
 struct Hdr {
     distribution: Distribution,
     writer: HdrWriter,
@@ -199,7 +200,7 @@ impl Hdr {
     }
 }
 
-/// Writes records as JSON; the memory it works in is kept from record to record.
+/// Writes records as JSON. It keeps its memory from record to record.
 #[derive(Default)]
 pub struct Encoder {
     hdr: Option<Box<Hdr>>,
@@ -213,13 +214,14 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// An encoder; the half of a mebibyte that windows take comes with the first of them.
+    /// Makes an encoder. The half of a mebibyte that windows need is allocated with the first
+    /// window.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that writes the histograms of windows as `buckets`, pairs of a value and how often it was, in
-    /// place of `hdr`: for stores that do not read that.
+    /// Makes an encoder that writes the histograms of windows as `buckets`, in place of `hdr`:
+    /// for stores that do not read that format.
     pub(super) fn with_buckets() -> Self {
         Self {
             has_buckets: true,
@@ -227,7 +229,7 @@ impl Encoder {
         }
     }
 
-    /// Append a record to `out`, as one line of UTF-8 without its end.
+    /// Appends a record to `out`, as one line of UTF-8 without its end.
     pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
         let tags = Tags(record);
         match record {
@@ -344,8 +346,8 @@ fn write(out: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 impl Record {
-    /// The record as JSON, as the `cli`, `log` and `zeromq` backends publish it. For many records
-    /// an [`Encoder`] is cheaper.
+    /// Returns the record as JSON, as the `cli`, `log` and `zeromq` backends publish it. For many
+    /// records an [`Encoder`] is cheaper.
     pub fn to_json(&self) -> String {
         let mut out = Vec::new();
         Encoder::new().encode(self, &mut out);

@@ -8,7 +8,7 @@ use crate::publish::json::Encoder;
 use crate::publish::{Backend, PublishError};
 use crate::record::Record;
 
-/// The target of these lines, by which a subscriber can tell them from the program's own.
+/// The target of these lines. A subscriber tells them from other log lines by it.
 const TARGET: &str = "latency_monitor::metrics";
 
 /// Logs JSON at one level.
@@ -16,7 +16,7 @@ pub struct Log {
     level: Level,
     encoder: Encoder,
     line: Vec<u8>,
-    /// Lines that the log has dropped so far, ours or others, and how many of them were told.
+    /// Returns the number of lines that the log has dropped so far, ours or others.
     dropped: Box<dyn Fn() -> u64 + Send>,
     told: u64,
 }
@@ -37,7 +37,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// Lines at this level; the Python program's default is `WARN`.
+    /// Logs at this level; the default of the Python program is `WARN`.
     pub fn new(level: Level) -> Self {
         Self {
             level,
@@ -48,7 +48,7 @@ impl Log {
         }
     }
 
-    /// Asks the log how many lines it has dropped, and counts them as records that are lost.
+    /// Counts the lines that the log drops as lost records.
     #[must_use]
     pub fn counting(self, dropped: impl Fn() -> u64 + Send + 'static) -> Self {
         Self {

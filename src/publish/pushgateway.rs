@@ -1,9 +1,9 @@
-//! The `pushgateway` backend: everything since the process began, as Prometheus has it.
+//! The `pushgateway` backend: totals since the process began, as Prometheus keeps them.
 //!
-//! Records add up in one entry per series, for the life of the process. Each interval's end pushes
-//! the state as a whole, so there is no queue: a push that fails is made good by the next, and a
-//! gateway that was emptied has the full counts again. The flush thread writes the text; a thread
-//! of its own pushes the latest, and nobody waits for that.
+//! Records add up in one entry a series, for the life of the process. The end of each interval
+//! pushes the whole state, so there is no queue: the next push repairs one that failed, and a
+//! gateway that lost its state gets the full counts again. The flush thread writes the text; a
+//! thread of its own pushes the latest, and nobody waits for it.
 
 mod buckets;
 mod encode;
@@ -33,24 +33,25 @@ use crate::record::{Mode, Record};
 
 pub use settings::{Bounds, PushgatewaySettings};
 
-/// Calls of [`Backend::flush`] without a word of the interval that ended, after which it has been
-/// handed over: a tenth of a second. It comes in parts if there are many series.
+/// Calls of [`Backend::flush`] without a new record, after which an interval is complete: a tenth
+/// of a second. With many series an interval comes in parts.
 const SETTLED_TURNS: u32 = 4;
 
-/// Pushes what has been measured since the process began.
+/// Pushes the totals since the process began.
 #[derive(Debug)]
 pub struct Pushgateway {
     state: Arc<Mutex<State>>,
     writer: Writer,
     sender: Sender,
-    /// Turns until the interval that ended is taken to be complete; 0: it was pushed.
+    /// Turns until the last interval is taken as complete; 0: it was pushed.
     turns_left: u32,
-    /// Something came since the last push.
+    /// A record came since the last push.
     is_dirty: bool,
 }
 
 impl Pushgateway {
-    /// A backend and its thread, for the host of this name; `mode` is what it will be given.
+    /// Starts the thread that pushes. `name` is the name of this host, `mode` the mode of the
+    /// records to come.
     pub fn new(settings: &PushgatewaySettings, name: &str, mode: Mode) -> Result<Self, SetupError> {
         let url = group_url(settings, name);
         let state = Arc::new(Mutex::new(State::new(settings.buckets.clone(), mode)));
@@ -64,7 +65,7 @@ impl Pushgateway {
         })
     }
 
-    /// The whole state as it would be pushed now.
+    /// Returns the whole state as it would be pushed now.
     pub fn text(&mut self) -> String {
         self.writer.write()
     }
@@ -86,7 +87,7 @@ impl Backend for Pushgateway {
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         let added = self.state.lock().add(record);
         self.is_dirty |= added == Added::Yes;
-        // Samples and events come at any time; the rest when an interval has ended.
+        // Samples and events come at any time, all others at the end of an interval.
         if !matches!(record, Record::Sample { .. } | Record::Event(_)) {
             self.turns_left = SETTLED_TURNS;
         }
@@ -118,7 +119,7 @@ impl Backend for Pushgateway {
     }
 }
 
-/// The URL of the group of this instance.
+/// Returns the URL of the group of this instance.
 fn group_url(settings: &PushgatewaySettings, instance: &str) -> Url {
     let job = settings.job.as_str();
     let labels = [label("job", job), label("instance", instance)].concat();
@@ -127,7 +128,8 @@ fn group_url(settings: &PushgatewaySettings, instance: &str) -> Url {
     gateway.join(path.chain(labels.iter().map(String::as_str)))
 }
 
-/// A label of the group as two parts of a path; in base64 what a path cannot have as it is.
+/// Returns a label of the group as two parts of a path, in base64 if a path cannot have its
+/// value.
 fn label(name: &str, value: &str) -> [String; 2] {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let means_itself = value.bytes().any(|byte| byte.is_ascii_alphanumeric());
@@ -135,7 +137,7 @@ fn label(name: &str, value: &str) -> [String; 2] {
         return [name.to_owned(), value.to_owned()];
     }
     let value = match value {
-        // The gateway's way to write nothing.
+        // The form of the gateway for an empty value.
         "" => "=".to_owned(),
         value => URL_SAFE_NO_PAD.encode(value),
     };

@@ -6,7 +6,7 @@ use crate::proto::prober::SelfCounters;
 use crate::proto::{Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall};
 use crate::record::{self, HostGauges, Mode, Record, Recorder, SinkConfig, Tags};
 
-/// A gauge that only its value tells from others.
+/// A gauge; only its value tells it from others.
 pub(super) fn gauge(value: i64) -> Record {
     Record::Gauge {
         metric: metric("clock.offset"),
@@ -21,7 +21,7 @@ pub(super) fn metric(name: &str) -> &'static record::Metric {
     record::Metric::named(name).expect("a metric of the table")
 }
 
-/// The instant that tests begin at, so many seconds later.
+/// The instant that tests begin at, plus `seconds`.
 pub(super) fn at(seconds: i64) -> Now {
     let ns = seconds * 1_000_000_000;
     Now {
@@ -30,7 +30,7 @@ pub(super) fn at(seconds: i64) -> Now {
     }
 }
 
-/// Records of one interval of ten seconds in which these delays were measured toward a target.
+/// The records of one interval of ten seconds with these delays to a target.
 pub(super) fn records(mode: Mode, metric: Metric, labels: Labels, values: &[i64]) -> Vec<Record> {
     let mut recorder = Recorder::new("a", at(0));
     let mut feed = recorder.add_sink(SinkConfig::new(mode, 10_000_000_000));

@@ -1,11 +1,11 @@
-//! The `zeromq` backend: the JSON of each record as a message on a PUB socket, at once.
+//! The `zeromq` backend: the JSON of each record as a message on a PUB socket, at once. Its
+//! messages are those of `json.rs`.
 //!
-//! By itself a PUB socket drops what a slow subscriber has no room for, and tells nobody. Ours is
-//! told to refuse such a message instead (`ZMQ_XPUB_NODROP`), so that it is dropped here, where it
-//! can be counted. It is dropped for every subscriber then: libzmq offers to refuse a message or to
-//! lose it for some in silence, and nothing between. A subscriber that reads nothing at all for
-//! [`ZEROMQ_STUCK_MS_MAX`](crate::limits::ZEROMQ_STUCK_MS_MAX) while we have something for it is disconnected, so that one that hangs
-//! does not hold up the others for longer than that.
+//! By default a PUB socket silently drops a message that a slow subscriber has no room for. This
+//! one refuses it instead (`ZMQ_XPUB_NODROP`), so that the drop can be counted. The message is
+//! then dropped for every subscriber: libzmq offers nothing between the two. A subscriber that
+//! reads nothing for [`ZEROMQ_STUCK_MS_MAX`](crate::limits::ZEROMQ_STUCK_MS_MAX) while there are
+//! messages for it is disconnected, so that it does not hold up the others for longer.
 
 mod settings;
 mod transport;

@@ -1,4 +1,4 @@
-//! From records to batches of lines, table by table.
+//! Gathers records as lines of JSON, one batch a table.
 
 use crate::limits::CLICKHOUSE_BATCH_BYTES;
 use crate::publish::clickhouse::{NAME, TABLES};
@@ -20,7 +20,7 @@ impl Default for ClickHouseEncoder {
 }
 
 impl ClickHouseEncoder {
-    /// One that has gathered nothing.
+    /// Makes an encoder without records.
     pub fn new() -> Self {
         Self {
             json: Encoder::with_buckets(),

@@ -2,18 +2,19 @@
 
 use crate::publish::clickhouse::line::Text;
 
-/// What a column may get.
+/// The value of a cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cell<'a> {
-    /// A number; nanoseconds if it is a time. `None`: there is none.
+    /// A number; nanoseconds if it is a time. `None` becomes NULL, or 0 where the column has
+    /// none.
     Number(Option<i128>),
     Text(&'a str),
     Tags(&'a [Text<'a>]),
-    /// Values, and how often each was.
+    /// Values and their counts.
     Buckets(&'a [(i64, u64)]),
 }
 
-/// What a field of ours is, and so which types can hold it.
+/// The class of a field of ours, which decides the types that can hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Number,
@@ -24,7 +25,7 @@ pub(super) enum Class {
     Buckets,
 }
 
-/// A type, as far as we fill such columns.
+/// A type of a column that we can fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Int { bytes: usize, is_signed: bool },
@@ -68,7 +69,7 @@ impl Type {
                 (digits <= 9).then_some(Self::DateTime64(digits))
             }
             "Map" => {
-                // No key that we write has a comma in its type.
+                // The types of our keys have no comma.
                 let (key, value) = inner.split_once(',')?;
                 let (key, value) = (Self::parse(key)?, Self::parse(value)?);
                 Some(Self::Map(Box::new(key), Box::new(value)))
@@ -77,7 +78,7 @@ impl Type {
         }
     }
 
-    /// Whether such a column can hold what fields of this class are.
+    /// True if such a column can hold fields of this class.
     pub(super) fn can_hold(&self, class: Class) -> bool {
         let is_int = matches!(self, Self::Int { .. });
         match (self, class) {
@@ -101,8 +102,8 @@ impl Type {
         }
     }
 
-    /// Appends a value of a class that it [can hold](Self::can_hold); false if it cannot hold this
-    /// very value, and then what is appended is to be taken back.
+    /// Appends a value of a class that the type [can hold](Self::can_hold). Returns false if it
+    /// cannot hold this value; the caller then removes what was appended.
     #[expect(
         clippy::cast_precision_loss,
         reason = "who makes a column of floats wants them rounded"
@@ -178,7 +179,7 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// LEB128, as all lengths are.
+/// Appends a length, as LEB128.
 pub(super) fn write_varint(mut number: usize, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);

@@ -1,21 +1,21 @@
-//! Records as batches keep them: lines of JSON, and what the columns take from a line.
+//! Reads the lines of JSON that batches consist of.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// A string that is borrowed from the line wherever it stands there as it is.
+/// A string, borrowed from the line unless it has escapes.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// One record of whatever kind. What it does not have is zero or empty.
+/// A record of any kind. A value that it does not have is zero or empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Line<'a> {
-    /// All of it, as it is published.
+    /// The whole line.
     #[serde(skip)]
     pub(super) json: &'a str,
-    /// When the row is made, in Unix nanoseconds; no measurement.
+    /// The time at which the row is made, in Unix nanoseconds.
     #[serde(skip)]
     pub(super) made: i64,
     #[serde(borrow)]
@@ -57,7 +57,7 @@ impl<'a> Line<'a> {
         Ok(Self { json, made, ..line })
     }
 
-    /// What is behind a prefix such as `source:` in the first tag that has it.
+    /// Returns what follows a prefix such as `source:` in the first tag that has it.
     pub(super) fn tagged(&self, prefix: &str) -> &str {
         let mut tags = self.tags.iter().map(|tag| &*tag.0);
         tags.find_map(|tag| tag.strip_prefix(prefix))

@@ -1,4 +1,4 @@
-//! The tables that the backend fills best, as DDL.
+//! The DDL of the tables that the backend fills.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ struct Table {
     engine: &'static str,
     partition: &'static str,
     order: &'static str,
-    /// The column of its age, and how many days that may be.
+    /// The column that rows are aged by, and the days that they are kept.
     kept: (&'static str, u32),
 }
 
@@ -22,8 +22,8 @@ struct RollUp {
     select: &'static str,
 }
 
-/// The statements that make the tables and the roll-ups, with example queries; with a cluster in their
-/// replicated form, and a distributed table over each.
+/// Returns the statements that make the tables and the roll-ups, and example queries. With a
+/// cluster the tables are replicated, and each has a distributed table over it.
 pub fn ddl(database: &str, table: &str, cluster: Option<&str>) -> String {
     let mut out = String::new();
     let on = cluster.map_or(String::new(), |name| {
@@ -89,8 +89,8 @@ pub fn ddl(database: &str, table: &str, cluster: Option<&str>) -> String {
     out
 }
 
-/// Inserts that a table remembers, to know one that comes again: a batch is sent again before the
-/// next one, so that a thousand daemons can share a table.
+/// The number of inserts that a table remembers to detect one that is repeated. A batch is
+/// repeated before the next one is sent, so a thousand daemons can share a table.
 const DEDUPLICATED: u32 = 1000;
 
 const TABLES: [Table; 5] = [
@@ -213,8 +213,9 @@ const ROLL_UPS: [RollUp; 2] = [
     },
 ];
 
-/// Into the buckets that windows have: exact below 2,048, and from there on the greatest value of 1,024
-/// in each power of two. Counts and gauges have no stamp, and no percentiles.
+/// Groups samples by the buckets that windows have: exact below 2,048, and from there on the
+/// greatest value of 1,024 ranges in each power of two. Counts and gauges have no stamp, and no
+/// percentiles.
 const SAMPLES_ROLL_UP: &str = "SELECT
     MetricName, Source, Target, Hour, sum(Number) AS Samples, min(Low) AS Least, max(High) AS Greatest,
     mapFromArrays(groupArray(Bucket), groupArray(Number)) AS Buckets
@@ -240,7 +241,7 @@ const WINDOWS_ROLL_UP: &str = "SELECT
 FROM {from} AS w
 GROUP BY MetricName, Source, Target, Hour";
 
-/// What a query shows, from which table, by what.
+/// The example queries: what each shows, from which table, grouped by which time.
 const EXAMPLES: [(&str, &str, &str); 3] = [
     (
         "Percentiles over all hosts, by hour, from windows",

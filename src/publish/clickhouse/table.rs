@@ -1,4 +1,4 @@
-//! Our fields, the columns of a table that take them, and a batch's rows.
+//! Maps our fields to the columns of a table, and writes the rows of a batch.
 
 use std::io::Read as _;
 
@@ -10,12 +10,12 @@ use crate::publish::clickhouse::kind::{Cell, Class, Type};
 use crate::publish::clickhouse::line::Line;
 use crate::publish::clickhouse::{Columns, TABLES};
 
-/// What we have for a column.
+/// A field of ours, which can fill a column.
 struct Field {
-    /// What the column is called, unless it is renamed.
+    /// The name of the column, unless it is renamed.
     name: &'static str,
     class: Class,
-    /// Without it a row means nothing.
+    /// A row is of no use without it.
     is_needed: bool,
     cell: for<'a> fn(&'a Line<'a>) -> Cell<'a>,
 }
@@ -60,7 +60,7 @@ const WINDOWS: &[Field] = &[
 
 const EVENTS: &[Field] = &[
     text("Event", |line| Cell::Text(&line.event.0)).needed(),
-    // What lasts has a beginning.
+    // Events that last have a start in place of a time.
     time("Timestamp", |line| number(line.at.unwrap_or(line.start))).needed(),
     text("Clock", |line| Cell::Text(&line.clock.0)),
     count("Step", |line| number(line.step)),
@@ -125,7 +125,7 @@ struct Column {
 /// The columns of a table that we fill.
 pub struct Table {
     columns: Vec<Column>,
-    /// What is wrong with columns that we could fill and do not.
+    /// Why columns of our names are not filled.
     pub(super) odd: Vec<String>,
 }
 
@@ -136,10 +136,10 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// From what the server says to `DESCRIBE TABLE`, as tab-separated text: the columns that have a
-    /// name of ours, a type that can hold our values, and a value that is not the server's to make. `renamed`
-    /// leads from our names to those of the table; the error says which column is missing, or is
-    /// of no use, and what would be right.
+    /// Parses the answer to `DESCRIBE TABLE`, as tab-separated text. A column is filled if it has
+    /// one of our names, a type that can hold our values, and no value that the server makes.
+    /// `renamed` leads from our names to those of the table. The error names the column that is
+    /// missing or has a wrong type, and what would be right.
     pub fn parse(description: &str, kind: u8, renamed: &Columns) -> Result<Self, String> {
         let fields = FIELDS.get(usize::from(kind)).copied().unwrap_or_default();
         let mut table = Self {
@@ -193,8 +193,9 @@ impl Table {
         self.columns.iter().map(|column| &*column.name)
     }
 
-    /// Appends a batch's records as rows, made at this Unix time in nanoseconds; gives how many are left
-    /// out because a column cannot hold their value, such as a negative delay in an unsigned one.
+    /// Appends the records of a batch as rows; `made` is the Unix time in nanoseconds. Returns
+    /// the number of records that are left out since a column cannot hold their value, such as a
+    /// negative delay in an unsigned one.
     pub fn write_rows(
         &self,
         payload: &Payload,
@@ -231,7 +232,8 @@ const fn right_types(class: Class) -> &'static str {
     }
 }
 
-/// A field of tab-separated text; names and types have quotes and backslashes at most.
+/// Removes the escapes of tab-separated text. Names and types have only quotes and backslashes to
+/// escape.
 fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();

@@ -13,9 +13,8 @@ use crate::publish::http::Http;
 use crate::publish::retry::nanos;
 use crate::publish::{Batch, SendError, SetupError, Transport, gzip};
 
-/// Besides its token, what an insert is told: to be done when it is answered, also when it went through
-/// a distributed table, since nobody could try again after that; and that what a roll-up got once it
-/// does not get again.
+/// The settings of an insert. It is complete when it is answered, also through a distributed
+/// table, since nobody could repeat it after that. A roll-up takes no row twice.
 const INSERT_SETTINGS: [(&str, &str); 4] = [
     ("async_insert", "0"),
     ("insert_distributed_sync", "1"),
@@ -33,14 +32,14 @@ pub struct ClickHouseTransport {
     password: HeaderValue,
     settings: ClickHouseSettings,
     tables: [Option<Table>; TABLES.len()],
-    /// What was last said of each table, which need not be said again.
+    /// The last warning about each table, which is not repeated.
     said: [Option<String>; TABLES.len()],
     has_said_left_out: bool,
     left_out: u64,
 }
 
 impl ClickHouseTransport {
-    /// A transport that has asked the server nothing yet.
+    /// Makes a transport that has asked the server nothing yet.
     pub fn new(settings: ClickHouseSettings) -> Result<Self, SetupError> {
         let header = |text: &str| {
             let value = HeaderValue::from_bytes(text.as_bytes());
@@ -71,7 +70,7 @@ impl ClickHouseTransport {
         )
     }
 
-    /// Posts a query, with rows if it is an insert, and gives the answer.
+    /// Posts a query, with rows if it is an insert, and returns the answer.
     fn post(
         &self,
         query: &str,
@@ -99,7 +98,7 @@ impl ClickHouseTransport {
             .header("X-ClickHouse-Key", self.password.clone());
         request = match rows {
             Some((_, body)) => request.header(CONTENT_ENCODING, "gzip").body(body),
-            // A POST without a length is refused by some that stand before a server.
+            // Some proxies refuse a POST without a length.
             None => request.body(Vec::new()),
         };
         judge(&self.http.exchange(request, left)?)
@@ -111,7 +110,7 @@ impl ClickHouseTransport {
         let name = self.table(index);
         let query = format!("DESCRIBE TABLE {name} FORMAT TabSeparated");
         let answer = self.post(&query, None, deadline)?;
-        // Only the table of samples may be somebody else's.
+        // Only the table of samples may be one that somebody else made.
         let none = Columns::default();
         let renamed = if kind == 0 {
             &self.settings.columns
@@ -141,7 +140,7 @@ impl ClickHouseTransport {
         Ok(())
     }
 
-    /// Tells something about a table once.
+    /// Logs a warning about a table, unless it was the last one.
     fn say(&mut self, index: usize, what: String) {
         if self.said[index].as_ref() != Some(&what) {
             tracing::warn!(backend = NAME, "{what}");
@@ -149,7 +148,7 @@ impl ClickHouseTransport {
         }
     }
 
-    /// Inserts a batch; gives how many of its records no column could hold.
+    /// Inserts a batch. Returns the number of its records that no column could hold.
     fn insert(&mut self, batch: &Batch, deadline: Mono) -> Result<u64, Refusal> {
         let kind = batch.payload.kind;
         let index = usize::from(kind);
@@ -208,13 +207,13 @@ impl Transport for ClickHouseTransport {
             }
             self.tables[index] = None;
             if was_known {
-                // The table is another one by now: it is asked once more.
+                // The table has changed: ask once more.
                 continue;
             }
             if index == 0 {
                 return Err(refusal.error);
             }
-            // Not for want of a table that one may do without are samples held up.
+            // Windows and events may be without a table; samples do not wait for that.
             let what = match index {
                 1 => "windows",
                 _ => "events",

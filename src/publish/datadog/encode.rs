@@ -1,4 +1,4 @@
-//! From records to payloads that the intake does not refuse for their size.
+//! Makes payloads of records, small enough for the intake.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,26 +19,27 @@ use crate::publish::units::per;
 use crate::publish::{Encode, Payload, gzip};
 use crate::record::{Distribution, Event, Metric, MetricKind, Mode, Record, Tags, Unit, Window};
 
-/// What a point takes in JSON, about.
+/// About the bytes of a point in JSON.
 const POINT_BYTES: usize = 48;
 
-/// What a series takes beside its tags and points, about.
+/// About the bytes of a series in JSON, without its tags and points.
 const SERIES_BYTES: usize = 160;
 
-/// Nanoseconds of the unit that times are published in.
+/// Nanoseconds in the unit that times are published in.
 const NS_PER_MS: f64 = 1e6;
 
 /// The figure of a window that says how many values there were.
 const COUNT_SUFFIX: &str = ".count";
 
-/// The intake's numbers for the kinds of series.
+/// The types of series, by the numbers of the intake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Count = 1,
     Gauge = 3,
 }
 
-/// A series of a payload, as long as it is gathered: name and suffix, and where its tags are.
+/// The identity of a series while it is gathered: its name, its suffix, and the address of its
+/// tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     tags: usize,
@@ -56,7 +57,8 @@ impl fmt::Display for Key {
 struct Point {
     seconds: i64,
     value: f64,
-    /// How many records it stands for: of the series of a window one does.
+    /// The number of records that it counts as. Of the series of a window one point counts as the
+    /// record.
     records: u64,
 }
 
@@ -83,12 +85,12 @@ impl Value {
 struct Gathered {
     kind: Kind,
     unit: Option<&'static str>,
-    /// Held, so that its address stays its own while it is a key.
+    /// Held, so that no other tags get the address in the key.
     tags: Arc<Tags>,
     points: Vec<Point>,
 }
 
-/// Turns records into series of points, and events into events.
+/// Gathers records as points of series, and events.
 #[derive(Debug)]
 pub struct DatadogEncoder {
     host: String,
@@ -97,16 +99,17 @@ pub struct DatadogEncoder {
     series: BTreeMap<Key, Gathered>,
     events: Vec<Vec<u8>>,
     distribution: Distribution,
-    /// About as many bytes as the JSON will have.
+    /// About the bytes of the JSON.
     bytes: usize,
 }
 
 impl DatadogEncoder {
-    /// For the host of this name, whose intervals are this long; `mode` is what it will be given.
+    /// Makes an encoder. `host` is the name of this host, `mode` the mode of the records to come,
+    /// `interval` the time between counts.
     pub fn new(host: &str, mode: Mode, interval: Duration) -> Self {
         Self {
             host: host.to_owned(),
-            // A rate is per second, over whole ones.
+            // A rate is per second, over whole seconds.
             interval_s: (interval + Duration::from_millis(500)).as_secs().max(1),
             mode,
             series: BTreeMap::new(),
@@ -176,7 +179,7 @@ impl DatadogEncoder {
             };
             self.put(series.metric, suffix, &series.tags, value);
         };
-        // The samples have the plain name where there are both.
+        // With both, samples have the plain name.
         let names_taken = usize::from(mode == Mode::Both);
         for (suffix, ns) in times.into_iter().skip(names_taken) {
             put(suffix, ns, 0);
@@ -203,7 +206,7 @@ impl DatadogEncoder {
         self.events.push(body);
     }
 
-    /// Write these parts of series as one payload, or as more if one would be too large.
+    /// Writes parts of series as one payload, or as more if one would be too large.
     fn pack(&self, parts: &[Part<'_>], out: &mut Vec<Payload>) {
         let records = parts.iter().flat_map(Part::points).map(|p| p.records).sum();
         let json = serde_json::to_vec(&PayloadJson {
@@ -321,7 +324,7 @@ impl Encode for DatadogEncoder {
     }
 }
 
-/// Some points of a series.
+/// A range of the points of a series.
 #[derive(Clone, Debug)]
 struct Part<'a> {
     key: &'a Key,

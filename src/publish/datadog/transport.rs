@@ -1,4 +1,4 @@
-//! Requests to Datadog's intake, and what its answers mean.
+//! Sends payloads to the intake, and judges its answers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct DatadogTransport {
 }
 
 impl DatadogTransport {
-    /// A transport to the site, or the `url`, of these settings.
+    /// Makes a transport to the site, or the `url`, of these settings.
     pub fn new(settings: DatadogSettings) -> Result<Self, SetupError> {
         let base = settings.base();
         Ok(Self {
@@ -43,13 +43,13 @@ impl Transport for DatadogTransport {
             .header("dd-api-key", self.settings.api_key.secret().as_str())
             .header(CONTENT_TYPE, "application/json")
             .body(batch.payload.body.clone());
-        // Events are single and small, and go as they are.
+        // Events are sent one by one, uncompressed.
         if !is_event {
             request = request.header(CONTENT_ENCODING, "gzip");
         }
         let answer = self.http.exchange(request, timeout)?;
         let barred = if is_event {
-            // A proxy may know series only; those are not to wait for this.
+            // A proxy may take series only; those do not wait for events.
             Verdict::Never
         } else {
             Verdict::Barred

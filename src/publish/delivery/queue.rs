@@ -1,4 +1,4 @@
-//! Which batches wait, in their order. Pure: it knows of each where its body is, and no more.
+//! The pending batches in their order. Pure: of each it knows where its body is, and no more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,35 +8,35 @@ use crate::proto::Wall;
 use crate::publish::Batch;
 use crate::record::Queued;
 
-/// Where a batch's bytes are.
+/// The place of the bytes of a batch.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
-    /// Here, and nowhere else.
+    /// In memory only.
     Memory(Arc<Batch>),
     /// In the spool, under the entry's key.
     Spooled,
 }
 
-/// A batch that waits.
+/// A pending batch.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// Ascending; the order of sending.
+    /// The key; keys ascend in the order of sending.
     pub(super) key: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) created: Wall,
-    /// How often it was sent.
+    /// The number of attempts to send it.
     pub(super) attempts: u32,
     pub(super) body: Body,
 }
 
-/// See the [module](self).
+/// The queue; see the [module](self).
 #[derive(Debug)]
 pub(super) struct Queue {
     entries: VecDeque<Entry>,
     bytes: u64,
     bytes_max: u64,
-    /// The oldest one is with the transport right now: whether it arrives is not known.
+    /// The transport has the oldest batch right now. Whether it arrives is not known.
     is_sending: bool,
 }
 
@@ -61,14 +61,14 @@ impl Queue {
         }
     }
 
-    /// Whether so much more finds room.
+    /// True if there is room for `bytes` more.
     fn has_room(&self, bytes: u64) -> bool {
         self.entries.len() < BATCHES_QUEUED_MAX
             && self.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    /// Drops the oldest ones until there is room for `bytes`, into `dropped`. One that is being sent
-    /// is passed over, for it may arrive. False if there is no room even so.
+    /// Moves the oldest batches into `dropped` until there is room for `bytes`. A batch that is
+    /// being sent is passed over, since it may arrive. Returns false if there is no room even so.
     pub(super) fn make_room(&mut self, bytes: u64, dropped: &mut Vec<Entry>) -> bool {
         let sending = self.entries.front().filter(|_| self.is_sending);
         let held = sending.map_or(0, |entry| entry.bytes);
@@ -85,7 +85,7 @@ impl Queue {
         true
     }
 
-    /// Takes a batch in, behind all others.
+    /// Appends a batch.
     pub(super) fn push(&mut self, entry: Entry) {
         assert!(
             self.entries.back().is_none_or(|last| last.key < entry.key),
@@ -95,8 +95,8 @@ impl Queue {
         self.entries.push_back(entry);
     }
 
-    /// The oldest one, which is sent now: until [`finished`](Self::finished) or [`kept`](Self::kept) it is
-    /// not dropped.
+    /// Returns the oldest batch, to be sent now. It is not dropped until
+    /// [`finished`](Self::finished) or [`kept`](Self::kept) is called.
     pub(super) fn begin(&mut self) -> Option<Entry> {
         let entry = self.entries.front_mut()?;
         entry.attempts = entry.attempts.saturating_add(1);
@@ -104,7 +104,7 @@ impl Queue {
         Some(entry.clone())
     }
 
-    /// The one that was being sent is done with, however that came.
+    /// Removes the batch that was being sent, whether it was taken or refused.
     pub(super) fn finished(&mut self) -> Option<Entry> {
         self.is_sending = false;
         let entry = self.entries.pop_front()?;
@@ -112,17 +112,17 @@ impl Queue {
         Some(entry)
     }
 
-    /// The one that was being sent waits on.
+    /// Keeps the batch that was being sent for another attempt.
     pub(super) fn kept(&mut self) {
         self.is_sending = false;
     }
 
-    /// Everything that waits, in order.
+    /// Returns all pending batches in order.
     pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.entries.iter_mut()
     }
 
-    /// Whether it is so empty that what was wrong may be called over.
+    /// True once the queue is less than half full, so that the outage can be reported as over.
     pub(super) fn is_relieved(&self) -> bool {
         self.bytes <= self.bytes_max / 2 && self.entries.len() <= BATCHES_QUEUED_MAX / 2
     }

@@ -1,4 +1,5 @@
-//! The thread that sends: one batch after the other, each until it is taken or refused for good.
+//! The sender thread: sends one batch after the other, each until it is taken or refused for
+//! good.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,56 +14,56 @@ use crate::publish::delivery::shared::Shared;
 use crate::publish::retry::{Retry, nanos};
 use crate::publish::{SendError, Transport};
 
-/// What one attempt may take. A store that is busy answers within this or not at all.
+/// The time for one attempt.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first wait after a failure; jitter takes up to half of it.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
-/// And the longest one.
+/// The longest wait after a failure.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// The longest wait after we were not let in: somebody has to set that right, and nobody watches a
-/// server's log for our asking.
+/// The longest wait while the backend bars us. An operator must correct that, and we do not fill
+/// the log of the server until then.
 pub(super) const BARRED_BACKOFF_MAX: Duration = Duration::from_mins(5);
 
-/// Attempts to read a batch from disk before it is given up, so that one that is unreadable does not
+/// Attempts to read a batch from disk before it is given up, so that an unreadable one does not
 /// hold up all behind it.
 pub(super) const READS_MAX: u32 = 4;
 
-/// How long a reason for which batches are refused stays told.
+/// The time after which the same reason for a refusal is logged again.
 pub(super) const REASON_REPEATED_AFTER: Duration = Duration::from_hours(1);
 
-/// What the thread does next.
+/// The next step of the thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Goes on.
+    /// Calls `turn` again.
     Again,
-    /// Waits for a change after this version, at most so long.
+    /// Waits for a change after this version, at most this long.
     Wait(u64, Option<Duration>),
     /// Ends.
     End,
 }
 
-/// See the [module](self).
+/// The sender; see the [module](self).
 pub(super) struct Sender {
     shared: Arc<Shared>,
     transport: Box<dyn Transport>,
     backoff: Retry,
-    /// The same while we are not let in.
+    /// The waits while the backend bars us.
     barred: Retry,
     jitter: Jitter,
-    /// Not to be asked before this.
+    /// The time of the next attempt.
     not_before: Mono,
-    /// That is what the server wishes.
+    /// The server asked for that time.
     is_wished: bool,
-    /// When to end, once that is known.
+    /// The time to end, once the daemon stops.
     deadline: Option<Mono>,
     unreadable: u32,
     refusals: Refusals,
 }
 
-/// Tells when a thread ends, whatever ends it.
+/// Reports the end of the thread, also if it panics.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
@@ -87,7 +88,7 @@ impl Sender {
         }
     }
 
-    /// Sends until it is told to end.
+    /// Sends until the daemon stops.
     pub(super) fn run(mut self) {
         let ending = Ending(Arc::clone(&self.shared));
         loop {
@@ -110,7 +111,7 @@ impl Sender {
         if let (Some(timeout), None) = (state.closing, self.deadline) {
             self.deadline = Some(now.plus(nanos(timeout)));
             if !self.is_wished {
-                // What has failed before may not fail now, and there is no later.
+                // The daemon stops, so a batch that failed before gets another attempt at once.
                 self.not_before = now;
                 self.backoff.reset();
             }
@@ -166,7 +167,7 @@ impl Sender {
         }
     }
 
-    /// The batch is done with, and the backend is there.
+    /// Removes a batch that was taken or refused: the backend answers again.
     fn be_answered(&mut self, entry: &Entry) {
         self.backoff.reset();
         self.barred.reset();
@@ -184,8 +185,8 @@ impl Sender {
         }
     }
 
-    /// The batch would be taken if we were let in: it waits, and all the others behind it, until
-    /// that is so or the buffer is full.
+    /// Keeps a batch that would be taken if the backend did not bar us. All batches behind it
+    /// wait too, until that is corrected or the buffer is full.
     fn hold_back(&mut self, reason: &str) {
         let now = self.shared.now().mono;
         self.is_wished = false;
@@ -221,13 +222,13 @@ impl Sender {
     }
 }
 
-/// Reasons that were told, so that a bad key is one error and not one every second.
+/// The reasons that were logged, so that a wrong key is one error and not one every second.
 #[derive(Debug, Default)]
 struct Refusals(VecDeque<(String, Mono)>);
 
 impl Refusals {
     fn is_news(&mut self, reason: &str, now: Mono) -> bool {
-        // The same reason may name another line or request each time.
+        // Lines and requests have numbers that differ each time.
         let reason: String = reason
             .chars()
             .filter(|letter| !letter.is_ascii_digit())

@@ -1,16 +1,16 @@
-//! What the queue can be told.
+//! The settings of the queue.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How batches wait and are sent, the same for all that have a queue.
+/// How batches wait and are sent; the same for all backends with a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
-    /// How often a batch is closed and sent.
+    /// The time after which a batch is closed and sent.
     pub send_interval: Duration,
-    /// Mebibytes of batches that wait at most, in memory or on disk.
+    /// The most mebibytes of pending batches, in memory or on disk.
     pub buffer_mib: u32,
-    /// Where batches wait across a restart; `None`: in memory only.
+    /// The folder that keeps batches over a restart. `None`: memory only.
     pub spool_dir: Option<PathBuf>,
 }
 

@@ -1,4 +1,5 @@
-//! What the flush thread and the sender share: the queue, its spool, and what was said of it.
+//! The state that the flush thread and the sender share: the queue, its spool, and what was
+//! logged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use crate::record::BackendStats;
 /// Reads both clocks.
 type Time = dyn Fn() -> Now + Send + Sync;
 
-/// Tells somebody.
+/// Writes to the log.
 type Say = dyn Fn(Level, &str) + Send + Sync;
 
-/// What a delivery has of the world: the time, and somebody to tell.
+/// The clock and the log of a delivery.
 pub(super) struct World {
     pub(super) now: Box<Time>,
     pub(super) say: Box<Say>,
 }
 
-/// From the first failure or drop until batches are taken again.
+/// An outage: from the first failure or drop until batches are taken again.
 #[derive(Debug)]
 pub(super) struct Outage {
     since: Mono,
@@ -40,7 +41,7 @@ pub(super) struct State {
     next_key: u64,
     /// Changes whenever the sender may have something to do.
     pub(super) version: u64,
-    /// There is this much time left, from when this was set.
+    /// The time that was left when the daemon began to stop.
     pub(super) closing: Option<Duration>,
     /// Nobody waits for the sender any more.
     pub(super) is_abandoned: bool,
@@ -50,14 +51,14 @@ pub(super) struct State {
     is_disk_failing: bool,
 }
 
-/// See the [module](self).
+/// The shared state; see the [module](self).
 pub(super) struct Shared {
     pub(super) stats: Arc<BackendStats>,
     spool: Option<Spool>,
     state: Mutex<State>,
-    /// The sender waits for it.
+    /// Wakes the sender.
     changed: Condvar,
-    /// Who finishes waits for it.
+    /// Wakes the thread that waits for the end of the sender.
     ended: Condvar,
     world: World,
 }
@@ -72,7 +73,7 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// A queue with what was `found` in its spool.
+    /// Makes a queue with the batches that were found in its spool.
     pub(super) fn new(
         stats: Arc<BackendStats>,
         bytes_max: u64,
@@ -118,7 +119,7 @@ impl Shared {
                 &format!("{records} records in {batches} batches wait from the last run"),
             );
         }
-        // The buffer may have been larger then.
+        // The buffer may have been larger in the last run.
         shared.push(Vec::new(), shared.now());
         shared
     }
@@ -135,7 +136,7 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Takes batches in, at the cost of the oldest ones if there is no room for them.
+    /// Appends batches, and drops the oldest ones if there is no room.
     pub(super) fn push(&self, batches: Vec<Batch>, now: Now) {
         let (mut placed, dropped, lost) = self.place(batches, now);
         self.write(&mut placed, &dropped);
@@ -158,8 +159,8 @@ impl Shared {
         }
     }
 
-    /// Makes room, and says for which batches there is some, what had to go, and how many records
-    /// of the new ones found none.
+    /// Makes room. Returns the entries of the batches that have room, the entries that were
+    /// dropped, and the number of records in batches that have none.
     fn place(&self, batches: Vec<Batch>, now: Now) -> (Vec<Entry>, Vec<Entry>, u64) {
         let (mut placed, mut dropped, mut lost) = (Vec::new(), Vec::new(), 0);
         let mut planned = 0;
@@ -186,8 +187,8 @@ impl Shared {
         (placed, dropped, lost)
     }
 
-    /// Writes to disk what was placed and takes out what was dropped, if there is a spool; what the
-    /// disk does not take stays in memory.
+    /// Writes placed entries to the spool and removes dropped ones from it. What the disk does
+    /// not take stays in memory.
     fn write(&self, placed: &mut [Entry], dropped: &[Entry]) {
         let Some(spool) = &self.spool else { return };
         let rows = in_memory(placed);
@@ -211,7 +212,7 @@ impl Shared {
         self.judge_disk(result.err());
     }
 
-    /// Says once that the disk fails, and once that it works again.
+    /// Logs once that the disk fails, and once that it works again.
     fn judge_disk(&self, error: Option<redb::Error>) {
         let was_failing = std::mem::replace(&mut self.lock().is_disk_failing, error.is_some());
         match error {
@@ -224,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// The batch of an entry. `Ok(None)`: it is not there.
+    /// Returns the batch of an entry, or `None` if the spool does not have it.
     pub(super) fn load(&self, entry: &Entry) -> Result<Option<Arc<Batch>>, redb::Error> {
         match (&entry.body, &self.spool) {
             (Body::Memory(batch), _) => Ok(Some(Arc::clone(batch))),
@@ -233,12 +234,12 @@ impl Shared {
         }
     }
 
-    /// The batch that was being sent is done with. On disk first: what is sent twice keeps its
-    /// identity, what is forgotten is lost.
+    /// Removes the batch that was being sent, from the disk first: a batch that is sent twice
+    /// keeps its identity, and one that is forgotten is lost.
     pub(super) fn finished(&self, entry: &Entry) {
         if let (Body::Spooled, Some(spool)) = (&entry.body, &self.spool) {
             let result = spool.remove(entry.key);
-            // Who closed the spool does not wait for this.
+            // The thread that closed the spool does not wait for this.
             if !self.lock().is_abandoned {
                 self.judge_disk(result.err());
             }
@@ -250,7 +251,8 @@ impl Shared {
         }
     }
 
-    /// The backend has taken or refused a batch: it is there.
+    /// Reports the end of an outage, once the backend has taken or refused a batch and the queue
+    /// is less than half full.
     pub(super) fn answered(&self, now: Mono) {
         let mut state = self.lock();
         if !state.queue.is_relieved() {
@@ -273,7 +275,8 @@ impl Shared {
         );
     }
 
-    /// An attempt has failed that will be made again. True if it is the outage's first, and news.
+    /// Counts a failed attempt that will be repeated. Returns true if it is the first of an
+    /// outage.
     pub(super) fn failed(&self, now: Mono) -> bool {
         let mut state = self.lock();
         state.queue.kept();
@@ -282,7 +285,7 @@ impl Shared {
         outage.failed == 1
     }
 
-    /// Waits until there may be something to do other than at `version`, at most this long.
+    /// Waits for a change after `version`, at most `timeout`.
     pub(super) fn wait(&self, version: u64, timeout: Option<Duration>) {
         let mut state = self.lock();
         if state.version != version {
@@ -296,7 +299,8 @@ impl Shared {
         }
     }
 
-    /// No more batches come: the sender has this long. Returns when it has ended, or the time is over.
+    /// Gives the sender this long to send the rest. Returns when it has ended, or after
+    /// `timeout`.
     pub(super) fn close(&self, timeout: Duration) {
         let mut state = self.lock();
         state.closing = Some(timeout);
@@ -312,14 +316,14 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    /// Whether the sender is gone although nobody told it to go.
+    /// True if the sender has ended although nobody told it to.
     pub(super) fn has_failed(&self) -> bool {
         let state = self.lock();
         state.has_ended && state.closing.is_none() && !state.is_abandoned
     }
 
-    /// Leaves what waits where it is, and lets go of the spool. What is on disk is sent after the
-    /// next start, what is in memory is counted as dropped. Says so if it should.
+    /// Abandons pending batches and closes the spool. Batches on disk are sent after the next
+    /// start; records in memory are counted as dropped. Logs both if `should_say`.
     pub(super) fn leave(&self, should_say: bool) {
         let mut state = self.lock();
         if std::mem::replace(&mut state.is_abandoned, true) {
@@ -358,7 +362,7 @@ impl Shared {
         }
     }
 
-    /// From now on the disk fails.
+    /// Makes the disk fail from now on.
     #[cfg(test)]
     pub(super) fn break_spool(&self) {
         if let Some(spool) = &self.spool {
@@ -366,7 +370,7 @@ impl Shared {
         }
     }
 
-    /// A last attempt to write what the disk did not take before.
+    /// Tries once more to write what the disk did not take before.
     fn rescue(&self, left: &mut [Entry]) {
         let Some(spool) = &self.spool else { return };
         let rows = in_memory(left);
@@ -379,7 +383,7 @@ impl Shared {
     }
 }
 
-/// The entries whose bodies are on no disk, as the spool takes them.
+/// Returns the entries whose bodies are in memory only, as the spool takes them.
 fn in_memory(entries: &[Entry]) -> Vec<(u64, Wall, &Batch)> {
     let rows = entries.iter().filter_map(|entry| match &entry.body {
         Body::Memory(batch) => Some((entry.key, entry.created, &**batch)),
@@ -389,7 +393,7 @@ fn in_memory(entries: &[Entry]) -> Vec<(u64, Wall, &Batch)> {
 }
 
 impl State {
-    /// The outage that is, or that begins now.
+    /// Returns the current outage, or begins one.
     fn outage(&mut self, now: Mono) -> &mut Outage {
         self.outage.get_or_insert(Outage {
             since: now,
@@ -401,7 +405,8 @@ impl State {
 }
 
 impl Outage {
-    /// Counts what was dropped for want of room. True if that is news.
+    /// Counts records that were dropped for want of room. Returns true for the first of an
+    /// outage.
     fn dropped(&mut self, records: u64) -> bool {
         self.dropped += records;
         !std::mem::replace(&mut self.is_full_said, true)

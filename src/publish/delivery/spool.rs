@@ -1,5 +1,5 @@
-//! Batches on disk: one `redb` database a backend. What is pushed is safe, against a kill and
-//! against a loss of power, when the call returns.
+//! The batches on disk: one `redb` database for each backend. Once a write returns, its batches
+//! survive a kill and a loss of power.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,8 @@ use crate::limits::SPOOL_CACHE_BYTES;
 use crate::proto::Wall;
 use crate::publish::{Batch, BatchId, Payload};
 
-/// Key, then identity, kind, records, when it was closed, body. The name is the format's version.
+/// From a key to identity, kind, records, time of closing and body. The name of the table is the
+/// version of the format.
 const BATCHES: TableDefinition<'_, u64, Row<'_>> =
     TableDefinition::new("latency-monitor batches 1");
 
@@ -29,7 +30,7 @@ pub enum SpoolError {
     Folder {
         /// The folder asked for.
         folder: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another process has it.
@@ -41,7 +42,7 @@ pub enum SpoolError {
         /// The file.
         path: PathBuf,
     },
-    /// It is something else, or broken.
+    /// The file is something else, or damaged.
     #[error(
         "the spool {} cannot be read ({reason}); move it away, or name another spool_dir",
         path.display()
@@ -52,12 +53,12 @@ pub enum SpoolError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The system does not let us.
+    /// The system does not let us open it.
     #[error("cannot open the spool {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -71,7 +72,7 @@ pub(super) struct Found {
     pub(super) created: Wall,
 }
 
-/// See the [module](self).
+/// The spool; see the [module](self).
 #[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
@@ -79,10 +80,10 @@ pub(super) struct Spool {
 }
 
 struct Disk {
-    /// `None` after an error, until it could be opened anew, and once it is closed.
+    /// `None` after an error, until it is opened anew, and once it is closed.
     database: Option<Database>,
     is_closed: bool,
-    /// Keys that could not be removed when they should have been.
+    /// Keys that are still to be removed, since an earlier attempt failed.
     stale: Vec<u64>,
 }
 
@@ -95,7 +96,7 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Spool {
-    /// Opens the spool of this name, or begins one, and says what is in it, in order.
+    /// Opens the spool of this name, or makes one. Returns it with the batches in it, in order.
     pub(super) fn open(folder: &Path, name: &str) -> Result<(Self, Vec<Found>), SpoolError> {
         fs::create_dir_all(folder).map_err(|source| SpoolError::Folder {
             folder: folder.to_owned(),
@@ -120,7 +121,7 @@ impl Spool {
         &self.path
     }
 
-    /// Puts these in and takes those out, both or neither.
+    /// Inserts and removes in one transaction.
     pub(super) fn write(
         &self,
         insert: &[(u64, Wall, &Batch)],
@@ -131,25 +132,26 @@ impl Spool {
         let stale = std::mem::take(&mut disk.stale);
         let result = disk.with(&self.path, |database| write(database, insert, &stale));
         if result.is_err() {
-            // Nobody knows whether they are there now; they wait elsewhere.
+            // Whether these were written is not known, and they wait in memory: so they are
+            // removed.
             disk.stale = stale;
             disk.stale.extend(insert.iter().map(|(key, _, _)| *key));
         }
         result
     }
 
-    /// Takes one out. If that fails it is tried again with what is written next.
+    /// Removes one batch. If that fails, the next write tries it again.
     pub(super) fn remove(&self, key: u64) -> Result<(), redb::Error> {
         self.write(&[], &[key])
     }
 
-    /// The batch under this key, if it is there.
+    /// Returns the batch of this key, if it is there.
     pub(super) fn read(&self, key: u64) -> Result<Option<Batch>, redb::Error> {
         let mut disk = self.disk.lock();
         disk.with(&self.path, |database| read(database, key))
     }
 
-    /// Lets go of the file; nothing is read or written after this.
+    /// Closes the file. Nothing is read or written after this.
     pub(super) fn close(&self) {
         let mut disk = self.disk.lock();
         disk.is_closed = true;
@@ -158,8 +160,8 @@ impl Spool {
 }
 
 impl Disk {
-    /// Does something with the database. After an error it is opened anew the next time: it refuses
-    /// to work on.
+    /// Calls `act` with the database. After an error the database refuses all work, so it is
+    /// opened anew the next time.
     fn with<T>(
         &mut self,
         path: &Path,
@@ -183,7 +185,7 @@ impl Disk {
 fn builder(check: bool) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(SPOOL_CACHE_BYTES);
-    // What was altered by others is found out rather than trusted.
+    // A file that another program changed is detected here.
     builder.set_check_integrity_on_open(check);
     builder
 }
@@ -195,7 +197,7 @@ fn open_database(path: &Path, check: bool) -> Result<Database, SpoolError> {
                 path: path.to_owned(),
             }
         }
-        // So it says of a file that is no database.
+        // This is the error for a file that is no database.
         DatabaseError::Storage(StorageError::Io(source))
             if source.kind() != io::ErrorKind::InvalidData
                 && source.kind() != io::ErrorKind::UnexpectedEof =>
@@ -212,7 +214,7 @@ fn open_database(path: &Path, check: bool) -> Result<Database, SpoolError> {
     })
 }
 
-/// What is in it. A database of something else is left as it is.
+/// Returns what is in the database. One of another program is left as it is.
 fn list(database: &Database) -> Result<Vec<Found>, redb::Error> {
     let reading = database.begin_read()?;
     let table = match reading.open_table(BATCHES) {

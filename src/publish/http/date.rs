@@ -1,10 +1,11 @@
-//! The date of HTTP headers, as `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7).
+//! Reads dates of HTTP headers, such as `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, section
+//! 5.6.7).
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// Unix seconds of a date in the preferred form; the two obsolete forms are not read.
+/// Returns the Unix seconds of a date in the preferred form. The two obsolete forms are not read.
 pub(super) fn parse(text: &str) -> Option<i64> {
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: i64 = within(words.next()?, 1, 31)?;

@@ -1,28 +1,29 @@
-//! The bounds of the histograms, and how windows are counted into them.
+//! The default bounds of histograms, and the counts of their buckets.
 
 use crate::publish::pushgateway::Bounds;
 use crate::publish::units::per;
 use crate::record::{Distribution, Window};
 
-/// Bounds within each power of ten: no two neighbours are further apart than a factor of 1.56.
+/// The bounds within a power of ten. Neighbours differ by a factor of 1.56 at most.
 const STEPS: [f64; 6] = [1.0, 1.5, 2.0, 3.0, 4.5, 7.0];
 
-/// Powers of ten that these are of, in microseconds: up to 10 s.
+/// The number of powers of ten, from 1 us up to 10 s.
 const DECADES: i32 = 7;
 
 impl Bounds {
-    /// The same, and zero: what is negative is told from what is small.
+    /// Returns these bounds and zero, which separates negative values from small ones.
     pub(super) fn with_zero(&self) -> Self {
         Self::new(self.seconds().iter().copied().chain([0.0]).collect())
     }
 
-    /// From 1 us to 10 s.
+    /// The default bounds: from 1 us to 10 s.
     pub(super) fn positive() -> Self {
         Self::new(positive().collect())
     }
 
-    /// The same, and below them zero and one bound per power of ten from -1 us to -10 s: a one-way
-    /// delay has a sign where two clocks are apart, and their distance is what is then looked for.
+    /// The default bounds of one-way delays: also zero, and one bound in each power of ten from
+    /// -1 us to -10 s. While two clocks differ, a one-way delay has a sign, and the difference is
+    /// what one looks for.
     pub(super) fn signed() -> Self {
         let negative = (0..=DECADES).map(|decade| -microseconds(1.0, decade));
         Self::new(negative.chain([0.0]).chain(positive()).collect())
@@ -35,16 +36,16 @@ fn positive() -> impl Iterator<Item = f64> {
         .chain([10.0])
 }
 
-/// Seconds of so many microseconds, as near as a float is to the decimal number.
+/// Returns microseconds as seconds, as near to the decimal number as a float can be.
 fn microseconds(step: f64, decade: i32) -> f64 {
     step / 10.0_f64.powi(6 - decade)
 }
 
-/// Counts since the process began.
+/// The counts of buckets since the process began.
 #[derive(Debug)]
 pub(super) struct Buckets {
     bounds: Bounds,
-    /// Of each bound alone, and last of what is above all of them.
+    /// The count of each bucket, not cumulative. The last is above all bounds.
     counts: Box<[u64]>,
     count: u64,
     sum_ns: i128,
@@ -60,15 +61,15 @@ impl Buckets {
         }
     }
 
-    /// One value.
+    /// Counts one value.
     pub(super) fn record(&mut self, value_ns: i64) {
         self.put(value_ns, 1);
         self.count += 1;
         self.sum_ns += i128::from(value_ns);
     }
 
-    /// All values of a window, which `distribution` has loaded. A value of more than three digits
-    /// is taken for the one nearest to zero that its histogram does not tell from it.
+    /// Counts all values of a window, which `distribution` has loaded. A value of more than three
+    /// digits counts as the value nearest to zero that its histogram does not separate from it.
     pub(super) fn merge(&mut self, window: &Window, distribution: &Distribution) {
         let positive = distribution.positive();
         for step in positive.iter_recorded() {
@@ -101,7 +102,8 @@ impl Buckets {
         per(self.sum_ns, 1e9)
     }
 
-    /// Each bound in seconds with the values between it and the one before.
+    /// Fills `out` with each bound in seconds and the number of values between it and the one
+    /// before.
     pub(super) fn fill(&self, out: &mut Vec<(f64, u64)>) {
         out.clear();
         let bounds = self.bounds.seconds().iter().copied();
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!(by_window.sum_ns, i128::from(sum));
         assert_eq!(by_value.sum_ns, i128::from(sum));
         assert!((by_window.sum_seconds() - 0.002_007_003).abs() < 1e-4);
-        // It goes on.
+        // A second window adds up.
         by_window.merge(window, &window.distribution());
         assert_eq!(filled(&by_window), expected.map(|count| 2 * count));
         assert_eq!(by_window.count(), 24);

@@ -1,20 +1,20 @@
-//! Tags as labels: any tag and any target is a valid one.
+//! Makes labels of tags. Any tag and any target is a valid label.
 
 use std::collections::BTreeMap;
 
 use crate::proto::sample::Tag;
 
-/// A label's name and value.
+/// The name and the value of a label.
 pub(super) type Label = (String, String);
 
-/// Where tags without a key are.
+/// The label of tags without a key.
 const KEYLESS: &str = "tags";
 
-/// Names that Prometheus and the gateway use for something else.
+/// Names that have a meaning in Prometheus or the gateway.
 const RESERVED: [&str; 6] = ["job", "instance", "le", "quantile", KEYLESS, "event"];
 
-/// The labels of these tags, in the order of their names. Tags that come under one name share a
-/// label, with commas between their values; an empty value is no label, as Prometheus has it.
+/// Returns the labels of these tags, sorted by name. Tags of one name share a label, with commas
+/// between their values. An empty value is no label, as in Prometheus.
 pub(super) fn labels<'a>(tags: impl Iterator<Item = Tag<'a>>) -> Vec<Label> {
     let mut labels = BTreeMap::<String, String>::new();
     for tag in tags {
@@ -35,7 +35,7 @@ pub(super) fn labels<'a>(tags: impl Iterator<Item = Tag<'a>>) -> Vec<Label> {
     labels.into_iter().collect()
 }
 
-/// A key of the user's as `[a-zA-Z_][a-zA-Z0-9_]*`, out of the way of names with a meaning.
+/// Returns a key of the user as `[a-zA-Z_][a-zA-Z0-9_]*`, with a prefix if the name is reserved.
 fn label_name(key: &str) -> String {
     let name = sanitised(key);
     let is_reserved = RESERVED.contains(&name.as_str()) || name.starts_with("__");
@@ -45,7 +45,7 @@ fn label_name(key: &str) -> String {
     name
 }
 
-/// What is no letter, digit or underscore becomes an underscore.
+/// Replaces all but letters, digits and underscores by underscores.
 pub(super) fn sanitised(name: &str) -> String {
     let keep = |letter: char| {
         if letter.is_ascii_alphanumeric() {

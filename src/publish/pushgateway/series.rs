@@ -1,4 +1,4 @@
-//! What has been measured since the process began, one entry a series.
+//! The totals since the process began, one entry a series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::record::{
     BURSTS, Burst, Distribution, EVENTS, Event, EventKind, Metric, MetricKind, Mode, Record, Tags,
 };
 
-/// Rounds after which a gauge that was not read again is no longer told.
+/// Rounds after which a gauge without a new value is left out.
 const GAUGE_ROUNDS: u64 = 2;
 
-/// Rounds after which a series to which nothing came makes room for a new one, if there is none.
+/// Rounds without a record after which a series makes room for a new one, if there is none.
 const IDLE_ROUNDS: u64 = 10;
 
-/// What a family is in the text format.
+/// The type of a family in the text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Histogram,
     Counter,
     Gauge,
-    /// A gauge of something that is over: it is told until the next one.
+    /// A gauge of a burst that is over. It stays until the next burst.
     LastGauge,
 }
 
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// What tells one series from the others, families together.
+/// The identity of a series. Keys of one family sort together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     kind: Kind,
@@ -64,21 +64,21 @@ pub(super) enum Value {
 pub(super) struct Entry {
     pub(super) metric: &'static Metric,
     pub(super) value: Value,
-    /// The round in which something came last.
+    /// The round of the last record.
     round: u64,
 }
 
-/// Tags as they are in memory, and the metric: known to be an entry.
+/// Series that were found by the address of their tags and their metric.
 type Known = BTreeMap<(usize, &'static str), (Arc<Tags>, usize)>;
 
-/// What became of a record.
+/// The outcome of adding a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Added {
-    /// It is in its series.
+    /// Its series has it.
     Yes,
-    /// There is nothing in it for the gateway.
+    /// The gateway has no use for it.
     Ignored,
-    /// There are as many series as there may be.
+    /// There is no room for another series.
     Refused,
 }
 
@@ -99,7 +99,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// No series yet; `bounds` are all histograms', or the default ones are.
+    /// Makes a state without series. `bounds` are those of all histograms, if not the default
+    /// ones.
     pub(super) fn new(bounds: Option<Bounds>, mode: Mode) -> Self {
         let (positive, signed) = match bounds {
             Some(bounds) => (bounds.clone(), bounds.with_zero()),
@@ -108,7 +109,7 @@ impl State {
         Self {
             positive,
             signed,
-            // Windows have all of them; whoever has both must count them once.
+            // With both, each value must be counted once, and windows have all of them.
             takes_samples: mode == Mode::Samples,
             series_max: PUSHGATEWAY_SERIES_MAX,
             index: BTreeMap::new(),
@@ -121,7 +122,7 @@ impl State {
         }
     }
 
-    /// Take a record into its series.
+    /// Adds a record to its series.
     pub(super) fn add(&mut self, record: &Record) -> Added {
         match record {
             Record::Sample { .. } if !self.takes_samples => Added::Ignored,
@@ -177,7 +178,7 @@ impl State {
         }
     }
 
-    /// A burst: one more, and the last one there was. Like a counter, what is told of it stays.
+    /// Counts a burst, and keeps the figures of the last one. They stay, as a counter does.
     fn add_burst(&mut self, event: &Event, burst: &Burst) -> Added {
         let direction = burst.direction.map_or("unknown", Direction::as_str);
         let start_ns = event.at.as_unix_nanos();
@@ -211,7 +212,7 @@ impl State {
         })
     }
 
-    /// Find or make a series, and change it.
+    /// Finds or makes a series, and changes it.
     fn update(
         &mut self,
         metric: &'static Metric,
@@ -225,11 +226,11 @@ impl State {
                 let Some(place) = self.place(metric, labels(tags.iter())) else {
                     return self.refuse();
                 };
-                // Tags of one meaning come anew whenever a flow does.
+                // Every new flow has new tags, of the same content.
                 if self.known.len() >= 2 * self.series_max {
                     self.known.clear();
                 }
-                // As long as they are held here, their address is nobody else's.
+                // Held here, so that no other tags get this address.
                 self.known.insert(key, (Arc::clone(tags), place));
                 place
             }
@@ -245,7 +246,7 @@ impl State {
         Added::Refused
     }
 
-    /// The entry of a series, made if there is room.
+    /// Returns the entry of a series; makes it if there is room.
     fn place(&mut self, metric: &'static Metric, labels: Vec<Label>) -> Option<usize> {
         let key = Key {
             kind: Kind::of(metric),
@@ -278,7 +279,7 @@ impl State {
         Some(place)
     }
 
-    /// Forget what has been idle, at most once a round.
+    /// Removes idle series, at most once a round.
     fn sweep(&mut self) {
         if self.swept == self.round {
             return;
@@ -296,22 +297,22 @@ impl State {
         self.known.clear();
     }
 
-    /// All series have been told as they are.
+    /// Ends a round: all series were written.
     pub(super) fn end_round(&mut self) {
         self.round += 1;
     }
 
-    /// How many series there are.
+    /// The number of series.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Records that found no room among the series.
+    /// The number of records that found no room.
     pub(super) fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// What is to be told, families together. Gauges of what is gone are left out.
+    /// Returns the series to write, families together, without gauges that have no new value.
     pub(super) fn series(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.index.iter().filter_map(|(key, &place)| {
             let entry = &self.entries[place];

@@ -1,4 +1,4 @@
-//! The thread that pushes: always the latest text, and nobody waits for it.
+//! The thread that pushes the latest text.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +14,24 @@ use crate::publish::http::{Http, SetupError};
 use crate::publish::pushgateway::encode::CONTENT_TYPE;
 use crate::publish::retry::Retry;
 
-/// The backend's name in messages.
+/// The name of the backend in messages.
 pub(super) const NAME: &str = "pushgateway";
 
-/// How long one push may take.
+/// The time for one push.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first wait after a push that failed, and the longest.
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// What the two threads hand to each other.
+/// What the flush thread and this thread share.
 #[derive(Debug, Default)]
 struct Slot {
-    /// The latest text that has not been pushed.
+    /// The latest text that was not pushed.
     text: Option<String>,
-    /// There will be no more; with this much time for what is left.
+    /// No more texts come. The time is for the last push.
     stop: Option<Duration>,
-    /// How it ended.
+    /// The result of the last push.
     ended: Option<Result<(), String>>,
 }
 
@@ -41,14 +41,14 @@ struct Shared {
     changed: Condvar,
 }
 
-/// A running sender. Dropped, it ends by itself.
+/// A running sender. If it is dropped, its thread ends by itself.
 #[derive(Debug)]
 pub(super) struct Sender {
     shared: Arc<Shared>,
 }
 
 impl Sender {
-    /// A thread that puts to this URL, and counts in `failed`.
+    /// Starts a thread that pushes to `url`, and counts failures in `failed`.
     pub(super) fn spawn(
         url: Url,
         delete_on_stop: bool,
@@ -73,13 +73,13 @@ impl Sender {
         Ok(Self { shared })
     }
 
-    /// Push this instead of what waits.
+    /// Replaces the text that waits.
     pub(super) fn put(&self, text: String) {
         self.shared.slot.lock().text = Some(text);
         self.shared.changed.notify_all();
     }
 
-    /// Push what waits, end, and say how that went.
+    /// Pushes the last text, ends, and returns the result.
     pub(super) fn finish(&self, timeout: Duration) -> Result<(), String> {
         let mut slot = self.shared.slot.lock();
         slot.stop = Some(timeout);
@@ -106,7 +106,7 @@ struct Worker {
     delete_on_stop: bool,
     shared: Arc<Shared>,
     failed: Arc<AtomicU64>,
-    /// Pushes in vain since the last that was not.
+    /// Pushes that failed since the last success.
     in_vain: u64,
     retry: Retry,
     jitter: Jitter,
@@ -126,7 +126,7 @@ impl Worker {
         self.shared.changed.notify_all();
     }
 
-    /// Waits for something to do.
+    /// Waits for a text or for the end.
     fn next(&self) -> (Option<String>, Option<Duration>) {
         let mut slot = self.shared.slot.lock();
         let is_idle = |slot: &mut Slot| slot.text.is_none() && slot.stop.is_none();
@@ -145,7 +145,7 @@ impl Worker {
             return;
         };
         self.failed.fetch_add(1, Ordering::Relaxed);
-        // An outage is told once.
+        // An outage is logged once.
         let is_first = self.in_vain == 0;
         self.in_vain += 1;
         match error {
@@ -156,7 +156,7 @@ impl Worker {
                 }
                 self.wait(text, after);
             }
-            // The same text would fail the same way; the next one may not.
+            // The same text would fail the same way, the next one perhaps not.
             SendError::Barred { reason } | SendError::Never { reason } => {
                 if is_first {
                     tracing::error!(backend = NAME, "{reason}");
@@ -174,7 +174,7 @@ impl Worker {
         self.shared.changed.wait_while_for(&mut slot, goes_on, wait);
     }
 
-    /// The last push, or the end of the group.
+    /// Pushes the last text, or deletes the group.
     fn end(&mut self, text: Option<String>, timeout: Duration) -> Result<(), String> {
         if timeout.is_zero() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The PUB socket.
+//! The PUB socket and its backend.
 
 use std::fmt;
 use std::io;
@@ -16,24 +16,24 @@ use crate::sys::zeromq;
 /// Its name in the configuration and in messages.
 const NAME: &str = "zeromq";
 
-/// Why a socket cannot be bound.
+/// Why the socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZeroMqError {
-    /// The port is taken, the address is not this host's, a permission is missing.
+    /// The port is taken, the address is not one of this host, or a permission is missing.
     #[error("cannot bind {endpoint}: {source}")]
     Bind {
-        /// Where to.
+        /// The endpoint.
         endpoint: String,
-        /// What libzmq said.
+        /// The error of libzmq.
         source: zmq::Error,
     },
-    /// The socket cannot be made as it must be.
+    /// The socket cannot be made, or an option cannot be set.
     #[error("cannot make a socket: {0}")]
     Socket(#[from] zmq::Error),
 }
 
-/// Publishes JSON to whoever subscribes.
+/// Publishes JSON to all subscribers.
 pub struct ZeroMq {
     /// `None` once it is finished.
     open: Option<Open>,
@@ -42,7 +42,7 @@ pub struct ZeroMq {
     message: Vec<u8>,
 }
 
-/// A socket and what it lives in. The socket is dropped first: a context waits for its sockets.
+/// A socket and its context. The socket is dropped first, since a context waits for its sockets.
 struct Open {
     socket: Socket,
     context: Context,
@@ -68,9 +68,9 @@ impl ZeroMq {
         let mut socket = context.socket(zmq::PUB)?;
         socket.set_ipv6(address.is_ipv6())?;
         socket.set_sndhwm(messages_max)?;
-        // What is left when a program just drops this is nothing to wait for; see `finish`.
+        // A program that just drops this waits for nothing; see `finish`.
         socket.set_linger(0)?;
-        // Subscribers send subscriptions, and a stranger should not send more.
+        // Subscribers send subscriptions only, which are short.
         socket.set_maxmsgsize(ZEROMQ_RECEIVED_BYTES_MAX)?;
         zeromq::refuse_rather_than_drop(&mut socket)?;
         zeromq::disconnect_stuck_peers(&mut socket, ZEROMQ_STUCK_MS_MAX)?;
@@ -90,7 +90,7 @@ impl ZeroMq {
         })
     }
 
-    /// Where it is bound, as subscribers on this host would write it.
+    /// Returns the endpoint as subscribers on this host write it.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -110,7 +110,7 @@ impl Backend for ZeroMq {
         loop {
             return match open.socket.send(self.message.as_slice(), zmq::DONTWAIT) {
                 Ok(()) => Ok(()),
-                // A signal came in between, and nothing was sent.
+                // A signal interrupted the call, and nothing was sent.
                 Err(zmq::Error::EINTR) => continue,
                 Err(zmq::Error::EAGAIN) => Err(PublishError::Full { backend: NAME }),
                 Err(error) => Err(PublishError::Write {
@@ -126,16 +126,16 @@ impl Backend for ZeroMq {
         Ok(())
     }
 
-    /// Waits until subscribers have what was sent, or the time is over.
+    /// Waits until subscribers have all messages, at most `timeout`.
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
         let Some(Open { socket, context }) = self.open.take() else {
             return Ok(());
         };
-        // What ends this thread needs a part of the time as well.
+        // The end of this thread needs a part of the time as well.
         let linger = timeout / 8 * 7;
         let result = socket.set_linger(i32::try_from(linger.as_millis()).unwrap_or(i32::MAX));
         drop(socket);
-        // Waits for what the socket has left, as long as it lingers.
+        // Waits for the rest of the socket as long as it lingers.
         drop(context);
         result.map_err(|error| PublishError::Write {
             backend: NAME,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::publish::testing::gauge;
 
-    /// Milliseconds after which something that has to come does not.
+    /// Milliseconds after which an expected message is given up.
     const GIVE_UP_MS: i32 = 60_000;
 
     fn settings(address: &str, port: u16) -> ZeroMqSettings {
@@ -172,14 +172,14 @@ mod tests {
         (context, socket)
     }
 
-    /// Publishes -1 until the subscriber has one: from then on it gets everything.
+    /// Publishes -1 until the subscriber has one. From then on it gets everything.
     fn greet(backend: &mut ZeroMq, subscriber: &Socket) {
         while subscriber.poll(zmq::POLLIN, 10).unwrap() == 0 {
             backend.publish(&gauge(-1)).unwrap();
         }
     }
 
-    /// What comes next, but for greetings.
+    /// Returns the next message that is no greeting.
     fn next(subscriber: &Socket) -> String {
         loop {
             let message = subscriber.recv_string(0).unwrap().unwrap();
@@ -237,7 +237,7 @@ mod tests {
         let mut taken = Vec::new();
         let mut lost = 0;
         let mut value = 0;
-        // The system's buffers come before ours; what fills them is some megabytes.
+        // The buffers of the system, some megabytes, fill before ours.
         while lost < 500 {
             match backend.publish(&gauge(value)) {
                 Ok(()) => taken.push(value),
@@ -249,7 +249,7 @@ mod tests {
         for value in taken {
             assert_eq!(next(&subscriber), gauge(value).to_json());
         }
-        // It has caught up, and gets what comes.
+        // It has caught up, and gets new messages.
         while backend.publish(&gauge(-2)).is_err() {}
         assert_eq!(next(&subscriber), gauge(-2).to_json());
     }

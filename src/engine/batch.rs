@@ -137,27 +137,25 @@ impl<W: Default> Sockets<W> {
         while !range.is_empty() {
             let offered = range.len().min(DATAGRAMS_PER_CALL_MAX);
             let datagrams = outgoing(&batch.pending[range.clone()], &batch.bytes);
-            match batch.outbox.send(&port.socket, datagrams) {
+            match batch.outbox.send(&port.stamped.socket, datagrams) {
                 Ok(count) => {
                     let end = (range.start + count).min(range.end);
                     for sent in &batch.pending[range.start..end] {
                         let key = self.stamping.wanted(sent.header.key);
                         let mut give_up = |key| core.prober.handle_stamp_missing(key);
-                        port.stamps.handle_sent(1, key, &mut give_up);
+                        port.stamped.stamps.handle_sent(1, key, &mut give_up);
                     }
                     // The stamps are there already unless the interface has a queue of its own.
-                    self.stamping.collect(core, &port.socket, &mut port.stamps);
+                    self.stamping.collect(core, &mut port.stamped);
                     if count < offered && is_shared {
                         // The next call need not fail again, yet a number may have been used up.
-                        self.stamping
-                            .handle_unsent(core, &port.socket, &mut port.stamps);
+                        self.stamping.handle_unsent(core, &mut port.stamped);
                     }
                     (range.start, refusals) = (end, 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.stamping
-                        .handle_unsent(core, &port.socket, &mut port.stamps);
+                    self.stamping.handle_unsent(core, &mut port.stamped);
                     if port.offers_again(&error, is_shared, refusals) {
                         refusals += 1;
                         continue;

@@ -51,7 +51,7 @@ pub struct MioEngine {
     /// Datagrams that were received together.
     inbox: Inbox,
     /// What was read from a stream.
-    received: Box<[u8]>,
+    chunk: Inbox,
 }
 
 impl MioEngine {
@@ -72,8 +72,13 @@ impl MioEngine {
             .map_err(setup("watch the timer"))?;
         let sockets = Sockets::open(config)?;
         for (place, port) in sockets.listeners.udp.iter().enumerate() {
-            register(registry, &port.socket, Source::Listener(place), readable)
-                .map_err(setup("watch a listener"))?;
+            register(
+                registry,
+                &port.stamped.socket,
+                Source::Listener(place),
+                readable,
+            )
+            .map_err(setup("watch a listener"))?;
         }
         for (place, acceptor) in sockets.listeners.tcp.iter().enumerate() {
             register(
@@ -98,7 +103,7 @@ impl MioEngine {
             batch: Batch::new(),
             payload: Vec::with_capacity(MESSAGE_BYTES_MAX),
             inbox: Inbox::new(DATAGRAMS_PER_CALL_MAX, MESSAGE_BYTES_MAX + 1),
-            received: vec![0; STREAM_READ_BYTES].into(),
+            chunk: Inbox::new(1, STREAM_READ_BYTES),
         })
     }
 

@@ -70,7 +70,7 @@ impl<W> SharedSocket<W> {
 
     fn ask_icmp(&self, are_wanted: bool) {
         let is_v6 = self.local.0.is_ipv6();
-        if let Err(error) = sys::icmp::set(&self.port.socket, is_v6, are_wanted) {
+        if let Err(error) = sys::icmp::set(&self.port.stamped.socket, is_v6, are_wanted) {
             tracing::debug!(%error, are_wanted, "cannot change whether a UDP socket gets ICMP errors");
         }
     }
@@ -226,7 +226,12 @@ mod tests {
         assert_eq!(open_from(&mut sockets, local(2), other, flow(1)), 1);
         for (place, last) in [(0, 1), (1, 2)] {
             let shared = sockets.get_mut(place).expect("it was opened");
-            let bound = shared.port.socket.local_addr().expect("it is bound");
+            let bound = shared
+                .port
+                .stamped
+                .socket
+                .local_addr()
+                .expect("it is bound");
             assert_eq!(bound.ip(), local(last).ip());
             assert_eq!(shared.local(), bound.ip());
         }

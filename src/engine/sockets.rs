@@ -190,9 +190,9 @@ impl<W: Default> Sockets<W> {
         let stream = self.table.stream_mut(id)?;
         stream.is_connecting = false;
         if stream.role == Role::Probe {
-            return sys::tcp::handshake_ns(&stream.socket);
+            return sys::tcp::handshake_ns(&stream.stamped.socket);
         }
-        stream.stamps = self.stamping.begin_stream(&stream.socket);
+        stream.stamped.stamps = self.stamping.begin_stream(&stream.stamped.socket);
         None
     }
 
@@ -227,7 +227,7 @@ impl<W: Default> Sockets<W> {
             return;
         }
         stream.ask_at = now.plus(RETRANSMITS_EVERY_NS);
-        if let Some(total) = sys::tcp::retransmits(&stream.socket) {
+        if let Some(total) = sys::tcp::retransmits(&stream.stamped.socket) {
             core.prober.handle_retransmits(id, total);
         }
     }
@@ -239,7 +239,7 @@ impl<W: Default> Sockets<W> {
             Some(Kind::Stream(stream)) => {
                 self.unwritten -= stream.unwritten();
                 if stream.role == Role::Flow
-                    && let Some(total) = sys::tcp::retransmits(&stream.socket)
+                    && let Some(total) = sys::tcp::retransmits(&stream.stamped.socket)
                 {
                     core.prober.handle_retransmits(id, total);
                 }

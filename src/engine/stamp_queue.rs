@@ -1,26 +1,25 @@
-//! What one socket has sent whose transmit stamp has not come, by the numbers that the kernel
-//! gives to stamps.
+//! The transmit stamp queue of a socket: stamps that the kernel owes us, by their numbers.
 
 use std::collections::VecDeque;
 
 use crate::sys::stamp::{Level, Numbers};
 
-/// Packets under way from one socket. `K` is what a stamp is wanted for.
+/// The packets that a socket has sent and whose stamps have not come. `K` is what a stamp is wanted for.
 ///
-/// Numbers wrap around; of two numbers the later is the one less than half of all ahead.
+/// Numbers wrap around. Of two numbers the later one is less than half of all numbers ahead.
 #[derive(Debug)]
 pub(super) struct StampQueue<K> {
-    /// Who stamps this socket's packets, as it was last asked for. `None`: nobody.
+    /// Who was last asked to stamp this socket's packets. `None` if nobody is.
     pub(super) level: Option<Level>,
     pub(super) numbers: Numbers,
     sent: VecDeque<Sent<K>>,
     max: usize,
-    /// A stamp this much later than one that has not come says that it will not.
+    /// A stamp is given up once one has come whose number is this much later.
     patience: u32,
     next: u32,
-    /// Numbers given before the last renumbering, from and up to, whose stamps may still come.
+    /// Numbers from before the last renumbering, from and up to, whose stamps may still come.
     doubtful: Option<(u32, u32)>,
-    /// Stamps since then that are beyond doubt.
+    /// Stamps since then that are of one packet for certain.
     certain: u32,
 }
 
@@ -49,17 +48,18 @@ impl<K: Copy> StampQueue<K> {
         Self::new(None, Numbers::Bytes, 0, 0)
     }
 
-    /// Whether no stamp is under way, as far as we know.
+    /// True if the kernel owes no stamp, as far as we know.
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// The number that comes next: on a stream, how many bytes were written.
+    /// Returns the number that comes next: on a stream, how many bytes were written.
     pub(super) fn next(&self) -> u32 {
         self.next
     }
 
-    /// The kernel has taken one datagram, or so many bytes.
+    /// Notes that the kernel has taken one datagram, or this many bytes. Calls `give_up` with a key
+    /// whose stamp can no longer come or be told from another.
     pub(super) fn handle_sent(&mut self, units: u32, key: Option<K>, mut give_up: impl FnMut(K)) {
         if units == 0 || self.level.is_none() {
             if let Some(key) = key {
@@ -83,11 +83,11 @@ impl<K: Copy> StampQueue<K> {
         self.sent.push_back(Sent { number, key });
     }
 
-    /// The stamp of this number has come: what it is wanted for. Those that are missing by now are
-    /// given up: their packets were merged into this one, or were never stamped.
+    /// Takes in the stamp with this number, and returns what it is wanted for. Gives up those that are
+    /// missing by now: their packets were merged into this one, or were never stamped.
     pub(super) fn handle_number(&mut self, number: u32, mut give_up: impl FnMut(K)) -> Option<K> {
         if !is_before(number, self.next) {
-            return None; // Of before the last renumbering.
+            return None; // From before the last renumbering.
         }
         let place = self
             .sent
@@ -116,22 +116,15 @@ impl<K: Copy> StampQueue<K> {
         found.and_then(|sent| sent.key)
     }
 
-    /// Numbers begin at 0 again, or (`None`) no stamp comes any more.
+    /// Begins the numbers at 0 again. With `None` no stamp comes from here on. Gives up all that are
+    /// owed.
     pub(super) fn handle_renumbered(&mut self, level: Option<Level>, mut give_up: impl FnMut(K)) {
         self.level = level;
         if let Some(oldest) = self.sent.front().map(|sent| sent.number) {
             let (from, to) = self.doubtful.unwrap_or((oldest, self.next));
-            let from = if is_before(oldest, from) {
-                oldest
-            } else {
-                from
-            };
-            let to = if is_before(to, self.next) {
-                self.next
-            } else {
-                to
-            };
-            self.doubtful = Some((from, to));
+            let earlier = |one, other| if is_before(one, other) { one } else { other };
+            let later = |one, other| if is_before(one, other) { other } else { one };
+            self.doubtful = Some((earlier(oldest, from), later(to, self.next)));
         }
         for key in self.sent.drain(..).filter_map(|sent| sent.key) {
             give_up(key);
@@ -140,7 +133,7 @@ impl<K: Copy> StampQueue<K> {
         self.certain = 0;
     }
 
-    /// Whether two packets under way may have this number.
+    /// True if two packets may have this number.
     fn is_doubtful(&self, number: u32) -> bool {
         let range = self.doubtful;
         range.is_some_and(|(from, to)| number.wrapping_sub(from) < to.wrapping_sub(from))

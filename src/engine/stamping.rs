@@ -1,4 +1,4 @@
-//! Stamps of packets: having them made, judging them, and taking them off error queues.
+//! Stamps of packets: having them made, taking them off error queues, and judging them.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -15,36 +15,40 @@ use crate::limits::{
 use crate::proto::{Arrival, Now, Stamp, StampKey};
 use crate::sys::batch::Inbox;
 use crate::sys::icmp::Report;
-use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, renumber};
+use crate::sys::stamp::{Level, Numbers, Stamps, enable, renumber};
 
-/// After so many packets in a row whose stamps by the interface are of another clock, they are not
-/// asked for any more.
+/// After this many packets in a row whose stamps by the interface are of another clock, the interface
+/// is no longer asked to stamp.
 const ASTRAY_MAX: u32 = 16;
 
-/// Who stamps, and what that takes.
+/// A socket whose packets are stamped, with its transmit stamp queue.
+#[derive(Debug)]
+pub(super) struct Stamped<S> {
+    pub(super) socket: S,
+    pub(super) stamps: StampQueue<StampKey>,
+}
+
+/// Who stamps packets, and what that takes.
 #[derive(Debug)]
 pub(super) struct Stamping {
-    /// `None`: this process does.
+    /// `None` if this process makes the stamps.
     level: Option<Level>,
-    /// The kernel begins to stamp a moment after the first socket has asked, and ends with the last:
-    /// this one is never the last.
+    /// The kernel begins to stamp a moment after the first socket has asked for it, and stops with the
+    /// last one. This socket asks from the start to the end.
     keeper: Option<Socket>,
-    pub(super) control: Control,
     /// Entries of error queues, which bear no payload.
     entries: Inbox,
-    /// What the network has said of packets that did not get there, until it is told whose they are.
-    /// Only sockets that flows share are asked to queue that.
+    /// ICMP errors whose flows have not been looked up yet. Only shared UDP sockets queue them.
     pub(super) reports: Vec<Report>,
     astray: u32,
 }
 
 impl Stamping {
-    /// Finds out what there is, and says what is lost.
+    /// Finds out who can stamp, and logs what is lost.
     pub(super) fn new(wanted: Timestamps) -> Self {
         let mut stamping = Self {
             level: None,
             keeper: None,
-            control: Control::new(),
             entries: Inbox::new(DATAGRAMS_PER_CALL_MAX, 0),
             reports: Vec::new(),
             astray: 0,
@@ -94,12 +98,12 @@ impl Stamping {
         }
     }
 
-    /// A queue for a stream, which is stamped from here on if it can be.
+    /// Has an established stream stamped from here on, if it can be.
     pub(super) fn begin_stream(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
         self.begin_with(socket, Numbers::Bytes, STAMPS_OUTSTANDING_MAX, 0)
     }
 
-    /// The same for a UDP socket.
+    /// Has a UDP socket stamped from here on, if it can be.
     pub(super) fn begin_udp(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
         let max = STAMPS_OUTSTANDING_UDP_MAX;
         self.begin_with(socket, Numbers::Datagrams, max, STAMPS_OVERTAKING_MAX)
@@ -122,17 +126,17 @@ impl Stamping {
         StampQueue::new(level, numbers, max, patience)
     }
 
-    /// The key, if a stamp for it can come at all.
+    /// Returns the key if a stamp for it can come at all.
     pub(super) fn wanted(&self, key: Option<StampKey>) -> Option<StampKey> {
         key.filter(|_| self.level.is_some())
     }
 
-    /// Whether this process makes the stamps itself, so that nothing may wait once it has one.
+    /// True if this process makes the stamps itself: then nothing may wait once it has one.
     pub(super) fn is_ours(&self) -> bool {
         self.level.is_none()
     }
 
-    /// Something was received, with these stamps; this process saw it at `now`.
+    /// Judges the stamps of a received packet, which this process saw at `now`.
     pub(super) fn arrival(
         &mut self,
         core: &mut Core<'_>,
@@ -146,58 +150,48 @@ impl Stamping {
         Arrival { now: *now, stamp }
     }
 
-    /// The kernel has not taken a datagram, but may have used up a number for it. What it may have
-    /// failed of is taken off the error queue.
+    /// Begins the numbers of a UDP socket anew: the kernel has refused a datagram, and may have used
+    /// up a number for it. Empties the error queue, where the cause may be.
     pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
         &mut self,
         core: &mut Core<'_>,
-        socket: &S,
-        queue: &mut StampQueue<StampKey>,
+        port: &mut Stamped<S>,
     ) {
-        self.empty(core, socket, queue);
-        if let Some(level) = queue.level {
-            let level = renumber(socket, level).ok().map(|()| level);
-            queue.handle_renumbered(level, |key| core.prober.handle_stamp_missing(key));
+        self.empty(core, port);
+        if let Some(level) = port.stamps.level {
+            let level = renumber(&port.socket, level).ok().map(|()| level);
+            let give_up = |key| core.prober.handle_stamp_missing(key);
+            port.stamps.handle_renumbered(level, give_up);
         }
     }
 
-    /// Takes the stamps off the error queue, as long as some are under way.
+    /// Takes stamps off the error queue, as long as the kernel owes some.
     pub(super) fn collect<S: AsRawFd + AsFd>(
         &mut self,
         core: &mut Core<'_>,
-        socket: &S,
-        queue: &mut StampQueue<StampKey>,
+        from: &mut Stamped<S>,
     ) {
-        while !queue.is_empty() && self.take(core, socket, queue) {}
-        if queue.level != self.level && queue.level.is_some() {
+        while !from.stamps.is_empty() && self.take(core, from) {}
+        let level = from.stamps.level;
+        if level != self.level && level.is_some() {
             // The interface's clock was found to be another one.
             if let Some(level) = self.level
-                && enable(socket, level, queue.numbers).is_ok()
+                && enable(&from.socket, level, from.stamps.numbers).is_ok()
             {
-                queue.level = self.level;
+                from.stamps.level = self.level;
             }
         }
     }
 
-    /// Takes everything off the error queue, whether it was waited for or not: a segment sent again
-    /// is stamped again. After many reports some may be left, of which the kernel tells again.
-    pub(super) fn empty<S: AsRawFd + AsFd>(
-        &mut self,
-        core: &mut Core<'_>,
-        socket: &S,
-        queue: &mut StampQueue<StampKey>,
-    ) {
-        while self.take(core, socket, queue) {}
+    /// Takes everything off the error queue, also stamps that nobody waits for: a segment sent again
+    /// is stamped again. After many ICMP errors some may be left, of which the kernel tells again.
+    pub(super) fn empty(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl AsRawFd>) {
+        while self.take(core, from) {}
     }
 
     /// Takes entries off the error queue, many in a call. False if there are no more, or enough.
-    fn take<S: AsRawFd>(
-        &mut self,
-        core: &mut Core<'_>,
-        socket: &S,
-        queue: &mut StampQueue<StampKey>,
-    ) -> bool {
-        let Ok((count, has_more)) = self.entries.receive_errors(socket) else {
+    fn take(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl AsRawFd>) -> bool {
+        let Ok((count, has_more)) = self.entries.receive_errors(&from.socket) else {
             return false;
         };
         let mut now = core.clock.now();
@@ -206,9 +200,8 @@ impl Stamping {
                 self.reports.extend(self.entries.reported(index));
                 continue;
             };
-            let Some(key) =
-                queue.handle_number(number, |key| core.prober.handle_stamp_missing(key))
-            else {
+            let give_up = |key| core.prober.handle_stamp_missing(key);
+            let Some(key) = from.stamps.handle_number(number, give_up) else {
                 continue;
             };
             match self.judge(core, &mut now, stamps) {
@@ -219,8 +212,8 @@ impl Stamping {
         has_more && self.reports.len() < REPORTS_PER_TURN_MAX
     }
 
-    /// The stamp to believe, if there is one. A stamp may be the first to show that the system's
-    /// clock was set; then the core is told first, and `now` is read again.
+    /// Returns the stamp to believe, if there is one. A stamp may be the first to show that the system's
+    /// clock was set. Then the core is told first, and `now` is read again.
     fn judge(&mut self, core: &mut Core<'_>, now: &mut Now, stamps: Stamps) -> Option<Stamp> {
         if let Some(step_ns) = stamps
             .software

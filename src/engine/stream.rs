@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 
 use crate::engine::stamp_queue::StampQueue;
+use crate::engine::stamping::Stamped;
 use crate::limits::STAMPS_OUTSTANDING_MAX;
 use crate::proto::{Mono, StampKey};
 
@@ -22,9 +23,8 @@ pub(super) enum Role {
 /// A connection. `W` is how the engine waits for it.
 #[derive(Debug)]
 pub(super) struct Stream<W> {
-    pub(super) socket: TcpStream,
+    pub(super) stamped: Stamped<TcpStream>,
     pub(super) role: Role,
-    pub(super) stamps: StampQueue<StampKey>,
     pub(super) is_connecting: bool,
     /// When the kernel is asked next how many segments it has sent again.
     pub(super) ask_at: Mono,
@@ -45,9 +45,8 @@ pub(super) enum Written {
 impl<W: Default> Stream<W> {
     pub(super) fn new(socket: TcpStream, role: Role, stamps: StampQueue<StampKey>) -> Self {
         Self {
-            socket,
+            stamped: Stamped { socket, stamps },
             role,
-            stamps,
             is_connecting: role != Role::Accepted,
             ask_at: Mono::ZERO,
             wait: W::default(),
@@ -67,11 +66,11 @@ impl<W> Stream<W> {
         give_up: &mut dyn FnMut(StampKey),
     ) -> io::Result<Written> {
         if let Some(key) = key {
-            if self.stamps.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
+            if self.stamped.stamps.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
                 give_up(key);
             } else {
                 let waiting = low_bits(self.unwritten.len() + bytes.len());
-                let end = self.stamps.next().wrapping_add(waiting);
+                let end = self.stamped.stamps.next().wrapping_add(waiting);
                 self.wanted.push_back((end, key));
             }
         }
@@ -79,8 +78,13 @@ impl<W> Stream<W> {
             self.unwritten.extend_from_slice(bytes);
             return Ok(Written::Left(self.unwritten.len()));
         }
-        let taken = write_some(&mut self.socket, bytes, |count| {
-            note_written(&mut self.stamps, &mut self.wanted, count, &mut *give_up);
+        let taken = write_some(&mut self.stamped.socket, bytes, |count| {
+            note_written(
+                &mut self.stamped.stamps,
+                &mut self.wanted,
+                count,
+                &mut *give_up,
+            );
         })?;
         if taken == bytes.len() {
             return Ok(Written::All);
@@ -91,8 +95,13 @@ impl<W> Stream<W> {
 
     /// Writes what the kernel has not taken, now that it has room.
     pub(super) fn flush(&mut self, give_up: &mut dyn FnMut(StampKey)) -> io::Result<Written> {
-        let taken = write_some(&mut self.socket, &self.unwritten, |count| {
-            note_written(&mut self.stamps, &mut self.wanted, count, &mut *give_up);
+        let taken = write_some(&mut self.stamped.socket, &self.unwritten, |count| {
+            note_written(
+                &mut self.stamped.stamps,
+                &mut self.wanted,
+                count,
+                &mut *give_up,
+            );
         })?;
         if taken == self.unwritten.len() {
             self.unwritten = Vec::new();

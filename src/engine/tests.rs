@@ -12,8 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{TimestampingFlag, getsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 
-use super::stamp_queue::StampQueue;
-use super::stamping::Stamping;
+use super::stamping::{Stamped, Stamping};
 use super::stream::{Role, Stream, Written};
 use crate::clock::Clock;
 use crate::engine::{Core, Resolve, Timestamps};
@@ -24,7 +23,7 @@ use crate::proto::{
 use crate::sys;
 use crate::sys::batch::{Inbox, Outbox, Outgoing};
 use crate::sys::icmp::{Report, Trouble};
-use crate::sys::stamp::{Control, Level, Numbers, Stamps, enable, receive};
+use crate::sys::stamp::{Level, Numbers, Stamps, enable};
 
 fn key(seq: u32) -> StampKey {
     let socket = SocketId {
@@ -128,8 +127,7 @@ fn loopbacks() -> Vec<SocketAddr> {
 
 /// A UDP socket of the engine's, and what was sent and is to be sent from it.
 struct Sender {
-    socket: UdpSocket,
-    queue: StampQueue<StampKey>,
+    stamped: Stamped<UdpSocket>,
     outbox: Outbox,
     to: SocketAddr,
 }
@@ -138,10 +136,9 @@ impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
         let route = sys::udp::route(to).expect("loopback is there");
         let socket = sys::udp::open(route.local).expect("a free port");
-        let queue = stamping.begin_udp(&socket);
+        let stamps = stamping.begin_udp(&socket);
         Self {
-            socket,
-            queue,
+            stamped: Stamped { socket, stamps },
             outbox: Outbox::new(),
             to: route.remote,
         }
@@ -154,15 +151,17 @@ impl Sender {
             from: None,
             payload,
         });
-        self.outbox.send(&self.socket, outgoing)
+        self.outbox.send(&self.stamped.socket, outgoing)
     }
 
     /// Sends one, and notes it as the engine does.
     fn probe(&mut self, stamping: &mut Stamping, core: &mut Core<'_>, seq: u32) {
         assert_eq!(self.send(&[b"probe"]).expect("loopback takes it"), 1);
         let key = stamping.wanted(Some(key(seq)));
-        self.queue.handle_sent(1, key, |key| panic!("{key:?}"));
-        stamping.collect(core, &self.socket, &mut self.queue);
+        self.stamped
+            .stamps
+            .handle_sent(1, key, |key| panic!("{key:?}"));
+        stamping.collect(core, &mut self.stamped);
     }
 }
 
@@ -204,7 +203,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
     for round in 0.. {
         let begun = kernel_now();
         assert_eq!(flow.send(&payloads).expect("it is taken"), COUNT as usize);
-        let sent = stamps_of(&flow.socket, round);
+        let sent = stamps_of(&flow.stamped.socket, round);
         let (requests, bodies) = receive_all(&listener);
         assert_eq!(bodies, payloads);
         let replied = kernel_now();
@@ -219,7 +218,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
         let taken = Outbox::new().send(&listener, replies);
         assert_eq!(taken.expect("it is taken"), COUNT as usize);
         let reply_sent = stamps_of(&listener, round);
-        let (replies, bodies) = receive_all(&flow.socket);
+        let (replies, bodies) = receive_all(&flow.stamped.socket);
         let ended = kernel_now();
         assert_eq!(bodies, payloads);
         let mut are_stamped = true;
@@ -268,19 +267,19 @@ fn numbers_are_right_after_a_failed_send() {
             let payloads: [&[u8]; 4] = [b"probe", b"probe", &long, b"probe"];
             assert_eq!(flow.send(&payloads).expect("loopback takes it"), 2);
             for _ in 0..2 {
-                let queue = &mut flow.queue;
+                let queue = &mut flow.stamped.stamps;
                 queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
                 seq += 1;
             }
             flow.send(&payloads[2..]).expect_err("it is too long");
-            stamping.handle_unsent(&mut rig.core(), &flow.socket, &mut flow.queue);
+            stamping.handle_unsent(&mut rig.core(), &mut flow.stamped);
             flow.probe(&mut stamping, &mut rig.core(), seq);
             seq += 1;
         }
-        while !flow.queue.is_empty() {
-            stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
+        while !flow.stamped.stamps.is_empty() {
+            stamping.collect(&mut rig.core(), &mut flow.stamped);
         }
-        assert_drained(&flow.socket);
+        assert_drained(&flow.stamped.socket);
         assert_eq!(rig.missing(), 0, "every packet sent has its stamp");
     }
 }
@@ -297,13 +296,13 @@ fn a_message_says_which_datagram_did_not_get_there() {
         let mut flow = Sender::new(&stamping, to);
         for seq in 0..20 {
             assert_eq!(flow.send(&[b"probe"]).expect("nothing is pending"), 1);
-            let queue = &mut flow.queue;
+            let queue = &mut flow.stamped.stamps;
             queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
-            while stamping.reports.is_empty() || !flow.queue.is_empty() {
-                stamping.empty(&mut rig.core(), &flow.socket, &mut flow.queue);
+            while stamping.reports.is_empty() || !flow.stamped.stamps.is_empty() {
+                stamping.empty(&mut rig.core(), &mut flow.stamped);
             }
             // The entry is there a moment before the error that the next call would be told.
-            let _ = flow.socket.take_error();
+            let _ = flow.stamped.socket.take_error();
             let report = Report {
                 to,
                 by: Some(to.ip()),
@@ -311,7 +310,7 @@ fn a_message_says_which_datagram_did_not_get_there() {
             };
             assert_eq!(std::mem::take(&mut stamping.reports), [report]);
         }
-        assert_drained(&flow.socket);
+        assert_drained(&flow.stamped.socket);
     }
     assert_eq!(rig.missing(), 0, "every packet sent has its stamp");
 }
@@ -335,7 +334,6 @@ fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream<()>, TcpStream) {
 #[test]
 fn messages_on_a_stream_are_stamped_by_their_last_byte() {
     let stamping = Stamping::new(Timestamps::Kernel);
-    let mut control = Control::new();
     for address in loopbacks() {
         let (mut stream, mut peer) = stream(&stamping, address);
         let mut came = None;
@@ -347,20 +345,20 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 let written = stream.write(&message, wanted, &mut |key| panic!("{key:?}"));
                 // The peer reads, so the kernel has room.
                 assert_eq!(written.expect("it is connected"), Written::All);
-                let mut chunk = vec![0; message.len()];
+                let mut inbox = Inbox::new(1, message.len());
                 let mut left = message.len();
                 while left > 0 {
-                    let (read, stamps) =
-                        receive(&peer, &mut chunk[..left], &mut control).expect("bytes");
-                    left -= read;
-                    came = stamps.software;
+                    let incoming = inbox.receive_stream(&peer).expect("bytes");
+                    left -= incoming.payload.len();
+                    came = incoming.stamps.software;
                 }
                 let ended = kernel_now();
                 // A long message may leave as several packets: the last one bears its number.
                 let mut found = None;
                 while found.is_none() {
-                    let (number, stamps) = transmitted(&stream.socket);
+                    let (number, stamps) = transmitted(&stream.stamped.socket);
                     found = stream
+                        .stamped
                         .stamps
                         .handle_number(number, |key| panic!("{key:?}"))
                         .map(|key| (key, stamps));
@@ -375,9 +373,9 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
             }
             enable(&peer, Level::Software, Numbers::Bytes).expect("Linux stamps");
         }
-        assert!(stream.stamps.is_empty());
-        assert_drained(&stream.socket);
-        assert!(matches!(stream.socket.take_error(), Ok(None)));
+        assert!(stream.stamped.stamps.is_empty());
+        assert_drained(&stream.stamped.socket);
+        assert!(matches!(stream.stamped.socket.take_error(), Ok(None)));
         peer.set_nonblocking(true).expect("a socket can be");
         let end = peer.read(&mut [0; 1]).expect_err("all was read");
         assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
@@ -393,10 +391,11 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
     let (mut seq, mut given_up, mut stamped) = (0, Vec::new(), Vec::new());
     let collect = |stream: &mut Stream<()>, given_up: &mut Vec<StampKey>| {
         let mut found = Vec::new();
-        while let Ok(entry) = take_transmitted(&stream.socket) {
+        while let Ok(entry) = take_transmitted(&stream.stamped.socket) {
             let (number, _) = entry.expect("the entry is a stamp");
             found.extend(
                 stream
+                    .stamped
                     .stamps
                     .handle_number(number, |key| given_up.push(key)),
             );
@@ -423,10 +422,10 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
         }
         stamped.extend(collect(&mut stream, &mut given_up));
     }
-    while !stream.stamps.is_empty() {
+    while !stream.stamped.stamps.is_empty() {
         stamped.extend(collect(&mut stream, &mut given_up));
     }
-    assert_drained(&stream.socket);
+    assert_drained(&stream.stamped.socket);
     // Every message is accounted for, once, and the last one left with the last byte.
     assert_eq!(stamped.first(), Some(&key(0)));
     assert_eq!(stamped.last(), Some(&key(seq - 1)));
@@ -456,9 +455,12 @@ fn a_stamp_that_was_taken_wakes_nobody() {
         let mut flow = Sender::new(&stamping, remote);
         let (mut stream, _peer) = stream(&stamping, address);
         let registry = poll.registry();
-        for (token, fd) in [flow.socket.as_raw_fd(), stream.socket.as_raw_fd()]
-            .iter()
-            .enumerate()
+        for (token, fd) in [
+            flow.stamped.socket.as_raw_fd(),
+            stream.stamped.socket.as_raw_fd(),
+        ]
+        .iter()
+        .enumerate()
         {
             registry
                 .register(&mut SourceFd(fd), Token(token), Interest::READABLE)
@@ -468,9 +470,9 @@ fn a_stamp_that_was_taken_wakes_nobody() {
             flow.probe(&mut stamping, &mut rig.core(), seq);
             let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
             written.expect("it is connected");
-            while !(flow.queue.is_empty() && stream.stamps.is_empty()) {
-                stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
-                stamping.collect(&mut rig.core(), &stream.socket, &mut stream.stamps);
+            while !(flow.stamped.stamps.is_empty() && stream.stamped.stamps.is_empty()) {
+                stamping.collect(&mut rig.core(), &mut flow.stamped);
+                stamping.collect(&mut rig.core(), &mut stream.stamped);
             }
             poll.poll(&mut events, at_once).expect("epoll waits");
             assert!(events.is_empty(), "{events:?}");
@@ -488,11 +490,13 @@ fn user_stamps_set_no_option() {
     let mut flow = Sender::new(&stamping, remote);
     assert!(stamping.is_ours() && stamping.wanted(Some(key(0))).is_none());
     flow.probe(&mut stamping, &mut rig.core(), 0);
-    assert!(flow.queue.is_empty());
-    assert_drained(&flow.socket);
-    let set = getsockopt(&flow.socket, sockopt::Timestamping).expect("the option can be read");
+    assert!(flow.stamped.stamps.is_empty());
+    assert_drained(&flow.stamped.socket);
+    let set =
+        getsockopt(&flow.stamped.socket, sockopt::Timestamping).expect("the option can be read");
     assert_eq!(set, TimestampingFlag::empty());
-    let (_, stamps) = receive(&peer, &mut [0; 10], &mut stamping.control).expect("a datagram");
+    let mut inbox = Inbox::new(1, 10);
+    let stamps = inbox.receive_stream(&peer).expect("a datagram").stamps;
     assert_eq!(stamps, Stamps::default());
     let mut now = rig.clock.now();
     let arrival = stamping.arrival(&mut rig.core(), &mut now, stamps);
@@ -563,7 +567,7 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
     stamping.pretend_hardware();
     let peer = UdpSocket::bind(loopbacks()[0]).expect("a free port");
     let mut flow = Sender::new(&stamping, peer.local_addr().expect("it is bound"));
-    assert_eq!(flow.queue.level, Some(Level::Hardware));
+    assert_eq!(flow.stamped.stamps.level, Some(Level::Hardware));
     for _ in 0..20 {
         let now = kernel_now();
         let stamps = Stamps {
@@ -575,10 +579,10 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
         assert_eq!(stamp.map(|stamp| stamp.source), Some(StampSource::Kernel));
     }
     flow.probe(&mut stamping, &mut rig.core(), 0);
-    assert_eq!(flow.queue.level, Some(Level::Software));
+    assert_eq!(flow.stamped.stamps.level, Some(Level::Software));
     flow.probe(&mut stamping, &mut rig.core(), 1);
-    while !flow.queue.is_empty() {
-        stamping.collect(&mut rig.core(), &flow.socket, &mut flow.queue);
+    while !flow.stamped.stamps.is_empty() {
+        stamping.collect(&mut rig.core(), &mut flow.stamped);
     }
     assert_eq!(rig.missing(), 0, "the numbers go on");
 }

@@ -1,4 +1,5 @@
-//! Many datagrams in one system call: `sendmmsg`, `recvmmsg`, and error queues read the same way.
+//! Messages with their control messages: many datagrams in one system call (`sendmmsg`, `recvmmsg`),
+//! error queues read the same way, and streams.
 #![expect(
     unsafe_code,
     reason = "these calls have no safe binding with a control message each"
@@ -17,15 +18,15 @@ use crate::proto::Wall;
 use crate::sys::icmp::{self, Report, Trouble};
 use crate::sys::stamp::Stamps;
 
-/// Room for the control messages of one packet: stamps, an error report, an address of ours.
+/// Room for the control messages of one packet: stamps, an ICMP error, an address of ours.
 const CONTROL_BYTES: usize = 256;
 
-/// Messages that an empty queue is asked for at first: each place that is offered costs some
-/// nanoseconds, also when nothing comes into it.
+/// Messages that an empty queue is asked for at first. Each place that is offered costs some
+/// nanoseconds, also if nothing comes into it.
 const FIRST_ROOM: usize = 4;
 
-/// Added to each message's room, so that the beginnings of all of them do not fall into the same
-/// few lines of the processor's cache.
+/// Added to each message's room. Else the beginnings of all would fall into the same few lines of the
+/// processor's cache.
 const STAGGER_BYTES: usize = 5 * 64;
 
 const FAMILY_V4: libc::sa_family_t = low_bits(libc::AF_INET);
@@ -40,7 +41,7 @@ const fn low_bits(family: i32) -> libc::sa_family_t {
     family as _
 }
 
-/// Of something small, as the kernel wants it.
+/// Returns the size of an address or a control message as the kernel takes it.
 #[expect(clippy::cast_possible_truncation, reason = "no address has 4 GiB")]
 const fn size<T>() -> libc::c_uint {
     size_of::<T>() as _
@@ -66,15 +67,15 @@ pub(crate) struct Outgoing<'a> {
 /// One datagram received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming<'a> {
-    /// `None`: the kernel gave none.
+    /// `None` if the kernel gave no address.
     pub(crate) from: Option<SocketAddr>,
-    /// Which of our addresses it came to, where that was asked for.
+    /// The address of ours that it came to, on a socket that asks for that.
     pub(crate) local: Option<IpAddr>,
     pub(crate) stamps: Stamps,
     pub(crate) payload: &'a [u8],
 }
 
-/// What the kernel is told of each message of a call.
+/// The headers of each message of a call.
 struct Headers {
     messages: Box<[libc::mmsghdr]>,
     slices: Box<[libc::iovec]>,
@@ -82,7 +83,7 @@ struct Headers {
     controls: Box<[Control]>,
 }
 
-// SAFETY: the pointers in it are set right before each call, to what the same owner has, and are
+// SAFETY: the pointers in it are set right before each call, to memory of the same owner, and are
 // not followed at any other time.
 unsafe impl Send for Headers {}
 
@@ -124,7 +125,7 @@ impl Headers {
         header.msg_flags = 0;
     }
 
-    /// Has message `index` sent to `to`.
+    /// Addresses message `index` to `to`.
     fn set_name(&mut self, index: usize, to: SocketAddr) {
         let name = std::ptr::from_mut(&mut self.names[index]);
         let length = match to {
@@ -150,7 +151,7 @@ impl Headers {
         self.messages[index].msg_hdr.msg_namelen = length;
     }
 
-    /// Has message `index` sent from our address `from`, on a socket of IPv6 or of IPv4.
+    /// Has message `index` leave from our address `from`, on a socket of IPv6 or of IPv4.
     fn set_source(&mut self, index: usize, from: Option<IpAddr>, is_v6: bool) {
         match from {
             None => {
@@ -160,16 +161,16 @@ impl Headers {
             }
             Some(from) if is_v6 => {
                 let info = pktinfo_v6(from);
-                self.set_control(index, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), info);
+                self.set_control(index, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
             }
             Some(from) => {
                 let info = pktinfo_v4(from);
-                self.set_control(index, (libc::IPPROTO_IP, libc::IP_PKTINFO), info);
+                self.set_control(index, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
         }
     }
 
-    fn set_control<T>(&mut self, index: usize, (level, kind): (i32, i32), info: T) {
+    fn set_control<T>(&mut self, index: usize, level: i32, kind: i32, info: T) {
         let length = size::<T>();
         let header = &mut self.messages[index].msg_hdr;
         // SAFETY: it only computes a length.
@@ -228,9 +229,9 @@ impl Outbox {
         }
     }
 
-    /// Gives how many of them the kernel has taken, from the first on, of those that fit into a
-    /// call. What the first one failed of is an error; what a later one did shows when it is the
-    /// first.
+    /// Offers the kernel as many of the datagrams as fit into a call. Returns how many it has taken,
+    /// from the first on. The error is that of the first one: a later one that fails ends the call,
+    /// and its error shows when it is offered as the first.
     pub(crate) fn send<'a>(
         &mut self,
         socket: &impl AsRawFd,
@@ -256,19 +257,19 @@ impl Outbox {
     }
 }
 
-/// Receives many datagrams at once, or entries of an error queue.
+/// Receives many datagrams at once, entries of an error queue, or a part of a stream.
 pub(crate) struct Inbox {
     headers: Headers,
     payload: Box<[u8]>,
     stride: usize,
     each: usize,
-    /// Messages that are asked for: this follows what comes.
+    /// Messages that are asked for. This follows what comes.
     room: usize,
     count: usize,
 }
 
 impl Inbox {
-    /// Room for `count` messages of `each` bytes. Memory that no message reaches is not resident.
+    /// Makes room for `count` messages of `each` bytes. Memory that no message reaches is not resident.
     pub(crate) fn new(count: usize, each: usize) -> Self {
         let stride = each.next_multiple_of(64) + STAGGER_BYTES;
         Self {
@@ -281,8 +282,8 @@ impl Inbox {
         }
     }
 
-    /// Takes what has come, at most `most` of it. Gives how many there are now, and whether there
-    /// may be more. An empty queue is an error, `WouldBlock`.
+    /// Takes at most `most` of the datagrams that have come. Returns how many, and whether there may be
+    /// more. An empty queue is the error `WouldBlock`.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsRawFd,
@@ -291,7 +292,7 @@ impl Inbox {
         self.take(socket.as_raw_fd(), most, 0)
     }
 
-    /// The same from a socket's error queue.
+    /// Takes entries off a socket's error queue; otherwise as [`receive`](Self::receive).
     pub(crate) fn receive_errors(&mut self, socket: &impl AsRawFd) -> io::Result<(usize, bool)> {
         self.take(socket.as_raw_fd(), usize::MAX, libc::MSG_ERRQUEUE)
     }
@@ -299,7 +300,7 @@ impl Inbox {
     fn take(&mut self, fd: RawFd, most: usize, flags: i32) -> io::Result<(usize, bool)> {
         self.count = 0;
         let room = self.room.min(most);
-        // Of an error only what its control messages say is looked at, and a stamp has no payload.
+        // Of an error only the control messages are read, and a stamp has no payload.
         let is_error = flags & libc::MSG_ERRQUEUE != 0;
         let each = if is_error { 0 } else { self.each };
         let payload = self.payload.as_mut_ptr();
@@ -327,7 +328,19 @@ impl Inbox {
         Ok((self.count, is_full))
     }
 
-    /// The datagram at this place, below the count that `receive` gave.
+    /// Reads what a stream has, with the stamps of its last packet. An empty payload is its end. If
+    /// nothing has come the error is `WouldBlock`.
+    pub(crate) fn receive_stream(&mut self, socket: &impl AsRawFd) -> io::Result<Incoming<'_>> {
+        self.headers.set(0, self.payload.as_mut_ptr(), self.each);
+        let message = &mut self.headers.messages[0];
+        // SAFETY: the first message has just been set to the beginning of our own buffer.
+        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message.msg_hdr, 0) };
+        let length = Errno::result(length)?;
+        message.msg_len = length.try_into().unwrap_or(0);
+        Ok(self.datagram(0))
+    }
+
+    /// Returns the datagram at this place, which is below the count that `receive` gave.
     pub(crate) fn datagram(&self, index: usize) -> Incoming<'_> {
         let message = &self.headers.messages[index];
         let length = (message.msg_len as usize).min(self.each);
@@ -348,8 +361,8 @@ impl Inbox {
         incoming
     }
 
-    /// The number and the stamps of a packet that has left, from the error queue's entry at this
-    /// place; `None` if that is about something else.
+    /// Returns the number and the stamps of a packet that has left, from the error queue's entry at
+    /// this place. `None` if the entry is about something else.
     pub(crate) fn transmitted(&self, index: usize) -> Option<(u32, Stamps)> {
         let (mut number, mut stamps) = (None, None);
         self.headers.each_control(index, |level, kind, data| {
@@ -359,8 +372,8 @@ impl Inbox {
         number.zip(stamps)
     }
 
-    /// What the network says of a packet that did not get there, from the error queue's entry at this
-    /// place; `None` if that is about something else, such as an error of this host's own.
+    /// Returns the ICMP error in the error queue's entry at this place. `None` if the entry is about
+    /// something else, such as an error of this host itself.
     pub(crate) fn reported(&self, index: usize) -> Option<Report> {
         let mut found = None;
         self.headers.each_control(index, |level, kind, data| {
@@ -394,12 +407,12 @@ fn read<T: Copy>(data: &[u8]) -> Option<T> {
     fits.then(|| unsafe { data.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// The stamps in a control message, if it is about stamps.
+/// Returns the stamps in a control message.
 fn stamps_in(level: i32, kind: i32, data: &[u8]) -> Option<Stamps> {
     if level != libc::SOL_SOCKET || kind != libc::SCM_TIMESTAMPING {
         return None;
     }
-    // The kernel's, one that is not used any more, the interface's.
+    // The kernel's, one that is no longer used, the interface's.
     let [system, _, interface] = read::<[libc::timespec; 3]>(data)?;
     Some(Stamps {
         software: wall(system),
@@ -416,20 +429,20 @@ fn wall(time: libc::timespec) -> Option<Wall> {
     (ns != 0).then_some(Wall::from_unix_nanos(ns))
 }
 
-/// The number that a transmit stamp is of.
+/// Returns the number of a transmit stamp.
 fn number_in(level: i32, kind: i32, data: &[u8]) -> Option<u32> {
-    // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves; it is not in libc.
+    // `SCM_TSTAMP_SND`, the stamp taken as the packet leaves. It is not in libc.
     const SENT: u32 = 0;
     let report = error_in(level, kind, data)?;
     let is_stamp = report.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING && report.ee_info == SENT;
     is_stamp.then_some(report.ee_data)
 }
 
-/// What a packet did not get through for, and who says so.
+/// Returns why a datagram did not arrive, and who says so.
 fn report_in(level: i32, kind: i32, data: &[u8]) -> Option<(Trouble, Option<IpAddr>)> {
     let report = error_in(level, kind, data)?;
     let trouble = icmp::trouble(report.ee_origin, report.ee_type, report.ee_code)?;
-    // Whose message it is stands behind it (`SO_EE_OFFENDER`).
+    // The sender of the ICMP error stands behind it (`SO_EE_OFFENDER`).
     let offender = data.get(size_of::<libc::sock_extended_err>()..)?;
     let by = match i32::from(read::<libc::sa_family_t>(offender)?) {
         libc::AF_INET => read::<libc::sockaddr_in>(offender)
@@ -441,7 +454,7 @@ fn report_in(level: i32, kind: i32, data: &[u8]) -> Option<(Trouble, Option<IpAd
     Some((trouble, by))
 }
 
-/// An entry of an error queue, in the control message that has it.
+/// Returns the entry of an error queue in a control message.
 fn error_in(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_err> {
     let is_error = matches!(
         (level, kind),
@@ -450,10 +463,11 @@ fn error_in(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_er
     read(data).filter(|_| is_error)
 }
 
-/// The address to answer from. Of a packet to a broadcast or multicast address the system decides.
+/// Returns the address to answer from. For a packet to a broadcast or multicast address the system
+/// decides.
 fn local_address(level: i32, kind: i32, data: &[u8]) -> Option<IpAddr> {
     let address = match (level, kind) {
-        // The specific destination is ours also when the packet was broadcast.
+        // The specific destination is ours even if the packet was broadcast.
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
             let info = read::<libc::in_pktinfo>(data)?;
             IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into())

@@ -17,7 +17,6 @@ use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYT
 use crate::proto::{CloseReason, ListenerId, Mono, Now, SocketId};
 use crate::sys;
 use crate::sys::batch::Inbox;
-use crate::sys::stamp::receive;
 
 /// After the descriptors ran out, connections are accepted again this much later: no new edge
 /// tells of those that are there already.
@@ -42,7 +41,7 @@ impl MioEngine {
             return;
         };
         if event.is_error() {
-            sockets.stamping.empty(core, &port.socket, &mut port.stamps);
+            sockets.stamping.empty(core, &mut port.stamped);
         }
         if event.is_readable() || !event.is_error() {
             enqueue(&mut self.ready, &mut port.wait, Source::Listener(place));
@@ -63,10 +62,10 @@ impl MioEngine {
         };
         let port = &mut shared.port;
         if event.is_error() {
-            sockets.stamping.empty(core, &port.socket, &mut port.stamps);
+            sockets.stamping.empty(core, &mut port.stamped);
             // If the error queue had no room, an error is left without its entry. The next call would
             // fail of it, whoever that is for.
-            let _ = port.socket.take_error();
+            let _ = port.stamped.socket.take_error();
         }
         if event.is_readable() {
             enqueue(&mut self.ready, &mut port.wait, Source::Shared(place));
@@ -92,11 +91,9 @@ impl MioEngine {
             }
         } else {
             if event.is_error() {
-                sockets
-                    .stamping
-                    .empty(core, &stream.socket, &mut stream.stamps);
+                sockets.stamping.empty(core, &mut stream.stamped);
                 // Stamps alone leave no error.
-                if let Some(error) = stream.socket.take_error().unwrap_or_else(Some) {
+                if let Some(error) = stream.stamped.socket.take_error().unwrap_or_else(Some) {
                     return sockets.fail(core, id, &error);
                 }
             }
@@ -147,9 +144,7 @@ impl MioEngine {
         };
         // A request's own stamp goes before its reply.
         let port = &mut shared.port;
-        sockets
-            .stamping
-            .collect(core, &port.socket, &mut port.stamps);
+        sockets.stamping.collect(core, &mut port.stamped);
         let source = Source::Shared(place);
         let registry = self.poll.registry();
         let mut read = read_port(&mut self.inbox, core.clock, registry, port, source, budget);
@@ -177,9 +172,7 @@ impl MioEngine {
         };
         if port.wait.watch.is_off() {
             // Nobody else tells of stamps that come late.
-            sockets
-                .stamping
-                .collect(core, &port.socket, &mut port.stamps);
+            sockets.stamping.collect(core, &mut port.stamped);
         }
         let source = Source::Listener(place);
         let registry = self.poll.registry();
@@ -265,22 +258,22 @@ impl MioEngine {
             return true;
         };
         let stamping = &mut sockets.stamping;
-        stamping.collect(core, &stream.socket, &mut stream.stamps);
-        match receive(&stream.socket, &mut self.received, &mut stamping.control) {
-            Ok((0, _)) => {
+        stamping.collect(core, &mut stream.stamped);
+        match self.chunk.receive_stream(&stream.stamped.socket) {
+            Ok(incoming) if incoming.payload.is_empty() => {
                 sockets.close(core, id);
                 let now = core.clock.now();
                 core.prober.handle_closed(now, id, CloseReason::Finished);
                 true
             }
-            Ok((length, stamps)) => {
+            Ok(incoming) => {
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
-                let is_drained = length < STREAM_READ_BYTES && !stream.wait.is_ending;
+                let is_short = incoming.payload.len() < STREAM_READ_BYTES;
+                let is_drained = is_short && !stream.wait.is_ending;
                 let mut now = core.clock.now();
-                let arrival = stamping.arrival(core, &mut now, stamps);
-                let bytes = &self.received[..length];
-                let messages = core.prober.handle_stream(arrival, id, bytes);
+                let arrival = stamping.arrival(core, &mut now, incoming.stamps);
+                let messages = core.prober.handle_stream(arrival, id, incoming.payload);
                 *budget = budget.saturating_sub(messages);
                 sockets.report_retransmits(core, id);
                 is_drained
@@ -314,10 +307,10 @@ fn read_port(
     source: Source,
     budget: &mut usize,
 ) -> Read {
-    let received = inbox.receive(&port.socket, *budget);
+    let received = inbox.receive(&port.stamped.socket, *budget);
     let now = clock.now();
     let watch = &mut port.wait.watch;
-    let left = watch.after(&received, registry, &port.socket, source);
+    let left = watch.after(&received, registry, &port.stamped.socket, source);
     port.wait.is_queued = left != Left::Nothing;
     let count = received.map_or(0, |(count, _)| count);
     // A read that finds nothing is not free either.
@@ -327,10 +320,10 @@ fn read_port(
 
 /// True if a connection is there; false if not yet. An error if it never will be.
 fn is_established(stream: &Stream<Readiness>) -> io::Result<bool> {
-    if let Some(error) = stream.socket.take_error()? {
+    if let Some(error) = stream.stamped.socket.take_error()? {
         return Err(error);
     }
-    match stream.socket.peer_addr() {
+    match stream.stamped.socket.peer_addr() {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error),

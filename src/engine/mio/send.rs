@@ -24,7 +24,7 @@ impl MioEngine {
             Transmit::OpenUdp { remote, .. } => {
                 let opened = self.sockets.open_udp(id, *remote, |port, place| {
                     let source = Source::Shared(place);
-                    register(registry, &port.socket, source, Interest::READABLE)
+                    register(registry, &port.stamped.socket, source, Interest::READABLE)
                 });
                 return match opened {
                     Ok(()) => self.connected(core, id),
@@ -70,7 +70,7 @@ impl MioEngine {
             Interest::READABLE
         };
         let token = Source::Stream(id.index as usize).token();
-        let fd = stream.socket.as_raw_fd();
+        let fd = stream.stamped.socket.as_raw_fd();
         let registry = self.poll.registry();
         registry.reregister(&mut SourceFd(&fd), token, interest)
     }
@@ -110,9 +110,7 @@ impl MioEngine {
         let before = stream.unwritten();
         let mut give_up = |key| core.prober.handle_stamp_missing(key);
         let written = stream.write(&self.payload, key, &mut give_up);
-        sockets
-            .stamping
-            .collect(core, &stream.socket, &mut stream.stamps);
+        sockets.stamping.collect(core, &mut stream.stamped);
         match written {
             Ok(Written::All) => sockets.report_retransmits(core, id),
             Ok(Written::Left(bytes)) => {
@@ -141,9 +139,7 @@ impl MioEngine {
         let before = stream.unwritten();
         let written = stream.flush(&mut |key| core.prober.handle_stamp_missing(key));
         let after = stream.unwritten();
-        sockets
-            .stamping
-            .collect(core, &stream.socket, &mut stream.stamps);
+        sockets.stamping.collect(core, &mut stream.stamped);
         let written = match written {
             Ok(written) => written,
             Err(error) => return sockets.fail(core, id, &error),

@@ -1,9 +1,9 @@
-//! The only reader of clocks.
+//! The clocks of this host. Nothing else reads a clock.
 //!
 //! Time is read from the processor's time-stamp counter through quanta, which costs some twenty
-//! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of
-//! both clocks, taken anew several times a second, so that a delay between two hosts follows their
-//! system clocks to within a microsecond and one read serves for both.
+//! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of both
+//! clocks. The anchor is renewed several times a second. So one read serves for both clocks, and
+//! Unix time follows the system's clock to within a microsecond.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads clocks"
@@ -14,18 +14,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
 
-/// The anchor is renewed after this. The counter's rate is calibrated to some parts per million,
-/// so the error grows to well under a microsecond in between.
+/// The age at which the anchor is renewed. The counter's rate is calibrated to some parts per million,
+/// so the error stays well under a microsecond in between.
 const ANCHOR_EVERY_NS: u64 = 100_000_000;
 
-/// Readings per anchor; the one with the least time around it is taken.
+/// Readings for an anchor, of which the quickest is taken.
 const READINGS: usize = 5;
 
-/// An anchor further than this from where the last one pointed is a step of the system's clock;
-/// slewing moves it by 50 us at most between two anchors.
+/// An anchor that is this far from where the last one pointed is a step of the system's clock.
+/// Slewing moves it by 50 us at most between two anchors.
 const STEP_LEAST_NS: u64 = 1_000_000;
 
-/// Both clocks of this host. One thread has it, which may renew the anchor whenever it doubts it.
+/// Both clocks of this host. The thread that owns it may renew the anchor whenever it doubts it.
 #[derive(Debug)]
 pub struct Clock {
     counter: quanta::Clock,
@@ -34,20 +34,20 @@ pub struct Clock {
     steps: Cell<Steps>,
 }
 
-/// When the system's clock was set, as far as that was noticed.
+/// The steps of the system's clock that were noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steps {
-    /// How often.
+    /// How many.
     pub count: u64,
-    /// By how much the last time, in nanoseconds; positive: forward.
+    /// The size of the last one, in nanoseconds; positive: forward.
     pub last_ns: i64,
-    /// What was read before this, on the clock as it is now, may have been read before the last one.
+    /// A time before this, on the clock as it is now, may have been read before the last step.
     since: Wall,
 }
 
 impl Clock {
-    /// Starts the monotonic clock at zero. The first one in a process calibrates the counter,
-    /// which takes a moment (up to 200 ms).
+    /// Starts the monotonic clock at zero. The first clock of a process calibrates the counter, which
+    /// takes up to 200 ms.
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
         let start = counter.raw();
@@ -65,12 +65,12 @@ impl Clock {
         clock
     }
 
-    /// Nanoseconds since the clock was made, on the counter.
+    /// Returns the time since the clock was made.
     pub fn mono(&self) -> Mono {
         Mono::from_nanos(self.counter.delta_as_nanos(self.start, self.counter.raw()))
     }
 
-    /// Both clocks, from one reading of the counter.
+    /// Returns both clocks from one reading of the counter.
     pub fn now(&self) -> Now {
         let mono = self.mono();
         Now {
@@ -79,13 +79,13 @@ impl Clock {
         }
     }
 
-    /// When [`refresh`](Self::refresh) is due.
+    /// Returns when [`refresh`](Self::refresh) is due.
     pub fn refresh_due(&self) -> Mono {
         self.anchor.get().mono.plus(ANCHOR_EVERY_NS)
     }
 
-    /// Renews the anchor, if it is due. Gives the size of the step in nanoseconds, signed, if
-    /// the system's clock was set since the last anchor.
+    /// Renews the anchor if that is due. Returns the size of the step in nanoseconds if the system's
+    /// clock was set since the last anchor.
     pub fn refresh(&self, now: Mono) -> Option<i64> {
         if now < self.refresh_due() {
             return None;
@@ -93,27 +93,26 @@ impl Clock {
         self.renew()
     }
 
-    /// Renews the anchor if `at`, which the system's clock has just said, casts doubt on `now`, which
-    /// was just read here: the system's clock may have been set since the last anchor. Gives the size
-    /// of the step, if it was.
+    /// Renews the anchor if it is in doubt: `at`, just read on the system's clock, is far from `now`,
+    /// just read here. Returns the size of the step in nanoseconds if the system's clock was set.
     pub fn check(&self, now: Wall, at: Wall) -> Option<i64> {
         let apart_ns = at.since(now).unsigned_abs();
         (apart_ns >= STEP_LEAST_NS).then(|| self.renew()).flatten()
     }
 
-    /// Whether the system's clock, as it is `now`, can have said `at`: not if that is still to come,
-    /// nor if it was said before the clock was set.
+    /// True if `at` can have been read on the system's clock as it is `now`: it is neither in the future
+    /// nor from before the clock was set.
     pub fn can_have_said(&self, now: Wall, at: Wall) -> bool {
         let ahead_ns = at.since(now);
         at >= self.steps.get().since && ahead_ns < STEP_LEAST_NS.cast_signed()
     }
 
-    /// How often the system's clock was set.
+    /// Returns the steps of the system's clock.
     pub fn steps(&self) -> Steps {
         self.steps.get()
     }
 
-    /// Has the anchor off by this, as if the system's clock had been set by as much the other way.
+    /// Moves the anchor, as if the system's clock had been set by as much the other way.
     #[cfg(test)]
     pub(crate) fn mislead(&self, by_ns: i64) {
         let anchor = self.read_anchor();
@@ -145,7 +144,7 @@ impl Clock {
         anchor.wall.plus(since)
     }
 
-    /// The tightest of a few readings of Unix time between two readings of the counter.
+    /// Takes a few readings of Unix time between two readings of the counter, and returns the quickest.
     fn read_anchor(&self) -> Now {
         (0..READINGS)
             .map(|_| {

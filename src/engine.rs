@@ -1,7 +1,8 @@
-//! Engines: thin shells that carry out what the core asks and tell it what happened.
+//! Engines: thin shells that carry out what the core asks, and tell it what happened.
 //!
-//! An engine owns every descriptor and waits for all of them at one place. It knows no protocol:
-//! bytes go by. Each one passes the same black-box suite, `tests/loopback`.
+//! An engine owns every descriptor and waits for all of them at one place. It knows no protocol. Each
+//! engine passes the same black-box suite, `tests/loopback`. Engines share `sockets` and all that it
+//! holds, and differ in how they wait: a second one brings its own type for that, and its own loops.
 
 mod batch;
 mod failure;
@@ -30,13 +31,13 @@ use crate::proto::{Host, Mono, Prober, TargetId};
 /// Where an engine listens, and how it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Addresses to answer on; `::` takes IPv4 as well unless an IPv4 address is listed too.
+    /// Addresses to answer on. `::` takes IPv4 as well, unless an IPv4 address is listed too.
     pub addresses: Vec<IpAddr>,
     /// The port for TCP, if TCP is answered. 0 takes a free one.
     pub tcp_port: Option<u16>,
     /// The port for UDP, if UDP is answered. 0 takes a free one.
     pub udp_port: Option<u16>,
-    /// Wake this long before a probe is due and spin until then, in nanoseconds.
+    /// The loop wakes this many nanoseconds before a probe is due, and spins until then.
     pub spin_ns: u64,
     /// Who stamps packets.
     pub timestamps: Timestamps,
@@ -44,15 +45,15 @@ pub struct EngineConfig {
     pub sockets: SocketOptions,
 }
 
-/// What every UDP socket is asked for. What the kernel does not give is told once, and done without.
+/// The options of every UDP socket. A refusal of the kernel is logged once; the engine goes on without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Microseconds for which receives poll the interface's queue; 0: not at all.
+    /// Microseconds for which receives poll the interface's queue. 0 stands for not at all.
     pub busy_poll_us: u16,
-    /// Bytes of the receive buffer; `None`: [`UDP_BUFFER_BYTES`](crate::limits::UDP_BUFFER_BYTES), or as
-    /// much of it as there is.
+    /// Bytes of the receive buffer. `None` asks for
+    /// [`UDP_BUFFER_BYTES`](crate::limits::UDP_BUFFER_BYTES), or as much as the kernel allows.
     pub receive_bytes: Option<usize>,
-    /// Bytes of the send buffer; `None`: the same.
+    /// Bytes of the send buffer. `None` as for the receive buffer.
     pub send_bytes: Option<usize>,
 }
 
@@ -64,11 +65,11 @@ pub enum Timestamps {
     Auto,
     /// The kernel, also where the interface could.
     Kernel,
-    /// This process: what is published contains the host's own delays.
+    /// This process. The published delays then contain the host's own.
     User,
 }
 
-/// What an engine listens on, once it does.
+/// The addresses that an engine listens on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
     /// TCP addresses, in the order configured.
@@ -77,7 +78,7 @@ pub struct Listening {
     pub udp: Vec<SocketAddr>,
 }
 
-/// Why an engine cannot be made, or cannot go on.
+/// Why an engine cannot be made or cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -91,7 +92,7 @@ pub enum EngineError {
         /// What the system said.
         source: io::Error,
     },
-    /// The system refused something that the loop cannot do without.
+    /// The system has refused something that the loop needs.
     #[error("cannot {operation}: {source}")]
     Setup {
         /// What was tried.
@@ -104,7 +105,7 @@ pub enum EngineError {
     Wait(#[source] io::Error),
 }
 
-/// What would help, after what the system said.
+/// Returns what would help, to stand behind the error of the system.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (another process has this port; see `ss -tulpn`)",

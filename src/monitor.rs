@@ -1,6 +1,6 @@
-//! The whole program but its command line: threads, commands, signals, and the library's entry.
+//! The program without its command line: threads, commands, signals, and the library's entry.
 //!
-//! [`LatencyMonitor`] is what a program embeds; [`run`] is the daemon around it.
+//! A program embeds [`LatencyMonitor`]. [`run`] is the daemon around it.
 
 mod backends;
 mod commands;
@@ -32,7 +32,7 @@ use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
 use crate::record::{BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
 
-/// A target that was added, to remove it by.
+/// Names a target that was added, to remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetHandle(u64);
 
@@ -57,10 +57,10 @@ pub enum StartError {
         /// What happened, with the address or path.
         reason: String,
     },
-    /// It runs already.
+    /// The monitor runs already.
     #[error("this monitor is running already")]
     Running,
-    /// A program has put something into the configuration that cannot be.
+    /// A program has made a configuration that is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -69,10 +69,10 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// It could not start.
+    /// The monitor could not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Its loop failed.
+    /// The loop failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The log file cannot be opened.
@@ -103,7 +103,7 @@ pub enum TargetError {
     TooMany,
 }
 
-/// Probes targets, answers the probes of others, and gives out what it measures.
+/// Probes targets, answers the probes of others, and publishes the results.
 ///
 /// ```
 /// use latency_monitor::{Config, LatencyMonitor, TargetOptions};
@@ -127,7 +127,7 @@ pub enum TargetError {
 pub struct LatencyMonitor {
     config: Config,
     handles: u64,
-    /// What is probed while it runs.
+    /// The targets that are probed while it runs.
     targets: BTreeMap<TargetHandle, TargetSpec>,
     listening: Listening,
     running: Option<Running>,
@@ -142,7 +142,7 @@ struct Running {
 }
 
 impl LatencyMonitor {
-    /// A monitor that is not running yet, with the configuration's targets.
+    /// Makes a monitor with the configuration's targets. It does not run yet.
     pub fn new(config: Config) -> Self {
         let mut monitor = Self {
             handles: 0,
@@ -158,7 +158,7 @@ impl LatencyMonitor {
         monitor
     }
 
-    /// Adds a target, with the flows that its options ask for; at once if the monitor runs.
+    /// Adds a target with the flows that its options ask for. A running monitor probes it at once.
     pub fn add_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
         let spec = self.config.target(target)?;
         if self.targets.len() >= TARGETS_MAX {
@@ -174,17 +174,17 @@ impl LatencyMonitor {
         Ok(handle)
     }
 
-    /// Adds a target for a persistent TCP flow and connect probes.
+    /// Adds a target with a persistent TCP flow and connect probes.
     pub fn add_tcp_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
         self.add_target(target.tcp_only())
     }
 
-    /// Adds a target for a UDP flow.
+    /// Adds a target with a UDP flow.
     pub fn add_udp_target(&mut self, target: TargetOptions) -> Result<TargetHandle, TargetError> {
         self.add_target(target.udp_only())
     }
 
-    /// Stops probing a target. False if it is not there.
+    /// Stops probing a target. False if there is no such target.
     pub fn remove(&mut self, target: TargetHandle) -> bool {
         let was_there = self.targets.remove(&target).is_some();
         if let Some(running) = self.running.as_ref().filter(|_| was_there) {
@@ -193,8 +193,8 @@ impl LatencyMonitor {
         was_there
     }
 
-    /// Starts to listen and to probe. What is measured comes out of the receiver; one that is not
-    /// read fast enough loses records, which are counted (`monitor.samples_dropped`).
+    /// Starts to listen and to probe, and sends all records to the receiver. If it is not read fast
+    /// enough records are dropped, and counted (`monitor.samples_dropped`).
     pub fn start(&mut self) -> Result<Receiver<Record>, StartError> {
         let (backend, receiver) = publish::channel(CHANNEL_RECORDS_MAX);
         let sink = sink_config(&self.config.metrics.first().cloned().unwrap_or_default());
@@ -202,8 +202,8 @@ impl LatencyMonitor {
         Ok(receiver)
     }
 
-    /// Starts to listen and to probe, and publishes to these backends. `on_closed` is called, on
-    /// another thread, when the reader of one of them has gone.
+    /// Starts to listen and to probe, and publishes to these backends. Calls `on_closed` on another
+    /// thread when the reader of a backend has gone.
     pub fn start_with(
         &mut self,
         backends: Vec<(SinkConfig, Box<dyn Backend>)>,
@@ -246,7 +246,7 @@ impl LatencyMonitor {
             match Flusher::spawn(feed, backend, on_closed.clone()) {
                 Ok(flusher) => running.flushers.push(flusher),
                 Err(error) => {
-                    // The poll thread's own end has nothing to add to this one.
+                    // This error says enough; that of the poll thread would follow from it.
                     let _ = running.stop(Duration::ZERO);
                     return Err(StartError::Thread(error));
                 }
@@ -256,12 +256,12 @@ impl LatencyMonitor {
         Ok(())
     }
 
-    /// What it listens on, while it runs: with port 0 the system has chosen.
+    /// Returns the addresses that it listens on while it runs. The system chooses a port in place of 0.
     pub fn listening(&self) -> &Listening {
         &self.listening
     }
 
-    /// Stops probing at once, publishes what is measured, and ends all threads, within the
+    /// Stops probing at once, publishes the last results, and ends all threads, within the
     /// configuration's `shutdown_timeout`.
     pub fn stop(&mut self) -> Result<(), RunError> {
         match self.running.take() {
@@ -275,7 +275,7 @@ impl LatencyMonitor {
         TargetHandle(self.handles)
     }
 
-    /// Starts the thread that writes dumps, if they are wanted.
+    /// Starts the thread that writes dumps, if `dump_dir` is set.
     fn start_dumper(&self, recorder: &mut Recorder) -> Result<Option<DumpThread>, StartError> {
         let burst = &self.config.burst;
         let Some(folder) = burst.dump_dir.clone() else {
@@ -294,15 +294,15 @@ impl LatencyMonitor {
             .map_err(StartError::Thread)
     }
 
-    /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if there is
-    /// one. It is written while probing goes on.
+    /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if that is
+    /// set. Probing goes on meanwhile.
     pub fn dump(&self) {
         if let Some(running) = &self.running {
             running.commands.push(Command::Dump);
         }
     }
 
-    /// Starts the poll thread, and waits until it listens.
+    /// Starts the poll thread, and returns once it listens.
     fn start_poll(
         &mut self,
         clock: Clock,
@@ -321,7 +321,7 @@ impl LatencyMonitor {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
-        let prober_config = ProberConfig {
+        let mut prober_config = ProberConfig {
             name: self.config.name.as_str().into(),
             udp_port: None,
             accepted_max,
@@ -345,22 +345,17 @@ impl LatencyMonitor {
             };
             commands.set_waker(engine.waker());
             let listening = engine.listening().clone();
-            let udp_port = listening.udp.first().map(std::net::SocketAddr::port);
+            prober_config.udp_port = listening.udp.first().map(std::net::SocketAddr::port);
             let _ = report.send(Ok(listening));
-            let prober = Prober::new(ProberConfig {
-                udp_port,
-                ..prober_config
-            });
-            let handles = BTreeMap::new();
             PollLoop {
                 clock,
-                prober,
+                prober: Prober::new(prober_config),
                 recorder,
                 resolver,
                 commands,
                 taken: VecDeque::new(),
                 finish_within,
-                handles,
+                handles: BTreeMap::new(),
                 watch: poll::ClockWatch::default(),
                 counted: 0,
             }
@@ -373,7 +368,7 @@ impl LatencyMonitor {
         match listens.recv() {
             Ok(Ok(listening)) => self.listening = listening,
             Ok(Err(error)) => return Err(error.into()),
-            // It has panicked, which is a bug, and has been reported as such.
+            // It has panicked: a bug, which the panic handler has reported.
             Err(_) => {
                 return Err(StartError::Thread(io::Error::other(
                     "the poll thread failed",
@@ -405,12 +400,14 @@ impl Running {
         if let Some(dumper) = self.dumper
             && !dumper.join(left())
         {
-            tracing::warn!("not all dumps could be written within the shutdown timeout");
+            tracing::warn!("the shutdown timeout has passed before all dumps were written");
         }
         let panicked = self.flushers.iter().any(Flusher::has_panicked);
         for flusher in self.flushers {
             if !flusher.join(left()) {
-                tracing::warn!("a backend did not take everything within the shutdown timeout");
+                tracing::warn!(
+                    "the shutdown timeout has passed before a backend had taken everything"
+                );
             }
         }
         if panicked {
@@ -420,17 +417,17 @@ impl Running {
     }
 }
 
-/// Runs the daemon until a signal ends it, or the reader of its output is gone.
+/// Runs the daemon until a signal ends it, or the reader of its output has gone.
 pub fn run(config: Config) -> Result<(), RunError> {
     let log = logging::start(&config)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let (ends, ended): (Sender<Word>, _) = channel();
+    let (ends, ended): (Sender<Notice>, _) = channel();
     let signal_ends = ends.clone();
     signals::watch(move |signal| {
         // The daemon may have ended already.
-        let _ = signal_ends.send(Word::Signal(signal));
+        let _ = signal_ends.send(Notice::Signal(signal));
     })
     .map_err(RunError::Signals)?;
     let backends = config.metrics.iter().map(|metrics| {
@@ -440,46 +437,45 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let backends = backends.collect::<Result<_, StartError>>()?;
     let mut monitor = LatencyMonitor::new(config);
     monitor.start_with(backends, move || {
-        let _ = ends.send(Word::Closed);
+        let _ = ends.send(Notice::Closed);
     })?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
     while !monitor.has_failed() {
         match ended.recv_timeout(FAILURE_CHECK) {
-            Ok(Word::Signal(signals::DUMP)) => monitor.dump_asked(),
-            Ok(Word::Signal(signal)) => {
+            Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
+            Ok(Notice::Signal(signal)) => {
                 tracing::info!(signal, "ending");
                 break;
             }
-            Ok(Word::Closed) => break,
+            Ok(Notice::Closed) => break,
             Err(_) => {}
         }
     }
     monitor.stop()
 }
 
-/// What the daemon waits for.
-enum Word {
+/// What the main thread waits for.
+enum Notice {
     Signal(i32),
     /// The reader of a backend has gone.
     Closed,
 }
 
-/// How often the daemon looks whether its poll thread is still there.
+/// The daemon checks this often whether its threads still run.
 const FAILURE_CHECK: Duration = Duration::from_millis(500);
 
 impl LatencyMonitor {
-    /// SIGUSR1: somebody wants to see every flow.
+    /// Handles SIGUSR1.
     fn dump_asked(&self) {
         if self.config.burst.dump_dir.is_some() {
             self.dump();
         } else {
-            tracing::warn!("a dump was asked for, and `dump_dir` of [burst] is not set");
+            tracing::warn!("cannot dump: `dump_dir` of [burst] is not set");
         }
     }
 
-    /// Whether the loop, or a thread that publishes, has ended by itself; [`stop`](Self::stop) tells
-    /// why.
+    /// True if the loop or a flush thread has ended by itself. [`stop`](Self::stop) returns the cause.
     pub fn has_failed(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
             running.poll.is_finished() || running.flushers.iter().any(Flusher::has_panicked)

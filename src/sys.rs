@@ -1,7 +1,7 @@
-//! System calls behind safe functions: socket options, control messages, timers, the process.
+//! System calls behind safe functions: sockets, control messages, timers, the process.
 //!
-//! What cannot be had on this system or without a right is an error that says so; nothing here
-//! waits, logs or reads a clock.
+//! If the system lacks something, or the process a privilege, the function returns that as an error.
+//! Nothing here decides what an error means, waits, logs or reads a clock.
 
 pub(crate) mod batch;
 pub(crate) mod hardware;

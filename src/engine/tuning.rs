@@ -1,4 +1,4 @@
-//! What every UDP socket is asked for: room in the kernel, and polling of the interface's queue.
+//! The options of every UDP socket: buffers, and polling of the interface's queue.
 
 use std::io;
 use std::net::UdpSocket;
@@ -7,23 +7,23 @@ use crate::engine::SocketOptions;
 use crate::limits::UDP_BUFFER_BYTES;
 use crate::sys::tuning::{Buffer, busy_poll, widen};
 
-/// The options, and which of them was told once not to be had: what one socket does not get the
-/// next does not get either.
+/// The options, and which of them the kernel was found to refuse. That is logged once: a refusal to one
+/// socket is a refusal to all.
 #[derive(Debug)]
 pub(super) struct SocketTuning {
     options: SocketOptions,
-    told: [bool; 3],
+    refused: [bool; 3],
 }
 
 impl SocketTuning {
     pub(super) fn new(options: SocketOptions) -> Self {
         Self {
             options,
-            told: [false; 3],
+            refused: [false; 3],
         }
     }
 
-    /// Does for a socket what can be had. Without the rest it works as well.
+    /// Gives a socket the options that the kernel allows. It works without them.
     pub(super) fn apply(&mut self, socket: &UdpSocket) {
         let buffers = [
             (Buffer::Receive, self.options.receive_bytes),
@@ -33,14 +33,14 @@ impl SocketTuning {
             let wanted = asked.unwrap_or(UDP_BUFFER_BYTES);
             let given = widen(socket, buffer, wanted);
             let is_cut = !matches!(given, Ok(given) if given >= wanted);
-            if is_cut && !std::mem::replace(&mut self.told[index], true) {
+            if is_cut && !std::mem::replace(&mut self.refused[index], true) {
                 tell(buffer, wanted, asked.is_some(), given);
             }
         }
         let us = self.options.busy_poll_us;
         if us > 0
             && let Err(error) = busy_poll(socket, us)
-            && !std::mem::replace(&mut self.told[2], true)
+            && !std::mem::replace(&mut self.refused[2], true)
         {
             tracing::warn!(
                 %error,
@@ -51,7 +51,7 @@ impl SocketTuning {
     }
 }
 
-/// Says that the kernel cut a buffer: a warning if that one was asked for, else for those who look.
+/// Logs that the kernel has cut a buffer: as a warning if the configuration asks for its size.
 fn tell(buffer: Buffer, wanted: usize, was_asked: bool, given: io::Result<usize>) {
     let (key, sysctl) = match buffer {
         Buffer::Receive => ("receive_buffer_kib", "rmem_max"),

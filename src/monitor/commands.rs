@@ -1,4 +1,4 @@
-//! What other threads ask of the poll thread: a short queue under a short lock, and a waker.
+//! Commands of other threads to the poll thread: a queue under a short lock, and a waker.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::limits::COMMANDS_QUEUED_MAX;
 use crate::monitor::TargetHandle;
 use crate::proto::{TargetId, TargetSpec};
 
-/// One request to the poll thread.
+/// One command to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Command {
     Add(TargetHandle, TargetSpec),
@@ -19,17 +19,17 @@ pub(crate) enum Command {
     Dump,
 }
 
-/// The queue. The poll thread looks at one flag a turn, and locks only when there is something.
+/// The queue. The poll thread reads one flag in each turn, and locks only if a command is there.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     queue: Mutex<VecDeque<Command>>,
-    waiting: AtomicBool,
+    has_commands: AtomicBool,
     stop: AtomicBool,
     waker: Mutex<Option<std::sync::Arc<mio::Waker>>>,
 }
 
 impl Commands {
-    /// Queues a command and wakes the poll thread. False if too many wait.
+    /// Queues a command and wakes the poll thread. False if the queue is full.
     pub(crate) fn push(&self, command: Command) -> bool {
         {
             let mut queue = self.queue.lock();
@@ -38,19 +38,19 @@ impl Commands {
             }
             queue.push_back(command);
         }
-        self.waiting.store(true, Ordering::Release);
+        self.has_commands.store(true, Ordering::Release);
         self.wake();
         true
     }
 
-    /// Moves the waiting commands into `taken`, which is empty.
+    /// Moves the queued commands into `taken`, which is empty.
     pub(crate) fn take(&self, taken: &mut VecDeque<Command>) {
-        if self.waiting.swap(false, Ordering::Acquire) {
+        if self.has_commands.swap(false, Ordering::Acquire) {
             std::mem::swap(&mut *self.queue.lock(), taken);
         }
     }
 
-    /// Ends the poll thread, at its next turn.
+    /// Ends the poll thread at its next turn.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake();
@@ -60,7 +60,7 @@ impl Commands {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// From now on commands end the engine's wait.
+    /// Has commands end the engine's wait from now on.
     pub(crate) fn set_waker(&self, waker: std::sync::Arc<mio::Waker>) {
         *self.waker.lock() = Some(waker);
     }

@@ -1,18 +1,18 @@
-//! Descriptors: how many this process may have, what its targets need, and what others may take.
+//! Descriptors: how many this process may open, its targets need, and remote senders may take.
 
 use crate::limits::{CONNECTS_IN_FLIGHT_MAX, DESCRIPTORS_OWN};
 use crate::proto::TargetSpec;
 use crate::sys::process;
 
-/// What is there on any system.
+/// The limit to reckon with if the system does not tell its own.
 const LIMIT_LEAST: u64 = 256;
 
-/// What a set of targets needs.
+/// How many descriptors a set of targets needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
-    /// While every target answers at once: one for each lasting connection, and this process's own.
+    /// While every target answers at once: one for each lasting connection, and those of the process.
     least: u64,
-    /// While none does: a connect probe holds one until its timeout.
+    /// While no target answers: a connect probe holds one until its timeout.
     most: u64,
 }
 
@@ -33,8 +33,8 @@ impl Need {
         }
     }
 
-    /// How many connections others may hold: what our own flows leave, less an eighth of the limit
-    /// for connect probes and for targets that are added later; but that much in any case.
+    /// Returns how many connections remote senders may hold: what our own flows leave, less an eighth
+    /// of the limit for connect probes and later targets; and that eighth at least.
     const fn left_for_others(self, limit: u64) -> u64 {
         let eighth = limit / 8;
         let left = limit.saturating_sub(self.least).saturating_sub(eighth);
@@ -42,8 +42,8 @@ impl Need {
     }
 }
 
-/// Raises the limit as far as it may be, and says so once if it is too low for these targets. Gives how
-/// many connections others may hold.
+/// Raises the limit as far as it may be raised, and logs it if it is too low for these targets. Returns
+/// how many connections remote senders may hold.
 pub(super) fn prepare<'a>(
     targets: impl IntoIterator<Item = &'a TargetSpec>,
     listeners: usize,
@@ -57,17 +57,17 @@ pub(super) fn prepare<'a>(
         tracing::error!(
             needed = need.least,
             limit,
-            "the hard limit of open files is too low for a TCP connection to each target; those that \
-             find no room are not probed over TCP, all others are: raise it (`ulimit -Hn`, or \
-             `LimitNOFILE=` in a systemd unit), or probe fewer targets over TCP"
+            "the hard limit of open files is too low for a TCP connection to each target: some \
+             targets are not probed over TCP; raise the limit (`ulimit -Hn`, or `LimitNOFILE=` in a \
+             systemd unit), or probe fewer targets over TCP"
         );
     } else if limit < need.most {
         tracing::warn!(
             needed = need.most,
             limit,
-            "the hard limit of open files will do while targets answer, and not if all fall silent: \
-             a connect probe holds one until its timeout; raise it (`ulimit -Hn`, or `LimitNOFILE=` \
-             in a systemd unit)"
+            "the hard limit of open files is too low if all targets fall silent, for a connect probe \
+             holds a descriptor until its timeout; raise the limit (`ulimit -Hn`, or \
+             `LimitNOFILE=` in a systemd unit)"
         );
     }
     usize::try_from(need.left_for_others(limit)).unwrap_or(usize::MAX)

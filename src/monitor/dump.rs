@@ -1,7 +1,7 @@
-//! The thread that writes dumps: a file a burst, a file a snapshot, the oldest removed.
+//! The thread that writes dumps: one file for each burst and snapshot, and the oldest removed.
 //!
-//! A file is written under a hidden name and renamed when it is whole. What cannot be written is counted, and
-//! told once until something can be written again.
+//! A file is written under a hidden name, and renamed when it is whole. A dump that cannot be written
+//! is counted. The first failure after a success is logged.
 
 mod line;
 
@@ -19,12 +19,16 @@ use crate::monitor::dump::line::LineWriter;
 use crate::proto::{Direction, Wall};
 use crate::record::{Dump, EventKind, Order};
 
-/// What the names of our files begin and end with; others in the folder are left alone.
+/// Our files are those whose names begin and end so. All others in the folder are left alone.
 const PREFIXES: [&str; 2] = ["lm-burst-", "lm-snapshot-"];
 const SUFFIX: &str = ".jsonl";
 
-/// Digits of the time in a name, so that names sort by it: `20260112T120854.587069267Z`.
+/// Bytes of the time in a name, by which names sort: `20260112T120854.587069267Z`.
 const TIME_BYTES: usize = 26;
+
+/// The names of files that are not whole.
+const SNAPSHOT_DRAFT: &str = ".lm-dump.partial";
+const BURST_DRAFT: &str = ".lm-dump.burst";
 
 /// The running thread.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(super) struct DumpThread {
 }
 
 impl DumpThread {
-    /// Starts it. It ends when nobody can send orders any more, after the last of them.
+    /// Starts the thread. It ends after the last order, once nobody can send another one.
     pub(super) fn spawn(
         folder: PathBuf,
         dumps_max: usize,
@@ -56,7 +60,7 @@ impl DumpThread {
         Ok(Self { ended })
     }
 
-    /// Waits for its end, at most this long. False if it still writes then.
+    /// Waits for its end, at most for `timeout`. False if it still writes then.
     pub(super) fn join(self, timeout: Duration) -> bool {
         !matches!(
             self.ended.recv_timeout(timeout),
@@ -71,12 +75,13 @@ struct Draft {
     file: BufWriter<File>,
 }
 
-/// Writes what it is told to, into one folder.
+/// Writes dumps into one folder.
 struct DumpWriter {
     folder: PathBuf,
     dumps_max: usize,
     lines: LineWriter,
-    /// The snapshot that is being written; `None` in it once that has failed.
+    /// The snapshot that is being written, and when it was asked for. Its file is `None` once that has
+    /// failed.
     snapshot: Option<(Wall, Option<Draft>)>,
     is_failing: bool,
 }
@@ -99,45 +104,20 @@ impl DumpWriter {
                 self.judge(written, lost);
             }
             Order::Part(asked, dump) => {
-                let mut written = Ok(());
-                if self.snapshot.is_none() {
-                    let draft = self.draft();
-                    let (draft, result) = match draft {
-                        Ok(draft) => (Some(draft), Ok(())),
-                        Err(error) => (None, Err(error)),
-                    };
-                    written = result;
-                    self.snapshot = Some((*asked, draft));
-                }
-                if let Some((_, draft)) = &mut self.snapshot
-                    && let Some(open) = draft
-                    && let Err(error) = self.lines.write(dump, &mut open.file)
-                {
-                    let _ = fs::remove_file(&open.path);
-                    *draft = None;
-                    written = Err(error);
-                }
-                if written.is_err() {
-                    self.judge(written, lost);
-                }
+                let written = self.write_part(*asked, dump);
+                self.note_failure(written, lost);
             }
             Order::End(asked) => {
                 // Without a flow there is an empty file, for whoever waits for one.
-                if self.snapshot.is_none() {
-                    let draft = self.draft();
-                    if let Ok(draft) = draft {
-                        self.snapshot = Some((*asked, Some(draft)));
-                    } else {
-                        self.judge(draft.map(drop), lost);
-                    }
-                }
+                let begun = self.begin_snapshot(*asked);
+                self.note_failure(begun, lost);
                 self.end_snapshot(lost);
             }
         }
     }
 
     fn write_burst(&mut self, dump: &Dump) -> io::Result<()> {
-        let mut draft = self.draft()?;
+        let mut draft = self.draft(BURST_DRAFT)?;
         if let Err(error) = self.lines.write(dump, &mut draft.file) {
             let _ = fs::remove_file(&draft.path);
             return Err(error);
@@ -145,7 +125,29 @@ impl DumpWriter {
         self.finish(draft, &burst_name(dump))
     }
 
-    /// Gives the snapshot its name, if one is being written.
+    fn write_part(&mut self, asked: Wall, dump: &Dump) -> io::Result<()> {
+        self.begin_snapshot(asked)?;
+        if let Some((_, draft)) = &mut self.snapshot
+            && let Some(open) = draft
+            && let Err(error) = self.lines.write(dump, &mut open.file)
+        {
+            let _ = fs::remove_file(&open.path);
+            *draft = None;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Begins a snapshot, unless one is being written or has failed.
+    fn begin_snapshot(&mut self, asked: Wall) -> io::Result<()> {
+        if self.snapshot.is_none() {
+            self.snapshot = Some((asked, None));
+            self.snapshot = Some((asked, Some(self.draft(SNAPSHOT_DRAFT)?)));
+        }
+        Ok(())
+    }
+
+    /// Names the snapshot, if one is being written.
     fn end_snapshot(&mut self, lost: &AtomicU64) {
         if let Some((asked, Some(draft))) = self.snapshot.take() {
             let written = self.finish(draft, &format!("{}{}", PREFIXES[1], time(asked)));
@@ -153,30 +155,25 @@ impl DumpWriter {
         }
     }
 
-    fn draft(&self) -> io::Result<Draft> {
+    fn draft(&self, name: &str) -> io::Result<Draft> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.folder.join(".lm-dump.partial");
-        let path = if self.snapshot.is_some() {
-            path.with_extension("burst")
-        } else {
-            path
-        };
+        let path = self.folder.join(name);
         let file = BufWriter::new(File::create(&path)?);
         Ok(Draft { path, file })
     }
 
-    /// Everything is written: the file gets its name, and the oldest go.
+    /// Names a file that is whole, and removes the oldest ones.
     fn finish(&self, mut draft: Draft, name: &str) -> io::Result<()> {
-        let named = draft.file.flush().and_then(|()| {
-            let path = free_path(&self.folder, name);
-            fs::rename(&draft.path, &path)?;
-            tracing::info!(path = %path.display(), "dumped");
-            Ok(())
-        });
-        if named.is_err() {
+        let path = free_path(&self.folder, name);
+        let named = draft
+            .file
+            .flush()
+            .and_then(|()| fs::rename(&draft.path, &path));
+        if let Err(error) = named {
             let _ = fs::remove_file(&draft.path);
+            return Err(error);
         }
-        named?;
+        tracing::info!(path = %path.display(), "dumped");
         self.remove_oldest()
     }
 
@@ -194,7 +191,7 @@ impl DumpWriter {
         let more = dumps.len().saturating_sub(self.dumps_max);
         for (_, name) in &dumps[..more] {
             match fs::remove_file(self.folder.join(name)) {
-                // Somebody else has tidied up.
+                // Another program has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -202,21 +199,24 @@ impl DumpWriter {
         Ok(())
     }
 
-    /// Counts what is lost, and tells the first failure after a success.
+    /// Notes how a whole dump has ended.
     fn judge(&mut self, written: io::Result<()>, lost: &AtomicU64) {
-        let Err(error) = written else {
-            self.is_failing = false;
-            return;
-        };
+        self.is_failing &= written.is_err();
+        self.note_failure(written, lost);
+    }
+
+    /// Counts a dump that is lost, and logs the first one after a success.
+    fn note_failure(&mut self, written: io::Result<()>, lost: &AtomicU64) {
+        let Err(error) = written else { return };
         lost.fetch_add(1, Ordering::Relaxed);
-        if !self.is_failing {
-            tracing::error!(folder = %self.folder.display(), %error, "cannot write a dump; this is told once");
+        if !std::mem::replace(&mut self.is_failing, true) {
+            let folder = self.folder.display();
+            tracing::error!(%folder, %error, "cannot write a dump; the next failures are only counted");
         }
-        self.is_failing = true;
     }
 }
 
-/// A name that no file has, which only two bursts of one time and name come to.
+/// Returns a path that no file has: two bursts may have the same time and name.
 fn free_path(folder: &Path, name: &str) -> PathBuf {
     let numbers = 1..;
     let suffixes =
@@ -226,7 +226,7 @@ fn free_path(folder: &Path, name: &str) -> PathBuf {
     free.unwrap_or_else(|| folder.join(name))
 }
 
-/// The time in the name of one of our files.
+/// Returns the time in the name of one of our files.
 fn time_of(name: &str) -> Option<&str> {
     let inside = name.strip_suffix(SUFFIX)?;
     let rest = PREFIXES
@@ -248,7 +248,7 @@ fn burst_name(dump: &Dump) -> String {
         Some(EventKind::Burst(burst)) => burst.direction.map_or("loss", Direction::as_str),
         _ => "none",
     };
-    // A target's name is the user's, or came from the network.
+    // A target's name comes from the user or the network: it may hold any character.
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
             c
@@ -267,7 +267,7 @@ fn burst_name(dump: &Dump) -> String {
     format!("{}{}-{flow}-{direction}-{target}", PREFIXES[0], time(began))
 }
 
-/// A time as names have it, in UTC.
+/// Formats a time as it stands in names, in UTC.
 fn time(at: Wall) -> String {
     at.to_string().replace(['-', ':'], "")
 }

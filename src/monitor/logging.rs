@@ -1,5 +1,5 @@
-//! The daemon's log: to stdout or stderr, and to a file, written by a thread of its own so that no
-//! other ever waits for a disk or a terminal.
+//! The daemon's log, to stdout or stderr and to a file. Threads of its own write it: no other thread
+//! ever waits for a disk or a terminal.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use crate::config::{Backend, Config};
 use crate::limits::LOG_LINES_MAX;
 use crate::monitor::RunError;
 
-/// Writes what is left when it is dropped.
+/// The running log. When it is dropped it writes the lines that are left.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub(super) struct Log {
@@ -23,7 +23,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Tells, at any time and from any thread, how many lines found no room in a queue so far.
+    /// Returns a counter of the lines that found no room in a queue, for use on any thread.
     pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + 'static {
         let counters = self.dropped.clone();
         move || {
@@ -33,9 +33,9 @@ impl Log {
     }
 }
 
-/// Sends events of the configured level and above to where the configuration says.
+/// Starts to write events of the configured level and above to where the configuration says.
 pub(super) fn start(config: &Config) -> Result<Log, RunError> {
-    // JSON for another program must not have log lines in between.
+    // A program that reads our JSON from stdout must not meet log lines.
     let stdout_taken = config
         .metrics
         .iter()
@@ -68,14 +68,14 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
     Ok(Log { guards, dropped })
 }
 
-/// A writer on a thread of its own. Its queue is allocated as a whole.
+/// Makes a writer on a thread of its own. Its queue is allocated as a whole.
 fn buffered(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES_MAX)
         .finish(writer)
 }
 
-/// Opens a log for appending, and makes the folders on the way to it.
+/// Opens a log file for appending, and creates its folders.
 fn open(path: &Path) -> io::Result<fs::File> {
     if let Some(folder) = path
         .parent()

@@ -1,4 +1,4 @@
-//! The poll thread: the one loop that everything from wheel to recorder runs in.
+//! The poll thread: one loop that runs everything from the timer wheel to the recorder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::record::{HostGauges, Recorder};
 use crate::sys::process;
 use crate::sys::time::clock_state;
 
-/// Without anything to do the loop still turns this often, for the clock's anchor.
+/// The loop turns at least this often, to renew the clock's anchor.
 const IDLE_TURN_NS: u64 = 250_000_000;
 
-/// The kernel is asked so often what it thinks of its clock; its bound grows by 0.5 ms a second.
+/// The kernel is asked this often for the state of its clock. Its error bound grows by 0.5 ms a second.
 const CLOCK_STATE_EVERY_NS: u64 = 1_000_000_000;
 
-/// How long the last windows wait at a time for the flush threads to make room.
+/// At the end the loop pauses this long at a time, while flush threads make room for the last windows.
 const FINISH_PAUSE: Duration = Duration::from_millis(5);
 
-/// What the loop owns besides its engine.
+/// Everything that the loop owns but its engine.
 #[derive(Debug)]
 pub(super) struct PollLoop {
     pub(super) clock: Clock,
@@ -33,26 +33,26 @@ pub(super) struct PollLoop {
     pub(super) recorder: Recorder,
     pub(super) resolver: Resolver,
     pub(super) commands: Arc<Commands>,
-    /// Those that were taken off the queue and wait for their turn.
+    /// Commands that were taken off the queue and have not been run.
     pub(super) taken: VecDeque<Command>,
     pub(super) finish_within: Duration,
     pub(super) handles: BTreeMap<TargetHandle, TargetId>,
     pub(super) watch: ClockWatch,
-    /// Places of the table of targets whose counters have been read for the interval that ends.
+    /// How many places of the table of targets were read for the interval that ends.
     pub(super) counted: usize,
 }
 
-/// What is known of the system's clock, and when to ask again.
+/// The state of the system's clock, and when to ask for it again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClockWatch {
     state: ClockState,
     ask_at: Mono,
-    /// Steps that were logged.
-    told: u64,
+    /// How many steps of the clock were logged.
+    logged: u64,
 }
 
 impl PollLoop {
-    /// Turns until it is stopped, then hands over the last windows.
+    /// Runs until it is stopped, then hands over the last windows.
     pub(super) fn run(mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         while !self.commands.is_stopped() {
             self.run_commands();
@@ -72,7 +72,7 @@ impl PollLoop {
             .into_iter()
             .flatten()
             .fold(now.mono.plus(IDLE_TURN_NS), Ord::min);
-        // Commands that wait for the next turn are due at once.
+        // Commands that are left for the next turn are due at once.
         let deadline = if self.taken.is_empty() {
             deadline
         } else {
@@ -84,7 +84,7 @@ impl PollLoop {
         Ok(())
     }
 
-    /// Ends intervals that are over, and hands over what they had. With many targets their counters are
+    /// Ends the intervals that are over, and hands over their values. The counters of many targets are
     /// read in several turns.
     fn publish(&mut self, now: Now) {
         if !self.recorder.is_due(now) {
@@ -117,16 +117,16 @@ impl PollLoop {
             .drain_outputs(|output| recorder.handle_output(output));
     }
 
-    /// Renews the clock's anchor and what the kernel says of it. A step may have been seen here, or
-    /// before by the engine, from a packet's stamp.
+    /// Renews the clock's anchor and the kernel's word on its clock. A step of the clock may show here,
+    /// or before in the engine, by a packet's stamp.
     fn refresh_clock(&mut self) {
         let mono = self.clock.mono();
         if let Some(step_ns) = self.clock.refresh(mono) {
             self.prober.handle_clock_step(self.clock.now(), step_ns);
         }
         let steps = self.clock.steps();
-        if steps.count != self.watch.told {
-            self.watch.told = steps.count;
+        if steps.count != self.watch.logged {
+            self.watch.logged = steps.count;
             tracing::warn!(
                 step_ns = steps.last_ns,
                 "the system clock was set; one-way delays move by as much, round trips do not"
@@ -134,7 +134,7 @@ impl PollLoop {
         }
         if mono >= self.watch.ask_at {
             self.watch.ask_at = mono.plus(CLOCK_STATE_EVERY_NS);
-            // Where the kernel does not say, nothing is known of the clock.
+            // If the kernel does not tell, nothing is known of the clock.
             self.watch.state = clock_state().unwrap_or(ClockState {
                 is_synchronised: false,
                 error_ns: u64::MAX,
@@ -144,8 +144,8 @@ impl PollLoop {
         }
     }
 
-    /// Runs some commands. Ten thousand targets that are added at once take a tenth of a second, in
-    /// which those that are there have to be probed.
+    /// Runs a bounded number of commands. Ten thousand targets that are added at once take a tenth of a
+    /// second; meanwhile the present ones must be probed.
     fn run_commands(&mut self) {
         if self.taken.is_empty() {
             self.commands.take(&mut self.taken);
@@ -174,7 +174,7 @@ impl PollLoop {
         let host = spec.host.clone();
         match self.prober.add_target(now, spec) {
             Some(target) => drop(self.handles.insert(handle, target)),
-            None => tracing::error!(%host, "too many targets; this one is not probed"),
+            None => tracing::error!(%host, "this target is not probed: there are too many"),
         }
     }
 

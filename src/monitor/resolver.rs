@@ -1,4 +1,4 @@
-//! Name resolution, on threads of its own: the system's resolver waits, the poll thread does not.
+//! Name resolution on threads of its own: the system's resolver blocks, the poll thread must not.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::proto::{Host, TargetId};
 
 type Question = (TargetId, Box<str>);
 
-/// Passes names to the threads. They end when it is dropped, each after its answer: one that hangs
-/// in the system's resolver is not waited for.
+/// Passes names to the resolver threads. They end when it is dropped, each after its lookup. Nobody
+/// waits for a thread that hangs in the system's resolver.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     questions: Sender<Question>,
@@ -38,13 +38,13 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&mut self, target: TargetId, host: &Host) {
         if let Host::Name(name) = host {
-            // The threads only end with the sender, so this cannot fail while it is here.
+            // The threads end with the sender only: this cannot fail while `self` is here.
             let _ = self.questions.send((target, name.clone()));
         }
     }
 }
 
-/// Answers questions until there can be no more.
+/// Answers questions until the sender is dropped.
 fn answer(questions: &Mutex<Receiver<Question>>, commands: &Commands) {
     loop {
         // The lock is held while waiting for a question, not while answering it.
@@ -55,7 +55,8 @@ fn answer(questions: &Mutex<Receiver<Question>>, commands: &Commands) {
     }
 }
 
-/// The addresses of a name, in the resolver's order of preference (RFC 6724); none if it fails.
+/// Returns the addresses of a name, in the resolver's order of preference (RFC 6724); none if it
+/// fails.
 fn look_up(name: &str) -> Vec<IpAddr> {
     match (name, 0).to_socket_addrs() {
         Ok(found) => {

@@ -1,5 +1,5 @@
-//! SIGTERM, SIGINT and SIGHUP end the daemon in order, a second one at once. SIGUSR1 asks for a dump of every
-//! flow.
+//! Signals: SIGTERM, SIGINT and SIGHUP end the daemon in order, a second one ends it at once. SIGUSR1
+//! asks for a dump of every flow.
 
 use std::io;
 use std::thread;
@@ -10,7 +10,8 @@ use signal_hook::iterator::Signals;
 /// The signal that asks for a dump.
 pub(crate) const DUMP: i32 = SIGUSR1;
 
-/// Calls `told` with each signal but a second one that ends, on a thread of its own.
+/// Calls `told` with each signal, on a thread of its own. A second signal that ends the daemon exits
+/// the process instead.
 pub(crate) fn watch(told: impl Fn(i32) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, DUMP])?;
     thread::Builder::new()
@@ -19,7 +20,7 @@ pub(crate) fn watch(told: impl Fn(i32) + Send + 'static) -> io::Result<()> {
             let mut is_ending = false;
             for signal in signals.forever() {
                 if signal != DUMP && is_ending {
-                    // As a shell reports a process that a signal has ended.
+                    // The status by which a shell reports a process that a signal has ended.
                     signal_hook::low_level::exit(128 + signal);
                 }
                 is_ending |= signal != DUMP;

@@ -1,5 +1,5 @@
-//! What the poll thread takes of its host before it begins, as `[engine]` asks. Each of these needs a
-//! right or a machine that may not be there; what cannot be had is told, and done without.
+//! What `[engine]` asks of the host for the poll thread: a processor, real time, locked memory. Each
+//! needs a privilege or hardware that may be missing. The daemon then logs that and goes on without.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::config::EngineOptions;
 use crate::engine::SocketOptions;
 use crate::sys::tuning;
 
-/// Does for the calling thread, and its process, what the options ask for.
+/// Applies the options to the calling thread and its process.
 pub(super) fn apply(options: &EngineOptions) {
     if let Some(cpu) = options.cpu
         && let Err(error) = tuning::pin(cpu.into())
@@ -35,7 +35,7 @@ pub(super) fn apply(options: &EngineOptions) {
     }
 }
 
-/// What the options ask for every UDP socket.
+/// Returns what the options ask for every UDP socket.
 pub(super) fn sockets(options: &EngineOptions) -> SocketOptions {
     let bytes = |kib: Option<u32>| kib.and_then(|kib| usize::try_from(kib).ok()?.checked_mul(1024));
     SocketOptions {

@@ -1,8 +1,8 @@
-//! What the network says of datagrams that did not get to where they were sent (RFC 792, RFC 4443).
+//! ICMP errors: what the network says of datagrams that did not arrive (RFC 792, RFC 4443).
 //!
-//! A socket that asks for it finds such a message on its error queue, with the address that the
-//! datagram was for. Anyone who knows or guesses the two addresses and ports can send one (RFC 5927):
-//! it is a hint to people, and no proof of anything.
+//! A socket that asks for them finds them on its error queue, with the address that the datagram was
+//! for. Anyone who knows or guesses the two addresses and ports can send one (RFC 5927): it is a hint
+//! to people, and proves nothing.
 
 use std::fmt;
 use std::io;
@@ -13,26 +13,26 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// One message about one datagram.
+/// An ICMP error about one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     /// Where the datagram was sent.
     pub(crate) to: SocketAddr,
-    /// Who says so: a router, the host itself, or this one if nobody on its own link answers.
+    /// Who says so: a router, the remote host, or this host if nobody on its link answers.
     pub(crate) by: Option<IpAddr>,
     pub(crate) trouble: Trouble,
 }
 
-/// Why a datagram did not get there.
+/// Why a datagram did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     NoRoute,
     NoHost,
     NoPort,
     Prohibited,
-    /// For the path; the kernel takes note of what fits and splits the next one.
+    /// Too large for the path. The kernel notes what fits, and fragments the next one.
     TooLarge,
-    /// It went through more routers than it may, most likely in a circle.
+    /// It passed more routers than it may, most likely in a circle.
     Loops,
     Other,
 }
@@ -51,25 +51,25 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Has the messages queued, or not any more, that are about what this socket sends. While they are, the kernel
-/// also says when the interface's queue has no room for a datagram ([`is_full_queue`]), which it
-/// otherwise drops in silence.
+/// Starts or stops queueing ICMP errors about what a socket sends. While they are queued, the kernel
+/// also fails a send whose datagram finds no room in the interface's queue ([`is_full_queue`]).
+/// Otherwise it drops that in silence.
 pub(crate) fn set(socket: &impl AsFd, is_v6: bool, are_wanted: bool) -> io::Result<()> {
     if is_v6 {
         setsockopt(socket, sockopt::Ipv6RecvErr, &are_wanted)?;
     }
-    // A socket of IPv6 may send to an address of IPv4.
+    // An IPv6 socket may send to an IPv4-mapped address.
     Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &are_wanted)?)
 }
 
-/// Whether a send has failed because the interface's queue is full.
+/// True if a send has failed because the interface's queue is full.
 pub(crate) fn is_full_queue(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-/// Whether a send may have failed only because a message about another datagram has come: the kernel
-/// tells the next call, whatever it is, and takes the error away with that. These are all the errors
-/// that it makes of such messages.
+/// True if a send may have failed only because of an ICMP error about another datagram: the kernel
+/// fails the next call of the socket, whatever it is, and clears the error by that. These are all the
+/// errors that it makes of ICMP errors.
 pub(crate) fn may_be_of_another(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -89,7 +89,7 @@ pub(crate) fn may_be_of_another(error: &io::Error) -> bool {
     )
 }
 
-/// What a message of this origin, type and code says; `None` if it is no message from the network.
+/// Translates the origin, type and code of an entry of the error queue. `None` if it is no ICMP error.
 pub(crate) fn trouble(origin: u8, kind: u8, code: u8) -> Option<Trouble> {
     match origin {
         libc::SO_EE_ORIGIN_ICMP => Some(trouble_v4(kind, code)),
@@ -98,7 +98,7 @@ pub(crate) fn trouble(origin: u8, kind: u8, code: u8) -> Option<Trouble> {
     }
 }
 
-/// By RFC 792 and RFC 1812, section 5.2.7.1.
+/// Translates as RFC 792 and RFC 1812, section 5.2.7.1 say.
 fn trouble_v4(kind: u8, code: u8) -> Trouble {
     match (kind, code) {
         (3, 0 | 5 | 6 | 11) => Trouble::NoRoute,
@@ -111,7 +111,7 @@ fn trouble_v4(kind: u8, code: u8) -> Trouble {
     }
 }
 
-/// By RFC 4443, section 3.
+/// Translates as RFC 4443, section 3 says.
 fn trouble_v6(kind: u8, code: u8) -> Trouble {
     match (kind, code) {
         (1, 0) => Trouble::NoRoute,

@@ -6,7 +6,7 @@ use std::io;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
-/// Nanoseconds of processor time used so far, in user space and kernel, by all threads.
+/// Returns the processor time used so far by all threads, in user space and kernel, in nanoseconds.
 pub(crate) fn cpu_ns() -> u64 {
     getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
         [usage.user_time(), usage.system_time()]
@@ -22,7 +22,7 @@ pub(crate) fn cpu_ns() -> u64 {
     })
 }
 
-/// Bytes of memory resident now; `None` where the system does not say.
+/// Returns the bytes of resident memory. `None` if the system does not tell.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -30,8 +30,8 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     pages.checked_mul(u64::try_from(page).ok()?)
 }
 
-/// Raises the limit of open descriptors as far as it may be without a privilege. Gives the limit
-/// in force afterwards.
+/// Raises the limit of open descriptors as far as that needs no privilege. Returns the limit in force
+/// afterwards.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
@@ -40,7 +40,7 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
-/// What this host calls itself; `localhost` if it has no readable name.
+/// Returns the name of this host; `localhost` if it has no readable name.
 pub(crate) fn host_name() -> String {
     let name = gethostname().ok().and_then(|name| name.into_string().ok());
     name.filter(|name| !name.is_empty())

@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections waiting to be accepted; the system caps it at `net.core.somaxconn`.
+/// Connections that are not yet accepted. The system caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
 
 /// Opens a non-blocking listener whose port can be taken again at once after a restart.

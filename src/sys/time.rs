@@ -1,4 +1,4 @@
-//! What the kernel says of its clock.
+//! The kernel's word on its clock.
 
 #![expect(unsafe_code, reason = "adjtimex has no safe binding")]
 
@@ -6,8 +6,8 @@ use nix::libc;
 
 use crate::proto::ClockState;
 
-/// Whether something keeps the system's clock to UTC, and how wrong it may be. `None` where the
-/// kernel does not say.
+/// Returns whether something keeps the system's clock to UTC, and how wrong it may be. `None` if the
+/// kernel does not tell.
 pub(crate) fn clock_state() -> Option<ClockState> {
     // SAFETY: `timex` is plain data, for which zeros are a value: nothing is to be changed.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };

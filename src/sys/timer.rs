@@ -1,4 +1,4 @@
-//! The timer that wakes the loop. Epoll's own timeout is whole milliseconds, rounded up.
+//! The timer that wakes the loop. The timeout of epoll itself is whole milliseconds, rounded up.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// A one-shot timer with nanosecond resolution, to be watched edge-triggered.
+/// A one-shot timer in nanoseconds, to be watched edge-triggered.
 #[derive(Debug)]
 pub(crate) struct WakeTimer(TimerFd);
 
@@ -17,8 +17,8 @@ impl WakeTimer {
         Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
     }
 
-    /// Fires `ns` nanoseconds from now, once, instead of whenever it was armed for. Each firing is
-    /// a new edge, so nothing has to be read from it.
+    /// Sets the timer to fire once, `ns` nanoseconds from now. That replaces an earlier setting. Each
+    /// firing is a new edge, so nothing has to be read from the timer.
     pub(crate) fn arm(&self, ns: u64) -> io::Result<()> {
         // Zero would disarm it.
         let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));

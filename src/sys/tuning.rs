@@ -1,5 +1,5 @@
-//! What takes the host's own delays away from a thread and its sockets: a processor of its own,
-//! real-time scheduling, memory that stays, polling of the interface's queue.
+//! Options against the host's own delays: a processor for one thread, real-time scheduling, locked
+//! memory, busy polling, larger socket buffers.
 
 #![expect(unsafe_code, reason = "these calls have no safe binding")]
 
@@ -12,7 +12,7 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
-/// The calling thread itself, to the scheduler.
+/// The calling thread, as the scheduler names it.
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Keeps the calling thread on one processor.
@@ -22,7 +22,7 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(THIS_THREAD, &only)?)
 }
 
-/// The processors that the calling thread may run on, in their order.
+/// Returns the processors that the calling thread may run on, in their order.
 pub(crate) fn processors() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(THIS_THREAD) else {
         return Vec::new();
@@ -32,8 +32,8 @@ pub(crate) fn processors() -> Vec<usize> {
         .collect()
 }
 
-/// Has the calling thread run before every one that is not of real time, at this priority of
-/// `SCHED_FIFO`: 1 to 99. Threads that it makes do not inherit that.
+/// Runs the calling thread in real time (`SCHED_FIFO`) at this priority, 1 to 99: before all other
+/// threads. Threads that it makes do not inherit that.
 pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param {
         sched_priority: priority.into(),
@@ -48,29 +48,29 @@ pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
     }
 }
 
-/// Keeps every page of the process that is in memory there, and those to come from their first use
-/// on: what was never touched takes no memory.
+/// Locks every page of the process that is in memory, and each later page from its first use on. A page
+/// that was never touched takes no memory.
 pub(crate) fn lock_memory() -> io::Result<()> {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
     Ok(mlockall(flags)?)
 }
 
-/// Has receives on a socket poll the interface's queue for so many microseconds before they sleep.
-/// Older kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
+/// Has receives on a socket poll the interface's queue for `us` microseconds before they sleep. Older
+/// kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
 pub(crate) fn busy_poll(socket: &impl AsFd, us: u16) -> io::Result<()> {
     super::set_option(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, us.into())
 }
 
-/// Which of a socket's buffers.
+/// A buffer of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Buffer {
     Receive,
     Send,
 }
 
-/// Asks for a buffer of so many bytes, and gives how many the kernel allows: with the capability
-/// `CAP_NET_ADMIN` as many as were asked for, else no more than `net.core.rmem_max` or `wmem_max`.
+/// Asks for a buffer of `bytes`, and returns the bytes that the kernel allows: all of them with the
+/// capability `CAP_NET_ADMIN`, else no more than `net.core.rmem_max` or `wmem_max`.
 pub(crate) fn widen(socket: &impl AsFd, buffer: Buffer, bytes: usize) -> io::Result<usize> {
     // The kernel doubles what it is asked for, for its own book-keeping, and tells the double.
     let doubled = match buffer {

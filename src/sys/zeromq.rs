@@ -7,13 +7,13 @@
 
 use std::ffi::c_void;
 
-/// Lets a PUB socket refuse a message (`EAGAIN`) that a subscriber has no room for, where it would
-/// drop it for that subscriber and say nothing.
+/// Lets a PUB socket refuse a message (`EAGAIN`) that a subscriber has no room for. Otherwise it drops
+/// the message for that subscriber in silence.
 pub(crate) fn refuse_rather_than_drop(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
     set(socket, zmq_sys::ZMQ_XPUB_NODROP, 1)
 }
 
-/// Ends connections to peers that have taken nothing for so long, though there was something
+/// Ends connections to peers that have taken nothing for `after_ms` though data was there
 /// (`TCP_USER_TIMEOUT` on Linux).
 pub(crate) fn disconnect_stuck_peers(
     socket: &mut zmq::Socket,

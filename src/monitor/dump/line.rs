@@ -1,4 +1,4 @@
-//! A dump as lines of JSON: one that says what it is, then one for each probe; `docs/design/dumps.md`.
+//! A dump as lines of JSON: a header, then one line for each probe (`docs/design/dumps.md`).
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::proto::{Direction, Labels, Outcome, Wall};
 use crate::publish::Encoder;
 use crate::record::{Dump, Probe, Record};
 
-/// The version of the form; it grows when a reader of the one before would misread it.
+/// The version of the format. It grows when a reader of the version before would misread a dump.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct Header<'a> {
     to: i64,
     complete: bool,
     probes: usize,
-    /// The peer's clock less ours.
+    /// The offset of the peer's clock from ours.
     clock: Option<Clock>,
     own_clock: OwnClock,
 }
@@ -98,7 +98,7 @@ impl Line {
     }
 }
 
-/// Writes dumps; its memory is kept from one to the next.
+/// Writes dumps, and keeps its memory from one to the next.
 pub(super) struct LineWriter {
     host: Box<str>,
     encoder: Encoder,
@@ -106,7 +106,7 @@ pub(super) struct LineWriter {
 }
 
 impl LineWriter {
-    /// For dumps of this host.
+    /// Makes a writer for dumps of this host.
     pub(super) fn new(host: &str) -> Self {
         Self {
             host: host.into(),
@@ -115,7 +115,7 @@ impl LineWriter {
         }
     }
 
-    /// Writes one flow's probes behind what there is to know of them.
+    /// Writes the header of one flow's dump, then its probes.
     pub(super) fn write(&mut self, dump: &Dump, out: &mut impl Write) -> io::Result<()> {
         let header = Header {
             dump: if dump.event.is_some() {
@@ -145,7 +145,7 @@ impl LineWriter {
         };
         self.line.clear();
         serde_json::to_writer(&mut self.line, &header)?;
-        // The event as backends publish it, in place of the brace.
+        // The event, as backends publish it, replaces the closing brace.
         self.line.pop();
         self.line.extend_from_slice(b",\"event\":");
         match &dump.event {

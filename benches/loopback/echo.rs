@@ -1,5 +1,5 @@
-//! The least that a batched echo over UDP takes: `sendmmsg`, `recvmmsg`, kernel stamps taken off the
-//! error queue and not looked at, sockets connected to each other, nothing decoded.
+//! A bare echo over UDP in batches, the least that a prober could take: `sendmmsg`, `recvmmsg`, kernel
+//! stamps taken off the error queue and dropped, connected sockets, nothing decoded.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -15,15 +15,15 @@ use nix::sys::socket::{
     sockopt,
 };
 
-use super::pin;
+use super::{Processors, pin};
 
 /// Datagrams a call.
 const BATCH: usize = 64;
 
-/// As long as the daemon's own probes without tags.
+/// The length of the daemon's probes without tags.
 const BYTES: usize = 164;
 
-/// What was lost is begun anew after this.
+/// After this long without a datagram the lost ones are sent anew.
 const SILENCE: Duration = Duration::from_millis(100);
 
 struct End {
@@ -80,7 +80,7 @@ impl End {
         }
     }
 
-    /// Waits for one at least; 0 after a silence.
+    /// Waits for at least one datagram. Returns 0 after a silence.
     fn receive(&mut self) -> io::Result<usize> {
         let buffers = self.buffers.iter_mut();
         let mut slices: Vec<_> = buffers.map(|buffer| [IoSliceMut::new(buffer)]).collect();
@@ -93,12 +93,8 @@ impl End {
     }
 }
 
-/// Round trips a second between two processors, with so many batches under way.
-pub(crate) fn run(
-    (near, far): (usize, usize),
-    batches: usize,
-    duration: Duration,
-) -> io::Result<f64> {
+/// Returns round trips a second between two processors, with this many batches in flight.
+pub(crate) fn run(processors: Processors, batches: usize, duration: Duration) -> io::Result<f64> {
     let [one, other] = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
     let (one, other) = (one?, other?);
     one.connect(other.local_addr()?)?;
@@ -108,7 +104,7 @@ pub(crate) fn run(
     let ends = Arc::new(AtomicBool::new(false));
     let has_ended = ends.clone();
     let server = thread::spawn(move || -> io::Result<()> {
-        pin(far)?;
+        pin(processors.far)?;
         let mut server = End::new(other)?;
         while !has_ended.load(Ordering::Relaxed) {
             let count = server.receive()?;
@@ -117,21 +113,21 @@ pub(crate) fn run(
         Ok(())
     });
     let client = thread::spawn(move || -> io::Result<f64> {
-        pin(near)?;
+        pin(processors.near)?;
         let mut client = End::new(one)?;
-        let (mut under_way, mut back) = (0_usize, 0_u32);
+        let (mut in_flight, mut back) = (0_usize, 0_u32);
         let begun = Instant::now();
         while begun.elapsed() < duration {
-            while under_way + BATCH <= batches * BATCH {
+            while in_flight + BATCH <= batches * BATCH {
                 client.send(BATCH)?;
-                under_way += BATCH;
+                in_flight += BATCH;
             }
             let count = client.receive()?;
-            // What was given up may still come.
-            under_way = if count == 0 {
+            // Datagrams that were given up may still come.
+            in_flight = if count == 0 {
                 0
             } else {
-                under_way.saturating_sub(count)
+                in_flight.saturating_sub(count)
             };
             back += u32::try_from(count).unwrap_or(0);
         }

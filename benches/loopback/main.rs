@@ -1,10 +1,9 @@
-//! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls: round
-//! trips a second, processor time and lateness, and what a probe costs with one target and with many.
+//! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls. Measures
+//! round trips a second, lateness, and the processor time of a probe with one target and with many.
 //!
-//! `cargo bench --bench loopback`; `-- timer` measures only the lateness beside a bare timer's, `-- --test`
-//! runs everything for a moment, to see that it works. The
-//! daemons are the real ones: kernel stamps, native wire, windows published. All figures are theirs, from
-//! what they publish, but for the echo's.
+//! `cargo bench --bench loopback`. `-- timer` measures only the lateness beside that of a bare timer.
+//! `-- --test` runs everything for a moment, to see that it works. The daemons have kernel stamps and
+//! the native wire, and publish windows. All figures but the echo's are taken from what they publish.
 #![expect(clippy::print_stdout, reason = "a bench prints what it has found")]
 #![expect(
     clippy::disallowed_methods,
@@ -28,38 +27,64 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Windows that are left out at the beginning: sessions begin, buffers find their size.
+/// The first windows do not count: sessions begin, buffers find their size.
 const WARM_UP_WINDOWS: usize = 1;
 
-/// What a probe has to be answered within.
+/// A probe is answered in time within this.
 const TIMEOUT_S: f64 = 1.0;
 
-/// Probes that are back in time, of those sent.
+/// The least share of probes that must return in time.
 const IN_TIME_LEAST: f64 = 0.995;
 
-/// Loads that are tried, as parts of what the echo does.
+/// The loads tried, as parts of the echo's rate.
 const LOADS: [f64; 8] = [0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 1.0];
 
-/// Batches of the echo under way, so that both ends have work at any time.
+/// Batches of the echo in flight: both ends always have work.
 const BATCHES: usize = 4;
 
 /// Targets that share the load.
 const TARGETS: u32 = 200;
 
-/// How long the prober spins for what is due, where it does: longer than a timer here is late.
+/// How long the prober spins for a due probe: longer than a timer is late here.
 const SPIN_US: u32 = 200;
 
-/// Waits of the bare timer in a window of a second that make a median.
+/// A window of a second counts if the bare timer has waited this often in it.
 const TIMER_WAITS_LEAST: usize = 500;
+
+/// The processors of the two ends.
+#[derive(Clone, Copy)]
+struct Processors {
+    near: usize,
+    far: usize,
+}
+
+/// What a prober is asked for.
+#[derive(Clone, Copy)]
+struct Load {
+    targets: u32,
+    interval_ms: f64,
+    spin_us: u32,
+}
+
+impl Load {
+    /// A probe a millisecond to each of `targets`, without spinning.
+    const fn of(targets: u32) -> Self {
+        Self {
+            targets,
+            interval_ms: 1.0,
+            spin_us: 0,
+        }
+    }
+}
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Scale {
-    /// Of each measurement, which is one window of the daemons' long: they end theirs every 30 s if
-    /// not told otherwise, and every second would have them write 30 times what users have them write.
+    /// The length of a measurement, which is one window of the daemons. By default windows are 30 s
+    /// long: with windows of a second the daemons would write 30 times as much as for users.
     seconds: u32,
     turns: u32,
-    /// Seconds beside a bare timer, in each turn.
+    /// Seconds beside a bare timer in each turn.
     beside: u32,
     loads: &'static [f64],
 }
@@ -84,8 +109,9 @@ fn main() -> io::Result<()> {
     let processors = processors()?;
     let near = processors[0];
     let far = *processors.last().unwrap_or(&near);
+    let processors = Processors { near, far };
     if env::args().any(|arg| arg == "timer") {
-        return beside_a_timer((near, far), scale);
+        return beside_a_timer(processors, scale);
     }
     if near == far {
         println!("only one processor: both ends share it, and its figures are of both together");
@@ -98,15 +124,19 @@ fn main() -> io::Result<()> {
     );
     let duration = Duration::from_secs(scale.seconds.into());
     let (mut echoes, mut ratios) = (Vec::new(), Vec::new());
-    let mut before = bare_echo((near, far), duration)?;
-    for load in scale.loads {
-        // The machine is not the same from one moment to the next, so each run has an echo on either side, and
-        // the faster one counts: one that was held up would flatter it.
-        let asked = before * load;
+    let mut before = bare_echo(processors, duration)?;
+    for part in scale.loads {
+        // The machine's speed changes from moment to moment. So each run has an echo before and after it,
+        // and the faster one counts: an echo that was held up would flatter the run.
+        let asked = before * part;
         let interval_ms = f64::from(TARGETS) * 1e3 / asked;
-        let run = measure((near, far), (TARGETS, interval_ms, 0), scale.seconds)?;
+        let load = Load {
+            interval_ms,
+            ..Load::of(TARGETS)
+        };
+        let run = measure(processors, load, scale.seconds)?;
         run.print(asked);
-        let after = bare_echo((near, far), duration)?;
+        let after = bare_echo(processors, duration)?;
         let beside = before.max(after);
         let ratio = run.back_per_s / beside;
         println!("{ratio:.2} of the faster echo beside it, {beside:.0} round trips/s");
@@ -130,20 +160,20 @@ fn main() -> io::Result<()> {
         most / most_echo,
     );
 
-    at_a_millisecond((near, far), scale)
+    at_a_millisecond(processors, scale)
 }
 
-/// Round trips a second of the echo, with one batch under way or with several, whichever is more.
-fn bare_echo(processors: (usize, usize), duration: Duration) -> io::Result<f64> {
+/// Returns round trips a second of the echo, with one batch in flight or several, whichever is more.
+fn bare_echo(processors: Processors, duration: Duration) -> io::Result<f64> {
     let in_turns = echo::run(processors, 1, duration)?;
     let bare = echo::run(processors, BATCHES, duration)?.max(in_turns);
     println!("bare echo: {bare:.0} round trips/s, {in_turns:.0} with one batch under way");
     Ok(bare)
 }
 
-/// What a probe costs with one target and with many. Turns follow each other, so that what else the
-/// machine does hits all alike.
-fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> {
+/// Measures the cost of a probe with one target and with many, in turns: what else the machine does
+/// hits all alike.
+fn at_a_millisecond(processors: Processors, scale: Scale) -> io::Result<()> {
     println!();
     println!(
         "a probe a millisecond to each target, {} turns:",
@@ -154,11 +184,15 @@ fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> 
     );
     let [mut cost, mut spinning] = [const { Vec::new() }; 2];
     for _ in 0..scale.turns {
-        let one = measure(processors, (1, 1.0, 0), scale.seconds)?;
+        let one = measure(processors, Load::of(1), scale.seconds)?;
         one.print(1.0);
-        let spun = measure(processors, (1, 1.0, SPIN_US), scale.seconds)?;
+        let spinning_load = Load {
+            spin_us: SPIN_US,
+            ..Load::of(1)
+        };
+        let spun = measure(processors, spinning_load, scale.seconds)?;
         spun.print(1.0);
-        let many = measure(processors, (100, 1.0, 0), scale.seconds)?;
+        let many = measure(processors, Load::of(100), scale.seconds)?;
         many.print(100.0);
         cost.push((many.near_us + many.far_us) / (one.near_us + one.far_us));
         spinning.push(spun.late_p50_us);
@@ -172,19 +206,19 @@ fn at_a_millisecond(processors: (usize, usize), scale: Scale) -> io::Result<()> 
     beside_a_timer(processors, scale)
 }
 
-/// How late a blocking prober with one target is, beside a bare timer on the same processor in the
-/// same seconds: a virtual processor wakes in two ways, 20 or 50 us late, and changes between them
-/// within a second, so that one after the other they cannot be compared.
-fn beside_a_timer(processors: (usize, usize), scale: Scale) -> io::Result<()> {
+/// Measures the lateness of a blocking prober with one target, beside a bare timer on the same processor
+/// in the same seconds. A virtual processor wakes some 20 or some 50 us late, and changes between the
+/// two within a second: measured one after the other, the two could not be compared.
+fn beside_a_timer(processors: Processors, scale: Scale) -> io::Result<()> {
     println!();
     println!("one target, blocking, and a bare timer on its processor, windows of a second:");
     println!("prober p50 us  timer p50 us");
     let [mut ratios, mut probers, mut timers] = [const { Vec::new() }; 3];
     for _ in 0..scale.turns {
-        let pair = Pair::start(processors, (1, 1.0, 0), 1)?;
+        let pair = Pair::start(processors, Load::of(1), 1)?;
         // The first window is left out.
         let windows = 1 + scale.beside;
-        let timer = timer::start(processors.0, Duration::from_secs(windows.into()));
+        let timer = timer::start(processors.near, Duration::from_secs(windows.into()));
         let waits = timer.join().map_err(|_| io::ErrorKind::Other)??;
         let (near, _) = pair.stop()?;
         for &(start, end, prober_ns) in near.lateness.iter().skip(WARM_UP_WINDOWS) {
@@ -223,7 +257,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// What one pair of daemons has published, without the beginning.
+/// The figures of one pair of daemons, without the first windows.
 #[derive(Debug, Default)]
 struct Run {
     sent_per_s: f64,
@@ -255,9 +289,9 @@ impl Run {
     }
 }
 
-/// Has one daemon probe another one for some seconds.
-fn measure(processors: (usize, usize), probed: (u32, f64, u32), seconds: u32) -> io::Result<Run> {
-    let pair = Pair::start(processors, probed, seconds)?;
+/// Has one daemon probe another for some seconds.
+fn measure(processors: Processors, load: Load, seconds: u32) -> io::Result<Run> {
+    let pair = Pair::start(processors, load, seconds)?;
     // The last window is waited for until it is written.
     let windows = WARM_UP_WINDOWS + 1;
     thread::sleep(Duration::from_secs(u64::from(seconds) * windows as u64 + 1));
@@ -272,12 +306,13 @@ struct Pair {
 }
 
 impl Pair {
-    /// They end a window every so many seconds.
-    fn start(
-        (near, far): (usize, usize),
-        (targets, interval_ms, spin_us): (u32, f64, u32),
-        window_s: u32,
-    ) -> io::Result<Self> {
+    /// Starts both. They end a window every `window_s` seconds.
+    fn start(processors: Processors, load: Load, window_s: u32) -> io::Result<Self> {
+        let Load {
+            targets,
+            interval_ms,
+            spin_us,
+        } = load;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
@@ -301,12 +336,16 @@ impl Pair {
                 "[[targets]]\nhost = \"127.1.{high}.{low}\"\nlabel = \"t{target}\"\nudp_port = {port}\n"
             );
         }
-        let far = Daemon::start(far, &folder.join("loopback-far.toml"), &reflector)?;
-        let near = Daemon::start(near, &folder.join("loopback-near.toml"), &prober)?;
+        let far = Daemon::start(
+            processors.far,
+            &folder.join("loopback-far.toml"),
+            &reflector,
+        )?;
+        let near = Daemon::start(processors.near, &folder.join("loopback-near.toml"), &prober)?;
         Ok(Self { near, far })
     }
 
-    /// What both have published.
+    /// Stops both, and returns what they have published.
     fn stop(self) -> io::Result<(Published, Published)> {
         let near = self.near.stop()?;
         let far = self.far.stop()?;
@@ -368,14 +407,14 @@ impl Published {
         }
     }
 
-    /// That of the window that counts; of all targets together.
+    /// Returns the value of the window that counts, of all targets together.
     fn value(&self, name: &str) -> f64 {
         let series = self.values.get(name).into_iter().flatten();
         let mut values = series.map(|(_, value)| *value);
         values.nth(WARM_UP_WINDOWS).unwrap_or(f64::NAN)
     }
 
-    /// Seconds of the window that counts.
+    /// Returns the length of the window that counts in seconds.
     fn window_s(&self) -> f64 {
         let ends = self.values.get("monitor.cpu").into_iter().flatten();
         let mut ends = ends.map(|(end, _)| *end).skip(WARM_UP_WINDOWS - 1);
@@ -386,8 +425,8 @@ impl Published {
     }
 }
 
-/// A daemon on one processor, and a thread that reads what it publishes. That thread has no processor
-/// of its own; it only keeps lines until the end.
+/// A daemon on one processor, and a thread that keeps what it publishes until the end. That thread has
+/// no processor of its own.
 struct Daemon {
     child: Child,
     lines: thread::JoinHandle<io::Result<Vec<String>>>,
@@ -397,7 +436,7 @@ impl Daemon {
     fn start(processor: usize, path: &Path, config: &str) -> io::Result<Self> {
         fs::write(path, config)?;
         let own = sched_getaffinity(Pid::from_raw(0))?;
-        // A child has its parent's processors.
+        // A child inherits its parent's processors.
         pin(processor)?;
         let child = Command::new(env!("CARGO_BIN_EXE_latency-monitor"))
             .args(["--log-level", "ERROR", "-c"])
@@ -434,7 +473,7 @@ fn processors() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// Keeps this thread, and what it starts, on one processor.
+/// Keeps this thread, and all that it starts, on one processor.
 fn pin(processor: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(processor)?;

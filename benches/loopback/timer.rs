@@ -1,4 +1,4 @@
-//! A timer, read and armed anew, and nothing else: the lateness that the machine has of its own.
+//! A bare timer that is read and armed anew: it shows the machine's own lateness.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -13,19 +13,19 @@ const CLOCK_REALTIME: nix::time::ClockId = nix::time::ClockId::CLOCK_REALTIME;
 
 use super::pin;
 
-/// A millisecond and as much more that in 8 s it comes to every place of another one's millisecond: whoever
+/// A millisecond and 125 ns: within 8 s the timer is due at every point of the prober's millisecond. Whoever
 /// is due shortly after the other finds the processor awake.
 const PERIOD: Duration = Duration::from_nanos(1_000_125);
 
 /// One wait for the next millisecond.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// When it ended, in Unix nanoseconds.
+    /// Its end in Unix nanoseconds.
     pub(crate) ended: i64,
     pub(crate) late: Duration,
 }
 
-/// Waits for one millisecond after the other on this processor, from another thread.
+/// Starts a thread on this processor that waits for one period after the other.
 pub(crate) fn start(processor: usize, duration: Duration) -> JoinHandle<io::Result<Vec<Wait>>> {
     thread::spawn(move || {
         pin(processor)?;
@@ -43,7 +43,7 @@ pub(crate) fn start(processor: usize, duration: Duration) -> JoinHandle<io::Resu
                 ended: i64::try_from(now(CLOCK_REALTIME)?.as_nanos()).unwrap_or(i64::MAX),
                 late: woken.saturating_sub(due),
             });
-            // What was slept through is not made up for.
+            // Periods that were slept through are skipped.
             while due + PERIOD <= woken {
                 due += PERIOD;
             }

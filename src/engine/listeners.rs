@@ -39,16 +39,16 @@ impl<W: Default> Listeners<W> {
             listening: Listening::default(),
         };
         for address in addresses(config, config.udp_port) {
-            let opened = sys::udp::listen(address, only_v6)
-                .and_then(|socket| Ok((socket.local_addr()?, socket)));
-            let (bound, socket) = opened.map_err(failed("UDP", address))?;
+            let failed = failed("UDP", address);
+            let socket = sys::udp::listen(address, only_v6).map_err(&failed)?;
+            let bound = socket.local_addr().map_err(&failed)?;
             listeners.listening.udp.push(bound);
             listeners.udp.push(UdpPort::new(socket, tuning, stamping));
         }
         for address in addresses(config, config.tcp_port) {
-            let opened = sys::tcp::listen(address, only_v6)
-                .and_then(|socket| Ok((socket.local_addr()?, socket)));
-            let (bound, socket) = opened.map_err(failed("TCP", address))?;
+            let failed = failed("TCP", address);
+            let socket = sys::tcp::listen(address, only_v6).map_err(&failed)?;
+            let bound = socket.local_addr().map_err(&failed)?;
             listeners.listening.tcp.push(bound);
             let wait = W::default();
             listeners.tcp.push(Acceptor { socket, wait });

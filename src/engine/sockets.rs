@@ -216,12 +216,10 @@ impl<W: Default> Sockets<W> {
 
     /// Tells the core, now and then, how many segments of a flow TCP has sent again.
     pub(super) fn report_retransmits(&mut self, core: &mut Core<'_>, id: SocketId) {
-        let Some(stream) = self.table.stream_mut(id) else {
+        let stream = self.table.stream_mut(id);
+        let Some(stream) = stream.filter(|stream| stream.role == Role::Flow) else {
             return;
         };
-        if stream.role != Role::Flow {
-            return;
-        }
         let now = core.clock.mono();
         if now < stream.ask_at {
             return;

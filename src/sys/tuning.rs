@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::Pid;
 
 /// The calling thread, as the scheduler names it.
@@ -72,21 +72,19 @@ pub(crate) enum Buffer {
 /// Asks for a buffer of `bytes`, and returns the bytes that the kernel allows: all of them with the
 /// capability `CAP_NET_ADMIN`, else no more than `net.core.rmem_max` or `wmem_max`.
 pub(crate) fn widen(socket: &impl AsFd, buffer: Buffer, bytes: usize) -> io::Result<usize> {
-    // The kernel doubles what it is asked for, for its own book-keeping, and tells the double.
-    let doubled = match buffer {
-        Buffer::Receive => {
-            if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
-                setsockopt(socket, sockopt::RcvBuf, &bytes)?;
-            }
-            nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?
-        }
-        Buffer::Send => {
-            if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
-                setsockopt(socket, sockopt::SndBuf, &bytes)?;
-            }
-            nix::sys::socket::getsockopt(socket, sockopt::SndBuf)?
-        }
+    let (forced, plain) = match buffer {
+        Buffer::Receive => (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        Buffer::Send => (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
     };
+    let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    if super::set_option(socket, libc::SOL_SOCKET, forced, wanted).is_err() {
+        super::set_option(socket, libc::SOL_SOCKET, plain, wanted)?;
+    }
+    let doubled = match buffer {
+        Buffer::Receive => getsockopt(socket, sockopt::RcvBuf)?,
+        Buffer::Send => getsockopt(socket, sockopt::SndBuf)?,
+    };
+    // The kernel doubles what it is asked for, for its own book-keeping, and returns the double.
     Ok(doubled / 2)
 }
 

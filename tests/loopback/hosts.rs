@@ -1,4 +1,4 @@
-//! Hosts of the suite: a prober on an engine, turned by hand.
+//! Hosts of the suite: a prober on an engine, whose loop the test turns.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,15 +12,15 @@ use latency_monitor::proto::{
     Sample, TargetId, TargetSpec,
 };
 
-/// A test that has not ended by then never will.
+/// A test that has not ended after this never will.
 const GIVE_UP_NS: u64 = 60_000_000_000;
 
-/// How long one turn may wait for events while the test waits for something else.
+/// One turn waits at most this long for events.
 const TURN_NS: u64 = 1_000_000;
 
 pub(crate) type Make<'a, E> = &'a dyn Fn(&EngineConfig) -> Result<E, EngineError>;
 
-/// The suite uses addresses only.
+/// The suite has no names to resolve.
 #[derive(Debug)]
 struct NoResolver;
 
@@ -34,7 +34,7 @@ pub(crate) struct TestHost<E> {
     pub(crate) engine: E,
     pub(crate) prober: Prober,
     pub(crate) samples: Vec<Sample>,
-    /// How late each probe was, in nanoseconds.
+    /// The lateness of each probe in nanoseconds.
     pub(crate) lateness: Vec<u64>,
     labels: BTreeMap<Origin, String>,
 }
@@ -96,7 +96,7 @@ impl<E: Engine> TestHost<E> {
         }
     }
 
-    /// Samples received so far of one metric.
+    /// Returns the received samples of one metric so far.
     pub(crate) fn received(&self, metric: Metric) -> impl Iterator<Item = &Sample> {
         self.samples
             .iter()
@@ -107,12 +107,12 @@ impl<E: Engine> TestHost<E> {
         self.label(sample.origin)
     }
 
-    /// The tags of what is published of an origin; none before that has turned.
+    /// Returns the tags of an origin; none before its first output.
     pub(crate) fn label(&self, origin: Origin) -> &str {
         self.labels.get(&origin).map_or("", String::as_str)
     }
 
-    /// The counters of the only flow of this kind.
+    /// Returns the counters of the only flow of this kind.
     pub(crate) fn counters(&self, kind: FlowKind) -> Counters {
         let mut flows = self.prober.flows().filter(|(_, of, _)| *of == kind);
         let (_, _, counters) = flows.next().expect("there is such a flow");
@@ -120,7 +120,7 @@ impl<E: Engine> TestHost<E> {
     }
 }
 
-/// Turns both hosts until `done`.
+/// Turns the hosts until `done`.
 pub(crate) fn run_until<E: Engine>(
     clock: &Clock,
     hosts: &mut [&mut TestHost<E>],
@@ -151,19 +151,17 @@ pub(crate) fn loopback() -> EngineConfig {
     listen_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// A host that only probes.
+/// Returns the configuration of a host that only probes.
 pub(crate) fn silent() -> EngineConfig {
     EngineConfig {
         addresses: Vec::new(),
         tcp_port: None,
         udp_port: None,
-        spin_ns: 0,
-        timestamps: Timestamps::Auto,
-        sockets: SocketOptions::default(),
+        ..loopback()
     }
 }
 
-/// Every kind of probe, each millisecond, to a host that listens on these ports.
+/// Returns a target with a probe of each kind every millisecond, to a host with these ports.
 pub(crate) fn target(host: IpAddr, tcp: Option<u16>, udp: Option<u16>) -> TargetSpec {
     TargetSpec {
         host: Host::Address(host),

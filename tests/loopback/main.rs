@@ -1,19 +1,27 @@
 //! The black-box suite that every engine must pass: real sockets over loopback.
 //!
-//! Nothing here waits for time to pass. A test turns the loops of its hosts until what it waits
-//! for has happened; the limit is only there to end a test that would otherwise never end.
+//! Nothing here waits for time to pass. A test turns the loops of its hosts until what it waits for has
+//! happened. The limit ends a test that would otherwise never end.
 
 mod hosts;
 mod suite;
 
-/// Runs the whole suite on one engine.
+use latency_monitor::engine::EngineConfig;
+use latency_monitor::engine::mio::MioEngine;
+
+/// Runs every test on every engine.
 macro_rules! engine_suite {
-    ($engine:ident, $make:expr, [$($test:ident),* $(,)?]) => {
+    ({ $($engine:ident: $make:expr),* $(,)? }, $tests:tt) => {
+        $(engine_suite!(@one $engine, $make, $tests);)*
+    };
+    (@one $engine:ident, $make:expr, [$($test:ident),* $(,)?]) => {
         mod $engine {
+            use super::*;
+
             $(
                 #[test]
                 fn $test() {
-                    super::suite::$test(&$make);
+                    suite::$test(&$make);
                 }
             )*
         }
@@ -21,9 +29,9 @@ macro_rules! engine_suite {
 }
 
 engine_suite!(
-    mio,
-    |config: &latency_monitor::engine::EngineConfig| {
-        latency_monitor::engine::mio::MioEngine::new(config)
+    // The engines: a new one is a line here.
+    {
+        mio: |config: &EngineConfig| MioEngine::new(config),
     },
     [
         measures_over_udp_and_tcp,

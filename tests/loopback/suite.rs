@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError, SocketOptions, Timestamps};
+use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
 use latency_monitor::proto::{FlowKind, Metric, Protocol, StampSource, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A host that probes `listener` with `target` as it is for its ports.
+/// Makes a host that probes the ports of `listener`. `adjust` changes the target.
 fn prober_of<E: Engine>(
     make: Make<'_, E>,
     clock: &Clock,
@@ -86,7 +86,7 @@ pub(crate) fn measures_over_udp_and_tcp<E: Engine>(make: Make<'_, E>) {
 pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
     let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
     if UdpSocket::bind((address, 0)).is_err() {
-        return; // This machine has no IPv6, not even on loopback.
+        return; // This host has no IPv6, not even on loopback.
     }
     measures(make, address);
 }
@@ -120,8 +120,8 @@ pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_,
 
 pub(crate) fn answers_from_the_address_that_was_probed<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
-    // All of 127.0.0.0/8 is ours, so a wildcard is a host with many addresses; left to itself the
-    // system would answer from 127.0.0.1, and a connected socket would not hear it.
+    // All of 127.0.0.0/8 is ours, so a host on a wildcard has many addresses. The system by itself
+    // would answer from 127.0.0.1, and a connected socket would not hear that.
     let mut listener = TestHost::new(make, "b", &listen_on(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.host = latency_monitor::proto::Host::Address(Ipv4Addr::new(127, 0, 0, 99).into());
@@ -161,7 +161,7 @@ pub(crate) fn takes_the_largest_probes<E: Engine>(make: Make<'_, E>) {
 }
 
 pub(crate) fn keeps_many_probes_in_flight<E: Engine>(make: Make<'_, E>) {
-    // The peer is turned only after 150 probes have left: more than the sequence has numbers.
+    // The peer is turned only after 150 probes have left, more than the sequence has numbers.
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &loopback());
     let mut prober = prober_of(make, &clock, &listener, |spec| {
@@ -197,12 +197,9 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &loopback());
     let same_ports = EngineConfig {
-        addresses: vec![LOCALHOST],
         tcp_port: Some(listener.listening().tcp[0].port()),
         udp_port: Some(listener.listening().udp[0].port()),
-        spin_ns: 0,
-        timestamps: Timestamps::Auto,
-        sockets: SocketOptions::default(),
+        ..loopback()
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.timeout_ns = 200_000_000;
@@ -266,8 +263,8 @@ pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
     assert_eq!(prober.counters(FlowKind::Tcp).sent, 0);
 }
 
-/// Probes several addresses of `listener`, and beside each a port that nobody has. What comes back of
-/// these must disturb no other flow, also where they all leave from one socket in one call.
+/// Probes several addresses of a listener, and on each of them a port that refuses as well. The ICMP
+/// errors must disturb no other flow, even if all requests leave from one socket in one call.
 fn tells_who_is_refused<E: Engine>(
     make: Make<'_, E>,
     timestamps: Timestamps,
@@ -285,7 +282,7 @@ fn tells_who_is_refused<E: Engine>(
     let mut prober = TestHost::new(make, "a", &config);
     let mut deaf = Vec::new();
     for address in addresses {
-        // A socket that hears from one other only is nobody to the rest, and keeps its port.
+        // A socket that is connected refuses what comes from others, and keeps its port.
         let socket = UdpSocket::bind((*address, 0)).expect("a free port");
         socket.connect((*address, 9)).expect("loopback is there");
         let refused = socket.local_addr().expect("it is bound").port();
@@ -294,7 +291,7 @@ fn tells_who_is_refused<E: Engine>(
             let mut spec = target(*address, None, Some(port));
             spec.label = label.into();
             spec.protocol = Protocol::Native;
-            // No flow takes a fresh socket meanwhile.
+            // No flow may take a fresh socket meanwhile.
             (spec.max_lost, spec.timeout_ns) = (u32::MAX, 30_000_000_000);
             let added = prober.prober.add_target(clock.now(), spec);
             added.expect("there is room for a target");
@@ -333,8 +330,8 @@ pub(crate) fn tells_the_flow_that_is_refused_and_no_other<E: Engine>(make: Make<
     let addresses = [1, 2, 3, 4].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
     let (any, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into());
     let has_v6 = UdpSocket::bind((v6, 0)).is_ok();
-    // Without the kernel's stamps each leaves in a call of its own, and nothing has been taken off the
-    // error queue when the next one does.
+    // Without the kernel's stamps each datagram leaves in a call of its own, and the error queue has not
+    // been read when the next one does.
     for timestamps in [Timestamps::Kernel, Timestamps::User] {
         tells_who_is_refused(make, timestamps, any, &addresses);
         if has_v6 {
@@ -364,7 +361,7 @@ pub(crate) fn closes_a_stream_that_cannot_be_read<E: Engine>(make: Make<'_, E>) 
 }
 
 pub(crate) fn does_not_wait_for_a_peer_that_never_reads<E: Engine>(make: Make<'_, E>) {
-    // The Python program does not read replies under --no-rtt.
+    // With --no-rtt the Python program does not read replies.
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &loopback());
     let mut deaf = TcpStream::connect(listener.listening().tcp[0]).expect("it listens");
@@ -412,8 +409,8 @@ pub(crate) fn says_which_port_is_taken<E: Engine>(make: Make<'_, E>) {
 }
 
 pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {
-    // A loop that can only sleep whole milliseconds misses three slots of four here, so it never
-    // sends two in a row. Eight in a row are no matter of speed: a busy machine comes by them too.
+    // A loop that sleeps whole milliseconds misses three slots of four here, and never sends two in a
+    // row. Eight in a row do not depend on speed: a busy machine gets there too.
     let clock = Clock::new();
     let mut prober = TestHost::new(make, "a", &silent());
     let mut spec = target(LOCALHOST, None, Some(9));
@@ -438,7 +435,7 @@ pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {
     );
 }
 
-/// Packets received and not stamped, and stamps of packets sent that did not come.
+/// Returns how many received packets had no stamp, and how many transmit stamps did not come.
 fn stamps_missing<E: Engine>(host: &TestHost<E>) -> u64 {
     let own = host.prober.self_counters();
     own.stamps_missing_receive + own.stamps_missing_transmit
@@ -448,12 +445,11 @@ pub(crate) fn stamps_every_packet<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let config = EngineConfig {
         timestamps: Timestamps::Kernel,
-        sockets: SocketOptions::default(),
         ..loopback()
     };
     let mut listener = TestHost::new(make, "b", &config);
     let mut prober = prober_of(make, &clock, &listener, |_| ());
-    // The kernel begins to stamp a moment after it was asked to.
+    // The kernel begins to stamp a moment after the first socket has asked.
     let metrics = [Metric::UdpRtt, Metric::TcpRtt];
     let (mut missing, mut heard) = (0, [0; 2]);
     run_until(
@@ -472,7 +468,7 @@ pub(crate) fn stamps_every_packet<E: Engine>(make: Make<'_, E>) {
                 .all(|(now, then)| *now >= then + 200)
         },
     );
-    // Of several messages that are read at once only one is stamped, so not all need be.
+    // If several messages are read at once only one is stamped, so not all samples need be.
     for metric in metrics {
         let by_kernel = prober.received(metric).filter(|sample| {
             sample.stamp == StampSource::Kernel && sample.dwell_ns.is_some() && sample.value_ns > 0
@@ -496,7 +492,6 @@ pub(crate) fn stamps_nothing_unless_asked<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let user = |config| EngineConfig {
         timestamps: Timestamps::User,
-        sockets: SocketOptions::default(),
         ..config
     };
     let mut listener = TestHost::new(make, "b", &user(loopback()));

@@ -14,7 +14,7 @@ use crate::engine::stream::Stream;
 use crate::engine::udp_port::UdpPort;
 use crate::engine::{Core, Engine};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
-use crate::proto::{CloseReason, ListenerId, Mono, Now, SocketId};
+use crate::proto::{CloseReason, ListenerId, Mono, Now};
 use crate::sys;
 use crate::sys::batch::Inbox;
 
@@ -37,9 +37,7 @@ impl MioEngine {
         event: &Event,
     ) {
         let sockets = &mut self.sockets;
-        let Some(port) = sockets.listeners.udp.get_mut(place) else {
-            return;
-        };
+        let port = &mut sockets.listeners.udp[place];
         if event.is_error() {
             sockets.stamping.empty(core, &mut port.stamped);
         }
@@ -49,9 +47,8 @@ impl MioEngine {
     }
 
     pub(super) fn queue_acceptor(&mut self, place: usize) {
-        if let Some(acceptor) = self.sockets.listeners.tcp.get_mut(place) {
-            enqueue(&mut self.ready, &mut acceptor.wait, Source::Acceptor(place));
-        }
+        let wait = &mut self.sockets.listeners.tcp[place].wait;
+        enqueue(&mut self.ready, wait, Source::Acceptor(place));
     }
 
     /// A shared UDP socket has replies, or its error queue has stamps or ICMP errors.
@@ -167,9 +164,7 @@ impl MioEngine {
     /// Reads a batch of requests from a listener.
     fn receive_requests(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
         let sockets = &mut self.sockets;
-        let Some(port) = sockets.listeners.udp.get_mut(place) else {
-            return Left::Nothing;
-        };
+        let port = &mut sockets.listeners.udp[place];
         if port.wait.watch.is_off() {
             // Nobody else tells of stamps that come late.
             sockets.stamping.collect(core, &mut port.stamped);
@@ -192,40 +187,33 @@ impl MioEngine {
 
     /// Accepts connections until there are no more or the turn is over.
     fn accept(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
-        let is_drained = self.accept_some(core, place, budget);
-        if let Some(acceptor) = self.sockets.listeners.tcp.get_mut(place) {
-            acceptor.wait.is_queued = !is_drained;
-        }
-        Left::of_watched(is_drained)
-    }
-
-    fn accept_some(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> bool {
+        let sockets = &mut self.sockets;
+        let mut left = Left::More;
         for _ in 0..ACCEPTS_PER_TURN_MAX.min(*budget) {
             *budget -= 1;
-            let Some(acceptor) = self.sockets.listeners.tcp.get(place) else {
-                return true;
-            };
-            match sys::tcp::accept(&acceptor.socket) {
-                Ok(socket) => {
-                    let registry = self.poll.registry();
-                    self.sockets.take_in(core, socket, |socket, id| {
-                        let source = Source::Stream(id.index as usize);
-                        register(registry, socket, source, Interest::READABLE)
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            match sys::tcp::accept(&sockets.listeners.tcp[place].socket) {
+                Ok(socket) => sockets.take_in(core, socket, |socket, id| {
+                    let source = Source::Stream(id.index as usize);
+                    register(self.poll.registry(), socket, source, Interest::READABLE)
+                }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => left = Left::Nothing,
                 Err(error) if is_exhaustion(&error) => {
                     let now = core.clock.mono();
-                    let complaints = &mut self.sockets.complaints;
-                    complaints.complain(now, "accept a connection", &error);
+                    sockets
+                        .complaints
+                        .complain(now, "accept a connection", &error);
                     self.accept_again = Some(now.plus(ACCEPT_AGAIN_NS));
-                    return true;
+                    left = Left::Nothing;
                 }
                 // The connection was gone before it was accepted: the next one may be there.
                 Err(_) => {}
             }
+            if left == Left::Nothing {
+                break;
+            }
         }
-        false
+        sockets.listeners.tcp[place].wait.is_queued = left != Left::Nothing;
+        left
     }
 
     /// Looks at the TCP listeners again that had to be left alone.
@@ -240,52 +228,42 @@ impl MioEngine {
 
     /// Reads one chunk of a stream.
     fn receive_bytes(&mut self, core: &mut Core<'_>, index: usize, budget: &mut usize) -> Left {
-        let Some((id, _)) = self.sockets.table.stream_at(index) else {
+        let sockets = &mut self.sockets;
+        let Some((id, stream)) = sockets.table.stream_at(index) else {
             return Left::Nothing;
         };
         *budget -= 1;
-        let is_drained = self.receive_chunk(core, id, budget);
-        if is_drained && let Some(stream) = self.sockets.table.stream_mut(id) {
-            stream.wait.is_queued = false;
-        }
-        Left::of_watched(is_drained)
-    }
-
-    /// Returns true if there is nothing more.
-    fn receive_chunk(&mut self, core: &mut Core<'_>, id: SocketId, budget: &mut usize) -> bool {
-        let sockets = &mut self.sockets;
-        let Some(stream) = sockets.table.stream_mut(id) else {
-            return true;
-        };
-        let stamping = &mut sockets.stamping;
-        stamping.collect(core, &mut stream.stamped);
+        sockets.stamping.collect(core, &mut stream.stamped);
         match self.chunk.receive_stream(&stream.stamped.socket) {
             Ok(incoming) if incoming.payload.is_empty() => {
                 sockets.close(core, id);
                 let now = core.clock.now();
                 core.prober.handle_closed(now, id, CloseReason::Finished);
-                true
+                Left::Nothing
             }
             Ok(incoming) => {
                 // The stream is drained after a short read, as epoll(7) has it, unless its end
                 // is still to be read.
                 let is_short = incoming.payload.len() < STREAM_READ_BYTES;
                 let is_drained = is_short && !stream.wait.is_ending;
+                stream.wait.is_queued = !is_drained;
                 let mut now = core.clock.now();
+                let stamping = &mut sockets.stamping;
                 let arrival = stamping.arrival(core, &mut now, incoming.stamps);
                 let messages = core.prober.handle_stream(arrival, id, incoming.payload);
                 *budget = budget.saturating_sub(messages);
                 sockets.report_retransmits(core, id);
-                is_drained
+                Left::of_watched(is_drained)
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => true,
-                io::ErrorKind::Interrupted => false,
-                _ => {
-                    sockets.fail(core, id, &error);
-                    true
-                }
-            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.wait.is_queued = false;
+                Left::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Left::More,
+            Err(error) => {
+                sockets.fail(core, id, &error);
+                Left::Nothing
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the core asks for: sockets opened, datagrams and bytes sent.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use mio::Interest;
@@ -17,30 +18,30 @@ use crate::proto::{CloseReason, SocketId, StampKey, Transmit};
 
 impl MioEngine {
     pub(super) fn open(&mut self, core: &mut Core<'_>, id: SocketId, transmit: &Transmit) {
-        let registry = self.poll.registry();
-        let (role, remote) = match transmit {
-            Transmit::OpenTcp { remote, .. } => (Role::Flow, *remote),
-            Transmit::OpenProbe { remote, .. } => (Role::Probe, *remote),
-            Transmit::OpenUdp { remote, .. } => {
-                let opened = self.sockets.open_udp(id, *remote, |port, place| {
-                    let source = Source::Shared(place);
-                    register(registry, &port.stamped.socket, source, Interest::READABLE)
-                });
-                return match opened {
-                    Ok(()) => self.connected(core, id),
-                    Err(error) => self.sockets.fail(core, id, &error),
-                };
+        let (sockets, registry) = (&mut self.sockets, self.poll.registry());
+        let watch_stream = |socket: &TcpStream| {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            register(registry, socket, Source::Stream(id.index as usize), both)
+        };
+        let opened = match *transmit {
+            Transmit::OpenUdp { remote, .. } => sockets
+                .open_udp(id, remote, |port, place| {
+                    let (socket, source) = (&port.stamped.socket, Source::Shared(place));
+                    register(registry, socket, source, Interest::READABLE)
+                })
+                .map(|()| true),
+            Transmit::OpenTcp { remote, .. } => {
+                sockets.open_stream(id, Role::Flow, remote, watch_stream)
+            }
+            Transmit::OpenProbe { remote, .. } => {
+                sockets.open_stream(id, Role::Probe, remote, watch_stream)
             }
             _ => return,
         };
-        let opened = self.sockets.open_stream(id, role, remote, |socket| {
-            let both = Interest::READABLE | Interest::WRITABLE;
-            register(registry, socket, Source::Stream(id.index as usize), both)
-        });
         match opened {
             Ok(true) => self.connected(core, id),
             Ok(false) => {}
-            Err(error) => self.sockets.fail(core, id, &error),
+            Err(error) => sockets.fail(core, id, &error),
         }
     }
 

@@ -146,7 +146,7 @@ pub const TARGETS_COUNTED_PER_TURN_MAX: usize = 512;
 
 /// Sets of labels whose counts are taken in one turn when an interval ends, per backend, for the same
 /// reason.
-pub const GROUPS_ENDED_PER_TURN_MAX: usize = 1_024;
+pub const SERIES_SETS_ENDED_PER_TURN_MAX: usize = 1_024;
 
 /// Windows and counts handed over in one turn when an interval ends, per backend, however long the turn
 /// before took: some hundred microseconds.

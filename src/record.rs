@@ -1,8 +1,8 @@
-//! From the core's outputs to what backends publish.
+//! Turns the core's outputs into what backends publish.
 //!
 //! The poll thread owns the [`Recorder`]. Every output of the core goes through
-//! [`Recorder::handle_output`]; every backend has a sink here, with its own interval and its own
-//! single-producer ring, whose other end ([`Feed`]) the backend's flush thread reads:
+//! [`Recorder::handle_output`]. Every backend has a sink here, with an interval and a single-producer ring
+//! of its own. The backend's flush thread reads the other end of the ring, a [`Feed`]:
 //!
 //! ```text
 //! Output -> Recorder -> sink (windows, counts) -> ring -> Feed -> flush thread -> Backend
@@ -10,14 +10,13 @@
 //!                           +-------- emptied windows, on a ring -----+
 //! ```
 //!
-//! Nothing here waits, reads a clock, or allocates for a sample once its series runs. What finds no
-//! room in a ring is dropped and counted.
+//! Nothing here waits, reads a clock, or allocates for a sample once its series has begun. A record that
+//! finds no room in a ring is dropped and counted. [`Metric`] is the table of all that is published.
 
 mod backend;
 mod burst;
 mod chunk;
 mod counts;
-mod directory;
 mod distribution;
 mod event;
 mod feed;
@@ -32,6 +31,7 @@ mod quantity;
 mod records;
 mod self_metrics;
 mod series;
+mod series_table;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -47,10 +47,10 @@ use crate::proto::{
     ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
 };
 use crate::record::burst::{Detector, Finding};
-use crate::record::directory::Directory;
 use crate::record::process::ProcessCounters;
-use crate::record::quantity::Lane;
+use crate::record::quantity::FlowDirection;
 use crate::record::self_metrics::{Gap, SelfSeries};
+use crate::record::series_table::SeriesTable;
 use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
@@ -68,25 +68,25 @@ pub use series::{Series, Tags};
 pub use sink::{Mode, SinkConfig};
 pub use window::Window;
 
-/// Sorts samples into series, windows and counts, and hands them to the flush threads.
+/// Sorts the core's outputs into series, windows and counts, and hands them to the flush threads.
 #[derive(Debug)]
 pub struct Recorder {
     began: Now,
-    directory: Directory,
+    series: SeriesTable,
     sinks: Vec<Sink>,
     self_series: SelfSeries,
     detector: Option<Detector>,
     flight: Option<FlightRecorder>,
-    /// Dumps that the writer lost.
+    /// Dumps that the writer lost; the writer counts.
     dumps_lost: Arc<AtomicU64>,
 }
 
 impl Recorder {
-    /// A recorder for the host of this name; all intervals are counted from `now`.
+    /// Returns a recorder for the host of this name; all intervals are counted from `now`.
     pub fn new(name: &str, now: Now) -> Self {
         Self {
             began: now,
-            directory: Directory::default(),
+            series: SeriesTable::default(),
             sinks: Vec::new(),
             self_series: SelfSeries::new(name),
             detector: None,
@@ -95,26 +95,26 @@ impl Recorder {
         }
     }
 
-    /// Publish, to every sink and once an interval, how the delivery of a backend goes
-    /// (`monitor.backend.*`); so another backend shows that this one is down.
+    /// Publishes to every sink, once an interval, how the delivery of a backend goes (`monitor.backend.*`).
+    /// So another backend shows that this one is down.
     pub fn add_backend(&mut self, stats: Arc<BackendStats>) {
         self.self_series.add_backend(stats);
     }
 
-    /// Add a backend; its flush thread gets the feed.
+    /// Adds a backend. Its flush thread gets the feed.
     pub fn add_sink(&mut self, config: SinkConfig) -> Feed {
         let (sink, feed) = Sink::new(config, self.began);
         self.sinks.push(sink);
         feed
     }
 
-    /// Look for bursts, outages and changes of route in every flow's probes, and publish them to every sink.
+    /// Looks for bursts, outages and changes of route in every flow's probes, and publishes them to every sink.
     pub fn find_bursts(&mut self, rules: BurstRules) {
         self.detector = Some(Detector::new(rules));
     }
 
-    /// Keep the last probes of every flow, for dumps that are given to `writer`; whoever writes them adds
-    /// those that are lost there to the counter that this gives.
+    /// Keeps the last probes of every flow, for dumps that go to `writer`. Returns the counter to which the
+    /// writer adds the dumps that it loses.
     pub fn record_flights(
         &mut self,
         config: FlightConfig,
@@ -124,30 +124,30 @@ impl Recorder {
         Arc::clone(&self.dumps_lost)
     }
 
-    /// Dump the last probes of every flow, if they are kept.
+    /// Dumps the last probes of every flow, if they are kept.
     pub fn handle_snapshot(&mut self, now: Now) {
         if let Some(flight) = &mut self.flight {
             flight.handle_snapshot(now);
         }
     }
 
-    /// What the kernel says of this host's clock now, for dumps.
+    /// Takes what the kernel says of this host's clock now, for dumps.
     pub fn handle_clock_state(&mut self, state: ClockState) {
         if let Some(flight) = &mut self.flight {
             flight.handle_clock_state(state);
         }
     }
 
-    /// Take one output of the core. Samples of an origin that is not open are ignored.
+    /// Takes one output of the core. Ignores samples of an origin that is not open.
     pub fn handle_output(&mut self, output: &Output) {
-        // A flow that ends is told below, behind the burst that ends with it.
+        // The end of a flow comes below, behind the burst that ends with it.
         if let Some(flight) = &mut self.flight
             && !matches!(output, Output::Closed { .. })
         {
             flight.handle_output(output);
         }
         match output {
-            Output::Opened { origin, labels } => self.directory.open(*origin, labels),
+            Output::Opened { origin, labels } => self.series.open(*origin, labels),
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),
             Output::Trace(trace) => {
@@ -163,14 +163,14 @@ impl Recorder {
                 direction,
             } => {
                 if let Some(detector) = &mut self.detector {
-                    detector.handle_placed((*origin, *kind), *seq, *direction);
+                    detector.handle_placed(*origin, *kind, *seq, *direction);
                 }
             }
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
             Output::Clock { origin, estimate } => {
-                if let Some(found) = self.directory.find(*origin) {
+                if let Some(found) = self.series.find(*origin) {
                     for sink in &mut self.sinks {
                         sink.record_clock(found.index, *origin, *estimate);
                     }
@@ -189,13 +189,13 @@ impl Recorder {
                 if let Some(flight) = &mut self.flight {
                     flight.handle_output(output);
                 }
-                self.directory.close(*origin, last.as_ref());
+                self.series.close(*origin, last.as_ref());
             }
         }
     }
 
     fn handle_sample(&mut self, sample: &Sample) {
-        let Some(mut found) = self.directory.find(sample.origin) else {
+        let Some(mut found) = self.series.find(sample.origin) else {
             return;
         };
         for sink in &mut self.sinks {
@@ -204,18 +204,18 @@ impl Recorder {
     }
 
     fn handle_one_way(&mut self, one_way: &OneWay) {
-        let Some(lane) = Lane::of(one_way) else {
+        let Some(direction) = FlowDirection::new(one_way.kind, one_way.direction) else {
             return;
         };
-        let ipdv = self.directory.follow(lane, one_way);
-        let Some(mut found) = self.directory.find(one_way.origin) else {
+        let ipdv = self.series.follow(direction, one_way);
+        let Some(mut found) = self.series.find(one_way.origin) else {
             return;
         };
         for sink in &mut self.sinks {
             if let Some(ipdv) = ipdv {
-                sink.record_ipdv(&mut found, lane, ipdv, one_way);
+                sink.record_ipdv(&mut found, direction, ipdv, one_way);
             }
-            sink.record_pdv(&mut found, lane, one_way);
+            sink.record_pdv(&mut found, direction, one_way);
         }
     }
 
@@ -228,16 +228,16 @@ impl Recorder {
     fn handle_clock_step(&mut self, origin: Option<Origin>, at: Wall, step_ns: i64) {
         let (clock, tags) = match origin {
             None => (ClockOwner::Local, Arc::clone(&self.self_series.tags)),
-            Some(origin) => match self.directory.find(origin) {
-                Some(found) => (ClockOwner::Peer, Arc::clone(&found.group.tags)),
+            Some(origin) => match self.series.find(origin) {
+                Some(found) => (ClockOwner::Peer, Arc::clone(&found.set.tags)),
                 None => return,
             },
         };
-        self.directory.step(origin);
+        self.series.step(origin);
         if let Some(detector) = &mut self.detector {
-            let directory = &self.directory;
-            let stepped = origin.map(|origin| directory.group_of(origin));
-            detector.step(|other| stepped.is_none_or(|group| directory.group_of(other) == group));
+            let series = &self.series;
+            let stepped = origin.map(|origin| series.set_of(origin));
+            detector.step(|other| stepped.is_none_or(|set| series.set_of(other) == set));
         }
         let event = Arc::new(Event {
             at,
@@ -249,15 +249,15 @@ impl Recorder {
         }
     }
 
-    /// Publishes what the probes have shown.
+    /// Publishes what the detector found.
     fn publish_found(&mut self) {
         while let Some(found) = self.detector.as_mut().and_then(Detector::poll) {
             match found {
                 Finding::Event(origin, at, kind) => {
-                    let Some(found) = self.directory.find(origin) else {
+                    let Some(found) = self.series.find(origin) else {
                         continue;
                     };
-                    let (tags, is_remote) = (Arc::clone(&found.group.tags), found.is_remote);
+                    let (tags, is_remote) = (Arc::clone(&found.set.tags), found.is_remote);
                     let event = Arc::new(Event { at, kind, tags });
                     if let Some(flight) = &mut self.flight {
                         flight.handle_event(&event, origin);
@@ -267,10 +267,11 @@ impl Recorder {
                     }
                 }
                 Finding::Threshold(origin, kind, direction, ns) => {
-                    let lane = Lane::new(kind, direction);
-                    if let (Some(lane), Some(mut found)) = (lane, self.directory.find(origin)) {
+                    let direction = FlowDirection::new(kind, direction);
+                    let found = self.series.find(origin);
+                    if let (Some(direction), Some(mut found)) = (direction, found) {
                         for sink in &mut self.sinks {
-                            sink.record_threshold(&mut found, lane, ns);
+                            sink.record_threshold(&mut found, direction, ns);
                         }
                     }
                 }
@@ -278,34 +279,35 @@ impl Recorder {
         }
     }
 
-    /// When [`Recorder::handle_timeout`] is to be called next: at the end of an interval, and soon
-    /// again while one is being handed over.
+    /// Returns when to call [`Recorder::handle_timeout`] next: at the end of an interval, and soon again
+    /// while one is handed over.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let flight = self.flight.as_ref().and_then(FlightRecorder::poll_timeout);
         let sinks = self.sinks.iter().filter_map(Sink::poll_timeout);
         sinks.chain(flight).min()
     }
 
-    /// Whether an interval is over, and its counters are to be read.
+    /// True if an interval is over: its counters must be read now.
     pub fn is_due(&self, now: Now) -> bool {
         self.sinks.iter().any(|sink| sink.is_due(now))
     }
 
-    /// Take the counters of some flows as they stand now. With many flows this is called for all of
-    /// them, a bounded number in a turn, before [`Recorder::handle_timeout`] ends the interval.
+    /// Takes the counters of some flows as they stand now. With many flows the caller does so for a bounded
+    /// number in a turn, until [`Recorder::handle_timeout`] ends the interval.
     pub fn handle_counters<'a>(
         &mut self,
         flows: impl IntoIterator<Item = (Origin, FlowKind, &'a Counters)>,
     ) {
         for (origin, kind, counters) in flows {
-            self.directory.count(origin, kind, counters);
+            self.series.count(origin, kind, counters);
         }
     }
 
-    /// End the intervals that are over and hand over a bounded part of what has ended. `flows` are
-    /// those of the core whose counters were not taken before, `own` its other counters; both, and
-    /// `host`, are read only if an interval ends. With many labels that takes some turns
-    /// ([`Recorder::is_due`]). Intervals that end late are longer.
+    /// Ends the intervals that are over, and hands over a bounded part of them.
+    ///
+    /// `flows` are the flows whose counters were not taken before, `own` are the core's other counters. These
+    /// and `host` are read only if an interval ends. With many series that takes several turns
+    /// ([`Recorder::is_due`]). An interval that ends late is longer.
     pub fn handle_timeout<'a>(
         &mut self,
         now: Now,
@@ -322,19 +324,19 @@ impl Recorder {
         }
         let mut any_complete = false;
         for sink in &mut self.sinks {
-            any_complete |= sink.hand_over(now, self.directory.groups(), &self.self_series);
+            any_complete |= sink.hand_over(now, self.series.sets(), &self.self_series);
         }
         if any_complete {
             self.free_deserted();
         }
     }
 
-    /// Goes on to end the intervals that are over.
+    /// Ends the intervals that are over, as far as that goes in one turn.
     fn end_windows(&mut self, now: Now, own: &SelfCounters, host: impl FnOnce() -> HostGauges) {
-        let groups = self.directory.groups();
+        let sets = self.series.sets();
         let mut any_counted = false;
         for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
-            any_counted |= sink.end_groups(groups);
+            any_counted |= sink.end_sets(sets);
         }
         if !any_counted {
             return;
@@ -354,8 +356,8 @@ impl Recorder {
 
     fn free_deserted(&mut self) {
         let sinks = &mut self.sinks;
-        self.directory.free_deserted(|index, group| {
-            let is_published = sinks.iter().all(|sink| sink.is_published(index, group));
+        self.series.free_deserted(|index, set| {
+            let is_published = sinks.iter().all(|sink| sink.is_published(index, set));
             if is_published {
                 for sink in sinks.iter_mut() {
                     sink.forget(index);
@@ -365,8 +367,8 @@ impl Recorder {
         });
     }
 
-    /// End all intervals for good. Call it again, after the flush threads had time to make room,
-    /// until it says true: then everything is in the rings, or nobody reads them.
+    /// Ends all intervals for good. The caller gives the flush threads time to make room and calls it again,
+    /// until it returns true: then everything is in the rings, or nobody reads them.
     pub fn finish<'a>(
         &mut self,
         now: Now,

@@ -1,5 +1,4 @@
-//! How the delivery of a backend goes: counted where batches are queued and sent, published as
-//! `monitor.backend.*` to every sink.
+//! How the delivery of a backend goes. The delivery counts; every sink publishes it as `monitor.backend.*`.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -14,70 +13,70 @@ pub struct Queued {
     pub oldest: Option<Wall>,
 }
 
-/// The counters of one backend's delivery. Its threads add to them, the recorder reads them.
-#[derive(Debug)]
-pub struct BackendStats {
-    name: Box<str>,
-    queued_bytes: AtomicU64,
-    /// Unix nanoseconds; [`NOTHING_WAITS`] if nothing does.
-    oldest: AtomicI64,
-    sent: AtomicU64,
-    retried: AtomicU64,
-    dropped: AtomicU64,
-    left_out: AtomicU64,
-    spool_failed: AtomicU64,
-}
-
 /// No time at which a batch can have been closed.
 const NOTHING_WAITS: i64 = i64::MIN;
 
-impl BackendStats {
-    /// Those of the backend of this name, which its series, its thread and its spool file carry
-    /// too: it must differ from those of the other backends.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            queued_bytes: AtomicU64::new(0),
-            oldest: AtomicI64::new(NOTHING_WAITS),
-            sent: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            left_out: AtomicU64::new(0),
-            spool_failed: AtomicU64::new(0),
+/// Makes the type with a counter for each row: how it is read, and how it is added to.
+macro_rules! backend_stats {
+    ($($(#[$doc:meta])* $name:ident, $count:ident;)*) => {
+        /// The counters of one backend's delivery. Its threads add to them, the recorder reads them.
+        #[derive(Debug)]
+        pub struct BackendStats {
+            name: Box<str>,
+            queued_bytes: AtomicU64,
+            /// Unix nanoseconds; [`NOTHING_WAITS`] if nothing does.
+            oldest: AtomicI64,
+            $($name: AtomicU64,)*
         }
-    }
 
-    /// The backend's name.
+        impl BackendStats {
+            /// Returns the counters of the backend of this name. Its series, its thread and its spool file carry
+            /// the name too, so it must differ from those of the other backends.
+            pub fn new(name: &str) -> Self {
+                Self {
+                    name: name.into(),
+                    queued_bytes: AtomicU64::new(0),
+                    oldest: AtomicI64::new(NOTHING_WAITS),
+                    $($name: AtomicU64::new(0),)*
+                }
+            }
+
+            $(
+                $(#[$doc])*
+                pub fn $name(&self) -> u64 {
+                    self.$name.load(Ordering::Relaxed)
+                }
+
+                /// Adds to the number of:
+                $(#[$doc])*
+                pub fn $count(&self, more: u64) {
+                    self.$name.fetch_add(more, Ordering::Relaxed);
+                }
+            )*
+        }
+    };
+}
+
+backend_stats! {
+    /// Records that the backend took.
+    sent, count_sent;
+    /// Attempts to send a batch after the first one.
+    retried, count_retried;
+    /// Records that are never sent: the queue was full, or the backend refused them.
+    dropped, count_dropped;
+    /// Records for which the backend has no place.
+    left_out, count_left_out;
+    /// Batches that the disk did not take, and that wait in memory.
+    spool_failed, count_spool_failed;
+}
+
+impl BackendStats {
+    /// Returns the backend's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Records that the backend took.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Attempts to send a batch after the first one.
-    pub fn retried(&self) -> u64 {
-        self.retried.load(Ordering::Relaxed)
-    }
-
-    /// Records that will never be sent: the queue was full, or the backend refused them.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Records for which the backend has no place.
-    pub fn left_out(&self) -> u64 {
-        self.left_out.load(Ordering::Relaxed)
-    }
-
-    /// Batches that the disk did not take, and that wait in memory.
-    pub fn spool_failed(&self) -> u64 {
-        self.spool_failed.load(Ordering::Relaxed)
-    }
-
-    /// What waits.
+    /// Returns what waits.
     pub fn queued(&self) -> Queued {
         let oldest = self.oldest.load(Ordering::Relaxed);
         Queued {
@@ -86,36 +85,11 @@ impl BackendStats {
         }
     }
 
-    /// Say what waits now.
+    /// Says what waits now.
     pub fn set_queued(&self, queued: Queued) {
         self.queued_bytes.store(queued.bytes, Ordering::Relaxed);
         let oldest = queued.oldest.map_or(NOTHING_WAITS, Wall::as_unix_nanos);
         self.oldest.store(oldest, Ordering::Relaxed);
-    }
-
-    /// The backend took this many records.
-    pub fn count_sent(&self, records: u64) {
-        self.sent.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// A batch is sent again.
-    pub fn count_retried(&self) {
-        self.retried.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// This many records will never be sent.
-    pub fn count_dropped(&self, records: u64) {
-        self.dropped.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// The backend has no place for this many records.
-    pub fn count_left_out(&self, records: u64) {
-        self.left_out.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// The disk did not take this many batches.
-    pub fn count_spool_failed(&self, batches: u64) {
-        self.spool_failed.fetch_add(batches, Ordering::Relaxed);
     }
 
     /// Returns what waits, at the end of an interval.

@@ -1,11 +1,10 @@
-//! Micro-bursts, outages and changes of route, found in the probes of each flow as they end. See
+//! Finds micro-bursts, outages and changes of route in the probes of each flow, as they end. See
 //! `docs/design/bursts.md`.
 //!
-//! A probe costs the same whatever came before it, and nothing is allocated for one but when something
-//! is found.
+//! Every probe costs the same, and nothing is allocated until something is found.
 
 mod base;
-mod lane;
+mod direction;
 mod noise;
 #[cfg(test)]
 mod tests;
@@ -15,15 +14,15 @@ use std::collections::VecDeque;
 use crate::limits::{BURSTS_UNDECIDED_MAX, INCIDENTS_RECENT, ORIGINS_MAX};
 use crate::proto::{Direction, FlowKind, Origin, Outcome, Stamp, StampSource, Trace, Wall};
 use crate::record::event::{Burst, EventKind};
-use lane::{Found, Lane, Passage, Rules, Span};
+use direction::{DirectionDetector, Found, Passage, Rules, Seqs, Span};
 
 /// Losses in a row that are an outage.
 const OUTAGE_PROBES: u32 = 3;
 
-/// Replies behind the last loss of an outage that end it: of the next probe one would have heard by then.
+/// Replies after the last loss of an outage that end it: the next probe has its outcome by then.
 const OUTAGE_REPLIES: u32 = 8;
 
-/// The longest time, in nanoseconds, that an event waits for its probes to be decided.
+/// The longest time, in nanoseconds, that a burst waits until every probe in it has an outcome.
 const UNDECIDED_NS: i64 = 10_000_000_000;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
@@ -40,7 +39,7 @@ pub struct BurstRules {
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// To be told at once.
+    /// An event, to be published at once.
     Event(Origin, Wall, EventKind),
     /// The threshold of a flow in one direction is this many nanoseconds now.
     Threshold(Origin, FlowKind, Direction, u64),
@@ -50,20 +49,20 @@ pub(super) enum Finding {
 #[derive(Debug)]
 pub(super) struct Detector {
     rules: Rules,
-    /// By origin; of each its UDP and its TCP flow, since remote senders of one name share an origin.
+    /// By origin: its UDP and its TCP flow, because remote senders of one name share an origin.
     flows: Vec<[Option<Box<Flow>>; 2]>,
     incidents: Incidents,
     found: VecDeque<Finding>,
 }
 
-/// What began lately, to tell what belongs together.
+/// The bursts and outages that began lately, to find those that belong together.
 #[derive(Debug, Default)]
 struct Incidents {
     recent: VecDeque<(Wall, i64, u64)>,
 }
 
 impl Incidents {
-    /// The number of what began then on a flow of this interval: the Unix time of the first of it.
+    /// Returns the incident of what began at `start` on a flow of this interval: the Unix time of the first of it.
     fn number(&mut self, start: Wall, interval_ns: i64) -> u64 {
         let same = self.recent.iter().rev().find(|(other, of_other, _)| {
             start.since(*other).saturating_abs() <= interval_ns.max(*of_other)
@@ -83,10 +82,9 @@ impl Incidents {
 /// One flow.
 #[derive(Debug, Default)]
 struct Flow {
-    lanes: [Lane; 2],
-    /// The incident of the burst that runs, and how many of its probes are lost.
-    running: [(u64, u32); 2],
-    /// Bursts of which not every probe is decided, in the order of their ends.
+    directions: [DirectionDetector; 2],
+    running: [Running; 2],
+    /// Bursts that wait for outcomes, in the order of their ends.
     undecided: VecDeque<Undecided>,
     outage: Option<Outage>,
     /// The last probe received, and the shortest time between two that follow each other.
@@ -94,6 +92,15 @@ struct Flow {
     interval_ns: i64,
 }
 
+/// What is known beside its span of the burst that runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Running {
+    incident: u64,
+    /// The number of its probes that are lost.
+    lost: u32,
+}
+
+/// A burst that is over, of which not every probe has a known outcome.
 #[derive(Clone, Copy, Debug)]
 struct Undecided {
     direction: usize,
@@ -105,11 +112,11 @@ struct Undecided {
 
 impl Undecided {
     const fn probes(&self) -> u64 {
-        self.span.seqs.1 - self.span.seqs.0 + 1
+        self.span.seqs.len()
     }
 
-    fn covers(&self, seq: u64) -> bool {
-        (self.span.seqs.0..=self.span.seqs.1).contains(&seq)
+    const fn covers(&self, seq: u64) -> bool {
+        self.span.seqs.contains(seq)
     }
 }
 
@@ -118,7 +125,7 @@ impl Undecided {
 struct Outage {
     start: Wall,
     end: Wall,
-    seqs: (u64, u64),
+    seqs: Seqs,
     /// Of those placed so far, how many each way.
     placed: [u32; 2],
     stamp: StampSource,
@@ -126,7 +133,7 @@ struct Outage {
 }
 
 impl Detector {
-    /// A detector that has seen nothing.
+    /// Returns a detector that has seen nothing.
     pub(super) fn new(rules: BurstRules) -> Self {
         Self {
             rules: Rules {
@@ -135,17 +142,17 @@ impl Detector {
             },
             flows: Vec::new(),
             incidents: Incidents::default(),
-            // A probe has two directions, and more than one thing is seldom found in one.
+            // A probe has two directions, and seldom shows more than one thing in each.
             found: VecDeque::with_capacity(8),
         }
     }
 
-    /// The next of what was found.
+    /// Returns the next finding.
     pub(super) fn poll(&mut self) -> Option<Finding> {
         self.found.pop_front()
     }
 
-    /// A probe has ended.
+    /// Takes a probe that has ended.
     pub(super) fn handle_trace(&mut self, trace: &Trace) {
         if trace.origin.0 >= ORIGINS_MAX {
             return;
@@ -156,7 +163,8 @@ impl Detector {
         }
         let flow = self.flows[index][slot(trace.kind)].get_or_insert_default();
         let mut teller = Teller {
-            of: (trace.origin, trace.kind),
+            origin: trace.origin,
+            kind: trace.kind,
             incidents: &mut self.incidents,
             found: &mut self.found,
         };
@@ -166,33 +174,36 @@ impl Detector {
         }
     }
 
-    /// It has become known where a probe was lost.
+    /// Takes the direction of a loss, once it is known.
     pub(super) fn handle_placed(
         &mut self,
-        (origin, kind): (Origin, FlowKind),
+        origin: Origin,
+        kind: FlowKind,
         seq: u64,
         direction: Direction,
     ) {
         let flows = self.flows.get_mut(origin.0 as usize);
         let flow = flows.and_then(|flows| flows[slot(kind)].as_deref_mut());
         if let Some(outage) = flow.and_then(|flow| flow.outage.as_mut())
-            && (outage.seqs.0..=outage.seqs.1).contains(&seq)
+            && outage.seqs.contains(seq)
         {
             outage.placed[direction as usize] += 1;
         }
     }
 
-    /// A clock was set that is in the delays of these origins.
+    /// Forgets the delays of these origins, because a clock that is part of them was set.
     pub(super) fn step(&mut self, mut is_stepped: impl FnMut(Origin) -> bool) {
         for (number, flows) in (0..).zip(&mut self.flows) {
             if flows.iter().any(Option::is_some) && is_stepped(Origin(number)) {
-                let lanes = flows.iter_mut().flatten().flat_map(|flow| &mut flow.lanes);
-                lanes.for_each(Lane::step);
+                let flows = flows.iter_mut().flatten();
+                flows
+                    .flat_map(|flow| &mut flow.directions)
+                    .for_each(DirectionDetector::step);
             }
         }
     }
 
-    /// An origin ends; what is known of its last bursts is told.
+    /// Closes an origin, and publishes what is known of its last bursts.
     pub(super) fn close(&mut self, origin: Origin) {
         let Some(flows) = self.flows.get_mut(origin.0 as usize) else {
             return;
@@ -200,7 +211,8 @@ impl Detector {
         for (kind, flow) in [FlowKind::Udp, FlowKind::Tcp].into_iter().zip(flows) {
             if let Some(mut flow) = flow.take() {
                 flow.close(&mut Teller {
-                    of: (origin, kind),
+                    origin,
+                    kind,
                     incidents: &mut self.incidents,
                     found: &mut self.found,
                 });
@@ -208,7 +220,7 @@ impl Detector {
         }
     }
 
-    /// All origins end.
+    /// Closes all origins.
     pub(super) fn finish(&mut self) {
         for number in (0..).take(self.flows.len()) {
             self.close(Origin(number));
@@ -220,16 +232,17 @@ const fn slot(kind: FlowKind) -> usize {
     matches!(kind, FlowKind::Tcp) as usize
 }
 
-/// Where a flow tells what it has found.
+/// Where a flow puts its findings.
 struct Teller<'a> {
-    of: (Origin, FlowKind),
+    origin: Origin,
+    kind: FlowKind,
     incidents: &'a mut Incidents,
     found: &'a mut VecDeque<Finding>,
 }
 
 impl Teller<'_> {
     fn tell(&mut self, at: Wall, kind: EventKind) {
-        self.found.push_back(Finding::Event(self.of.0, at, kind));
+        self.found.push_back(Finding::Event(self.origin, at, kind));
     }
 
     fn tell_burst(&mut self, burst: &Undecided, is_remote: bool) {
@@ -243,7 +256,7 @@ impl Teller<'_> {
         self.tell(
             span.start,
             EventKind::Burst(Burst {
-                flow: self.of.1,
+                flow: self.kind,
                 direction: Some(DIRECTIONS[burst.direction]),
                 duration_ns,
                 peak_ns: span.peak_ns,
@@ -258,7 +271,7 @@ impl Teller<'_> {
     }
 
     fn tell_outage(&mut self, outage: &Outage, interval_ns: i64) {
-        let probes = u32::try_from(outage.seqs.1 - outage.seqs.0 + 1).unwrap_or(u32::MAX);
+        let probes = u32::try_from(outage.seqs.len()).unwrap_or(u32::MAX);
         if probes < OUTAGE_PROBES {
             return;
         }
@@ -271,7 +284,7 @@ impl Teller<'_> {
         self.tell(
             outage.start,
             EventKind::Burst(Burst {
-                flow: self.of.1,
+                flow: self.kind,
                 direction,
                 duration_ns: u64::try_from(outage.end.since(outage.start)).unwrap_or(0),
                 peak_ns: 0,
@@ -293,11 +306,20 @@ impl Flow {
         };
         self.follow(trace.seq, left.at);
         self.decide(trace.seq, left.at, teller);
-        // Whoever has no T4 is the receiver, and knows of no probe that did not come.
+        // Without T4 this host is the receiver, who does not know of lost probes.
         let is_remote = back.is_none();
-        self.handle_passage(rules, 0, trace.seq, (left, received), is_remote, teller);
+        // The clock of this host is at one end of a passage.
+        let passage = |left: Stamp, received: Stamp, is_arrival: bool| Passage {
+            at: if is_arrival { received.at } else { left.at },
+            is_arrival,
+            delay_ns: received.at.since(left.at),
+            seq: trace.seq,
+            stamp: left.source.min(received.source),
+        };
+        let forward = passage(left, received, is_remote);
+        self.handle_passage(rules, 0, &forward, is_remote, teller);
         if let (Some(sent), Some(back)) = (sent, back) {
-            self.handle_passage(rules, 1, trace.seq, (sent, back), false, teller);
+            self.handle_passage(rules, 1, &passage(sent, back, true), false, teller);
         }
         if let Some(outage) = &mut self.outage {
             outage.replies += 1;
@@ -312,7 +334,7 @@ impl Flow {
             && before + 1 == seq
         {
             let apart_ns = left.since(at).max(0);
-            // Probes that leave late are closer to the next; a change of rate comes through in a while.
+            // A mean over 16 probes smooths those that leave late, and follows a change of rate.
             self.interval_ns = match self.interval_ns {
                 0 => apart_ns,
                 known => known + (apart_ns - known) / 16,
@@ -321,7 +343,7 @@ impl Flow {
         self.latest = Some((seq, left));
     }
 
-    /// A probe is received: bursts it was in may wait for no other, or have waited for long enough.
+    /// Publishes the bursts for which this probe was the last to wait for, or which have waited for too long.
     fn decide(&mut self, seq: u64, left: Wall, teller: &mut Teller<'_>) {
         if self.undecided.is_empty() {
             return;
@@ -346,38 +368,28 @@ impl Flow {
         &mut self,
         rules: Rules,
         direction: usize,
-        seq: u64,
-        (left, received): (Stamp, Stamp),
+        passage: &Passage,
         is_remote: bool,
         teller: &mut Teller<'_>,
     ) {
-        // The clock of this host is at one end of it.
-        let is_arrival = is_remote || direction == 1;
-        let passage = Passage {
-            at: if is_arrival { received.at } else { left.at },
-            is_arrival,
-            delay_ns: received.at.since(left.at),
-            seq,
-            stamp: left.source.min(received.source),
-        };
-        match self.lanes[direction].handle(rules, &passage) {
+        match self.directions[direction].handle(rules, passage) {
             None => {}
             Some(Found::Began(start)) => {
                 let incident = teller.incidents.number(start, self.interval_ns);
-                self.running[direction] = (incident, 0);
+                self.running[direction] = Running { incident, lost: 0 };
             }
             Some(Found::Ended(span)) => self.end_burst(direction, span, is_remote, teller),
             Some(Found::Route { old_ns, new_ns }) => teller.tell(
                 passage.at,
                 EventKind::RouteChange {
-                    flow: teller.of.1,
+                    flow: teller.kind,
                     direction: DIRECTIONS[direction],
                     old_ns,
                     new_ns,
                 },
             ),
             Some(Found::Threshold(ns)) => {
-                let (origin, kind) = teller.of;
+                let (origin, kind) = (teller.origin, teller.kind);
                 let found = Finding::Threshold(origin, kind, DIRECTIONS[direction], ns);
                 teller.found.push_back(found);
             }
@@ -391,7 +403,7 @@ impl Flow {
         is_remote: bool,
         teller: &mut Teller<'_>,
     ) {
-        let (incident, lost) = std::mem::take(&mut self.running[direction]);
+        let Running { incident, lost } = std::mem::take(&mut self.running[direction]);
         let burst = Undecided {
             direction,
             span,
@@ -411,16 +423,16 @@ impl Flow {
         self.undecided.push_back(burst);
     }
 
-    /// Losses are told in the order in which the probes were sent, a timeout later.
+    /// Takes a loss. Losses come in the order in which the probes were sent, a timeout later.
     fn handle_lost(&mut self, trace: &Trace, teller: &mut Teller<'_>) {
         let seq = trace.seq;
         if !self.lose_in_burst(seq, trace.lost_on) {
             self.lose_alone(trace, teller);
         }
-        self.tell_decided(|burst| burst.span.seqs.1 < seq, teller);
+        self.tell_decided(|burst| burst.span.seqs.last < seq, teller);
     }
 
-    /// Counts a loss in the burst that it was in. False if there was none.
+    /// Counts a loss in the burst that it belongs to. False if there is none.
     fn lose_in_burst(&mut self, seq: u64, lost_on: Option<Direction>) -> bool {
         let is_there = |direction: usize| lost_on.is_none_or(|way| way as usize == direction);
         let mut undecided = self.undecided.iter_mut();
@@ -430,13 +442,10 @@ impl Flow {
             burst.decided += 1;
             return true;
         }
-        for (direction, lane) in self.lanes.iter().enumerate() {
-            if is_there(direction)
-                && lane
-                    .active()
-                    .is_some_and(|span| (span.seqs.0..=span.seqs.1).contains(&seq))
-            {
-                self.running[direction].1 += 1;
+        for (direction, detector) in self.directions.iter().enumerate() {
+            let active = detector.active();
+            if is_there(direction) && active.is_some_and(|span| span.seqs.contains(seq)) {
+                self.running[direction].lost += 1;
                 return true;
             }
         }
@@ -447,20 +456,20 @@ impl Flow {
         let Some(left) = trace.stamps[0] else { return };
         if self
             .outage
-            .is_some_and(|outage| outage.seqs.1 + 1 != trace.seq)
+            .is_some_and(|outage| outage.seqs.last + 1 != trace.seq)
         {
             self.end_outage(teller);
         }
-        let outage = self.outage.get_or_insert(Outage {
+        let outage = self.outage.get_or_insert_with(|| Outage {
             start: left.at,
             end: left.at,
-            seqs: (trace.seq, trace.seq),
+            seqs: Seqs::one(trace.seq),
             placed: [0, 0],
             stamp: left.source,
             replies: 0,
         });
         outage.end = left.at;
-        outage.seqs.1 = trace.seq;
+        outage.seqs.last = trace.seq;
         outage.stamp = outage.stamp.min(left.source);
         outage.replies = 0;
         if let Some(direction) = trace.lost_on {
@@ -478,8 +487,8 @@ impl Flow {
         self.tell_decided(|_| true, teller);
         self.end_outage(teller);
         for direction in 0..DIRECTIONS.len() {
-            if let Some(span) = self.lanes[direction].close() {
-                let (incident, lost) = self.running[direction];
+            if let Some(span) = self.directions[direction].close() {
+                let Running { incident, lost } = self.running[direction];
                 let burst = Undecided {
                     direction,
                     span,

@@ -1,4 +1,4 @@
-//! How values become records in a ring: windows and the one before, counts and their differences.
+//! Turns values into records in a ring: windows of this interval and the one before, differences of counts.
 
 use std::sync::Arc;
 
@@ -25,12 +25,28 @@ impl Windows {
         self.current.is_none() && self.ended.is_none()
     }
 
-    pub(super) fn take_ended(&mut self, generation: u64) -> Option<Box<Window>> {
+    /// Puts a window of an interval before this one aside.
+    fn end(&mut self, generation: u64) {
+        let ended = |window: &mut Box<Window>| window.generation() != generation;
+        if let Some(window) = self.current.take_if(ended) {
+            self.ended = Some(window);
+        }
+    }
+
+    fn take_ended(&mut self, generation: u64) -> Option<Box<Window>> {
         self.ended.take().or_else(|| {
             self.current
                 .take_if(|window| window.generation() != generation)
         })
     }
+}
+
+/// The series of a window that begins.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) series: Arc<Series>,
+    /// True if the pool does not know of the series yet.
+    pub(super) is_new: bool,
 }
 
 /// A cumulative count as last published, and its difference in the interval being handed over.
@@ -72,9 +88,9 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Push what comes with a packet, unless that would take the room kept for windows and counts, or
-    /// what comes of a remote sender the half that is kept for our own: others may send as much as
-    /// they like.
+    /// Pushes what comes with a packet, or drops and counts it. It never takes the room that is reserved for
+    /// windows and counts. What comes of a remote sender, who may send as much as he likes, never takes the
+    /// half that is reserved for our own flows.
     pub(super) fn push_sample(&mut self, record: Record, is_remote: bool) {
         let reserved = if is_remote {
             RING_RECORDS_RESERVED.max(self.ring.buffer().capacity() / 2)
@@ -87,27 +103,22 @@ impl Outlet {
         }
     }
 
-    /// Push what room was found for before.
+    /// Pushes a record for which the caller has found room.
     pub(super) fn push(&mut self, record: Record) {
         if self.ring.push(record).is_err() {
             self.dropped += 1;
         }
     }
 
-    /// Take in a value. `begin` is asked when a window begins: for its series, and whether that is new.
+    /// Takes a value. A window that begins asks `begin` for its series.
     pub(super) fn record(
         &mut self,
         windows: &mut Windows,
-        begin: impl FnOnce() -> (Arc<Series>, bool),
+        begin: impl FnOnce() -> Begin,
         value_ns: i64,
         stamp: StampSource,
     ) {
-        if let Some(window) = windows
-            .current
-            .take_if(|window| window.generation() != self.generation)
-        {
-            windows.ended = Some(window);
-        }
+        windows.end(self.generation);
         let pool = &mut self.pool;
         windows
             .current
@@ -115,12 +126,12 @@ impl Outlet {
             .record(value_ns, stamp, pool);
     }
 
-    /// Take in a delay of which the least of its window is to be taken away. `steps` says how often
-    /// the clocks of its series have been set: delays from before and after that never share a window.
+    /// Takes a delay into a window of delays over the least. `steps` counts how often the clocks of its series
+    /// were set: delays from before and after a step never share a window.
     pub(super) fn record_over_least(
         &mut self,
         windows: &mut Windows,
-        begin: impl FnOnce() -> (Arc<Series>, bool),
+        begin: impl FnOnce() -> Begin,
         one_way: &OneWay,
         steps: u32,
         is_remote: bool,
@@ -135,12 +146,7 @@ impl Outlet {
             self.push_sample(Record::Window(window), is_remote);
             start = one_way.at;
         }
-        if let Some(window) = windows
-            .current
-            .take_if(|window| window.generation() != generation)
-        {
-            windows.ended = Some(window);
-        }
+        windows.end(generation);
         let pool = &mut self.pool;
         let window = windows.current.get_or_insert_with(|| {
             let mut window = begin_window(pool, begin(), generation, start);
@@ -199,10 +205,9 @@ impl Outlet {
     }
 }
 
-/// A window that begins, of a series and whether that is new.
 fn begin_window(
     pool: &mut Pool,
-    (series, is_new): (Arc<Series>, bool),
+    Begin { series, is_new }: Begin,
     generation: u64,
     start: Wall,
 ) -> Box<Window> {

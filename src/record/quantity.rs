@@ -1,70 +1,55 @@
-//! What is measured under one set of labels: each [`Quantity`] is a series of its own.
+//! The series of one set of labels: each [`Quantity`] is one.
 
 use crate::proto::sample::Tag;
-use crate::proto::{self, Direction, FlowKind, OneWay, Sample};
+use crate::proto::{self, Direction, FlowKind, Sample};
 use crate::record::metrics::{self, Metric};
 
 /// Series of delays that one set of labels has at most.
-pub(super) const QUANTITIES: usize = PDV + LANES;
+pub(super) const QUANTITIES: usize = PDV + FLOW_DIRECTIONS;
 
-/// Kinds of flows and directions that have one-way delays.
-pub(super) const LANES: usize = 4;
+/// UDP and TCP flows have one-way delays, in two directions. Connects have none.
+pub(super) const FLOW_DIRECTIONS: usize = 4;
 
 const CORRECTED: usize = proto::Metric::ALL.len();
 const IPDV: usize = CORRECTED + 2;
-const PDV: usize = IPDV + LANES;
+const PDV: usize = IPDV + FLOW_DIRECTIONS;
 
-/// One direction of one kind of flow.
+/// One direction of UDP or of TCP flows, as a place among [`FLOW_DIRECTIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lane {
-    is_tcp: bool,
-    direction: Direction,
-}
+pub(super) struct FlowDirection(usize);
 
-impl Lane {
-    /// Where a packet went. Connects have no one-way delay.
-    pub(super) fn of(one_way: &OneWay) -> Option<Self> {
-        Self::new(one_way.kind, one_way.direction)
+impl FlowDirection {
+    /// Returns a direction of a kind of flow; `None` for connects.
+    pub(super) const fn new(kind: FlowKind, direction: Direction) -> Option<Self> {
+        match kind {
+            FlowKind::Udp => Some(Self(direction as usize)),
+            FlowKind::Tcp => Some(Self(2 + direction as usize)),
+            FlowKind::Connect => None,
+        }
     }
 
-    /// One direction of a kind of flow.
-    pub(super) fn new(kind: FlowKind, direction: Direction) -> Option<Self> {
-        let is_tcp = match kind {
-            FlowKind::Udp => false,
-            FlowKind::Tcp => true,
-            FlowKind::Connect => return None,
-        };
-        Some(Self { is_tcp, direction })
+    /// Returns all of them, in the order of their places.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..FLOW_DIRECTIONS).map(Self)
     }
 
-    /// Every lane, in the order of their places.
-    pub(super) const ALL: [Self; LANES] = [
-        Self {
-            is_tcp: false,
-            direction: Direction::Forward,
-        },
-        Self {
-            is_tcp: false,
-            direction: Direction::Reverse,
-        },
-        Self {
-            is_tcp: true,
-            direction: Direction::Forward,
-        },
-        Self {
-            is_tcp: true,
-            direction: Direction::Reverse,
-        },
-    ];
-
-    /// The gauge of the threshold over which a queue is a burst.
-    pub(super) const fn threshold_metric(self) -> &'static Metric {
-        &metrics::BURST_THRESHOLD[self.is_tcp as usize]
-    }
-
-    /// Its place among [`LANES`].
+    /// Returns its place.
     pub(super) const fn index(self) -> usize {
-        2 * self.is_tcp as usize + self.direction as usize
+        self.0
+    }
+
+    /// Returns the gauge of the threshold over which a queue is a burst.
+    pub(super) const fn threshold_metric(self) -> &'static Metric {
+        &metrics::BURST_THRESHOLD[self.is_tcp()]
+    }
+
+    const fn is_tcp(self) -> usize {
+        self.0 / 2
+    }
+
+    const fn as_str(self) -> &'static str {
+        let directions = [Direction::Forward, Direction::Reverse];
+        directions[self.0 % 2].as_str()
     }
 }
 
@@ -78,14 +63,14 @@ pub(super) enum Quantity {
         /// On TCP, not UDP.
         is_tcp: bool,
     },
-    /// How far the delays of two consecutive packets are apart (RFC 3393).
-    Ipdv(Lane),
-    /// Delays over the least of their window (RFC 5481, section 4.2).
-    Pdv(Lane),
+    /// The difference between the delays of two consecutive packets (RFC 3393).
+    Ipdv(FlowDirection),
+    /// Delays over the least one of their window (RFC 5481, section 4.2).
+    Pdv(FlowDirection),
 }
 
 impl Quantity {
-    /// What a sample is one of.
+    /// Returns what a sample is one of.
     pub(super) const fn of(sample: &Sample) -> Self {
         match sample.metric {
             proto::Metric::UdpOwd if sample.is_corrected => Self::Corrected { is_tcp: false },
@@ -94,40 +79,36 @@ impl Quantity {
         }
     }
 
-    /// Its place among [`QUANTITIES`].
+    /// Returns its place among [`QUANTITIES`].
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Delay(metric) => metric as usize,
             Self::Corrected { is_tcp } => CORRECTED + is_tcp as usize,
-            Self::Ipdv(lane) => IPDV + lane.index(),
-            Self::Pdv(lane) => PDV + lane.index(),
+            Self::Ipdv(direction) => IPDV + direction.index(),
+            Self::Pdv(direction) => PDV + direction.index(),
         }
     }
 
-    /// The metric that is published.
+    /// Returns the metric that is published.
     pub(super) const fn metric(self) -> &'static Metric {
         match self {
             Self::Delay(delay) => metrics::delay(delay),
             Self::Corrected { is_tcp: false } => metrics::delay(proto::Metric::UdpOwd),
             Self::Corrected { is_tcp: true } => metrics::delay(proto::Metric::TcpOwd),
-            Self::Ipdv(lane) => &metrics::IPDV[lane.is_tcp as usize],
-            Self::Pdv(lane) => &metrics::PDV[lane.is_tcp as usize],
+            Self::Ipdv(direction) => &metrics::IPDV[direction.is_tcp()],
+            Self::Pdv(direction) => &metrics::PDV[direction.is_tcp()],
         }
     }
 
-    /// The tag that tells it from others of that name, behind those of the flow.
+    /// Returns the tag behind those of the flow, which tells series of one name apart.
     pub(super) const fn tag(self) -> Option<Tag<'static>> {
-        match self {
-            Self::Delay(_) => None,
-            Self::Corrected { .. } => Some(Tag {
-                key: Some("owd"),
-                value: "corrected",
-            }),
-            Self::Ipdv(lane) | Self::Pdv(lane) => Some(Tag {
-                key: Some("direction"),
-                value: lane.direction.as_str(),
-            }),
-        }
+        let (key, value) = match self {
+            Self::Delay(_) => return None,
+            Self::Corrected { .. } => ("owd", "corrected"),
+            Self::Ipdv(direction) | Self::Pdv(direction) => ("direction", direction.as_str()),
+        };
+        let key = Some(key);
+        Some(Tag { key, value })
     }
 }
 
@@ -137,17 +118,28 @@ mod tests {
 
     #[test]
     fn every_quantity_has_a_place_of_its_own() {
-        let lanes = [false, true].into_iter().flat_map(|is_tcp| {
-            [Direction::Forward, Direction::Reverse].map(|direction| Lane { is_tcp, direction })
-        });
+        let corrected = [false, true].map(|is_tcp| Quantity::Corrected { is_tcp });
         let places: Vec<usize> = proto::Metric::ALL
             .map(Quantity::Delay)
             .into_iter()
-            .chain([false, true].map(|is_tcp| Quantity::Corrected { is_tcp }))
-            .chain(lanes.clone().map(Quantity::Ipdv))
-            .chain(lanes.map(Quantity::Pdv))
+            .chain(corrected)
+            .chain(FlowDirection::all().map(Quantity::Ipdv))
+            .chain(FlowDirection::all().map(Quantity::Pdv))
             .map(Quantity::index)
             .collect();
         assert_eq!(places, (0..QUANTITIES).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn directions_are_in_the_order_of_kinds_and_directions() {
+        let of = |kind| {
+            [Direction::Forward, Direction::Reverse].map(|direction| {
+                let found = FlowDirection::new(kind, direction).unwrap();
+                assert_eq!(found.as_str(), direction.as_str());
+                found
+            })
+        };
+        let all: Vec<_> = FlowDirection::all().collect();
+        assert_eq!([of(FlowKind::Udp), of(FlowKind::Tcp)].concat(), all);
     }
 }

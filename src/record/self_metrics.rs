@@ -8,7 +8,7 @@ use crate::record::backend::{BackendStats, Backlog};
 use crate::record::metrics::{
     BACKEND_COUNTS, BACKEND_GAUGES, GAPS, HOST_GAUGES, PROCESS_COUNTS, names, read_all, read_gauges,
 };
-use crate::record::outlet::{Count, Outlet, Windows};
+use crate::record::outlet::{Begin, Count, Outlet, Windows};
 use crate::record::process::{HostGauges, ProcessCounters};
 use crate::record::series::{Series, Tags};
 
@@ -93,7 +93,10 @@ impl SelfMetrics {
     /// Takes one packet's gap.
     pub(super) fn record(&mut self, gap: Gap, series: &SelfSeries, ns: u64, outlet: &mut Outlet) {
         let value_ns = i64::try_from(ns).unwrap_or(i64::MAX);
-        let begin = || (Arc::clone(&series.gaps[gap as usize]), false);
+        let begin = || Begin {
+            series: Arc::clone(&series.gaps[gap as usize]),
+            is_new: false,
+        };
         let windows = &mut self.gaps[gap as usize];
         // This process reads one end of a gap, at least.
         outlet.record(windows, begin, value_ns, StampSource::User);

@@ -1,10 +1,10 @@
-//! One backend's side of the recorder: its ring, its windows and its clock.
+//! One backend's side of the recorder: its ring, its windows and its intervals.
 //!
-//! When an interval ends nothing is copied and little is done at once. The generation moves on and
-//! the counts are read; the windows of the generation before are then handed over group by group,
-//! a bounded number in a turn and only as the ring has room. A series that gets a value meanwhile
-//! begins its next window beside the old one. The next interval ends no sooner than all of this one
-//! is handed over, so a slow backend makes intervals longer and loses none of them.
+//! When an interval ends, the sink copies nothing. It reads the counts and begins a new generation. Then it
+//! hands over the windows of the generation before, one set of series after another: a bounded number in a
+//! turn, and only while the ring has room. A series that gets a value meanwhile begins its next window beside
+//! the old one. The next interval ends when all of this one is handed over, so a slow backend makes intervals
+//! longer and loses none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,41 +12,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rtrb::RingBuffer;
 
 use crate::limits::{
-    GROUPS_ENDED_PER_TURN_MAX, PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED,
-    RING_WINDOWS, WINDOWS_RETURNED_MAX,
+    PUBLISHED_PER_TURN_MAX, RING_RECORDS_MAX, RING_RECORDS_RESERVED, RING_WINDOWS,
+    SERIES_SETS_ENDED_PER_TURN_MAX, WINDOWS_RETURNED_MAX,
 };
 use crate::proto::{
     ClockEstimate, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
 use crate::record::counts::{ALL_KINDS, COUNTS, published, unattributed};
-use crate::record::directory::{Found, Group};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
 use crate::record::metrics::{CLOCK_GAUGES, KINDS, read_gauges};
-use crate::record::outlet::{Count, Outlet, Windows};
+use crate::record::outlet::{Begin, Count, Outlet, Windows};
 use crate::record::pool::Pool;
 use crate::record::process::{HostGauges, ProcessCounters};
-use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
+use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
 use crate::record::records::Record;
 use crate::record::self_metrics::{Gap, SelfMetrics, SelfSeries};
 use crate::record::series::Tags;
+use crate::record::series_table::{Found, SeriesSet};
+use crate::record::variation::Ipdv;
 
 /// Nanoseconds until the hand-over of an ended interval goes on.
 const TURN_PAUSE_NS: u64 = 250_000;
 
-/// Records handed over in a turn that comes as soon as it may: a few ten microseconds, after which the
-/// probes that are due go first.
+/// Records handed over in a turn that is not late. They take some ten microseconds; then the probes that are
+/// due go first.
 const PUBLISHED_AT_ONCE: usize = 256;
 
-/// Nanoseconds until it goes on when the ring was full: a stalled backend must not keep us awake.
+/// Nanoseconds until the hand-over goes on after the ring was full: a stalled backend must not keep us awake.
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
-// A group is handed over whole once the reserved room is there.
+// A set is handed over as a whole once the reserved room is there.
 const _: () = assert!(
-    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + LANES <= RING_RECORDS_RESERVED
+    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + FLOW_DIRECTIONS
+        <= RING_RECORDS_RESERVED
 );
 
-/// What a backend gets of the delays. Counts, gauges and `monitor.*` come with every mode.
+/// What a backend gets of the delays. Every mode has counts, gauges and `monitor.*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Each sample as it comes.
@@ -67,22 +69,21 @@ impl Mode {
     }
 }
 
-/// What one backend wants.
+/// What one backend gets, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkConfig {
     /// Samples, windows or both.
     pub mode: Mode,
     /// Nanoseconds of an interval; not 0.
     pub window_ns: u64,
-    /// Publish, as samples, a lost probe as a delay of 0 and a one-way delay below 0 as 0, as the
-    /// Python program did.
+    /// Publish, as samples, a lost probe and a one-way delay below 0 as a delay of 0, as the Python program did.
     pub compat_zero: bool,
     /// Records the ring holds, within [`RING_RECORDS_MAX`].
     pub ring_records: usize,
 }
 
 impl SinkConfig {
-    /// A sink with a ring for what the mode brings, and no zeros for losses.
+    /// Returns a configuration with a ring that fits the mode, and without zeros for losses.
     pub const fn new(mode: Mode, window_ns: u64) -> Self {
         let ring_records = match mode {
             Mode::Samples | Mode::Both => RING_RECORDS_MAX,
@@ -97,42 +98,43 @@ impl SinkConfig {
     }
 }
 
-/// What a sink holds for one group.
+/// What a sink holds for one set of series.
 #[derive(Debug, Default)]
 struct Slot {
     delays: [Windows; QUANTITIES],
-    /// Those quantities whose windows the pool knows of.
-    known: Known,
+    /// The quantities whose windows the pool knows of, one bit each.
+    known: u32,
     counts: [Count<COUNTS>; KINDS],
     /// What is known of the peer's clock, by this origin, in the interval that runs.
     clock: Option<(Origin, ClockEstimate)>,
     /// The same of the interval that is being handed over.
     clock_due: Option<ClockEstimate>,
-    /// The threshold of bursts on each lane, in nanoseconds, if it was found anew.
-    thresholds: [Option<(Arc<Tags>, u64)>; LANES],
+    /// The threshold of bursts in each direction, in nanoseconds, if it is new.
+    thresholds: [Option<(Arc<Tags>, u64)>; FLOW_DIRECTIONS],
 }
-
-/// A set of quantities.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known(u32);
 
 const _: () = assert!(QUANTITIES <= u32::BITS as usize);
 
-impl Known {
-    /// True if it was not there.
-    fn insert(&mut self, quantity: Quantity) -> bool {
-        let before = self.0;
-        self.0 |= 1 << quantity.index();
-        self.0 != before
-    }
-
-    fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-}
-
 impl Slot {
-    fn is_published(&self, group: &Group) -> bool {
+    /// Returns the windows of a quantity, and its series for when one begins.
+    fn windows<'a>(
+        &'a mut self,
+        set: &'a mut SeriesSet,
+        quantity: Quantity,
+    ) -> (&'a mut Windows, impl FnOnce() -> Begin + 'a) {
+        let (delays, known) = (&mut self.delays, &mut self.known);
+        let begin = move || {
+            let before = *known;
+            *known |= 1 << quantity.index();
+            Begin {
+                series: Arc::clone(set.series(quantity)),
+                is_new: *known != before,
+            }
+        };
+        (&mut delays[quantity.index()], begin)
+    }
+
+    fn is_published(&self, set: &SeriesSet) -> bool {
         self.delays.iter().all(Windows::is_empty)
             && self.clock.is_none()
             && self.clock_due.is_none()
@@ -140,11 +142,11 @@ impl Slot {
             && self
                 .counts
                 .iter()
-                .zip(&group.tallies)
+                .zip(&set.tallies)
                 .all(|(count, tally)| count.due.is_none() && count.published == tally.totals)
     }
 
-    /// The latest estimate of an origin; of two origins' that with the smaller error.
+    /// Keeps the latest estimate of an origin; of two origins the one with the smaller error.
     fn estimate(&mut self, origin: Origin, estimate: ClockEstimate) {
         let is_better = self
             .clock
@@ -159,8 +161,8 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 struct Handover {
     end: Wall,
-    next_group: usize,
-    /// The next part of the self-metrics, after the groups.
+    next_set: usize,
+    /// The next part of the self-metrics, after the sets.
     next_part: usize,
     resume: Mono,
 }
@@ -173,10 +175,10 @@ pub(super) struct Sink {
     dropped_later: Arc<AtomicU64>,
     began: Mono,
     next_end: Mono,
-    /// The interval is ending: how many groups have.
-    ended_groups: usize,
-    /// All of them have.
-    are_groups_ended: bool,
+    /// The number of sets whose counts are taken, while the interval ends.
+    ended_sets: usize,
+    /// True once all of them are.
+    are_sets_ended: bool,
     handover: Option<Handover>,
     finishing: bool,
     ended_last: bool,
@@ -185,7 +187,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// A sink whose first interval begins now, and the other end of its ring.
+    /// Returns a sink whose first interval begins now, and the other end of its ring.
     pub(super) fn new(config: SinkConfig, now: Now) -> (Self, Feed) {
         assert!(config.window_ns > 0, "an interval has a length");
         let records_max = config
@@ -214,8 +216,8 @@ impl Sink {
             dropped_later,
             began: now.mono,
             next_end: now.mono.plus(config.window_ns),
-            ended_groups: 0,
-            are_groups_ended: false,
+            ended_sets: 0,
+            are_sets_ended: false,
             handover: None,
             finishing: false,
             ended_last: false,
@@ -225,7 +227,7 @@ impl Sink {
         (sink, feed)
     }
 
-    /// One sample.
+    /// Takes a sample.
     pub(super) fn record(&mut self, found: &mut Found<'_>, sample: &Sample) {
         let quantity = Quantity::of(sample);
         if sample.outcome == Outcome::Received {
@@ -236,7 +238,7 @@ impl Sink {
         {
             let is_owd = matches!(sample.metric, Metric::UdpOwd | Metric::TcpOwd);
             let record = Record::Sample {
-                series: Arc::clone(found.group.series(quantity)),
+                series: Arc::clone(found.set.series(quantity)),
                 at: sample.at,
                 value_ns,
                 seq: sample.seq,
@@ -247,19 +249,19 @@ impl Sink {
         }
     }
 
-    /// How far one packet's delay is from that of the packet before it.
+    /// Takes the difference between the delays of `later` and of the packet before it.
     pub(super) fn record_ipdv(
         &mut self,
         found: &mut Found<'_>,
-        lane: Lane,
-        (value_ns, stamp): (i64, StampSource),
+        direction: FlowDirection,
+        Ipdv { value_ns, stamp }: Ipdv,
         later: &OneWay,
     ) {
-        let quantity = Quantity::Ipdv(lane);
+        let quantity = Quantity::Ipdv(direction);
         self.record_in_window(found, quantity, value_ns, stamp);
         if self.config.mode.has_samples() {
             let record = Record::Sample {
-                series: Arc::clone(found.group.series(quantity)),
+                series: Arc::clone(found.set.series(quantity)),
                 at: later.at,
                 value_ns,
                 seq: later.seq,
@@ -270,18 +272,16 @@ impl Sink {
         }
     }
 
-    /// One packet's delay, toward those over the least of the window.
-    pub(super) fn record_pdv(&mut self, found: &mut Found<'_>, lane: Lane, one_way: &OneWay) {
-        let quantity = Quantity::Pdv(lane);
-        let (steps, is_remote) = (found.group.steps(lane), found.is_remote);
-        let Slot { delays, known, .. } = slot(&mut self.slots, found.index);
-        let begin = || {
-            (
-                Arc::clone(found.group.series(quantity)),
-                known.insert(quantity),
-            )
-        };
-        let windows = &mut delays[quantity.index()];
+    /// Takes a packet's delay into the window of delays over the least.
+    pub(super) fn record_pdv(
+        &mut self,
+        found: &mut Found<'_>,
+        direction: FlowDirection,
+        one_way: &OneWay,
+    ) {
+        let (steps, is_remote) = (found.set.steps(direction), found.is_remote);
+        let slot = slot(&mut self.slots, found.index);
+        let (windows, begin) = slot.windows(found.set, Quantity::Pdv(direction));
         self.outlet
             .record_over_least(windows, begin, one_way, steps, is_remote);
     }
@@ -294,46 +294,45 @@ impl Sink {
         stamp: StampSource,
     ) {
         if self.config.mode.has_windows() {
-            let Slot { delays, known, .. } = slot(&mut self.slots, found.index);
-            let begin = || {
-                (
-                    Arc::clone(found.group.series(quantity)),
-                    known.insert(quantity),
-                )
-            };
-            let windows = &mut delays[quantity.index()];
+            let slot = slot(&mut self.slots, found.index);
+            let (windows, begin) = slot.windows(found.set, quantity);
             self.outlet.record(windows, begin, value_ns, stamp);
         }
     }
 
-    /// What an origin knows of its peer's clock.
-    pub(super) fn record_clock(&mut self, group: usize, origin: Origin, estimate: ClockEstimate) {
-        slot(&mut self.slots, group).estimate(origin, estimate);
+    /// Takes what an origin knows of its peer's clock.
+    pub(super) fn record_clock(&mut self, set: usize, origin: Origin, estimate: ClockEstimate) {
+        slot(&mut self.slots, set).estimate(origin, estimate);
     }
 
-    /// Over how much a queue is a burst.
-    pub(super) fn record_threshold(&mut self, found: &mut Found<'_>, lane: Lane, ns: u64) {
-        let tags = Arc::clone(&found.group.series(Quantity::Pdv(lane)).tags);
-        slot(&mut self.slots, found.index).thresholds[lane.index()] = Some((tags, ns));
+    /// Takes the queueing delay over which a flow has a burst.
+    pub(super) fn record_threshold(
+        &mut self,
+        found: &mut Found<'_>,
+        direction: FlowDirection,
+        ns: u64,
+    ) {
+        let tags = Arc::clone(&found.set.series(Quantity::Pdv(direction)).tags);
+        slot(&mut self.slots, found.index).thresholds[direction.index()] = Some((tags, ns));
     }
 
-    /// Something happened.
+    /// Publishes an event, in the room that is reserved.
     pub(super) fn publish(&mut self, event: &Arc<Event>) {
         self.outlet.push(Record::Event(Arc::clone(event)));
     }
 
-    /// Something was found in a flow's probes. They come as often as those.
+    /// Publishes an event that was found in a flow's probes. Such events may be as many as samples.
     pub(super) fn publish_found(&mut self, event: &Arc<Event>, is_remote: bool) {
         let record = Record::Event(Arc::clone(event));
         self.outlet.push_sample(record, is_remote);
     }
 
-    /// What the host made of one packet's time.
+    /// Takes what this host added to one packet's time.
     pub(super) fn record_gap(&mut self, gap: Gap, series: &SelfSeries, ns: u64) {
         self.self_metrics.record(gap, series, ns, &mut self.outlet);
     }
 
-    /// A loss has no delay, except for those who still read the old program's zeros.
+    /// Returns the delay that is published. A loss has none, except for readers of the Python program's zeros.
     fn published_value(&self, sample: &Sample) -> Option<i64> {
         let is_signed = matches!(sample.metric, Metric::UdpOwd | Metric::TcpOwd);
         match (sample.outcome, self.config.compat_zero) {
@@ -344,11 +343,11 @@ impl Sink {
         }
     }
 
-    /// No interval follows the one that now runs.
+    /// Makes the interval that runs the last one.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
         // Counts that were taken for an interval that was ending have grown since.
-        self.ended_groups = 0;
+        self.ended_sets = 0;
     }
 
     /// True once the last interval is handed over, or nobody takes it any more.
@@ -361,7 +360,7 @@ impl Sink {
         self.handover.is_none() && !self.ended_last && (self.finishing || now.mono >= self.next_end)
     }
 
-    /// When there is something to do.
+    /// Returns when there is something to do.
     pub(super) fn poll_timeout(&self) -> Option<Mono> {
         match self.handover {
             Some(handover) => Some(handover.resume),
@@ -370,32 +369,32 @@ impl Sink {
         }
     }
 
-    /// The interval ends: take the counts of some groups. True if those of all have been taken.
-    pub(super) fn end_groups(&mut self, groups: &[Option<Group>]) -> bool {
-        if groups.len() > self.slots.len() {
-            self.slots.resize_with(groups.len(), Slot::default);
+    /// Takes the counts of some sets, because the interval ends. True once those of all are taken.
+    pub(super) fn end_sets(&mut self, sets: &[Option<SeriesSet>]) -> bool {
+        if sets.len() > self.slots.len() {
+            self.slots.resize_with(sets.len(), Slot::default);
         }
         let turn_max = if self.finishing {
             usize::MAX
         } else {
-            GROUPS_ENDED_PER_TURN_MAX
+            SERIES_SETS_ENDED_PER_TURN_MAX
         };
-        let both = self.slots.iter_mut().zip(groups);
-        for (slot, group) in both.skip(self.ended_groups).take(turn_max) {
-            self.ended_groups += 1;
-            let Some(group) = group else { continue };
+        let both = self.slots.iter_mut().zip(sets);
+        for (slot, set) in both.skip(self.ended_sets).take(turn_max) {
+            self.ended_sets += 1;
+            let Some(set) = set else { continue };
             slot.clock_due = slot.clock.take().map(|(_, estimate)| estimate);
-            for (count, tally) in slot.counts.iter_mut().zip(&group.tallies) {
+            for (count, tally) in slot.counts.iter_mut().zip(&set.tallies) {
                 if tally.flows > 0 || count.published != tally.totals {
                     count.end_window(&tally.totals);
                 }
             }
         }
-        self.are_groups_ended = self.ended_groups >= groups.len();
-        self.are_groups_ended
+        self.are_sets_ended = self.ended_sets >= sets.len();
+        self.are_sets_ended
     }
 
-    /// End the interval, if the counts of all groups have been taken, and begin to hand it over.
+    /// Ends the interval if the counts of all sets are taken, and begins to hand it over.
     pub(super) fn end_window(
         &mut self,
         now: Now,
@@ -403,10 +402,10 @@ impl Sink {
         process: ProcessCounters,
         host: HostGauges,
     ) {
-        if !std::mem::take(&mut self.are_groups_ended) {
+        if !std::mem::take(&mut self.are_sets_ended) {
             return;
         }
-        self.ended_groups = 0;
+        self.ended_sets = 0;
         let process = ProcessCounters {
             samples_dropped: self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed),
             ..process
@@ -415,7 +414,7 @@ impl Sink {
             .end_window(&process, host, series, now.wall);
         self.handover = Some(Handover {
             end: now.wall,
-            next_group: 0,
+            next_set: 0,
             next_part: 0,
             resume: now.mono,
         });
@@ -428,11 +427,11 @@ impl Sink {
         self.ended_last = self.finishing;
     }
 
-    /// Hand over some of the interval that ended. True when that was the last of it.
+    /// Hands over some of the interval that ended. True if that was the last of it.
     pub(super) fn hand_over(
         &mut self,
         now: Now,
-        groups: &[Option<Group>],
+        sets: &[Option<SeriesSet>],
         series: &SelfSeries,
     ) -> bool {
         let Some(mut handover) = self.handover else {
@@ -444,15 +443,15 @@ impl Sink {
         let turn_max = if self.finishing {
             usize::MAX
         } else {
-            // Turns are longer where there is much to do, and the interval has to be handed over still.
+            // Turns that come late have more to do, or the interval would never be handed over.
             let turns = 1 + now.mono.since(handover.resume) / TURN_PAUSE_NS;
             let turns = usize::try_from(turns).unwrap_or(usize::MAX);
             turns
                 .saturating_mul(PUBLISHED_AT_ONCE)
                 .min(PUBLISHED_PER_TURN_MAX)
         };
-        // Where there are no samples events have the rest of the ring to themselves, also those of
-        // remote senders, whose half it is not.
+        // Without samples, events have the rest of the ring to themselves. Those of remote senders fill at
+        // most a half of it.
         let room = if self.config.mode.has_samples() {
             RING_RECORDS_RESERVED
         } else {
@@ -460,10 +459,10 @@ impl Sink {
         };
         let mut pushed = 0;
         while pushed < turn_max && (is_abandoned || self.outlet.ring.slots() >= room) {
-            if handover.next_group < self.slots.len() {
-                let group = groups.get(handover.next_group).and_then(Option::as_ref);
-                pushed += 1 + self.hand_over_group(handover.next_group, group, handover.end);
-                handover.next_group += 1;
+            if handover.next_set < self.slots.len() {
+                let set = sets.get(handover.next_set).and_then(Option::as_ref);
+                pushed += 1 + self.hand_over_set(handover.next_set, set, handover.end);
+                handover.next_set += 1;
                 continue;
             }
             let (part, end) = (handover.next_part, handover.end);
@@ -484,8 +483,8 @@ impl Sink {
         false
     }
 
-    fn hand_over_group(&mut self, index: usize, group: Option<&Group>, end: Wall) -> usize {
-        let Some(group) = group else { return 0 };
+    fn hand_over_set(&mut self, index: usize, set: Option<&SeriesSet>, end: Wall) -> usize {
+        let Some(set) = set else { return 0 };
         let (slot, outlet) = (&mut self.slots[index], &mut self.outlet);
         let mut pushed = 0;
         for windows in &mut slot.delays {
@@ -495,43 +494,45 @@ impl Sink {
             let Some(due) = count.due.take() else {
                 continue;
             };
-            let (tags, totals) = (&group.tags, &count.published);
+            let (tags, totals) = (&set.tags, &count.published);
             pushed += outlet.push_counts(published(kind, totals, due), tags, end)
                 + outlet.push_gauges(unattributed(kind, totals), tags, end);
         }
         if let Some(clock) = slot.clock_due.take() {
-            pushed += outlet.push_gauges(read_gauges(CLOCK_GAUGES, &clock), &group.tags, end);
+            pushed += outlet.push_gauges(read_gauges(CLOCK_GAUGES, &clock), &set.tags, end);
         }
-        for (lane, threshold) in Lane::ALL.into_iter().zip(&mut slot.thresholds) {
+        for (direction, threshold) in FlowDirection::all().zip(&mut slot.thresholds) {
             if let Some((tags, ns)) = threshold.take() {
                 let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-                pushed += outlet.push_gauges([(lane.threshold_metric(), ns)], &tags, end);
+                pushed += outlet.push_gauges([(direction.threshold_metric(), ns)], &tags, end);
             }
         }
         pushed
     }
 
-    /// True if nothing of a group is left to hand over.
-    pub(super) fn is_published(&self, index: usize, group: &Group) -> bool {
+    /// True if nothing of a set is left to hand over.
+    pub(super) fn is_published(&self, index: usize, set: &SeriesSet) -> bool {
         match self.slots.get(index) {
-            Some(slot) => slot.is_published(group),
-            None => Slot::default().is_published(group),
+            Some(slot) => slot.is_published(set),
+            None => Slot::default().is_published(set),
         }
     }
 
-    /// A group is gone: its place may serve another.
+    /// Forgets a set that is gone: another may take its place.
     pub(super) fn forget(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
-            self.outlet.pool.remove_series(slot.known.len());
+            self.outlet
+                .pool
+                .remove_series(slot.known.count_ones() as usize);
             *slot = Slot::default();
         }
     }
 }
 
-/// What a sink holds for the group with this index.
-fn slot(slots: &mut Vec<Slot>, group: usize) -> &mut Slot {
-    if group >= slots.len() {
-        slots.resize_with(group + 1, Slot::default);
+/// Returns what a sink holds for the set with this index.
+fn slot(slots: &mut Vec<Slot>, set: usize) -> &mut Slot {
+    if set >= slots.len() {
+        slots.resize_with(set + 1, Slot::default);
     }
-    &mut slots[group]
+    &mut slots[set]
 }

@@ -236,11 +236,11 @@ fn a_closed_origin_leaves_its_last_counts_and_its_number() {
     assert_eq!(means, [20, 400]);
     let records = rig.end(3);
     assert_eq!(counts(&records, "udp.wan.sent"), [0], "b is gone");
-    let groups = rig.recorder.directory.groups();
-    assert_eq!(groups.iter().flatten().count(), 1, "and freed");
+    let sets = rig.recorder.series.sets();
+    assert_eq!(sets.iter().flatten().count(), 1, "and freed");
     // Its place is used again.
     rig.take([opened(9, "d")]);
-    assert_eq!(rig.recorder.directory.groups().len(), 2);
+    assert_eq!(rig.recorder.series.sets().len(), 2);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_flow_that_lived_within_one_interval_is_counted_by_every_sink() {
     rig.end(3);
     let records: Vec<_> = std::iter::from_fn(|| other.poll()).collect();
     assert_eq!(counts(&records, "tcp.wan.sent"), [2]);
-    assert_eq!(rig.recorder.directory.groups().iter().flatten().count(), 0);
+    assert_eq!(rig.recorder.series.sets().iter().flatten().count(), 0);
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Sender {
         };
         self.unreadable = 0;
         if entry.attempts > 1 {
-            self.shared.stats.count_retried();
+            self.shared.stats.count_retried(1);
         }
         let left = self.deadline.map(|deadline| deadline.since(now));
         let timeout = SEND_TIMEOUT.min(left.map_or(SEND_TIMEOUT, Duration::from_nanos));

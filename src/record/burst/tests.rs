@@ -384,7 +384,7 @@ fn losses_in_a_row_are_an_outage() {
             link.lose(seq);
             if let Some(way) = placed {
                 link.detector
-                    .handle_placed((Origin(0), FlowKind::Udp), seq, way);
+                    .handle_placed(Origin(0), FlowKind::Udp, seq, way);
             }
         }
         link.quiet(20);

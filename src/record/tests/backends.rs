@@ -17,7 +17,7 @@ fn every_sink_says_how_every_backend_does() {
         oldest: Some(second(0).wall.plus(400_000_000)),
     });
     for _ in 0..3 {
-        down.count_retried();
+        down.count_retried(1);
     }
     down.count_dropped(5);
     let records = rig.end(1);

@@ -1,7 +1,7 @@
 //! What is published of flows and their peers' clocks beside delays.
 
 use super::*;
-use crate::limits::GROUPS_ENDED_PER_TURN_MAX;
+use crate::limits::SERIES_SETS_ENDED_PER_TURN_MAX;
 use crate::proto::ClockEstimate;
 
 fn clock(origin: u32, offset_ns: i64, error_ns: u64) -> Output {
@@ -157,7 +157,7 @@ fn an_estimate_that_came_late_in_a_window_is_not_lost_with_its_origin() {
     rig.take([clock(0, 3, 1), closed]);
     rig.drain();
     assert_eq!(counts(&rig.end(2), "clock.offset"), [3]);
-    assert_eq!(rig.recorder.directory.groups().iter().flatten().count(), 0);
+    assert_eq!(rig.recorder.series.sets().iter().flatten().count(), 0);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn one_way_delays_of_our_own_flows_have_the_whole_ring() {
 #[test]
 fn an_interval_of_many_flows_ends_in_turns_and_misses_none() {
     let mut rig = Rig::new(Mode::Windows);
-    let flows = u32::try_from(2 * GROUPS_ENDED_PER_TURN_MAX + 1).unwrap();
+    let flows = u32::try_from(2 * SERIES_SETS_ENDED_PER_TURN_MAX + 1).unwrap();
     for origin in 0..flows {
         rig.take([opened(origin, &format!("t{origin}"))]);
         rig.flows.insert(origin, (FlowKind::Udp, sent(3)));
@@ -263,7 +263,7 @@ fn an_interval_of_many_flows_ends_in_turns_and_misses_none() {
 #[test]
 fn what_is_counted_while_an_interval_ends_is_not_lost_with_the_last_one() {
     let mut rig = Rig::new(Mode::Windows);
-    let flows = u32::try_from(GROUPS_ENDED_PER_TURN_MAX + 1).unwrap();
+    let flows = u32::try_from(SERIES_SETS_ENDED_PER_TURN_MAX + 1).unwrap();
     for origin in 0..flows {
         rig.take([opened(origin, &format!("t{origin}"))]);
         rig.flows.insert(origin, (FlowKind::Udp, sent(3)));

@@ -1,32 +1,33 @@
-//! One flow in one direction: from one-way delays to bursts and changes of route.
+//! Finds bursts and changes of route in the one-way delays of one flow in one direction.
 
 use crate::proto::{StampSource, Wall};
 use crate::record::burst::base::Base;
 use crate::record::burst::noise::Noise;
 
-/// Packets in a row over the threshold that begin a burst if it was found from noise, and over half of it.
-/// One alone is what heavy tails are made of.
+/// Packets in a row over the threshold, and over half of it, that begin a burst if the threshold comes from
+/// noise. A single one is no burst: noise with a heavy tail has many.
 const OVER: u32 = 2;
 const OVER_HALF: u32 = 4;
 
-/// A delay that has moved for so long, in nanoseconds and packets, has another route.
+/// Time in nanoseconds, and packets, for which a delay must have moved to be a change of route.
 const ROUTE_NS: i64 = 2_000_000_000;
 const ROUTE_PACKETS: u32 = 16;
 
-/// A queue that stands for so long is what the flow has now: it is told, and noise is learned anew.
+/// Time in nanoseconds, and packets, after which a standing queue is what the flow has now. It is published, and
+/// the noise is learned anew.
 const STANDING_NS: i64 = 10_000_000_000;
 const STANDING_PACKETS: u32 = 64;
 
-/// Packets in a row with stamps worse than the flow's before those are what it has now.
+/// Packets in a row with worse stamps, after which the flow is taken to have these.
 const WORSE: u32 = 64;
 
-/// Quiet packets after which those before them that have not come are not merely out of order.
+/// Quiet packets after which a missing packet before them is lost and not merely late.
 const REORDERED: u32 = 8;
 
-/// What is to be found.
+/// What counts as a burst.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// `None`: found from noise.
+    /// `None`: it is found from noise.
     pub(super) threshold_ns: Option<u64>,
     pub(super) quiet_ns: i64,
 }
@@ -34,17 +35,43 @@ pub(super) struct Rules {
 /// One packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage {
-    /// When it left, or when it would have come in had there been no queue: on this host's clock, so
-    /// `at + queue` where only the arrival is known.
+    /// When it left, on this host's clock. Where this host knows only its arrival: when it arrived.
     pub(super) at: Wall,
-    /// Whether `at` is the arrival, and the queue is to be taken off.
+    /// True if `at` is the arrival: the queueing delay must be subtracted.
     pub(super) is_arrival: bool,
     pub(super) delay_ns: i64,
     pub(super) seq: u64,
     pub(super) stamp: StampSource,
 }
 
-/// A burst that is over, or runs.
+/// The numbers of probes, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seqs {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Seqs {
+    /// Returns the number of one probe.
+    pub(super) const fn one(seq: u64) -> Self {
+        Self {
+            first: seq,
+            last: seq,
+        }
+    }
+
+    /// Returns how many there are.
+    pub(super) const fn len(self) -> u64 {
+        self.last - self.first + 1
+    }
+
+    /// True if a probe is among them.
+    pub(super) const fn contains(self, seq: u64) -> bool {
+        self.first <= seq && seq <= self.last
+    }
+}
+
+/// A burst that is over, or that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: Wall,
@@ -52,10 +79,10 @@ pub(super) struct Span {
     pub(super) peak_ns: u64,
     pub(super) sum_ns: u64,
     pub(super) received: u32,
-    /// Received with stamps that say nothing.
+    /// Packets received with stamps that cannot be compared.
     pub(super) skipped: u32,
     pub(super) base_ns: i64,
-    pub(super) seqs: (u64, u64),
+    pub(super) seqs: Seqs,
     pub(super) stamp: StampSource,
 }
 
@@ -69,7 +96,7 @@ impl Span {
             received: 1,
             skipped: 0,
             base_ns: passage.delay_ns.saturating_sub_unsigned(over_ns),
-            seqs: (passage.seq, passage.seq),
+            seqs: Seqs::one(passage.seq),
             stamp: passage.stamp,
         }
     }
@@ -85,8 +112,8 @@ impl Span {
         self.sum_ns += sum_ns + over_ns;
         self.received += received + 1;
         self.skipped += skipped;
-        self.seqs.0 = self.seqs.0.min(passage.seq);
-        self.seqs.1 = self.seqs.1.max(passage.seq);
+        self.seqs.first = self.seqs.first.min(passage.seq);
+        self.seqs.last = self.seqs.last.max(passage.seq);
         self.stamp = self.stamp.min(passage.stamp);
     }
 }
@@ -100,12 +127,20 @@ pub(super) enum Found {
     Threshold(u64),
 }
 
-/// What came since the last packet over half of the threshold, and may still be of the burst.
+/// What arrived since the last packet over half of the threshold. It may still belong to the burst.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsure {
     sum_ns: u64,
     received: u32,
     skipped: u32,
+}
+
+/// Delays far under the line.
+#[derive(Clone, Copy, Debug)]
+struct Low {
+    since: Wall,
+    packets: u32,
+    least_ns: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,32 +151,31 @@ struct Active {
 }
 
 impl Active {
-    /// Whether a quiet packet after `quiet_ns` of quiet may have overtaken others that are still of the burst.
+    /// True if a quiet packet after `quiet_ns` of quiet may have overtaken others that belong to the burst.
     fn may_go_on(&self, seq: u64) -> bool {
         let came = self.unsure.received + self.unsure.skipped;
-        let due = self.span.seqs.1 + u64::from(came);
+        let due = self.span.seqs.last + u64::from(came);
         self.unsure.received < REORDERED && seq > due
     }
 }
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct DirectionDetector {
     base: Base,
     noise: Noise,
     threshold_ns: Option<u64>,
     stamp: Option<StampSource>,
     worse: u32,
-    /// What is over half of the threshold, and how many of the last in a row are over all of it.
+    /// The packets over half of the threshold, and how many of the last in a row are over all of it.
     rising: Option<Span>,
     over: u32,
     active: Option<Active>,
-    /// Delays under the line: since when, how many, and the one that is closest to it.
-    low: Option<(Wall, u32, i64)>,
+    low: Option<Low>,
 }
 
-impl Lane {
-    /// A clock was set: no delay from before says anything of those to come.
+impl DirectionDetector {
+    /// Forgets the line, because a clock was set: the delays before it say nothing of those after it.
     pub(super) fn step(&mut self) {
         self.base = Base::default();
         self.abandon();
@@ -155,17 +189,17 @@ impl Lane {
         self.noise.discard();
     }
 
-    /// The burst that runs.
+    /// Returns the burst that runs.
     pub(super) fn active(&self) -> Option<&Span> {
         self.active.as_ref().map(|active| &active.span)
     }
 
-    /// The flow ends, and what runs with it.
+    /// Ends the burst that runs, because the flow ends.
     pub(super) fn close(&mut self) -> Option<Span> {
         self.active.take().map(|active| active.span)
     }
 
-    /// One packet.
+    /// Takes one packet. Returns what it shows.
     pub(super) fn handle(&mut self, rules: Rules, passage: &Passage) -> Option<Found> {
         if !self.is_comparable(passage.stamp) {
             if let Some(active) = &mut self.active {
@@ -196,12 +230,13 @@ impl Lane {
         }
         self.low = None;
         if self.active.is_some() {
-            return self.handle_active(rules, threshold_ns, (at, over_ns), passage);
+            return self.handle_active(rules, threshold_ns, at, over_ns, passage);
         }
-        self.handle_quiet(rules, threshold_ns, (at, over_ns), passage)
+        self.handle_quiet(rules, threshold_ns, at, over_ns, passage)
     }
 
-    /// Delays by worse stamps than the flow has otherwise have the host in them.
+    /// True if the packet's stamps are as good as the flow's usual ones. With worse stamps, the delay contains
+    /// the host's own.
     fn is_comparable(&mut self, stamp: StampSource) -> bool {
         match self.stamp {
             Some(usual) if stamp < usual => {
@@ -219,7 +254,7 @@ impl Lane {
         true
     }
 
-    /// A packet of a quiet time.
+    /// Takes a packet of a quiet time.
     fn learn(&mut self, rules: Rules, passage: &Passage, over_ns: u64) -> Option<Found> {
         self.noise.take(over_ns);
         if !self.base.take(passage.at.as_unix_nanos(), passage.delay_ns) {
@@ -236,7 +271,8 @@ impl Lane {
         &mut self,
         rules: Rules,
         threshold_ns: u64,
-        (at, over_ns): (Wall, u64),
+        at: Wall,
+        over_ns: u64,
         passage: &Passage,
     ) -> Option<Found> {
         if over_ns <= threshold_ns / 2 {
@@ -246,7 +282,7 @@ impl Lane {
         }
         let is_over = over_ns > threshold_ns;
         let rising = match &mut self.rising {
-            // It starts where it passes the threshold, if it does.
+            // A burst that passes the threshold starts there.
             Some(rising) if self.over > 0 || !is_over => {
                 rising.extend(at, over_ns, passage, &mut Unsure::default());
                 rising
@@ -278,7 +314,8 @@ impl Lane {
         &mut self,
         rules: Rules,
         threshold_ns: u64,
-        (at, over_ns): (Wall, u64),
+        at: Wall,
+        over_ns: u64,
         passage: &Passage,
     ) -> Option<Found> {
         self.base.pass(passage.at.as_unix_nanos());
@@ -286,7 +323,7 @@ impl Lane {
         let for_ns = at.since(active.span.start);
         let is_long_quiet = at.since(active.span.end) >= rules.quiet_ns;
         if over_ns > threshold_ns / 2 && is_long_quiet && active.unsure.received > 0 {
-            // What is missing before it was lost: this is another one.
+            // The packets between were quiet, so this packet begins another burst.
             let ended = self.close();
             self.over = u32::from(over_ns > threshold_ns);
             self.rising = Some(Span::new(at, over_ns, passage));
@@ -325,15 +362,23 @@ impl Lane {
         None
     }
 
-    /// A delay far under what is the least: by another route, if it stays.
+    /// Takes a delay far under the line. If the delay stays there, the route has changed.
     fn handle_low(&mut self, at: Wall, passage: &Passage, signed_ns: i64) -> Option<Found> {
         self.base.pass(passage.at.as_unix_nanos());
         let ended = self.close();
         self.rising = None;
         self.over = 0;
-        let (since, packets, least_ns) = self.low.unwrap_or((at, 0, 0));
-        let least_ns = least_ns.min(signed_ns);
-        self.low = Some((since, packets + 1, least_ns));
+        let low = self.low.get_or_insert(Low {
+            since: at,
+            packets: 0,
+            least_ns: 0,
+        });
+        let packets = low.packets;
+        low.packets += 1;
+        low.least_ns = low.least_ns.min(signed_ns);
+        let Low {
+            since, least_ns, ..
+        } = *low;
         if at.since(since) >= ROUTE_NS && packets >= ROUTE_PACKETS {
             self.low = None;
             self.base.shift(least_ns);

@@ -1,43 +1,43 @@
-//! Who publishes under which labels, and how often things happened there.
+//! The table of series: which origin publishes into which set of series, and how often things happened there.
 //!
-//! An origin comes and goes; a [`Group`] stands for labels. Origins of equal labels (UDP and TCP to
-//! one target, a peer before and after its restart) share a group and so their series and counts.
-//! A group outlives its last origin until every sink has published what is left of it.
+//! A [`SeriesSet`] has all series of one set of labels. Origins of equal labels share it: UDP and TCP to one
+//! target, or a peer before and after its restart. Origins come and go. A set outlives its last origin until
+//! every sink has published what is left of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
-use crate::proto::{Counters, FlowKind, Labels, OneWay, Origin, StampSource};
+use crate::proto::{Counters, FlowKind, Labels, OneWay, Origin};
 use crate::record::counts::{COUNTS, Counted, counted, difference};
 use crate::record::metrics::KINDS;
-use crate::record::quantity::{LANES, Lane, QUANTITIES, Quantity};
+use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
 use crate::record::series::{Series, Tags};
-use crate::record::variation::Consecutive;
+use crate::record::variation::{Consecutive, Ipdv};
 
 /// The sum over all flows of one kind under the same labels, those gone included.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Flows that are there now.
     pub(super) flows: u32,
-    /// Totals since the group began.
+    /// Totals since the set was made.
     pub(super) totals: Counted,
 }
 
-/// One set of labels, with everything published under it.
+/// The series of one set of labels.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct SeriesSet {
     labels: Arc<Labels>,
     pub(super) tags: Arc<Tags>,
     series: [Option<Arc<Series>>; QUANTITIES],
     pub(super) tallies: [Tally; KINDS],
     /// How often a clock was set while packets came in.
-    steps: [u32; LANES],
+    steps: [u32; FLOW_DIRECTIONS],
     origins: u32,
 }
 
-impl Group {
-    /// The series of a quantity, made when its first value comes.
+impl SeriesSet {
+    /// Returns the series of a quantity, and makes it when its first value comes.
     pub(super) fn series(&mut self, quantity: Quantity) -> &Arc<Series> {
         self.series[quantity.index()].get_or_insert_with(|| {
             let tags = match quantity.tag() {
@@ -51,80 +51,80 @@ impl Group {
         })
     }
 
-    /// How often a clock was set while packets came in on this lane.
-    pub(super) const fn steps(&self, lane: Lane) -> u32 {
-        self.steps[lane.index()]
+    /// Returns how often a clock was set while packets came in this direction.
+    pub(super) const fn steps(&self, direction: FlowDirection) -> u32 {
+        self.steps[direction.index()]
     }
 }
 
 /// Where the values of an origin belong.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
-    /// The group's index.
+    /// The index of the set.
     pub(super) index: usize,
-    /// The group.
-    pub(super) group: &'a mut Group,
+    /// The set itself.
+    pub(super) set: &'a mut SeriesSet,
     /// Not a flow of ours, as far as its counters have been read: a remote sender.
     pub(super) is_remote: bool,
 }
 
 #[derive(Debug)]
 struct Owner {
-    group: usize,
+    set: usize,
     kind: Option<FlowKind>,
     last: Counted,
     /// Remote senders on UDP and TCP share an origin if they have one name.
-    lanes: [Consecutive; LANES],
+    latest: [Consecutive; FLOW_DIRECTIONS],
 }
 
 impl Owner {
-    fn step(&mut self, steps: &mut [u32; LANES]) {
-        for (lane, steps) in self.lanes.iter_mut().zip(steps) {
-            *steps = steps.wrapping_add(u32::from(lane.step()));
+    fn step(&mut self, steps: &mut [u32; FLOW_DIRECTIONS]) {
+        for (latest, steps) in self.latest.iter_mut().zip(steps) {
+            *steps = steps.wrapping_add(u32::from(latest.step()));
         }
     }
 }
 
-/// All origins and groups. Both are tables indexed by small numbers, for a sample must find its
-/// series in a few nanoseconds.
+/// All origins and sets. Both are tables indexed by small numbers, because a sample must find its series in
+/// a few nanoseconds.
 #[derive(Debug, Default)]
-pub(super) struct Directory {
+pub(super) struct SeriesTable {
     owners: Vec<Option<Owner>>,
-    groups: Vec<Option<Group>>,
+    sets: Vec<Option<SeriesSet>>,
     free: Vec<usize>,
     by_labels: BTreeMap<Arc<Labels>, usize>,
     deserted: Vec<usize>,
 }
 
-impl Directory {
-    /// An origin begins. What it leaves out of order is put right as if it had been closed before.
+impl SeriesTable {
+    /// Opens an origin. One that is still open is closed before.
     pub(super) fn open(&mut self, origin: Origin, labels: &Arc<Labels>) {
         if origin.0 >= ORIGINS_MAX {
             tracing::error!(origin = origin.0, "number of an origin out of range");
             return;
         }
         self.close(origin, None);
-        let group = self.intern(labels);
+        let set = self.intern(labels);
         let index = origin.0 as usize;
         if index >= self.owners.len() {
             self.owners.resize_with(index + 1, || None);
         }
         self.owners[index] = Some(Owner {
-            group,
+            set,
             kind: None,
             last: [0; COUNTS],
-            lanes: Default::default(),
+            latest: Default::default(),
         });
     }
 
     fn intern(&mut self, labels: &Arc<Labels>) -> usize {
         if let Some(&index) = self.by_labels.get(labels) {
-            if let Some(group) = &mut self.groups[index] {
-                group.origins += 1;
+            if let Some(set) = &mut self.sets[index] {
+                set.origins += 1;
             }
             return index;
         }
-        let group = Some(Group {
+        let set = Some(SeriesSet {
             labels: Arc::clone(labels),
             tags: Arc::new(Tags::Flow(Arc::clone(labels))),
             series: Default::default(),
@@ -133,17 +133,17 @@ impl Directory {
             origins: 1,
         });
         let index = if let Some(index) = self.free.pop() {
-            self.groups[index] = group;
+            self.sets[index] = set;
             index
         } else {
-            self.groups.push(group);
-            self.groups.len() - 1
+            self.sets.push(set);
+            self.sets.len() - 1
         };
         self.by_labels.insert(Arc::clone(labels), index);
         index
     }
 
-    /// An origin ends, with its last counters if it was a flow of ours.
+    /// Closes an origin, with its last counters if it was a flow of ours.
     pub(super) fn close(&mut self, origin: Origin, last: Option<&(FlowKind, Counters)>) {
         if let Some((kind, counters)) = last {
             self.count(origin, *kind, counters);
@@ -155,27 +155,27 @@ impl Directory {
         else {
             return;
         };
-        let Some(group) = &mut self.groups[owner.group] else {
+        let Some(set) = &mut self.sets[owner.set] else {
             return;
         };
         if let Some(kind) = owner.kind {
-            group.tallies[kind as usize].flows -= 1;
+            set.tallies[kind as usize].flows -= 1;
         }
-        group.origins -= 1;
-        if group.origins == 0 {
-            self.deserted.push(owner.group);
+        set.origins -= 1;
+        if set.origins == 0 {
+            self.deserted.push(owner.set);
         }
     }
 
-    /// The counters of a flow stand here now.
+    /// Takes the counters of a flow as they stand now.
     pub(super) fn count(&mut self, origin: Origin, kind: FlowKind, counters: &Counters) {
         let Some(Some(owner)) = self.owners.get_mut(origin.0 as usize) else {
             return;
         };
-        let Some(group) = &mut self.groups[owner.group] else {
+        let Some(set) = &mut self.sets[owner.set] else {
             return;
         };
-        let tally = &mut group.tallies[kind as usize];
+        let tally = &mut set.tallies[kind as usize];
         if owner.kind.is_none() {
             owner.kind = Some(kind);
             tally.flows += 1;
@@ -188,74 +188,70 @@ impl Directory {
         owner.last = counted;
     }
 
-    /// Where the values of an origin belong.
+    /// Returns where the values of an origin belong.
     pub(super) fn find(&mut self, origin: Origin) -> Option<Found<'_>> {
         let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
         Some(Found {
-            index: owner.group,
-            group: self.groups[owner.group].as_mut()?,
+            index: owner.set,
+            set: self.sets[owner.set].as_mut()?,
             is_remote: owner.kind.is_none(),
         })
     }
 
-    /// One packet's one-way delay: how far it is from that of the packet before it, if that came.
-    pub(super) fn follow(&mut self, lane: Lane, one_way: &OneWay) -> Option<(i64, StampSource)> {
+    /// Takes one packet's one-way delay. Returns its ipdv, if the packet before it came.
+    pub(super) fn follow(&mut self, direction: FlowDirection, one_way: &OneWay) -> Option<Ipdv> {
         let owner = self.owners.get_mut(one_way.origin.0 as usize)?.as_mut()?;
-        owner.lanes[lane.index()].follow(one_way)
+        owner.latest[direction.index()].follow(one_way)
     }
 
-    /// A clock was set: that of an origin's peer, which is the peer of all flows under its labels, or this
-    /// host's, which is part of every delay.
+    /// Notes that a clock was set. That of an origin's peer is in the delays of all flows under its labels, and
+    /// this host's clock is in all delays.
     pub(super) fn step(&mut self, origin: Option<Origin>) {
-        let of_origin = |Origin(number)| Some(self.owners.get(number as usize)?.as_ref()?.group);
-        let only = match origin {
-            None => None,
-            Some(origin) => match of_origin(origin) {
-                Some(group) => Some(group),
-                None => return,
-            },
-        };
+        let only = origin.map(|origin| self.set_of(origin));
         for owner in self.owners.iter_mut().flatten() {
-            if only.is_none_or(|group| owner.group == group)
-                && let Some(group) = &mut self.groups[owner.group]
+            if only.is_none_or(|set| set == Some(owner.set))
+                && let Some(set) = &mut self.sets[owner.set]
             {
-                owner.step(&mut group.steps);
+                owner.step(&mut set.steps);
             }
         }
     }
 
-    /// The index of an origin's group.
-    pub(super) fn group_of(&self, origin: Origin) -> Option<usize> {
+    /// Returns the index of an origin's set.
+    pub(super) fn set_of(&self, origin: Origin) -> Option<usize> {
         let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
-        Some(owner.group)
+        Some(owner.set)
     }
 
-    /// All groups by their index; the places of freed ones are empty.
-    pub(super) fn groups(&self) -> &[Option<Group>] {
-        &self.groups
+    /// Returns all sets by their index. The places of freed sets are empty.
+    pub(super) fn sets(&self) -> &[Option<SeriesSet>] {
+        &self.sets
     }
 
-    /// Free the groups without origins of which `is_published` says that nothing is left to say.
-    pub(super) fn free_deserted(&mut self, mut is_published: impl FnMut(usize, &Group) -> bool) {
+    /// Frees the sets without origins of which everything `is_published`.
+    pub(super) fn free_deserted(
+        &mut self,
+        mut is_published: impl FnMut(usize, &SeriesSet) -> bool,
+    ) {
         let Self {
-            groups,
+            sets,
             free,
             by_labels,
             deserted,
             ..
         } = self;
         deserted.retain(|&index| {
-            let Some(group) = &groups[index] else {
+            let Some(set) = &sets[index] else {
                 return false;
             };
-            if group.origins > 0 {
+            if set.origins > 0 {
                 return false;
             }
-            if !is_published(index, group) {
+            if !is_published(index, set) {
                 return true;
             }
-            by_labels.remove(&group.labels);
-            groups[index] = None;
+            by_labels.remove(&set.labels);
+            sets[index] = None;
             free.push(index);
             false
         });

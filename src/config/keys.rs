@@ -137,8 +137,8 @@ keys! {
         .preset("\"auto\"").flag(NETWORK, None, "--timestamps", "WHO");
 
     RESOLVE_INTERVAL = Key::new("resolve_interval", Top, Number(1.0, 86_400.0, "seconds"))
-        .help("Seconds between two look-ups of a target's host name. A flow that fails has it looked \
-               up at once.")
+        .help("Seconds between two look-ups of a target's host name. It is looked up after failures, \
+               too.")
         .preset("60");
 
     SHUTDOWN_TIMEOUT = Key::new("shutdown_timeout", Top, Number(0.1, 600.0, "seconds"))
@@ -292,7 +292,7 @@ keys! {
                clickhouse` prints their definitions.")
         .preset("\"metrics\"");
 
-    COLUMNS_RENAMED = Key::new("columns", Of(CLICKHOUSE), Names(COLUMNS.split_at(COLUMNS_LISTED).0, |names| {
+    COLUMNS_RENAMED = Key::new("columns", Of(CLICKHOUSE), Names(&COLUMNS, COLUMNS_LISTED, |names| {
         Columns::parse(names.clone()).map(drop)
     }))
         .help("Columns of the table that have other names than ours: MetricName, Timestamp, \

@@ -75,7 +75,6 @@ fn property(key: &Key) -> Json {
 /// The schema of a key's values.
 fn values(kind: &Kind) -> Json {
     let text = json!({ "type": "string", "minLength": 1 });
-    let texts = json!({ "type": "array", "items": text });
     match kind {
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Whole(min, max, _) => json!({ "type": "integer", "minimum": min, "maximum": max }),
@@ -84,18 +83,32 @@ fn values(kind: &Kind) -> Json {
             json!({ "anyOf": [words(&["auto"]), values(&Kind::Number(*min, *max, unit))] })
         }
         Kind::Word(names) => words(&names()),
-        Kind::Text(_) | Kind::Url(_) | Kind::Path => text,
+        Kind::Text(_) | Kind::Path => text,
+        Kind::Url(_) => {
+            let other = json!({ "pattern": "://" });
+            let any = json!([{ "pattern": "^https?://" }, { "not": other }]);
+            json!({ "type": "string", "minLength": 1, "anyOf": any })
+        }
         Kind::Secret(_) => json!({ "type": "string" }),
-        Kind::Texts(_) => texts,
-        Kind::TextOrTexts(_) => json!({ "anyOf": [text, texts] }),
+        Kind::Texts(_) => {
+            // They are tags: the wire ends them with this character.
+            json!({ "type": "array", "items": { "type": "string", "pattern": "^[^|]*$" } })
+        }
+        Kind::TextOrTexts(_) => {
+            let list = json!({ "minItems": 1, "uniqueItems": true, "items": text });
+            json!({ "anyOf": [text, { "type": "array", "allOf": [list] }] })
+        }
         Kind::Numbers(_) => {
             let above_zero = json!({ "type": "number", "exclusiveMinimum": 0 });
-            json!({ "type": "array", "items": above_zero, "minItems": 1 })
+            json!({ "type": "array", "items": above_zero, "minItems": 1, "uniqueItems": true })
         }
-        Kind::Names(listed, _) => {
-            let len = listed.len();
-            let list = json!({ "type": "array", "items": text, "minItems": len, "maxItems": len });
-            json!({ "anyOf": [{ "type": "object", "additionalProperties": text }, list] })
+        Kind::Names(names, listed, _) => {
+            let mut list = json!({ "type": "array", "items": text, "uniqueItems": true });
+            list["minItems"] = json!(listed);
+            list["maxItems"] = json!(listed);
+            let names = json!({ "enum": names });
+            let table = json!({ "propertyNames": names, "additionalProperties": text });
+            json!({ "anyOf": [{ "type": "object", "allOf": [table] }, list] })
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What files and flags come to, and what is said about wrong ones.
 
 mod backends;
+mod reference;
+mod schema;
 
 use std::time::Duration;
 

@@ -44,8 +44,12 @@ pub(super) enum Kind {
     TextOrTexts(Check<[String]>),
     /// A list of numbers.
     Numbers(Check<[f64]>),
-    /// A table of strings, or a list of strings that stand for these names in their order.
-    Names(&'static [&'static str], Check<BTreeMap<String, String>>),
+    /// A table of strings under these names, or a list of strings for the first so many of them.
+    Names(
+        &'static [&'static str],
+        usize,
+        Check<BTreeMap<String, String>>,
+    ),
 }
 
 /// A value as it was given.
@@ -91,7 +95,7 @@ impl Kind {
                 None => strings(value).map(Value::Texts),
             },
             Self::Numbers(_) => numbers(value).map(Value::Numbers),
-            Self::Names(listed, _) => named(value, listed).map(Value::Names),
+            Self::Names(names, listed, _) => named(value, &names[..*listed]).map(Value::Names),
         };
         found.ok_or_else(|| {
             let near = match self {
@@ -136,7 +140,7 @@ impl Kind {
                 check(texts).err()
             }
             (Self::Numbers(check), Value::Numbers(numbers)) => check(numbers).err(),
-            (Self::Names(_, check), Value::Names(names)) => check(names).err(),
+            (Self::Names(_, _, check), Value::Names(names)) => check(names).err(),
             _ => None,
         }
     }
@@ -156,8 +160,8 @@ impl Kind {
             Self::Texts(_) => "a list of strings".to_owned(),
             Self::TextOrTexts(_) => "a string or a list of strings".to_owned(),
             Self::Numbers(_) => "a list of numbers".to_owned(),
-            Self::Names(listed, _) => {
-                format!("a table of strings, or a list of {}", listed.len())
+            Self::Names(_, listed, _) => {
+                format!("a table of strings, or a list of {listed}")
             }
         }
     }

@@ -354,7 +354,7 @@ fn settings_of_another_backend_are_a_program_s_mistake() {
 }
 
 /// The lines of a table, and what is said about them.
-const MISTAKES: &[(&str, &str)] = &[
+pub(super) const MISTAKES: &[(&str, &str)] = &[
     (
         "backend = 'cli'\ntable = 'x'",
         "line 3: `table` is for `backend = \"clickhouse\"` only",

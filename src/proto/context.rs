@@ -154,24 +154,37 @@ impl Context {
         now.plus((phase + interval_ns - of_now) % interval_ns)
     }
 
-    /// Room for one more reply to be built in, or `None` if too much waits already.
-    pub(crate) fn reply_buffer(&mut self) -> Option<&mut Vec<u8>> {
-        let full = self.replies.len() >= REPLIES_QUEUED_MAX
-            || self.reply_bytes.len() >= REPLY_BYTES_QUEUED_MAX;
-        (!full).then_some(&mut self.reply_bytes)
+    /// True unless too many replies are queued already.
+    pub(crate) fn has_room_for_reply(&self) -> bool {
+        self.replies.len() < REPLIES_QUEUED_MAX && self.reply_bytes.len() < REPLY_BYTES_QUEUED_MAX
     }
 
-    /// Queues what was appended to the reply buffer since it was `start` bytes long.
-    pub(crate) fn queue_reply(&mut self, start: usize, transmit: Transmit) {
-        let bytes = start..self.reply_bytes.len();
-        if !bytes.is_empty() {
-            self.replies.push_back(QueuedReply { transmit, bytes });
+    /// Queues a reply whose payload `write` appends, and returns whether it has: without one nothing
+    /// is queued. What goes to one stream without a key is sent together.
+    pub(crate) fn queue_reply(
+        &mut self,
+        transmit: Transmit,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
+        let start = self.reply_bytes.len();
+        if !write(&mut self.reply_bytes) {
+            self.reply_bytes.truncate(start);
+            return false;
         }
-    }
-
-    /// Takes back what was appended to the reply buffer since it was `start` bytes long.
-    pub(crate) fn drop_reply(&mut self, start: usize) {
-        self.reply_bytes.truncate(start);
+        let end = self.reply_bytes.len();
+        match self.replies.back_mut() {
+            Some(last)
+                if matches!(transmit, Transmit::Stream { key: None, .. })
+                    && last.transmit == transmit =>
+            {
+                last.bytes.end = end;
+            }
+            _ => self.replies.push_back(QueuedReply {
+                transmit,
+                bytes: start..end,
+            }),
+        }
+        true
     }
 
     /// The oldest reply, its payload copied into `buffer`.

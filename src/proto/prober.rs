@@ -12,7 +12,7 @@ use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
-use crate::proto::responder::Responder;
+use crate::proto::responder::{ReplyTo, Responder};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
 use crate::proto::target::TargetSpec;
@@ -163,8 +163,13 @@ impl Prober {
         payload: &[u8],
     ) {
         self.context.note_arrival(&arrival);
+        let reply = ReplyTo {
+            listener,
+            to: from,
+            from: local,
+        };
         self.responder
-            .handle_request(arrival, listener, (from, local), payload, &mut self.context);
+            .handle_datagram(arrival, reply, payload, &mut self.context);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.

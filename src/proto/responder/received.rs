@@ -1,0 +1,168 @@
+//! The sequence numbers of a session's requests, as far back as it matters.
+
+use crate::proto::responder::request::{Number, Request};
+use crate::proto::time::Wall;
+use crate::proto::wire::text::SEQUENCES;
+
+/// Sequence numbers behind the highest in which a duplicate is known.
+const WINDOW_PROBES: u64 = 1_024;
+const WINDOW_WORDS: usize = 16;
+
+/// What a request is to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The highest so far.
+    Next,
+    /// Less than one received before it (RFC 4737).
+    Reordered,
+    /// Received before.
+    Duplicate,
+    /// So far behind that it cannot be told from a duplicate.
+    Stale,
+}
+
+/// The numbers received: of a text sender without identifiers they are made from its sequence.
+#[derive(Debug)]
+pub(super) struct ReceiveWindow {
+    pub(super) highest: u64,
+    /// One bit a number, at the number modulo the window.
+    seen: [u64; WINDOW_WORDS],
+    /// The sender's time of the newest probe, to tell a duplicate from a wrapped sequence.
+    newest_at: Wall,
+    cookie: Option<u32>,
+}
+
+impl ReceiveWindow {
+    /// Begins with the first request of a flow.
+    pub(super) fn starting_at(request: &Request<'_>) -> Self {
+        let highest = match request.number {
+            Number::Wire(seq) => u64::from(seq),
+            Number::Low(number) => u64::from(number),
+        };
+        let mut window = Self {
+            highest,
+            seen: [0; WINDOW_WORDS],
+            newest_at: request.sent,
+            cookie: request.cookie,
+        };
+        window.mark(highest);
+        window
+    }
+
+    /// True if the request is of the same flow: a sender that restarts numbers anew under another
+    /// cookie.
+    pub(super) fn continues(&self, request: &Request<'_>) -> bool {
+        self.cookie == request.cookie
+    }
+
+    /// Adds a request. Returns its number, and what it is to those before it.
+    pub(super) fn add(&mut self, request: &Request<'_>) -> (u64, Order) {
+        let ahead = self.ahead(request);
+        let Some(number) = self.highest.checked_add_signed(ahead) else {
+            return (0, Order::Stale);
+        };
+        if ahead > 0 {
+            for skipped in (self.highest + 1..number).rev().take(WINDOW_WORDS * 64) {
+                self.clear(skipped);
+            }
+            self.highest = number;
+            self.newest_at = request.sent;
+            self.mark(number);
+            return (number, Order::Next);
+        }
+        if ahead.unsigned_abs() >= WINDOW_PROBES {
+            return (number, Order::Stale);
+        }
+        if self.is_marked(number) {
+            return (number, Order::Duplicate);
+        }
+        self.mark(number);
+        (number, Order::Reordered)
+    }
+
+    /// Returns how far the request's number is ahead of the highest one; negative or 0 if it is not.
+    fn ahead(&self, request: &Request<'_>) -> i64 {
+        let seq = match request.number {
+            Number::Wire(seq) => seq,
+            Number::Low(number) => {
+                #[expect(clippy::cast_possible_truncation, reason = "the low half is compared")]
+                let highest = self.highest as u32;
+                return i64::from(number.wrapping_sub(highest).cast_signed());
+            }
+        };
+        let modulus = i64::try_from(SEQUENCES).expect("the modulus is 101");
+        let of_highest = i64::try_from(self.highest % SEQUENCES).expect("less than 101");
+        let forward = (i64::from(seq) - of_highest).rem_euclid(modulus);
+        let nearest = if forward > modulus / 2 {
+            forward - modulus
+        } else {
+            forward
+        };
+        // Without an identifier 101 losses in a row look like a duplicate, but for the time.
+        let wrapped = nearest <= 0 && request.sent > self.newest_at;
+        if wrapped { nearest + modulus } else { nearest }
+    }
+
+    fn mark(&mut self, number: u64) {
+        let (word, bit) = place(number);
+        self.seen[word] |= bit;
+    }
+
+    fn clear(&mut self, number: u64) {
+        let (word, bit) = place(number);
+        self.seen[word] &= !bit;
+    }
+
+    fn is_marked(&self, number: u64) -> bool {
+        let (word, bit) = place(number);
+        self.seen[word] & bit != 0
+    }
+
+    /// Returns which of the 64 requests before this one were received: bit i is the one i + 1 before.
+    pub(super) fn seen_before(&self, number: u64) -> u64 {
+        let oldest = (self.highest + 1).saturating_sub(WINDOW_PROBES);
+        let known = match u32::try_from(number.saturating_sub(oldest)) {
+            Ok(known) if known < 64 => !(u64::MAX << known),
+            _ => u64::MAX,
+        };
+        // The 64 lie in two neighbouring words, the oldest lowest.
+        let (word, bit) = place(number.wrapping_add(WINDOW_PROBES - 64));
+        let shift = bit.trailing_zeros();
+        let next = self.seen[(word + 1) % self.seen.len()];
+        let ascending = self.seen[word] >> shift | next.checked_shl(64 - shift).unwrap_or(0);
+        ascending.reverse_bits() & known
+    }
+}
+
+fn place(number: u64) -> (usize, u64) {
+    let index = usize::try_from(number % WINDOW_PROBES).expect("less than the window");
+    (index / 64, 1 << (index % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Two words say what asking for each of the 64 numbers would.
+        #[test]
+        fn the_64_before_a_number_are_those_that_are_marked(
+            seen in any::<[u64; WINDOW_WORDS]>(),
+            highest in prop_oneof![0_u64..3_000, any::<u32>().prop_map(u64::from)],
+            back in 0_u64..1_200,
+        ) {
+            let (newest_at, cookie) = (Wall::default(), None);
+            let window = ReceiveWindow { highest, seen, newest_at, cookie };
+            let number = highest.saturating_sub(back);
+            let oldest = (highest + 1).saturating_sub(WINDOW_PROBES);
+            let bits = window.seen_before(number);
+            for bit in 0..64 {
+                let before = number.checked_sub(bit + 1);
+                let expected = before.is_some_and(|before| before >= oldest && window.is_marked(before));
+                prop_assert_eq!(bits >> bit & 1 == 1, expected, "{} before {}", bit + 1, number);
+            }
+        }
+    }
+}

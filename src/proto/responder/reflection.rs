@@ -1,0 +1,127 @@
+//! What the native wire (STAMP, RFC 8762) adds to a session: the numbers of its replies, the transmit
+//! stamps that later replies carry, and the requests whose own transmit stamps have not come.
+
+use crate::proto::follow_ups::{FollowUps, Pending};
+use crate::proto::responder::publication::Measured;
+use crate::proto::sample::{Stamp, StampSource};
+use crate::proto::transmit::Arrival;
+use crate::proto::wire::native::{ErrorEstimate, ReplyFields, Request};
+
+/// Later requests that carry T1 of a request.
+const TOLD_BY: u32 = 2;
+
+/// Pending requests at once: those whose T1 can still come, and one more.
+const PENDING_MAX: usize = TOLD_BY as usize + 1;
+
+/// A request that is measured but for its T1.
+#[derive(Clone, Copy, Debug)]
+struct PendingRequest {
+    seq: u32,
+    delay: Measured,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Reflection {
+    /// A random number that tells this session from one before a restart.
+    session: u32,
+    /// The number of the next reply: replies so far.
+    next_seq: u32,
+    /// Different requests so far.
+    received: u32,
+    /// T3 of the last replies.
+    left: FollowUps<3>,
+    pending: Pending<PendingRequest, PENDING_MAX>,
+}
+
+impl Reflection {
+    pub(super) fn new(session: u32) -> Self {
+        Self {
+            session,
+            next_seq: 0,
+            received: 0,
+            left: FollowUps::new(),
+            pending: Pending::new(),
+        }
+    }
+
+    /// A request came in. Gives the delays that are complete with it to `publish`; its own is pending,
+    /// unless the request is a copy and has no `number` therefore.
+    pub(super) fn handle_request(
+        &mut self,
+        arrival: &Arrival,
+        request: &Request<'_>,
+        number: Option<u64>,
+        mut publish: impl FnMut(Measured),
+    ) {
+        let ours = request.ours.as_ref();
+        for told in ours.into_iter().flat_map(|ours| ours.follow_ups).flatten() {
+            if let Some(found) = self.pending.take(|pending| pending.seq == told.seq) {
+                let left = told.stamp;
+                publish(Measured {
+                    left,
+                    ..found.delay
+                });
+            }
+        }
+        let is_past = |pending: &PendingRequest| {
+            request.seq.wrapping_sub(pending.seq).cast_signed() >= TOLD_BY.cast_signed()
+        };
+        while let Some(past) = self.pending.take(is_past) {
+            publish(past.delay);
+        }
+        let Some(number) = number else { return };
+        self.received = self.received.wrapping_add(1);
+        let delay = Measured {
+            number,
+            left: Stamp {
+                at: request.sent,
+                source: StampSource::User,
+            },
+            received: arrival.best(),
+            correction_ns: ours.and_then(|ours| ours.offset_ns),
+            is_alone: false,
+        };
+        let seq = request.seq;
+        // Those whose T1 can still come fit, so without room this one is older than they are.
+        if !self.pending.push(number, PendingRequest { seq, delay }) {
+            publish(delay);
+        }
+    }
+
+    /// Returns what the next reply says: it answers a request that came at `arrival`, before which
+    /// those in `seen` came.
+    pub(super) fn next_reply<'a>(
+        &mut self,
+        arrival: &Arrival,
+        seen: u64,
+        error: ErrorEstimate,
+        name: &'a str,
+    ) -> ReplyFields<'a> {
+        let seq = self.next_seq;
+        self.next_seq = seq.wrapping_add(1);
+        ReplyFields {
+            seq,
+            sent: arrival.now.wall,
+            error,
+            received: arrival.best(),
+            follow_ups: self.left.newest_first(),
+            session: self.session,
+            received_count: self.received,
+            seen,
+            name,
+        }
+    }
+
+    /// The kernel's stamp of a reply's departure has come: the next replies carry it.
+    pub(super) fn handle_left(&mut self, seq: u32, stamp: Stamp) {
+        self.left.push(seq, stamp);
+    }
+
+    /// Gives all pending delays to `publish`, as they are: no more requests are to come.
+    pub(super) fn settle(&mut self, mut publish: impl FnMut(Measured)) {
+        while let Some(pending) = self.pending.take(|_| true) {
+            publish(pending.delay);
+        }
+    }
+}

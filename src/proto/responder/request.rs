@@ -1,0 +1,93 @@
+//! A request to our reflector, on whichever wire it came.
+
+use crate::proto::time::Wall;
+use crate::proto::transmit::Arrival;
+use crate::proto::wire::native;
+use crate::proto::wire::text::{self, Message};
+
+/// How a request is numbered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Number {
+    /// The text wire's own sequence: 0 to 100, and again.
+    Wire(u8),
+    /// The low 32 bits of the probe's number.
+    Low(u32),
+}
+
+/// What a sender calls itself, and its target's tags as they stand on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity<'a> {
+    pub(super) source: &'a str,
+    pub(super) tags: &'a str,
+}
+
+/// The message, for its answer.
+#[derive(Clone, Debug)]
+pub(super) enum Body<'a> {
+    Text(Message<'a>),
+    Native {
+        request: native::Request<'a>,
+        packet: &'a [u8],
+    },
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) arrival: Arrival,
+    pub(super) number: Number,
+    /// The number of the sender's flow, which tells it from an earlier one; only ours send it.
+    pub(super) cookie: Option<u32>,
+    /// T1, as the sender read it.
+    pub(super) sent: Wall,
+    /// `None` from a STAMP sender that is not ours.
+    pub(super) identity: Option<Identity<'a>>,
+    pub(super) body: Body<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Returns a text message as a request; `None` if it is a reply, which must not be answered.
+    pub(super) fn text(arrival: Arrival, message: Message<'a>) -> Option<Self> {
+        if message.is_reply() {
+            return None;
+        }
+        let header = message.header;
+        let identifier = message.identifier;
+        Some(Self {
+            arrival,
+            number: identifier.map_or(Number::Wire(header.seq), |identifier| {
+                Number::Low(identifier.number)
+            }),
+            cookie: identifier.map(|identifier| identifier.cookie),
+            sent: header.at,
+            identity: Some(Identity {
+                source: header.source,
+                tags: header.tags,
+            }),
+            body: Body::Text(message),
+        })
+    }
+
+    /// Reads a native packet as a request; `None` if it is none.
+    pub(super) fn native(arrival: Arrival, packet: &'a [u8]) -> Option<Self> {
+        let request = native::decode_request(packet).ok()?;
+        let ours = request.ours.as_ref();
+        Some(Self {
+            arrival,
+            number: Number::Low(request.seq),
+            cookie: ours.map(|ours| ours.cookie),
+            sent: request.sent,
+            identity: ours.map(|ours| Identity {
+                source: ours.source,
+                tags: ours.tags,
+            }),
+            body: Body::Native { request, packet },
+        })
+    }
+
+    /// True if its tags can be read. A request with unreadable ones begins no session.
+    pub(super) fn is_readable(&self) -> bool {
+        let tags = self.identity.unwrap_or_default().tags;
+        text::decode_tags(tags).is_ok()
+    }
+}

@@ -1,0 +1,206 @@
+//! One remote sender, as our reflector knows it: what it has sent, what it is published under, and on
+//! the native wire the numbers of its replies.
+
+use crate::proto::context::Context;
+use crate::proto::responder::publication::{Measured, Publication, RemoteLabels};
+use crate::proto::responder::received::{Order, ReceiveWindow};
+use crate::proto::responder::reflection::Reflection;
+use crate::proto::responder::request::{Body, Request};
+use crate::proto::sample::{FlowKind, Stamp, StampSource};
+use crate::proto::time::Mono;
+use crate::proto::transmit::{SocketId, StampKey, Wanted};
+use crate::proto::wire::native::ReplyFields;
+
+/// A session is forgotten after this long at least, and after eight of its sender's intervals.
+const IDLE_MIN_NS: u64 = 60_000_000_000;
+/// A session with one request is forgotten after this: longer than any sensible interval.
+const IDLE_ONCE_NS: u64 = 3_600_000_000_000;
+
+/// A session of datagrams, by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionRef {
+    pub(super) slot: u32,
+    /// Tells the session from a later one at the same place.
+    pub(super) birth: u64,
+}
+
+/// What a session's requests come by, and where the transmit stamps of its replies find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Datagrams(SessionRef),
+    Connection(SocketId),
+}
+
+impl Place {
+    const fn kind(self) -> FlowKind {
+        match self {
+            Self::Datagrams(_) => FlowKind::Udp,
+            Self::Connection(_) => FlowKind::Tcp,
+        }
+    }
+
+    /// Returns what the transmit stamp of the reply numbered `seq` is wanted for.
+    pub(super) const fn stamp_key(self, seq: u32) -> StampKey {
+        StampKey(match self {
+            Self::Datagrams(SessionRef { slot, birth }) => Wanted::Reply { slot, birth, seq },
+            Self::Connection(socket) => Wanted::StreamReply { socket, seq },
+        })
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) place: Place,
+    publication: Publication,
+    received: ReceiveWindow,
+    /// Made with the first native request.
+    reflection: Option<Reflection>,
+    /// True once it has sent more than one request; a copy is none.
+    pub(super) is_proven: bool,
+    pub(super) last_heard: Mono,
+    /// From the last request that was no copy back to whatever came before it.
+    gap_ns: Option<u64>,
+}
+
+impl Session {
+    /// Begins with a sender's first request, whose tags can be read.
+    pub(super) fn begin(place: Place, request: &Request<'_>, context: &mut Context) -> Self {
+        let mut session = Self {
+            place,
+            publication: Publication::new(place.kind(), request.identity),
+            received: ReceiveWindow::starting_at(request),
+            reflection: None,
+            is_proven: false,
+            last_heard: context.now.mono,
+            gap_ns: None,
+        };
+        session.measure(request, Some(session.received.highest), context);
+        session
+    }
+
+    /// Returns the number of the session's first request.
+    pub(super) fn first_number(&self) -> u64 {
+        self.received.highest
+    }
+
+    /// Measures one more request. Returns its number; `None` if its tags cannot be read, and it must
+    /// not be answered.
+    pub(super) fn handle_request(
+        &mut self,
+        request: &Request<'_>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) -> Option<u64> {
+        if !self.publication.is_of(request.identity) {
+            if !request.is_readable() {
+                return None;
+            }
+            self.publication.end(labels, context);
+            *self = Self::begin(self.place, request, context);
+            return Some(self.first_number());
+        }
+        let before = std::mem::replace(&mut self.last_heard, context.now.mono);
+        let (number, order) = if self.received.continues(request) {
+            self.received.add(request)
+        } else {
+            self.received = ReceiveWindow::starting_at(request);
+            self.reflection = None;
+            (self.received.highest, Order::Next)
+        };
+        match order {
+            Order::Duplicate => context.counters.duplicate += 1,
+            Order::Stale | Order::Reordered => context.counters.reordered += 1,
+            Order::Next => {}
+        }
+        // A copy that the network made says nothing about who sent the one.
+        let is_new = matches!(order, Order::Next | Order::Reordered);
+        if is_new {
+            self.gap_ns = Some(context.now.mono.since(before));
+            self.is_proven = true;
+            self.publication.prove(labels, context);
+        }
+        self.measure(request, is_new.then_some(number), context);
+        Some(number)
+    }
+
+    /// Measures a request as far as its wire lets us now; a copy has no `number`.
+    fn measure(&mut self, request: &Request<'_>, number: Option<u64>, context: &mut Context) {
+        let publication = &mut self.publication;
+        match (&request.body, number) {
+            // Nobody tells T1 better than the request itself does.
+            (Body::Text(_), Some(number)) => {
+                let left = Stamp {
+                    at: request.sent,
+                    source: StampSource::User,
+                };
+                let delay = Measured {
+                    number,
+                    left,
+                    received: request.arrival.best(),
+                    correction_ns: None,
+                    is_alone: true,
+                };
+                publication.measure(delay, context);
+            }
+            (Body::Text(_), None) => {}
+            (
+                Body::Native {
+                    request: packet, ..
+                },
+                number,
+            ) => {
+                let reflection = self
+                    .reflection
+                    .get_or_insert_with(|| Reflection::new(context.session_ids.session()));
+                let publish = |delay| publication.measure(delay, context);
+                reflection.handle_request(&request.arrival, packet, number, publish);
+            }
+        }
+    }
+
+    /// Returns what the reply to the native request of this number says.
+    pub(super) fn next_reply<'a>(
+        &mut self,
+        request: &Request<'_>,
+        number: u64,
+        name: &'a str,
+        context: &mut Context,
+    ) -> ReplyFields<'a> {
+        let seen = self.received.seen_before(number);
+        let reflection = self
+            .reflection
+            .get_or_insert_with(|| Reflection::new(context.session_ids.session()));
+        reflection.next_reply(&request.arrival, seen, context.clock_error, name)
+    }
+
+    /// The kernel's stamp of a reply's departure has come.
+    pub(super) fn handle_left(&mut self, seq: u32, stamp: Stamp) {
+        if let Some(reflection) = &mut self.reflection {
+            reflection.handle_left(seq, stamp);
+        }
+    }
+
+    /// Publishes all pending delays as they are: no more requests are to come, or none are to be waited
+    /// for.
+    pub(super) fn settle(&mut self, context: &mut Context) {
+        if let Some(reflection) = &mut self.reflection {
+            reflection.settle(|delay| self.publication.measure(delay, context));
+        }
+    }
+
+    /// Ends the session.
+    pub(super) fn end(mut self, labels: &mut RemoteLabels, context: &mut Context) {
+        self.settle(context);
+        self.publication.end(labels, context);
+    }
+
+    /// Returns when the session is to be forgotten if nothing more is heard.
+    pub(super) fn idle_deadline(&self) -> Mono {
+        let idle_ns = match self.gap_ns {
+            Some(gap_ns) => gap_ns.saturating_mul(8).clamp(IDLE_MIN_NS, IDLE_ONCE_NS),
+            None => IDLE_ONCE_NS,
+        };
+        self.last_heard.plus(idle_ns)
+    }
+}

@@ -72,20 +72,20 @@ def check(lab, protocol):
     for daemon in (client, server):
         code, _ = daemon.end()
         expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
-    told = {"near": records + client.records(), "far": server.records()}
+    reported = {"near": records + client.records(), "far": server.records()}
     end_captures(captures, near, FAR)
-    teller = told["near" if protocol == "auto" else "far"]
+    reporter = reported["near" if protocol == "auto" else "far"]
     # The daemon's own threshold defines a burst; the captures say where they were.
     link = crossings([capture.path for capture in captures])
-    planted = queues(link["forward"], thresholds(teller), since)
+    planted = queues(link["forward"], thresholds(reporter), since)
     met = f"{protocol}: of {PLANTED} bursts the probes met {len(planted)}, fewer than {BURSTS}: {planted}"
     expect(len(planted) >= BURSTS, met)
     if protocol == "text":
         # A pause of the sending program before a probe is on the link looks like a queue to its receiver.
         link["forward"] = link["said"]
     # In the second of a burst the threshold may be the one published before it or the one after.
-    truth = [queues(link["forward"], known, since) for known in (thresholds(teller), sooner(thresholds(teller)))]
-    events = compare(lab, protocol, told, truth, link)
+    truth = [queues(link["forward"], known, since) for known in (thresholds(reporter), sooner(thresholds(reporter)))]
+    events = compare(lab, protocol, reported, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
 
@@ -213,38 +213,38 @@ def overlap(one, other):
     return one[0] <= other[0] + other[1] and other[0] <= one[0] + one[1]
 
 
-def compare(lab, protocol, told, truth, link):
+def compare(lab, protocol, reported, truth, link):
     """Holds events and queues of the captures against each other: each event is a queue, and each queue an event.
 
     The two thresholds of its time may make two bursts of one queue, or one of two. Either is right.
     """
-    teller = "near" if protocol == "auto" else "far"
-    events = [record for record in told[teller] if record.get("event") == "burst"]
-    found, nearest, told_of, own = [], [], set(), 0
+    reporter = "near" if protocol == "auto" else "far"
+    events = [record for record in reported[reporter] if record.get("event") == "burst"]
+    found, nearest, matched, own = [], [], set(), 0
     for event in events:
         expect(event["flow"] == "udp", f"{protocol}: a burst of another flow: {event}")
         expect(event["stamp"] == "kernel" or protocol == "text", f"{protocol}: not the kernel's: {event}")
         tags = ["source:near", "target:far"]
         expect(all(tag in event["tags"] for tag in tags), f"{protocol}: a burst of others: {event}")
         queue = min(truth[0] + truth[1], key=lambda queue: max(apart(event, queue)))
-        is_told = event["direction"] == "forward" and max(apart(event, queue)) <= 1
-        if not is_told and is_the_hosts(event, link):
+        is_reported = event["direction"] == "forward" and max(apart(event, queue)) <= 1
+        if not is_reported and is_the_hosts(event, link):
             own += 1
             continue
         off = ", ".join(f"{share:.0%}" for share in apart(event, queue))
         what = f"{event} is off {queue} on the link by {off} of what is allowed, of start, duration and peak"
-        expect(is_told, f"{protocol}: {what}")
-        expect(queue not in told_of, f"{protocol}: told twice: {queue}")
+        expect(is_reported, f"{protocol}: {what}")
+        expect(queue not in matched, f"{protocol}: reported twice: {queue}")
         found.append(event)
-        told_of.add(queue)
+        matched.add(queue)
         nearest.append(apart(event, queue))
-    untold = [queue for queue in truth[0] if not any(overlap(queue, other) for other in told_of)]
-    expect(not untold, f"{protocol}: {len(found)} events, none of {untold}")
+    unreported = [queue for queue in truth[0] if not any(overlap(queue, other) for other in matched)]
+    expect(not unreported, f"{protocol}: {len(found)} events, none of {unreported}")
     if own:
         lab.note(f"{protocol}: {own} smaller ones, which the captures have too")
     if protocol == "auto":
-        others = [record for record in told["far"] if record.get("event") == "burst"]
-        expect(not others, f"told by both ends: {others}")
+        others = [record for record in reported["far"] if record.get("event") == "burst"]
+        expect(not others, f"reported by both ends: {others}")
     peaks = ", ".join(f"{event['peak'] / 1e6:.1f}" for event in found)
     worst = ", ".join(f"{max(shares):.1%}" for shares in zip(*nearest))
     lab.note(f"{protocol}: {len(found)} bursts of {peaks} ms; off by {worst} of what is allowed, of start, duration and peak")

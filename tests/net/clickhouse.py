@@ -29,12 +29,12 @@ HOSTS, MESSAGES = 10, 400
 DIGITS = 1e-3
 OLD = """CREATE TABLE {}.metrics (MetricName String, Timestamp UInt64, MetricValue UInt64, Tags Map(String, String),
     InsertedAt DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY (MetricName, Timestamp)"""
-TOLD = "metric String, points Array(Array(Int64)), tags Array(String), stamp String, seq UInt64"
+PRINTED = "metric String, points Array(Array(Int64)), tags Array(String), stamp String, seq UInt64"
 # Printed and stored samples as (metric, time, value, tags, stamp, number), with the count of each.
 COMPARED = """
     SELECT {} FROM (
-        SELECT m, t, v, tags, s, n, sum(told) AS told, sum(kept) AS kept FROM (
-            SELECT metric AS m, points[1][1] AS t, points[1][2] AS v, tags, stamp AS s, seq AS n, 1 AS told, 0 AS kept
+        SELECT m, t, v, tags, s, n, sum(printed) AS printed, sum(kept) AS kept FROM (
+            SELECT metric AS m, points[1][1] AS t, points[1][2] AS v, tags, stamp AS s, seq AS n, 1 AS printed, 0 AS kept
             FROM file('{}', JSONEachRow, '{}') WHERE stamp != '' AND notEmpty(points)
             UNION ALL
             SELECT MetricName, toUnixTimestamp64Nano(Timestamp), MetricValue,
@@ -134,7 +134,7 @@ def end(daemon):
     expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
 
 
-def told(daemon, *words):
+def complaints(daemon, *words):
     """Returns the daemon's warnings and errors that contain these words."""
     lines = [line for line in daemon.log().splitlines() if " WARN " in line or " ERROR " in line]
     return [line for line in lines if all(word in line for word in words)]
@@ -179,11 +179,11 @@ def check_once(lab, front, daemons, killed_ns):
         for daemon in daemons:
             # The kill may cut the last line anywhere.
             out.writelines(line for line in open(daemon.out_path, "rb") if line.startswith(b"{") and line.endswith(b"}\n"))
-    compare = lambda what: front.rows(COMPARED.format(what, printed, TOLD))
+    compare = lambda what: front.rows(COMPARED.format(what, printed, PRINTED))
     # Of the last instants before the kill either side may know more.
     is_old = f"(t <= {killed_ns - YOUNGER_NS} OR t > {killed_ns})"
-    counts = f"sum(told), countIf(kept > 1), countIf(told > kept AND {is_old}), countIf(kept > told AND {is_old})"
-    young = f"countIf(told > kept), max(if(told > kept, {killed_ns} - t, 0))"
+    counts = f"sum(printed), countIf(kept > 1), countIf(printed > kept AND {is_old}), countIf(kept > printed AND {is_old})"
+    young = f"countIf(printed > kept), max(if(printed > kept, {killed_ns} - t, 0))"
     ((*found, lost_young, oldest_ns),) = compare(f"{counts}, {young}")
     total, twice, lost, more = map(int, found)
     expect(total > SECONDS * 1000 * 10, f"only {total} samples were printed")
@@ -194,8 +194,8 @@ def check_once(lab, front, daemons, killed_ns):
     seen = front.seen()
     expect(seen.get(500, 0) >= 2 and seen.get(0, 0) >= 4, f"requests: {seen}")
     for daemon in daemons:
-        expect(not told(daemon, " ERROR "), f"{daemon.label} says {told(daemon, ' ERROR ')[:2]}")
-        expect(len(told(daemon, "cannot send")) <= 2, f"{daemon.label} says too much: {told(daemon, 'cannot send')[:4]}")
+        expect(not complaints(daemon, " ERROR "), f"{daemon.label} says {complaints(daemon, ' ERROR ')[:2]}")
+        expect(len(complaints(daemon, "cannot send")) <= 2, f"{daemon.label} says too much: {complaints(daemon, 'cannot send')[:4]}")
     rolled = front.number("SELECT sum(Samples) FROM fleet.metrics_hourly")
     kept = front.number("SELECT count() FROM fleet.metrics WHERE Stamp != ''")
     expect(rolled == kept, f"{rolled} samples rolled up of {kept}")
@@ -349,9 +349,9 @@ def check_old_table(lab, front):
     expect(kept == fit, f"{kept} rows of {fit} that fit")
     largest = front.number("SELECT max(MetricValue) FROM old.metrics WHERE MetricName = 'udp.wan.owd'")
     expect(10**9 <= largest < 2**62, f"a delay of {largest}")
-    expect(len(told(daemon, "negative")) == 1, f"told: {told(daemon)}")
-    expect(len(told(daemon)) == 2, f"told, of negative values and of windows: {told(daemon)}")
-    lab.note(f"the old table: {kept} rows, {negative()} negative values left out, counted and told once")
+    expect(len(complaints(daemon, "negative")) == 1, f"logged: {complaints(daemon)}")
+    expect(len(complaints(daemon)) == 2, f"logged, of negative values and of windows: {complaints(daemon)}")
+    lab.note(f"the old table: {kept} rows, {negative()} negative values left out, counted and reported once")
 
 
 def check_no_windows(lab, front):
@@ -376,9 +376,9 @@ def check_no_windows(lab, front):
     late = "SELECT sum(Samples) FROM old.metrics_windows WHERE Source = 'late' AND MetricName = 'udp.wan.owd'"
     wait_until(lambda: front.number(late) >= 100, "windows in a table that came later")
     end(daemon)
-    lines = told(daemon, "windows", "left out")
-    expect(len(lines) == 1 and "schema clickhouse" in lines[0], f"told: {told(daemon)}")
-    lab.note("windows without a table: told once, counted, and stored once there was one")
+    lines = complaints(daemon, "windows", "left out")
+    expect(len(lines) == 1 and "schema clickhouse" in lines[0], f"logged: {complaints(daemon)}")
+    lab.note("windows without a table: reported once, counted, and stored once there was one")
 
 
 def check_password(lab, front):
@@ -386,13 +386,13 @@ def check_password(lab, front):
     daemon = publisher(lab, "password", PORT + 230, {"database": "fleet", "password": "wrong-word"})
     wait_until(lambda: front.seen().get(403, 0) >= before + 4, "a wrong password to be refused")
     daemon.expect_alive()
-    lines = told(daemon)
-    expect(len(lines) == 1, f"a wrong password is told {len(lines)} times: {lines[:3]}")
+    lines = complaints(daemon)
+    expect(len(lines) == 1, f"a wrong password is reported {len(lines)} times: {lines[:3]}")
     for word in ("403", "Authentication failed", "`password`", f"127.0.0.1:{PORT}"):
         expect(word in lines[0], f"{word} is not in {lines[0]!r}")
     expect("wrong-word" not in daemon.log(), "the password is in the log")
     daemon.kill()
-    lab.note("a wrong password: told once")
+    lab.note("a wrong password: reported once")
 
 
 def check_columns(lab, front):
@@ -403,10 +403,10 @@ def check_columns(lab, front):
     daemon = publisher(lab, "columns", PORT + 240, {"database": "bare"})
     # The daemon asks for the columns of its table again and again.
     wait_until(lambda: front.seen().get(200, 0) >= before + 3, "the columns to be asked for")
-    lines = told(daemon)
-    expect(len(lines) == 1 and "has no column MetricValue" in lines[0], f"told: {lines[:3]}")
+    lines = complaints(daemon)
+    expect(len(lines) == 1 and "has no column MetricValue" in lines[0], f"logged: {lines[:3]}")
     front.ask("ALTER TABLE bare.metrics ADD COLUMN MetricValue Int64")
     wait_until(lambda: front.number("SELECT count() FROM bare.metrics") > 0, "rows once the column is there")
     end(daemon)
-    expect(len(told(daemon)) == 1, f"told: {told(daemon)}")
-    lab.note("a missing column: told once, and what waited arrived")
+    expect(len(complaints(daemon)) == 1, f"logged: {complaints(daemon)}")
+    lab.note("a missing column: reported once, and what waited arrived")

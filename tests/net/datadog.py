@@ -192,7 +192,7 @@ def check_refused(lab):
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
     expect(statuses[:4] == [413, 413, 400, 202], f"the intake answered {statuses[:10]}")
     errors = [line for line in daemon.log().splitlines() if "ERROR" in line]
-    expect(len(errors) == 2, f"two reasons are told {len(errors)} times: {errors[:4]}")
+    expect(len(errors) == 2, f"two reasons are reported {len(errors)} times: {errors[:4]}")
     dropped = total(daemon.records(), "monitor.backend.dropped")
     expect(dropped > 0, "what was refused is not counted")
     lab.note(f"413, 413, 400: {dropped} records dropped and counted, two errors")
@@ -213,12 +213,12 @@ def check_bad_key(lab):
     code, _ = daemon.end()
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
     expect({request["status"] for request in refused} == {403}, "a bad key is taken")
-    told = [line for line in daemon.log().splitlines() if " 403 " in line]
-    expect(len(told) == 1, f"a bad key is told {len(told)} times: {told[:3]}")
+    lines = [line for line in daemon.log().splitlines() if " 403 " in line]
+    expect(len(lines) == 1, f"a bad key is reported {len(lines)} times: {lines[:3]}")
     for word in ("api_key", "DD_API_KEY", "datadoghq.eu"):
-        expect(word in told[0], f"{word} is not in {told[0]!r}")
+        expect(word in lines[0], f"{word} is not in {lines[0]!r}")
     expect("not-the-key" not in daemon.log(), "the key is in the log")
-    lab.note(f"a bad key: {len(refused)} payloads refused, told once")
+    lab.note(f"a bad key: {len(refused)} payloads refused, reported once")
 
 
 def check_spool(lab):
@@ -244,7 +244,7 @@ def check_spool(lab):
     wait_until(lambda: len(requests_with(403)) >= 4, "payloads to be refused")
     code, _ = mistyped.end()
     expect(code == 0, f"the daemon ended with {code}: {mistyped.log()[-500:]}")
-    expect("wait in" in mistyped.log(), "what is left in the spool is not told")
+    expect("wait in" in mistyped.log(), "what is left in the spool is not reported")
     expect(not requests_with(202), "a bad key is taken")
     printed += mistyped.records()
     mended = publisher(lab, "mended", port, KEY, **spool)

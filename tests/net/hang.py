@@ -50,7 +50,7 @@ def run(lab):
         expect(code == 0, f"{seen.daemon.label} ended with {code}: {seen.daemon.log()[-500:]}")
         lab.note(f"{seen.daemon.label} ended in {took_s:.1f} s")
     warnings = [line for line in hanging.daemon.log().splitlines() if "the buffer is full" in line]
-    expect(len(warnings) == 1, f"a full buffer is told {len(warnings)} times")
+    expect(len(warnings) == 1, f"a full buffer is reported {len(warnings)} times")
 
 
 def silent(lab):

@@ -42,7 +42,7 @@ def run(lab):
     lab.note(compare(printed))
     check_metrics(lab)
     warnings = [line for line in daemon.log().splitlines() if "WARN" in line]
-    expect(len(warnings) == 1, f"one outage is told {len(warnings)} times: {warnings[:3]}")
+    expect(len(warnings) == 1, f"one outage is reported {len(warnings)} times: {warnings[:3]}")
     check_deleted(lab)
 
 

@@ -91,14 +91,14 @@ def check_limits(lab):
         connected = len({record["tags"][1] for record in answered(found, "tcp")})
         said = [line for line in daemon.log().splitlines() if "hard limit of open files" in line]
         if hard < 266:
-            expect(len(said) == 1, f"a limit of {hard} is told {len(said)} times: {daemon.log()[-500:]}")
+            expect(len(said) == 1, f"a limit of {hard} is reported {len(said)} times: {daemon.log()[-500:]}")
             for word in ("needed=266", f"limit={hard}", "ulimit -Hn", "LimitNOFILE="):
                 expect(word in said[0], f"{word} is not in {said[0]!r}")
             expect(0 < connected < 200, f"{connected} of 200 over TCP with {hard} descriptors")
         else:
             expect(not said, f"a limit of {hard} is too low for it: {said}")
             expect(connected == 200, f"only {connected} of 200 over TCP with {hard} descriptors")
-        lab.note(f"200 targets, hard limit {hard}: all over UDP, {connected} over TCP, told {len(said)} times")
+        lab.note(f"200 targets, hard limit {hard}: all over UDP, {connected} over TCP; reported {len(said)} times")
         code, _ = daemon.end()
         expect(code == 0, f"{label} ended with {code}")
     server.end()

@@ -117,4 +117,4 @@ def check_without_rights(lab, cpu):
         expect(word in daemon.log(), f"{word} is not in {daemon.log()!r}")
     code, _ = daemon.end()
     expect(code == 0, f"without rights it ended with {code}")
-    lab.note("without rights: each is told, and done without")
+    lab.note("without rights: each is reported, and the daemon goes on without it")

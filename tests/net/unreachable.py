@@ -145,15 +145,15 @@ def total(records, name, **tags):
 
 
 def check(lab, records, log, rejected):
-    told = total(records, "unreachable")
+    unreachable = total(records, "unreachable")
     lost = total(records, "lost")
-    shown = f"{rejected} rejected, {told} unreachable, {lost} lost"
+    shown = f"{rejected} rejected, {unreachable} unreachable, {lost} lost"
     lab.note(shown)
-    expect(told == rejected and lost == rejected, f"not what was rejected: {shown}")
+    expect(unreachable == rejected and lost == rejected, f"not what was rejected: {shown}")
     for good in (GOOD, GOOD6):
         expect(total(records, "unreachable", target=good) == 0, f"{good}: messages of another")
         expect(total(records, "lost", target=good) == 0, f"{good}: losses of another")
     expect(total(records, "unsent") == 0, "probes were not sent for what was said of others")
     for bad, _, _, words in REJECTS:
         lines = re.findall(rf"UDP port {PORT} of {re.escape(bad)}: {words}", log)
-        expect(len(lines) == 1, f"{bad}: told {len(lines)} times: {log[-1000:]}")
+        expect(len(lines) == 1, f"{bad}: reported {len(lines)} times: {log[-1000:]}")

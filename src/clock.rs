@@ -1,9 +1,9 @@
 //! The clocks of this host. Nothing else reads a clock.
 //!
 //! Time is read from the processor's time-stamp counter through quanta, which costs some twenty
-//! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of both
-//! clocks. The anchor is renewed several times a second. So one read serves for both clocks, and
-//! Unix time follows the system's clock to within a microsecond.
+//! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of
+//! both clocks. The anchor is renewed several times a second. So one read serves for both clocks,
+//! and Unix time follows the system's clock to within a microsecond.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads clocks"
@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
 
-/// The age at which the anchor is renewed. The counter's rate is calibrated to some parts per million,
-/// so the error stays well under a microsecond in between.
+/// The age at which the anchor is renewed. The counter's rate is calibrated to some parts per
+/// million, so the error stays well under a microsecond in between.
 const ANCHOR_EVERY_NS: u64 = 100_000_000;
 
 /// Readings for an anchor, of which the quickest is taken.
@@ -46,8 +46,8 @@ pub struct Steps {
 }
 
 impl Clock {
-    /// Starts the monotonic clock at zero. The first clock of a process calibrates the counter, which
-    /// takes up to 200 ms.
+    /// Starts the monotonic clock at zero. The first clock of a process calibrates the counter,
+    /// which takes up to 200 ms.
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
         let start = counter.raw();
@@ -84,8 +84,8 @@ impl Clock {
         self.anchor.get().mono.plus(ANCHOR_EVERY_NS)
     }
 
-    /// Renews the anchor if that is due. Returns the size of the step in nanoseconds if the system's
-    /// clock was set since the last anchor.
+    /// Renews the anchor if that is due. Returns the size of the step in nanoseconds if the
+    /// system's clock was set since the last anchor.
     pub fn refresh(&self, now: Mono) -> Option<i64> {
         if now < self.refresh_due() {
             return None;
@@ -93,15 +93,16 @@ impl Clock {
         self.renew()
     }
 
-    /// Renews the anchor if it is in doubt: `at`, just read on the system's clock, is far from `now`,
-    /// just read here. Returns the size of the step in nanoseconds if the system's clock was set.
+    /// Renews the anchor if it is in doubt: `at`, just read on the system's clock, is far from
+    /// `now`, just read here. Returns the size of the step in nanoseconds if the system's clock was
+    /// set.
     pub fn check(&self, now: Wall, at: Wall) -> Option<i64> {
         let apart_ns = at.since(now).unsigned_abs();
         (apart_ns >= STEP_LEAST_NS).then(|| self.renew()).flatten()
     }
 
-    /// True if `at` can have been read on the system's clock as it is `now`: it is neither in the future
-    /// nor from before the clock was set.
+    /// True if `at` can have been read on the system's clock as it is `now`: it is neither in the
+    /// future nor from before the clock was set.
     pub fn can_have_said(&self, now: Wall, at: Wall) -> bool {
         let ahead_ns = at.since(now);
         at >= self.steps.get().since && ahead_ns < STEP_LEAST_NS.cast_signed()
@@ -144,7 +145,8 @@ impl Clock {
         anchor.wall.plus(since)
     }
 
-    /// Takes a few readings of Unix time between two readings of the counter, and returns the quickest.
+    /// Takes a few readings of Unix time between two readings of the counter, and returns the
+    /// quickest.
     fn read_anchor(&self) -> Now {
         (0..READINGS)
             .map(|_| {

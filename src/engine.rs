@@ -1,8 +1,9 @@
 //! Engines: thin shells that carry out what the core asks, and tell it what happened.
 //!
-//! An engine owns every descriptor and waits for all of them at one place. It knows no protocol. Each
-//! engine passes the same black-box suite, `tests/loopback`. Engines share `sockets` and all that it
-//! holds, and differ in how they wait: a second one brings its own type for that, and its own loops.
+//! An engine owns every descriptor and waits for all of them at one place. It knows no protocol.
+//! Each engine passes the same black-box suite, `tests/loopback`. Engines share `sockets` and all
+//! that it holds, and differ in how they wait: a second one brings its own type for that, and its
+//! own loops.
 
 mod batch;
 mod failure;
@@ -45,7 +46,8 @@ pub struct EngineConfig {
     pub sockets: SocketOptions,
 }
 
-/// The options of every UDP socket. A refusal of the kernel is logged once; the engine goes on without.
+/// The options of every UDP socket. A refusal of the kernel is logged once; the engine goes on
+/// without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Microseconds for which receives poll the interface's queue. 0 stands for not at all.
@@ -148,7 +150,8 @@ pub struct Core<'a> {
 /// 2. **Closed sockets**: [`handle_closed`](Prober::handle_closed) once for each socket that could
 ///    not be opened, or has ended by itself. The socket is gone by then. The reason is `Finished`
 ///    if the peer has sent its end, `Exhausted` if this host has run out of something, and follows
-///    from the error otherwise (`engine/failure.rs`). A socket that the core closes ends in silence.
+///    from the error otherwise (`engine/failure.rs`). A socket that the core closes ends in
+///    silence.
 /// 3. **Packets**: [`handle_datagram`](Prober::handle_datagram),
 ///    [`handle_request`](Prober::handle_request) and [`handle_stream`](Prober::handle_stream), in
 ///    the order in which the kernel gives them. What comes from an address that no flow probes is
@@ -166,27 +169,27 @@ pub struct Core<'a> {
 ///    [`handle_reply_unsent`](Prober::handle_reply_unsent) for a reply.
 /// 8. **ICMP errors**: [`handle_unreachable`](Prober::handle_unreachable) for the flow whose
 ///    datagram did not arrive. An ICMP error about one address disturbs no flow to another.
-/// 9. **Full streams**: [`handle_blocked`](Prober::handle_blocked) when the kernel takes no more
-///    of a stream, and when it has taken what was left.
+/// 9. **Full streams**: [`handle_blocked`](Prober::handle_blocked) when the kernel takes no more of
+///    a stream, and when it has taken what was left.
 /// 10. **Retransmissions**: [`handle_retransmits`](Prober::handle_retransmits) for the flows of
 ///     ours over TCP, at most every 100 ms, and before their end.
 pub trait Engine {
     /// Carries out what [`Prober::poll_transmit`] gives, until it gives nothing more: also what a
     /// refused datagram calls for.
     ///
-    /// What leaves from one socket keeps its order. Datagrams that are due together may leave in one
-    /// call. They do not where the core says that a datagram leaves at once, nor where this process
-    /// makes the stamps: each would be credited with the time of those before it. When this returns,
-    /// every datagram has left or was reported as refused.
+    /// What leaves from one socket keeps its order. Datagrams that are due together may leave in
+    /// one call. They do not where the core says that a datagram leaves at once, nor where this
+    /// process makes the stamps: each would be credited with the time of those before it. When this
+    /// returns, every datagram has left or was reported as refused.
     fn transmit(&mut self, core: &mut Core<'_>);
 
     /// Waits for events, at most until `deadline` (`None`: for as long as it takes), then delivers
     /// a bounded batch of them.
     ///
     /// This is the only place where the loop's thread waits. Another thread ends the wait by the
-    /// engine's waker. Every socket that had something when the wait ended is read at least once, and
-    /// no socket takes more than its share. The replies to a batch of requests leave before more is
-    /// read.
+    /// engine's waker. Every socket that had something when the wait ended is read at least once,
+    /// and no socket takes more than its share. The replies to a batch of requests leave before
+    /// more is read.
     ///
     /// # Errors
     ///

@@ -256,7 +256,8 @@ impl LatencyMonitor {
         Ok(())
     }
 
-    /// Returns the addresses that it listens on while it runs. The system chooses a port in place of 0.
+    /// Returns the addresses that it listens on while it runs. The system chooses a port in place
+    /// of 0.
     pub fn listening(&self) -> &Listening {
         &self.listening
     }
@@ -294,8 +295,8 @@ impl LatencyMonitor {
             .map_err(StartError::Thread)
     }
 
-    /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if that is
-    /// set. Probing goes on meanwhile.
+    /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if that
+    /// is set. Probing goes on meanwhile.
     pub fn dump(&self) {
         if let Some(running) = &self.running {
             running.commands.push(Command::Dump);
@@ -475,7 +476,8 @@ impl LatencyMonitor {
         }
     }
 
-    /// True if the loop or a flush thread has ended by itself. [`stop`](Self::stop) returns the cause.
+    /// True if the loop or a flush thread has ended by itself. [`stop`](Self::stop) returns the
+    /// cause.
     pub fn has_failed(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
             running.poll.is_finished() || running.flushers.iter().any(Flusher::has_panicked)

@@ -1,7 +1,7 @@
 //! System calls behind safe functions: sockets, control messages, timers, the process.
 //!
-//! If the system lacks something, or the process a privilege, the function returns that as an error.
-//! Nothing here decides what an error means, waits, logs or reads a clock.
+//! If the system lacks something, or the process a privilege, the function returns that as an
+//! error. Nothing here decides what an error means, waits, logs or reads a clock.
 
 pub(crate) mod batch;
 pub(crate) mod hardware;

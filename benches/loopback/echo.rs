@@ -1,5 +1,5 @@
-//! A bare echo over UDP in batches, the least that a prober could take: `sendmmsg`, `recvmmsg`, kernel
-//! stamps taken off the error queue and dropped, connected sockets, nothing decoded.
+//! A bare echo over UDP in batches, the least that a prober could take: `sendmmsg`, `recvmmsg`,
+//! kernel stamps taken off the error queue and dropped, connected sockets, nothing decoded.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};

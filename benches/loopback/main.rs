@@ -1,9 +1,11 @@
-//! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls. Measures
-//! round trips a second, lateness, and the processor time of a probe with one target and with many.
+//! Two daemons over loopback, a processor each, beside a bare echo that uses the same calls.
+//! Measures round trips a second, lateness, and the processor time of a probe with one target and
+//! with many.
 //!
-//! `cargo bench --bench loopback`. `-- timer` measures only the lateness beside that of a bare timer.
-//! `-- --test` runs everything for a moment, to see that it works. The daemons have kernel stamps and
-//! the native wire, and publish windows. All figures but the echo's are taken from what they publish.
+//! `cargo bench --bench loopback`. `-- timer` measures only the lateness beside that of a bare
+//! timer. `-- --test` runs everything for a moment, to see that it works. The daemons have kernel
+//! stamps and the native wire, and publish windows. All figures but the echo's are taken from what
+//! they publish.
 #![expect(clippy::print_stdout, reason = "a bench prints what it has found")]
 #![expect(
     clippy::disallowed_methods,
@@ -126,8 +128,8 @@ fn main() -> io::Result<()> {
     let (mut echoes, mut ratios) = (Vec::new(), Vec::new());
     let mut before = bare_echo(processors, duration)?;
     for part in scale.loads {
-        // The machine's speed changes from moment to moment. So each run has an echo before and after it,
-        // and the faster one counts: an echo that was held up would flatter the run.
+        // The machine's speed changes from moment to moment. So each run has an echo before and
+        // after it, and the faster one counts: an echo that was held up would flatter the run.
         let asked = before * part;
         let interval_ms = f64::from(TARGETS) * 1e3 / asked;
         let load = Load {
@@ -163,7 +165,8 @@ fn main() -> io::Result<()> {
     at_a_millisecond(processors, scale)
 }
 
-/// Returns round trips a second of the echo, with one batch in flight or several, whichever is more.
+/// Returns round trips a second of the echo, with one batch in flight or several, whichever is
+/// more.
 fn bare_echo(processors: Processors, duration: Duration) -> io::Result<f64> {
     let in_turns = echo::run(processors, 1, duration)?;
     let bare = echo::run(processors, BATCHES, duration)?.max(in_turns);
@@ -206,9 +209,9 @@ fn at_a_millisecond(processors: Processors, scale: Scale) -> io::Result<()> {
     beside_a_timer(processors, scale)
 }
 
-/// Measures the lateness of a blocking prober with one target, beside a bare timer on the same processor
-/// in the same seconds. A virtual processor wakes some 20 or some 50 us late, and changes between the
-/// two within a second: measured one after the other, the two could not be compared.
+/// Measures the lateness of a blocking prober with one target, beside a bare timer on the same
+/// processor in the same seconds. A virtual processor wakes some 20 or some 50 us late, and changes
+/// between the two within a second: measured one after the other, the two could not be compared.
 fn beside_a_timer(processors: Processors, scale: Scale) -> io::Result<()> {
     println!();
     println!("one target, blocking, and a bare timer on its processor, windows of a second:");
@@ -425,8 +428,8 @@ impl Published {
     }
 }
 
-/// A daemon on one processor, and a thread that keeps what it publishes until the end. That thread has
-/// no processor of its own.
+/// A daemon on one processor, and a thread that keeps what it publishes until the end. That thread
+/// has no processor of its own.
 struct Daemon {
     child: Child,
     lines: thread::JoinHandle<io::Result<Vec<String>>>,

@@ -13,8 +13,8 @@ const CLOCK_REALTIME: nix::time::ClockId = nix::time::ClockId::CLOCK_REALTIME;
 
 use super::pin;
 
-/// A millisecond and 125 ns: within 8 s the timer is due at every point of the prober's millisecond. Whoever
-/// is due shortly after the other finds the processor awake.
+/// A millisecond and 125 ns: within 8 s the timer is due at every point of the prober's
+/// millisecond. Whoever is due shortly after the other finds the processor awake.
 const PERIOD: Duration = Duration::from_nanos(1_000_125);
 
 /// One wait for the next millisecond.

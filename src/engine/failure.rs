@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use crate::proto::{CloseReason, Mono};
 
-/// The daemon complains of missing descriptors at most this often. If its own targets want more than
-/// there are, the start has said so.
+/// The daemon complains of missing descriptors at most this often. If its own targets want more
+/// than there are, the start has said so.
 const COMPLAIN_EVERY_NS: u64 = 600_000_000_000;
 
 /// Returns what the core is told of a socket that has failed with `error`.

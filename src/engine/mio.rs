@@ -1,7 +1,7 @@
 //! The readiness engine, on mio: one epoll for every socket, listener and timer.
 //!
-//! Everything is watched edge-triggered and stands in a queue until it is drained. So one busy socket
-//! takes no more than its share of a turn.
+//! Everything is watched edge-triggered and stands in a queue until it is drained. So one busy
+//! socket takes no more than its share of a turn.
 
 mod receive;
 mod send;

@@ -2,10 +2,11 @@
 //!
 //! 1. A socket has at most one flow to a remote address. So each flow has a 5-tuple of its own, and
 //!    the source of a reply, or the destination named by an ICMP error, tells the flow.
-//! 2. A socket is bound to the address of ours that the system chose for its first flow. Flows share
-//!    it if the system chooses the same address for them. A route that changes leaves the 5-tuple.
-//! 3. A flow that wants another 5-tuple goes to another socket, with all others that want one. A few
-//!    sockets serve any number of targets.
+//! 2. A socket is bound to the address of ours that the system chose for its first flow. Flows
+//!    share it if the system chooses the same address for them. A route that changes leaves the
+//!    5-tuple.
+//! 3. A flow that wants another 5-tuple goes to another socket, with all others that want one. A
+//!    few sockets serve any number of targets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -71,7 +72,7 @@ impl<W> SharedSocket<W> {
     fn ask_icmp(&self, are_wanted: bool) {
         let is_v6 = self.local.0.is_ipv6();
         if let Err(error) = sys::icmp::set(&self.port.stamped.socket, is_v6, are_wanted) {
-            tracing::debug!(%error, are_wanted, "cannot change whether a UDP socket gets ICMP errors");
+            tracing::debug!(%error, are_wanted, "cannot change the ICMP errors of a UDP socket");
         }
     }
 

@@ -1,7 +1,7 @@
 //! All sockets of an engine, and what happens to them however the engine waits.
 //!
-//! An engine brings readiness or completions, and nothing else. `W` is what it keeps with each socket
-//! to wait for it; it begins as the default.
+//! An engine brings readiness or completions, and nothing else. `W` is what it keeps with each
+//! socket to wait for it; it begins as the default.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -119,8 +119,8 @@ impl<W: Default> Sockets<W> {
         })
     }
 
-    /// Gives a flow to `remote` a shared socket. If none will do a fresh one is opened, and given to
-    /// `watch` with its place.
+    /// Gives a flow to `remote` a shared socket. If none will do a fresh one is opened, and given
+    /// to `watch` with its place.
     pub(super) fn open_udp(
         &mut self,
         id: SocketId,
@@ -196,8 +196,8 @@ impl<W: Default> Sockets<W> {
         None
     }
 
-    /// Reports the ICMP errors taken off the error queue of the shared socket at `place`: to the core
-    /// whose datagrams did not arrive, and to the log.
+    /// Reports the ICMP errors taken off the error queue of the shared socket at `place`: to the
+    /// core whose datagrams did not arrive, and to the log.
     pub(super) fn report_icmp(&mut self, core: &mut Core<'_>, place: usize) {
         if self.stamping.reports.is_empty() {
             return;

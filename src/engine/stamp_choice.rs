@@ -3,8 +3,8 @@
 use crate::proto::{Stamp, StampSource, Wall};
 use crate::sys::stamp::Stamps;
 
-/// An interface's stamp that is further than this from the kernel's is of another clock. Between the
-/// two lie microseconds, unless the host stood still.
+/// An interface's stamp that is further than this from the kernel's is of another clock. Between
+/// the two lie microseconds, unless the host stood still.
 const SAME_CLOCK_NS: u64 = 1_000_000;
 
 /// The stamp to believe, and what a packet shows of the interface's clock.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::sys::stamp::{Level, Numbers};
 
-/// The packets that a socket has sent and whose stamps have not come. `K` is what a stamp is wanted for.
+/// The packets that a socket has sent and whose stamps have not come. `K` is what a stamp is wanted
+/// for.
 ///
 /// Numbers wrap around. Of two numbers the later one is less than half of all numbers ahead.
 #[derive(Debug)]
@@ -83,8 +84,8 @@ impl<K: Copy> StampQueue<K> {
         self.sent.push_back(Sent { number, key });
     }
 
-    /// Takes in the stamp with this number, and returns what it is wanted for. Gives up those that are
-    /// missing by now: their packets were merged into this one, or were never stamped.
+    /// Takes in the stamp with this number, and returns what it is wanted for. Gives up those that
+    /// are missing by now: their packets were merged into this one, or were never stamped.
     pub(super) fn handle_number(&mut self, number: u32, mut give_up: impl FnMut(K)) -> Option<K> {
         if !is_before(number, self.next) {
             return None; // From before the last renumbering.
@@ -116,8 +117,8 @@ impl<K: Copy> StampQueue<K> {
         found.and_then(|sent| sent.key)
     }
 
-    /// Begins the numbers at 0 again. With `None` no stamp comes from here on. Gives up all that are
-    /// owed.
+    /// Begins the numbers at 0 again. With `None` no stamp comes from here on. Gives up all that
+    /// are owed.
     pub(super) fn handle_renumbered(&mut self, level: Option<Level>, mut give_up: impl FnMut(K)) {
         self.level = level;
         if let Some(oldest) = self.sent.front().map(|sent| sent.number) {

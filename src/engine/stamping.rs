@@ -17,8 +17,8 @@ use crate::sys::batch::Inbox;
 use crate::sys::icmp::Report;
 use crate::sys::stamp::{Level, Numbers, Stamps, enable, renumber};
 
-/// After this many packets in a row whose stamps by the interface are of another clock, the interface
-/// is no longer asked to stamp.
+/// After this many packets in a row whose stamps by the interface are of another clock, the
+/// interface is no longer asked to stamp.
 const ASTRAY_MAX: u32 = 16;
 
 /// A socket whose packets are stamped, with its transmit stamp queue.
@@ -33,8 +33,8 @@ pub(super) struct Stamped<S> {
 pub(super) struct Stamping {
     /// `None` if this process makes the stamps.
     level: Option<Level>,
-    /// The kernel begins to stamp a moment after the first socket has asked for it, and stops with the
-    /// last one. This socket asks from the start to the end.
+    /// The kernel begins to stamp a moment after the first socket has asked for it, and stops with
+    /// the last one. This socket asks from the start to the end.
     keeper: Option<Socket>,
     /// Entries of error queues, which bear no payload.
     entries: Inbox,
@@ -150,8 +150,8 @@ impl Stamping {
         Arrival { now: *now, stamp }
     }
 
-    /// Begins the numbers of a UDP socket anew: the kernel has refused a datagram, and may have used
-    /// up a number for it. Empties the error queue, where the cause may be.
+    /// Begins the numbers of a UDP socket anew: the kernel has refused a datagram, and may have
+    /// used up a number for it. Empties the error queue, where the cause may be.
     pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
         &mut self,
         core: &mut Core<'_>,
@@ -183,8 +183,9 @@ impl Stamping {
         }
     }
 
-    /// Takes everything off the error queue, also stamps that nobody waits for: a segment sent again
-    /// is stamped again. After many ICMP errors some may be left, of which the kernel tells again.
+    /// Takes everything off the error queue, also stamps that nobody waits for: a segment sent
+    /// again is stamped again. After many ICMP errors some may be left, of which the kernel tells
+    /// again.
     pub(super) fn empty(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl AsRawFd>) {
         while self.take(core, from) {}
     }
@@ -212,8 +213,8 @@ impl Stamping {
         has_more && self.reports.len() < REPORTS_PER_TURN_MAX
     }
 
-    /// Returns the stamp to believe, if there is one. A stamp may be the first to show that the system's
-    /// clock was set. Then the core is told first, and `now` is read again.
+    /// Returns the stamp to believe, if there is one. A stamp may be the first to show that the
+    /// system's clock was set. Then the core is told first, and `now` is read again.
     fn judge(&mut self, core: &mut Core<'_>, now: &mut Now, stamps: Stamps) -> Option<Stamp> {
         if let Some(step_ns) = stamps
             .software

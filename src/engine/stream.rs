@@ -1,4 +1,5 @@
-//! A TCP connection as an engine keeps it: what the kernel did not take, and the stamps wanted of it.
+//! A TCP connection as an engine keeps it: what the kernel did not take, and the stamps wanted of
+//! it.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

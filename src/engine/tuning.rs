@@ -7,8 +7,8 @@ use crate::engine::SocketOptions;
 use crate::limits::UDP_BUFFER_BYTES;
 use crate::sys::tuning::{Buffer, busy_poll, widen};
 
-/// The options, and which of them the kernel was found to refuse. That is logged once: a refusal to one
-/// socket is a refusal to all.
+/// The options, and which of them the kernel was found to refuse. That is logged once: a refusal to
+/// one socket is a refusal to all.
 #[derive(Debug)]
 pub(super) struct SocketTuning {
     options: SocketOptions,

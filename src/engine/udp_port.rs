@@ -31,11 +31,12 @@ impl<W: Default> UdpPort<W> {
 }
 
 impl<W> UdpPort<W> {
-    /// True if a datagram that the kernel has refused with `error`, for the `refusals + 1`st time, is
-    /// to be offered again:
+    /// True if a datagram that the kernel has refused with `error`, for the `refusals + 1`st time,
+    /// is to be offered again:
     ///
     /// 1. It was too long to leave whole: from now on the socket sends fragments.
-    /// 2. The error may be an ICMP error about an earlier datagram, on a socket that asks for these.
+    /// 2. The error may be an ICMP error about an earlier datagram, on a socket that asks for
+    ///    these.
     pub(super) fn offers_again(&self, error: &io::Error, asks_icmp: bool, refusals: u32) -> bool {
         let socket = &self.stamped.socket;
         let in_fragments =

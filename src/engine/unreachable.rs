@@ -8,8 +8,8 @@ use crate::limits::UNREACHABLE_TOLD_MAX;
 use crate::proto::Mono;
 use crate::sys::icmp::{Report, Trouble};
 
-/// An address is logged no more often than this. Replies end its trouble once no ICMP error has come
-/// for as long: forged ones among replies would otherwise make two lines each.
+/// An address is logged no more often than this. Replies end its trouble once no ICMP error has
+/// come for as long: forged ones among replies would otherwise make two lines each.
 const LOG_EVERY_NS: u64 = 10_000_000_000;
 
 /// Lines in that time over all addresses. Where a whole network is gone the first ones say so.

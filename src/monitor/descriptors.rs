@@ -10,7 +10,8 @@ const LIMIT_LEAST: u64 = 256;
 /// How many descriptors a set of targets needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
-    /// While every target answers at once: one for each lasting connection, and those of the process.
+    /// While every target answers at once: one for each lasting connection, and those of the
+    /// process.
     least: u64,
     /// While no target answers: a connect probe holds one until its timeout.
     most: u64,
@@ -33,8 +34,8 @@ impl Need {
         }
     }
 
-    /// Returns how many connections remote senders may hold: what our own flows leave, less an eighth
-    /// of the limit for connect probes and later targets; and that eighth at least.
+    /// Returns how many connections remote senders may hold: what our own flows leave, less an
+    /// eighth of the limit for connect probes and later targets; and that eighth at least.
     const fn left_for_others(self, limit: u64) -> u64 {
         let eighth = limit / 8;
         let left = limit.saturating_sub(self.least).saturating_sub(eighth);
@@ -42,8 +43,8 @@ impl Need {
     }
 }
 
-/// Raises the limit as far as it may be raised, and logs it if it is too low for these targets. Returns
-/// how many connections remote senders may hold.
+/// Raises the limit as far as it may be raised, and logs it if it is too low for these targets.
+/// Returns how many connections remote senders may hold.
 pub(super) fn prepare<'a>(
     targets: impl IntoIterator<Item = &'a TargetSpec>,
     listeners: usize,
@@ -58,15 +59,15 @@ pub(super) fn prepare<'a>(
             needed = need.least,
             limit,
             "the hard limit of open files is too low for a TCP connection to each target: some \
-             targets are not probed over TCP; raise the limit (`ulimit -Hn`, or `LimitNOFILE=` in a \
-             systemd unit), or probe fewer targets over TCP"
+             targets are not probed over TCP; raise the limit (`ulimit -Hn`, or `LimitNOFILE=` in \
+             a systemd unit), or probe fewer targets over TCP"
         );
     } else if limit < need.most {
         tracing::warn!(
             needed = need.most,
             limit,
-            "the hard limit of open files is too low if all targets fall silent, for a connect probe \
-             holds a descriptor until its timeout; raise the limit (`ulimit -Hn`, or \
+            "the hard limit of open files is too low if all targets fall silent, for a connect \
+             probe holds a descriptor until its timeout; raise the limit (`ulimit -Hn`, or \
              `LimitNOFILE=` in a systemd unit)"
         );
     }

@@ -1,7 +1,7 @@
 //! The thread that writes dumps: one file for each burst and snapshot, and the oldest removed.
 //!
-//! A file is written under a hidden name, and renamed when it is whole. A dump that cannot be written
-//! is counted. The first failure after a success is logged.
+//! A file is written under a hidden name, and renamed when it is whole. A dump that cannot be
+//! written is counted. The first failure after a success is logged.
 
 mod line;
 
@@ -80,8 +80,8 @@ struct DumpWriter {
     folder: PathBuf,
     dumps_max: usize,
     lines: LineWriter,
-    /// The snapshot that is being written, and when it was asked for. Its file is `None` once that has
-    /// failed.
+    /// The snapshot that is being written, and when it was asked for. Its file is `None` once that
+    /// has failed.
     snapshot: Option<(Wall, Option<Draft>)>,
     is_failing: bool,
 }
@@ -211,7 +211,7 @@ impl DumpWriter {
         lost.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut self.is_failing, true) {
             let folder = self.folder.display();
-            tracing::error!(%folder, %error, "cannot write a dump; the next failures are only counted");
+            tracing::error!(%folder, %error, "cannot write a dump; further failures are counted");
         }
     }
 }

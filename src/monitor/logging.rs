@@ -1,5 +1,5 @@
-//! The daemon's log, to stdout or stderr and to a file. Threads of its own write it: no other thread
-//! ever waits for a disk or a terminal.
+//! The daemon's log, to stdout or stderr and to a file. Threads of its own write it: no other
+//! thread ever waits for a disk or a terminal.
 
 use std::fs::{self, OpenOptions};
 use std::io;

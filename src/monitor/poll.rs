@@ -19,10 +19,12 @@ use crate::sys::time::clock_state;
 /// The loop turns at least this often, to renew the clock's anchor.
 const IDLE_TURN_NS: u64 = 250_000_000;
 
-/// The kernel is asked this often for the state of its clock. Its error bound grows by 0.5 ms a second.
+/// The kernel is asked this often for the state of its clock. Its error bound grows by 0.5 ms a
+/// second.
 const CLOCK_STATE_EVERY_NS: u64 = 1_000_000_000;
 
-/// At the end the loop pauses this long at a time, while flush threads make room for the last windows.
+/// At the end the loop pauses this long at a time, while flush threads make room for the last
+/// windows.
 const FINISH_PAUSE: Duration = Duration::from_millis(5);
 
 /// Everything that the loop owns but its engine.
@@ -84,8 +86,8 @@ impl PollLoop {
         Ok(())
     }
 
-    /// Ends the intervals that are over, and hands over their values. The counters of many targets are
-    /// read in several turns.
+    /// Ends the intervals that are over, and hands over their values. The counters of many targets
+    /// are read in several turns.
     fn publish(&mut self, now: Now) {
         if !self.recorder.is_due(now) {
             self.counted = 0;
@@ -117,8 +119,8 @@ impl PollLoop {
             .drain_outputs(|output| recorder.handle_output(output));
     }
 
-    /// Renews the clock's anchor and the kernel's word on its clock. A step of the clock may show here,
-    /// or before in the engine, by a packet's stamp.
+    /// Renews the clock's anchor and the kernel's word on its clock. A step of the clock may show
+    /// here, or before in the engine, by a packet's stamp.
     fn refresh_clock(&mut self) {
         let mono = self.clock.mono();
         if let Some(step_ns) = self.clock.refresh(mono) {
@@ -144,8 +146,8 @@ impl PollLoop {
         }
     }
 
-    /// Runs a bounded number of commands. Ten thousand targets that are added at once take a tenth of a
-    /// second; meanwhile the present ones must be probed.
+    /// Runs a bounded number of commands. Ten thousand targets that are added at once take a tenth
+    /// of a second; meanwhile the present ones must be probed.
     fn run_commands(&mut self) {
         if self.taken.is_empty() {
             self.commands.take(&mut self.taken);

@@ -1,5 +1,5 @@
-//! Signals: SIGTERM, SIGINT and SIGHUP end the daemon in order, a second one ends it at once. SIGUSR1
-//! asks for a dump of every flow.
+//! Signals: SIGTERM, SIGINT and SIGHUP end the daemon in order, a second one ends it at once.
+//! SIGUSR1 asks for a dump of every flow.
 
 use std::io;
 use std::thread;
@@ -10,8 +10,8 @@ use signal_hook::iterator::Signals;
 /// The signal that asks for a dump.
 pub(crate) const DUMP: i32 = SIGUSR1;
 
-/// Calls `told` with each signal, on a thread of its own. A second signal that ends the daemon exits
-/// the process instead.
+/// Calls `told` with each signal, on a thread of its own. A second signal that ends the daemon
+/// exits the process instead.
 pub(crate) fn watch(told: impl Fn(i32) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, DUMP])?;
     thread::Builder::new()

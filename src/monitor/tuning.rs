@@ -1,5 +1,6 @@
-//! What `[engine]` asks of the host for the poll thread: a processor, real time, locked memory. Each
-//! needs a privilege or hardware that may be missing. The daemon then logs that and goes on without.
+//! What `[engine]` asks of the host for the poll thread: a processor, real time, locked memory.
+//! Each needs a privilege or hardware that may be missing. The daemon then logs that and goes on
+//! without.
 
 use std::io;
 

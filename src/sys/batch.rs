@@ -1,5 +1,5 @@
-//! Messages with their control messages: many datagrams in one system call (`sendmmsg`, `recvmmsg`),
-//! error queues read the same way, and streams.
+//! Messages with their control messages: many datagrams in one system call (`sendmmsg`,
+//! `recvmmsg`), error queues read the same way, and streams.
 #![expect(
     unsafe_code,
     reason = "these calls have no safe binding with a control message each"
@@ -25,8 +25,8 @@ const CONTROL_BYTES: usize = 256;
 /// nanoseconds, also if nothing comes into it.
 const FIRST_ROOM: usize = 4;
 
-/// Added to each message's room. Else the beginnings of all would fall into the same few lines of the
-/// processor's cache.
+/// Added to each message's room. Else the beginnings of all would fall into the same few lines of
+/// the processor's cache.
 const STAGGER_BYTES: usize = 5 * 64;
 
 const FAMILY_V4: libc::sa_family_t = low_bits(libc::AF_INET);
@@ -196,7 +196,8 @@ impl Headers {
         // The kernel says how much of the room it has used.
         header.msg_controllen = header.msg_controllen.min(CONTROL_BYTES as _);
         header.msg_control = self.controls[index].0.as_ptr().cast_mut().cast();
-        // SAFETY: the header points to control messages that the kernel has written, within the room.
+        // SAFETY: the header points to control messages that the kernel has written, within the
+        // room.
         let mut control = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
         // SAFETY: it is null or points to a message's header within the room.
         while let Some(head) = unsafe { control.as_ref() } {
@@ -229,9 +230,9 @@ impl Outbox {
         }
     }
 
-    /// Offers the kernel as many of the datagrams as fit into a call. Returns how many it has taken,
-    /// from the first on. The error is that of the first one: a later one that fails ends the call,
-    /// and its error shows when it is offered as the first.
+    /// Offers the kernel as many of the datagrams as fit into a call. Returns how many it has
+    /// taken, from the first on. The error is that of the first one: a later one that fails ends
+    /// the call, and its error shows when it is offered as the first.
     pub(crate) fn send<'a>(
         &mut self,
         socket: &impl AsRawFd,
@@ -269,7 +270,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Makes room for `count` messages of `each` bytes. Memory that no message reaches is not resident.
+    /// Makes room for `count` messages of `each` bytes. Memory that no message reaches is not
+    /// resident.
     pub(crate) fn new(count: usize, each: usize) -> Self {
         let stride = each.next_multiple_of(64) + STAGGER_BYTES;
         Self {
@@ -282,8 +284,8 @@ impl Inbox {
         }
     }
 
-    /// Takes at most `most` of the datagrams that have come. Returns how many, and whether there may be
-    /// more. An empty queue is the error `WouldBlock`.
+    /// Takes at most `most` of the datagrams that have come. Returns how many, and whether there
+    /// may be more. An empty queue is the error `WouldBlock`.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsRawFd,
@@ -312,8 +314,8 @@ impl Inbox {
         }
         let messages = self.headers.messages.as_mut_ptr();
         let flags = flags | libc::MSG_DONTWAIT;
-        // SAFETY: the first `room` messages have just been set to parts of our own buffers that do not
-        // overlap; there is no timeout.
+        // SAFETY: the first `room` messages have just been set to parts of our own buffers that do
+        // not overlap; there is no timeout.
         let came = unsafe {
             let none = std::ptr::null_mut();
             libc::recvmmsg(fd, messages, offered, flags as _, none)
@@ -372,8 +374,8 @@ impl Inbox {
         number.zip(stamps)
     }
 
-    /// Returns the ICMP error in the error queue's entry at this place. `None` if the entry is about
-    /// something else, such as an error of this host itself.
+    /// Returns the ICMP error in the error queue's entry at this place. `None` if the entry is
+    /// about something else, such as an error of this host itself.
     pub(crate) fn reported(&self, index: usize) -> Option<Report> {
         let mut found = None;
         self.headers.each_control(index, |level, kind, data| {

@@ -108,7 +108,8 @@ impl Interface {
         self.exchange(libc::SIOCSHWTSTAMP, &mut config(TX_ON, RX_ALL))
     }
 
-    /// Makes a request that reads and writes a structure. `code` must be one whose structure is `T`.
+    /// Makes a request that reads and writes a structure. `code` must be one whose structure is
+    /// `T`.
     fn exchange<T>(&mut self, code: libc::Ioctl, data: &mut T) -> io::Result<()> {
         self.request.ifr_ifru.ifru_data = std::ptr::from_mut(data).cast();
         let request = std::ptr::from_mut(&mut self.request);

@@ -1,8 +1,8 @@
 //! ICMP errors: what the network says of datagrams that did not arrive (RFC 792, RFC 4443).
 //!
-//! A socket that asks for them finds them on its error queue, with the address that the datagram was
-//! for. Anyone who knows or guesses the two addresses and ports can send one (RFC 5927): it is a hint
-//! to people, and proves nothing.
+//! A socket that asks for them finds them on its error queue, with the address that the datagram
+//! was for. Anyone who knows or guesses the two addresses and ports can send one (RFC 5927): it is
+//! a hint to people, and proves nothing.
 
 use std::fmt;
 use std::io;
@@ -51,9 +51,9 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Starts or stops queueing ICMP errors about what a socket sends. While they are queued, the kernel
-/// also fails a send whose datagram finds no room in the interface's queue ([`is_full_queue`]).
-/// Otherwise it drops that in silence.
+/// Starts or stops queueing ICMP errors about what a socket sends. While they are queued, the
+/// kernel also fails a send whose datagram finds no room in the interface's queue
+/// ([`is_full_queue`]). Otherwise it drops that in silence.
 pub(crate) fn set(socket: &impl AsFd, is_v6: bool, are_wanted: bool) -> io::Result<()> {
     if is_v6 {
         setsockopt(socket, sockopt::Ipv6RecvErr, &are_wanted)?;
@@ -68,8 +68,8 @@ pub(crate) fn is_full_queue(error: &io::Error) -> bool {
 }
 
 /// True if a send may have failed only because of an ICMP error about another datagram: the kernel
-/// fails the next call of the socket, whatever it is, and clears the error by that. These are all the
-/// errors that it makes of ICMP errors.
+/// fails the next call of the socket, whatever it is, and clears the error by that. These are all
+/// the errors that it makes of ICMP errors.
 pub(crate) fn may_be_of_another(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -89,7 +89,8 @@ pub(crate) fn may_be_of_another(error: &io::Error) -> bool {
     )
 }
 
-/// Translates the origin, type and code of an entry of the error queue. `None` if it is no ICMP error.
+/// Translates the origin, type and code of an entry of the error queue. `None` if it is no ICMP
+/// error.
 pub(crate) fn trouble(origin: u8, kind: u8, code: u8) -> Option<Trouble> {
     match origin {
         libc::SO_EE_ORIGIN_ICMP => Some(trouble_v4(kind, code)),

@@ -30,8 +30,8 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     pages.checked_mul(u64::try_from(page).ok()?)
 }
 
-/// Raises the limit of open descriptors as far as that needs no privilege. Returns the limit in force
-/// afterwards.
+/// Raises the limit of open descriptors as far as that needs no privilege. Returns the limit in
+/// force afterwards.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {

@@ -1,8 +1,8 @@
 //! Timestamps that the kernel, or the interface below it, puts on packets (`SO_TIMESTAMPING`).
 //!
-//! A received packet carries its stamps in a control message. The stamps of a sent packet come later,
-//! on the socket's error queue, under a number. A datagram's number is its count from 0 since the
-//! option was set. On a stream the number is the offset of the last byte of a write.
+//! A received packet carries its stamps in a control message. The stamps of a sent packet come
+//! later, on the socket's error queue, under a number. A datagram's number is its count from 0
+//! since the option was set. On a stream the number is the offset of the last byte of a write.
 //!
 //! The kernel's stamps are of the system's clock. An interface has a clock of its own, which agrees
 //! with the system's only if a program such as `phc2sys` keeps it so.

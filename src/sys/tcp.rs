@@ -44,8 +44,8 @@ pub(crate) fn connect(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
     begin(socket, remote)
 }
 
-/// Begins a connection that is only timed. Closing it resets it, so that it takes no place among the
-/// connections in `TIME_WAIT`. True if it is established already.
+/// Begins a connection that is only timed. Closing it resets it, so that it takes no place among
+/// the connections in `TIME_WAIT`. True if it is established already.
 pub(crate) fn connect_probe(remote: SocketAddr) -> io::Result<(TcpStream, bool)> {
     let socket = new_socket(remote)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -80,7 +80,8 @@ pub(crate) fn retransmits(connection: &impl AsRawFd) -> Option<u32> {
 }
 
 fn info(connection: &impl AsRawFd) -> Option<libc::tcp_info> {
-    // SAFETY: `tcp_info` is plain data, for which zeros are a value; older kernels leave its end so.
+    // SAFETY: `tcp_info` is plain data, for which zeros are a value; older kernels leave its end
+    // so.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
     // SAFETY: the option fills in no more than `length` bytes of the structure.

@@ -6,8 +6,8 @@ use nix::libc;
 
 use crate::proto::ClockState;
 
-/// Returns whether something keeps the system's clock to UTC, and how wrong it may be. `None` if the
-/// kernel does not tell.
+/// Returns whether something keeps the system's clock to UTC, and how wrong it may be. `None` if
+/// the kernel does not tell.
 pub(crate) fn clock_state() -> Option<ClockState> {
     // SAFETY: `timex` is plain data, for which zeros are a value: nothing is to be changed.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };

@@ -17,8 +17,8 @@ impl WakeTimer {
         Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
     }
 
-    /// Sets the timer to fire once, `ns` nanoseconds from now. That replaces an earlier setting. Each
-    /// firing is a new edge, so nothing has to be read from the timer.
+    /// Sets the timer to fire once, `ns` nanoseconds from now. That replaces an earlier setting.
+    /// Each firing is a new edge, so nothing has to be read from the timer.
     pub(crate) fn arm(&self, ns: u64) -> io::Result<()> {
         // Zero would disarm it.
         let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));

@@ -39,7 +39,8 @@ pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
         sched_priority: priority.into(),
     };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: the call reads the parameters, which live until it returns, and keeps nothing of them.
+    // SAFETY: the call reads the parameters, which live until it returns, and keeps nothing of
+    // them.
     let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     if result == 0 {
         Ok(())
@@ -48,16 +49,16 @@ pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
     }
 }
 
-/// Locks every page of the process that is in memory, and each later page from its first use on. A page
-/// that was never touched takes no memory.
+/// Locks every page of the process that is in memory, and each later page from its first use on. A
+/// page that was never touched takes no memory.
 pub(crate) fn lock_memory() -> io::Result<()> {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
     Ok(mlockall(flags)?)
 }
 
-/// Has receives on a socket poll the interface's queue for `us` microseconds before they sleep. Older
-/// kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
+/// Has receives on a socket poll the interface's queue for `us` microseconds before they sleep.
+/// Older kernels want the capability `CAP_NET_ADMIN` for more than `net.core.busy_read`.
 pub(crate) fn busy_poll(socket: &impl AsFd, us: u16) -> io::Result<()> {
     super::set_option(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, us.into())
 }

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::icmp;
 
-/// Opens a non-blocking socket on a free port of the address `local`, whose own port is ignored. The
-/// socket sends to anyone, hears from anyone, and queues ICMP errors about what it has sent.
+/// Opens a non-blocking socket on a free port of the address `local`, whose own port is ignored.
+/// The socket sends to anyone, hears from anyone, and queues ICMP errors about what it has sent.
 pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
     let mut free = local;
     free.set_port(0);
@@ -27,8 +27,8 @@ pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Opens a non-blocking socket on `address` that learns which of our addresses a request came to: a
-/// peer whose socket is connected hears from no other. With `only_v6` a socket on `::` leaves IPv4 to
-/// another one.
+/// peer whose socket is connected hears from no other. With `only_v6` a socket on `::` leaves IPv4
+/// to another one.
 pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     let socket = new_socket(address)?;
     if address.is_ipv6() {

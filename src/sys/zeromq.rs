@@ -7,8 +7,8 @@
 
 use std::ffi::c_void;
 
-/// Lets a PUB socket refuse a message (`EAGAIN`) that a subscriber has no room for. Otherwise it drops
-/// the message for that subscriber in silence.
+/// Lets a PUB socket refuse a message (`EAGAIN`) that a subscriber has no room for. Otherwise it
+/// drops the message for that subscriber in silence.
 pub(crate) fn refuse_rather_than_drop(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
     set(socket, zmq_sys::ZMQ_XPUB_NODROP, 1)
 }

@@ -1,7 +1,7 @@
 //! The black-box suite that every engine must pass: real sockets over loopback.
 //!
-//! Nothing here waits for time to pass. A test turns the loops of its hosts until what it waits for has
-//! happened. The limit ends a test that would otherwise never end.
+//! Nothing here waits for time to pass. A test turns the loops of its hosts until what it waits for
+//! has happened. The limit ends a test that would otherwise never end.
 
 mod hosts;
 mod suite;

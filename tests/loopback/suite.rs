@@ -263,8 +263,8 @@ pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
     assert_eq!(prober.counters(FlowKind::Tcp).sent, 0);
 }
 
-/// Probes several addresses of a listener, and on each of them a port that refuses as well. The ICMP
-/// errors must disturb no other flow, even if all requests leave from one socket in one call.
+/// Probes several addresses of a listener, and on each of them a port that refuses as well. The
+/// ICMP errors must disturb no other flow, even if all requests leave from one socket in one call.
 fn tells_who_is_refused<E: Engine>(
     make: Make<'_, E>,
     timestamps: Timestamps,
@@ -330,8 +330,8 @@ pub(crate) fn tells_the_flow_that_is_refused_and_no_other<E: Engine>(make: Make<
     let addresses = [1, 2, 3, 4].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
     let (any, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into());
     let has_v6 = UdpSocket::bind((v6, 0)).is_ok();
-    // Without the kernel's stamps each datagram leaves in a call of its own, and the error queue has not
-    // been read when the next one does.
+    // Without the kernel's stamps each datagram leaves in a call of its own, and the error queue
+    // has not been read when the next one does.
     for timestamps in [Timestamps::Kernel, Timestamps::User] {
         tells_who_is_refused(make, timestamps, any, &addresses);
         if has_v6 {
@@ -409,8 +409,8 @@ pub(crate) fn says_which_port_is_taken<E: Engine>(make: Make<'_, E>) {
 }
 
 pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {
-    // A loop that sleeps whole milliseconds misses three slots of four here, and never sends two in a
-    // row. Eight in a row do not depend on speed: a busy machine gets there too.
+    // A loop that sleeps whole milliseconds misses three slots of four here, and never sends two in
+    // a row. Eight in a row do not depend on speed: a busy machine gets there too.
     let clock = Clock::new();
     let mut prober = TestHost::new(make, "a", &silent());
     let mut spec = target(LOCALHOST, None, Some(9));

@@ -60,8 +60,8 @@ impl MioEngine {
         let port = &mut shared.port;
         if event.is_error() {
             sockets.stamping.empty(core, &mut port.stamped);
-            // If the error queue had no room, an error is left without its entry. The next call would
-            // fail of it, whoever that is for.
+            // If the error queue had no room, an error is left without its entry. The next call
+            // would fail of it, whoever that is for.
             let _ = port.stamped.socket.take_error();
         }
         if event.is_readable() {
@@ -107,11 +107,12 @@ impl MioEngine {
 
     /// Reads from the sockets that have something, each in its turn, up to a bounded number.
     ///
-    /// Every socket that had something by now is read once at least. With a fixed number, a turn that
-    /// was long because many probes were due would take in no more than a short one. What comes would
-    /// then pile up for good once the host was slow for a moment.
+    /// Every socket that had something by now is read once at least. With a fixed number, a turn
+    /// that was long because many probes were due would take in no more than a short one. What
+    /// comes would then pile up for good once the host was slow for a moment.
     pub(super) fn receive(&mut self, core: &mut Core<'_>) {
-        // A stream's message counts beside its read, and datagrams come as long as streams are read.
+        // A stream's message counts beside its read, and datagrams come as long as streams are
+        // read.
         let mut budget = RECEIVES_PER_TURN_MAX + 4 * self.ready.len();
         while budget > 0
             && let Some(source) = self.ready.pop_front()

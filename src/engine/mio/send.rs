@@ -55,8 +55,8 @@ impl MioEngine {
         }
     }
 
-    /// Watches an established stream. Room to write is watched for only while bytes are left: a stamp
-    /// on the error queue would report the room there is anyhow, and end a wait for nothing.
+    /// Watches an established stream. Room to write is watched for only while bytes are left: a
+    /// stamp on the error queue would report the room there is anyhow, and end a wait for nothing.
     fn watch(&mut self, id: SocketId, has_bytes_left: bool) -> io::Result<()> {
         let Some(stream) = self.sockets.table.stream_mut(id) else {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Which descriptors the event queue tells of, and by which tokens.
 //!
 //! Of a busy UDP socket it does not tell: the kernel would wake the queue for every packet that is
-//! sent, stamped or received, with two locks each time, though every turn of the loop reads the socket
-//! anyhow. Once hardly anything has come for some reads, the socket is watched again.
+//! sent, stamped or received, with two locks each time, though every turn of the loop reads the
+//! socket anyhow. Once hardly anything has come for some reads, the socket is watched again.
 
 use std::io;
 use std::net::UdpSocket;
@@ -15,9 +15,9 @@ use mio::{Interest, Registry, Token};
 const BUSY_DATAGRAMS: usize = 32;
 const IDLE_DATAGRAMS: usize = 8;
 
-/// Reads in a row that find no more until a socket is watched again: some 50 us, in which the loop does
-/// not sleep. The other end pauses that long while it reads what it got, and would pay for each
-/// wake-up.
+/// Reads in a row that find no more until a socket is watched again: some 50 us, in which the loop
+/// does not sleep. The other end pauses that long while it reads what it got, and would pay for
+/// each wake-up.
 const IDLE_READS: u32 = 32;
 
 /// What an event is about.

@@ -1,8 +1,8 @@
-//! `latency-monitor report`: dumps, and files of samples and windows, as one page with plots or as text.
+//! `latency-monitor report` turns dumps, and files of samples and windows, into a page with plots or into text.
 //!
-//! Files are read line by line, and what is kept of them is bounded: the probes of dumps up to
-//! [`REPORT_PROBES_MAX`](crate::limits::REPORT_PROBES_MAX), of everything else a histogram and a heatmap for
-//! each series. This room knows the lines, and nothing of how they came to be.
+//! It reads files line by line and keeps a bounded part: the probes of dumps up to
+//! [`REPORT_PROBES_MAX`](crate::limits::REPORT_PROBES_MAX), and a histogram and a heatmap for each other series.
+//! This room knows the lines, and nothing of how they are made.
 
 mod data;
 mod html;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::limits::REPORT_LINE_BYTES_MAX;
 use crate::report::data::Data;
 
-/// What a report is written as.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// A page for a browser, which needs nothing else.
@@ -29,7 +29,7 @@ pub enum Format {
     Text,
 }
 
-/// What is asked for.
+/// The arguments of `latency-monitor report`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Request {
     /// Dumps, or files of samples and windows as lines of JSON; - is the standard input
@@ -124,7 +124,7 @@ pub fn run(request: &Request) -> Result<(), ReportError> {
     })
 }
 
-/// Reads lines; whatever is of interest is added to the data.
+/// Reads lines and adds them to the data.
 fn read(path: &Path, mut lines: impl BufRead, data: &mut Data) -> Result<(), ReportError> {
     let mut line = Vec::new();
     for number in 1.. {

@@ -1,11 +1,11 @@
-//! The distribution of a window's values: its histograms and quantiles.
+//! The [`Distribution`] of a window's values: histograms and quantiles.
 
 use hdrhistogram::Histogram;
 
 use crate::record::histogram::{histogram, is_in_range, value_at_rank};
 use crate::record::window::Window;
 
-/// The histograms of one window, one of each sign, and the quantiles over both.
+/// The two histograms of one window, one for each sign, and the quantiles over both.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     positive: Histogram<u32>,
@@ -23,7 +23,7 @@ impl Default for Distribution {
 }
 
 impl Distribution {
-    /// An empty one, for [`Distribution::load`].
+    /// Returns an empty one, for [`Distribution::load`].
     pub fn new() -> Self {
         Self {
             positive: histogram(),
@@ -35,7 +35,7 @@ impl Distribution {
         }
     }
 
-    /// Take on the values of a window instead of those before.
+    /// Replaces the values by those of a window.
     pub fn load(&mut self, window: &Window) {
         for (mine, theirs) in [
             (&mut self.positive, &window.positive),
@@ -61,23 +61,23 @@ impl Distribution {
         (self.min, self.max) = (window.min(), window.max());
     }
 
-    /// The values from zero up.
+    /// Returns the values from zero up.
     pub fn positive(&self) -> &Histogram<u32> {
         &self.positive
     }
 
-    /// The magnitudes of the values below zero, if there are any.
+    /// Returns the magnitudes of the values below zero, if there are any.
     pub fn negative(&self) -> Option<&Histogram<u32>> {
         (!self.negative.is_empty()).then_some(&self.negative)
     }
 
-    /// How many values lie so far below zero that they are in no histogram.
+    /// Returns how many values lie so far below zero that they are in no histogram.
     pub const fn below(&self) -> u64 {
         self.below
     }
 
-    /// The value in nanoseconds that the share `quantile` (0 to 1) of all values does not exceed,
-    /// to three digits; where it falls among values out of range, the least or the greatest.
+    /// Returns the value in nanoseconds that the share `quantile` (0 to 1) of all values does not exceed, to
+    /// three digits. If it falls among values out of range, it is the least or the greatest value.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -91,7 +91,7 @@ impl Distribution {
         };
         let negatives = self.negative.len();
         let value = if rank <= negatives {
-            // The first of the negatives is the one of the greatest magnitude.
+            // Negative values are in the order of their magnitudes, the least value last.
             -value_at_rank(&self.negative, negatives + 1 - rank)
         } else if rank - negatives <= self.positive.len() {
             value_at_rank(&self.positive, rank - negatives)
@@ -103,7 +103,7 @@ impl Distribution {
 }
 
 impl Window {
-    /// Its histograms and quantiles. Costs a histogram; [`Distribution::load`] uses one again.
+    /// Returns its histograms and quantiles. It allocates; [`Distribution::load`] uses a distribution again.
     pub fn distribution(&self) -> Distribution {
         let mut distribution = Distribution::new();
         distribution.load(self);

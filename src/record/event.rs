@@ -1,4 +1,4 @@
-//! What happens once, and is told at once.
+//! The [`Event`]: what happens once, and is published at once.
 
 use std::sync::Arc;
 
@@ -6,39 +6,39 @@ use crate::proto::sample::Tag;
 use crate::proto::{Direction, FlowKind, StampSource, Wall};
 use crate::record::series::Tags;
 
-/// Something that happened. It goes to every backend as soon as it is known, whatever the mode.
+/// Something that happened. It goes to every backend as soon as it is known, in every mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When.
+    /// When it happened, or began.
     pub at: Wall,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
-    /// Where: a flow's tags, or this host's.
+    /// The tags of the flow, or of this host.
     pub tags: Arc<Tags>,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A wall clock was set.
     ClockStep {
-        /// Whose.
+        /// Whose clock it is.
         clock: ClockOwner,
-        /// By how many nanoseconds; positive: forward.
+        /// How far it was set, in nanoseconds; above 0: forward.
         step_ns: i64,
     },
-    /// A micro-burst, or with no probe received in it an outage.
+    /// A micro-burst; or an outage, if no probe in it was received.
     Burst(Burst),
-    /// The least one-way delay of a flow has moved, and stayed where it is now.
+    /// The least one-way delay of a flow has moved, and has stayed there.
     RouteChange {
-        /// On which of the target's flows it was seen.
+        /// The kind of flow that it was seen on.
         flow: FlowKind,
-        /// Which way the packets went.
+        /// The direction of the packets.
         direction: Direction,
-        /// The least delay before, in nanoseconds; signed, with the difference of the two clocks in it.
+        /// The least delay before, in nanoseconds; signed, because it contains the difference of the two clocks.
         old_ns: i64,
-        /// The same now.
+        /// The least delay now, likewise.
         new_ns: i64,
     },
 }
@@ -47,9 +47,9 @@ pub enum EventKind {
 /// `docs/design/bursts.md`. It began at the event's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// On which of the target's flows it was seen.
+    /// The kind of flow that it was seen on.
     pub flow: FlowKind,
-    /// Which way the packets went; `None` for losses of which that cannot be told.
+    /// The direction of the packets; `None` for losses whose direction is not known.
     pub direction: Option<Direction>,
     /// Nanoseconds from its start to its end.
     pub duration_ns: u64,
@@ -57,28 +57,28 @@ pub struct Burst {
     pub peak_ns: u64,
     /// The mean queueing delay of the probes received in it, in nanoseconds.
     pub mean_ns: u64,
-    /// The running minimum of the one-way delay that both are over, in nanoseconds; signed, since it contains
-    /// the difference of the two clocks.
+    /// The running minimum of the one-way delay, in nanoseconds, which `peak_ns` and `mean_ns` are over. It is
+    /// signed, because it contains the difference of the two clocks.
     pub base_ns: i64,
-    /// Probes sent in it.
+    /// The number of probes sent in it.
     pub probes: u32,
-    /// Those of them that were lost.
+    /// How many of them were lost.
     pub lost: u32,
-    /// The same number on all bursts that began within an interval of each other: the Unix time in nanoseconds of
-    /// the first of them.
+    /// The number of the incident: the Unix time in nanoseconds of its first burst. Bursts that began within an
+    /// interval of each other share it.
     pub incident: u64,
-    /// The weakest of what made its delays: with `User`, a pause of a host can look like a queue.
+    /// The weakest stamp source of its delays. With `User`, a pause of a host can look like a queue.
     pub stamp: StampSource,
 }
 
 impl Burst {
-    /// Whether no probe came through.
+    /// True if no probe came through.
     pub const fn is_outage(&self) -> bool {
         self.lost == self.probes
     }
 }
 
-/// Whose clock.
+/// Whose clock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockOwner {
     /// This host's.
@@ -88,7 +88,7 @@ pub enum ClockOwner {
 }
 
 impl ClockOwner {
-    /// The word that is published.
+    /// Returns the word that is published.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -98,7 +98,7 @@ impl ClockOwner {
 }
 
 impl Event {
-    /// What kind of event it is, as it is published.
+    /// Returns the name of its kind, as it is published.
     pub const fn name(&self) -> &'static str {
         match self.kind {
             EventKind::ClockStep { .. } => "clock_step",
@@ -108,8 +108,8 @@ impl Event {
         }
     }
 
-    /// The number that says how much of it: nanoseconds of a step, of a burst's peak, of an outage's duration, of
-    /// what a route is longer.
+    /// Returns its size in nanoseconds: that of a step, a burst's peak, an outage's duration, or the difference
+    /// that a route makes.
     pub fn value(&self) -> i64 {
         match self.kind {
             EventKind::ClockStep { step_ns, .. } => step_ns,
@@ -125,7 +125,7 @@ impl Event {
         }
     }
 
-    /// The tags, `source` first.
+    /// Returns the tags, `source` first.
     pub fn tags(&self) -> impl Iterator<Item = Tag<'_>> {
         self.tags.iter()
     }

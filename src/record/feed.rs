@@ -1,4 +1,4 @@
-//! The flush thread's end of a sink: records come out, emptied windows go back.
+//! The [`Feed`]: the flush thread's end of a sink. Records come out, empty windows go back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,21 +9,21 @@ use rtrb::{Consumer, Producer, PushError};
 use crate::record::records::Record;
 use crate::record::window::Window;
 
-/// What one backend is fed from. It never blocks, and never holds up the poll thread.
+/// The source of one backend's records. It never blocks, and never holds up the poll thread.
 #[derive(Debug)]
 pub struct Feed {
     pub(super) records: Consumer<Record>,
     pub(super) returns: Producer<Box<Window>>,
-    /// Emptied windows that found no room on their way back.
+    /// Empty windows that found no room on their way back.
     #[expect(clippy::vec_box, reason = "each goes on in the box that it came in")]
     pub(super) emptied: Vec<Box<Window>>,
     pub(crate) dropped: Arc<AtomicU64>,
-    /// Empty, for a window whose values are to be moved from one into another.
+    /// An empty histogram, for a window over the least that moves its values into another.
     pub(super) spare: Option<Box<Histogram<u32>>>,
 }
 
 impl Feed {
-    /// The next record, if there is one.
+    /// Returns the next record, if there is one.
     pub fn poll(&mut self) -> Option<Record> {
         self.give_back();
         let mut record = self.records.pop().ok()?;
@@ -33,7 +33,7 @@ impl Feed {
         Some(record)
     }
 
-    /// Give a published record back, so that its memory is used again.
+    /// Gives a published record back, so that its memory is used again.
     pub fn recycle(&mut self, record: Record) {
         if let Record::Window(mut window) = record {
             window.clear();
@@ -42,8 +42,8 @@ impl Feed {
         }
     }
 
-    /// The poll thread takes a few at a time. Freed here, they would leave holes in its memory, and it
-    /// would have to make new ones at its busiest moment.
+    /// Returns empty windows to the poll thread, which takes a few at a time. If they were freed here, it would
+    /// have to allocate new ones at its busiest moment.
     fn give_back(&mut self) {
         while let Some(window) = self.emptied.pop() {
             if let Err(PushError::Full(window)) = self.returns.push(window) {
@@ -52,7 +52,7 @@ impl Feed {
         }
     }
 
-    /// Count records that a backend gave up, in this backend's `monitor.samples_dropped`.
+    /// Counts records that a backend gave up, in this backend's `monitor.samples_dropped`.
     pub fn count_dropped(&self, records: u64) {
         self.dropped.fetch_add(records, Ordering::Relaxed);
     }

@@ -1,13 +1,13 @@
-//! The flight recorder: the last raw probes of every flow, and what is taken out of them when a burst
-//! was found or somebody asks.
+//! The flight recorder keeps the last probes of every flow, and dumps them when a burst is found or a user
+//! asks.
 //!
 //! ```text
 //! Output::Trace, LossPlaced -> ring of the flow -- burst + post + settle --> copy --> bounded channel -> writer
 //! ```
 //!
-//! A ring is as long as its flow is fast: it begins with a few probes and doubles until it reaches back
-//! far enough, or until a limit is met, and from then on a probe replaces the oldest. What is copied in one
-//! turn is bounded, so that probes which are due go first; the writer's channel is never waited for.
+//! A ring is as long as its flow is fast. It begins with a few probes and doubles until it reaches back far
+//! enough, or meets a limit. From then on each probe replaces the oldest. A turn copies a bounded number of
+//! probes, so that probes which are due go first. Nothing here waits for the writer's channel.
 
 mod probe;
 mod ring;
@@ -31,25 +31,25 @@ use crate::record::flight::ring::Ring;
 
 pub use probe::Probe;
 
-/// Until a writer that has no room is tried again, in nanoseconds.
+/// Nanoseconds until a writer without room is tried again.
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
-/// Kinds of flow that have traces: UDP and TCP.
+/// The kinds of flow that have traces.
 const KINDS: [FlowKind; 2] = [FlowKind::Udp, FlowKind::Tcp];
 
-/// How much is kept, in nanoseconds.
+/// How much a dump holds, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlightConfig {
     /// Before a burst.
     pub pre_ns: u64,
     /// After a burst.
     pub post_ns: u64,
-    /// Until every probe sent by then is decided: the longest timeout, within reason.
+    /// Until every probe sent by then has its outcome: the longest timeout.
     pub settle_ns: u64,
 }
 
 impl FlightConfig {
-    /// How far a ring must reach back when a burst of the longest kind is copied.
+    /// Returns how far a ring must reach back to hold the longest burst.
     const fn span_ns(&self) -> u64 {
         let margins = self.pre_ns.saturating_add(self.post_ns);
         margins
@@ -58,37 +58,37 @@ impl FlightConfig {
     }
 }
 
-/// The probes of one flow in one stretch of time.
+/// The probes of one flow in one period.
 #[derive(Clone, Debug)]
 pub struct Dump {
-    /// Whose flow.
+    /// The labels of the flow.
     pub labels: Arc<Labels>,
     /// UDP or TCP.
     pub flow: FlowKind,
-    /// The burst that it is about; `None` in a snapshot.
+    /// The burst; `None` in a snapshot.
     pub event: Option<Arc<Event>>,
-    /// From when on, by the clock that took T1; of a snapshot when the oldest probe left.
+    /// The begin of the period, by the clock that took T1; in a snapshot when the oldest probe left.
     pub from: Wall,
-    /// Until when.
+    /// The end of the period.
     pub to: Wall,
-    /// Whether the ring still held all of it.
+    /// True if the ring still held all of the period.
     pub is_complete: bool,
     /// What is known of the peer's clock.
     pub clock: Option<ClockEstimate>,
     /// What the kernel says of this host's clock.
     pub own_clock: ClockState,
-    /// In the order of their numbers.
+    /// The probes, in the order of their numbers.
     pub probes: Vec<Probe>,
 }
 
-/// What the writer is told.
+/// An order to the writer.
 #[derive(Debug)]
 pub enum Order {
-    /// A file of its own.
+    /// Write a burst to a file of its own.
     Burst(Box<Dump>),
-    /// A part of the file of the snapshot that was asked for then.
+    /// Write a part of the snapshot that was asked for at this time.
     Part(Wall, Box<Dump>),
-    /// The snapshot is whole.
+    /// End the file of that snapshot.
     End(Wall),
 }
 
@@ -99,7 +99,7 @@ struct Flight {
     rings: [Option<Ring>; KINDS.len()],
 }
 
-/// A burst that waits until what comes after it is known.
+/// A burst that waits until the probes after it have their outcomes.
 #[derive(Debug)]
 struct Pending {
     due: Option<Mono>,
@@ -123,24 +123,24 @@ struct Snapshot {
 struct Copying {
     origin: usize,
     kind: usize,
-    /// Of the snapshot that it is a part of.
+    /// When the snapshot was asked for that it is a part of.
     asked: Option<Wall>,
     dump: Box<Dump>,
     next: u64,
     end: u64,
 }
 
-/// Keeps the last probes of every flow, and gives what is around a burst to a writer.
+/// Keeps the last probes of every flow, and gives those around a burst to a writer.
 #[derive(Debug)]
 pub struct FlightRecorder {
     config: FlightConfig,
     flights: Vec<Flight>,
-    /// Probes that rings may still grow by.
+    /// The number of probes by which the rings may still grow.
     room: usize,
     pending: VecDeque<Pending>,
     snapshot: Option<Snapshot>,
     copying: Option<Copying>,
-    /// What the writer had no room for and must not lose.
+    /// An order for which the writer had no room, and which must not be lost.
     unsent: Option<Order>,
     resume: Mono,
     writer: SyncSender<Order>,
@@ -150,7 +150,7 @@ pub struct FlightRecorder {
 }
 
 impl FlightRecorder {
-    /// An empty recorder, and where its dumps go.
+    /// Returns an empty recorder, whose dumps go to `writer`.
     pub fn new(config: FlightConfig, writer: SyncSender<Order>) -> Self {
         Self {
             config,
@@ -168,12 +168,12 @@ impl FlightRecorder {
         }
     }
 
-    /// Dumps that were given up so far, because too many came at once or the writer had no room.
+    /// Returns the number of dumps given up because too many came at once, or the writer had no room.
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Take what is of interest out of one output of the core.
+    /// Takes traces, clocks and flows from one output of the core.
     pub fn handle_output(&mut self, output: &Output) {
         match output {
             Output::Trace(trace) => {
@@ -227,7 +227,7 @@ impl FlightRecorder {
         self.flights[index].labels = Some(Arc::clone(labels));
     }
 
-    /// A flow ends, and its ring with it. A burst that waits for more of it gets what there is.
+    /// Closes a flow and its ring. A burst that waits for more probes of it gets those there are.
     fn close(&mut self, origin: Origin) {
         let index = origin.0 as usize;
         if let Some(copying) = self.copying.take_if(|copying| copying.origin == index) {
@@ -251,8 +251,8 @@ impl FlightRecorder {
         }
     }
 
-    /// Something happened on a flow. If that is a burst, what is around it is dumped once the probes
-    /// after it are decided.
+    /// Takes an event of a flow. If it is a burst, the probes around it are dumped once those after it have their
+    /// outcomes.
     pub fn handle_event(&mut self, event: &Arc<Event>, origin: Origin) {
         let EventKind::Burst(burst) = event.kind else {
             return;
@@ -275,8 +275,7 @@ impl FlightRecorder {
         });
     }
 
-    /// Somebody wants to see every flow as it is now. One who asks again while that is under way gets
-    /// nothing more.
+    /// Begins a snapshot of every flow. While one is under way, it does nothing.
     pub fn handle_snapshot(&mut self, now: Now) {
         self.snapshot.get_or_insert(Snapshot {
             asked: now.wall,
@@ -285,7 +284,7 @@ impl FlightRecorder {
         });
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&self) -> Option<Mono> {
         if self.unsent.is_some() || self.copying.is_some() || self.snapshot.is_some() {
             return Some(self.resume);
@@ -294,16 +293,16 @@ impl FlightRecorder {
         dues.map(|pending| pending.due.unwrap_or(Mono::ZERO)).min()
     }
 
-    /// What the kernel says of this host's clock now.
+    /// Takes what the kernel says of this host's clock now.
     pub fn handle_clock_state(&mut self, state: ClockState) {
         self.own_clock = state;
     }
 
-    /// Copy a bounded part of what is due and hand over what is copied.
+    /// Copies a bounded part of what is due, and hands over what is copied.
     pub fn handle_timeout(&mut self, now: Now) {
         for pending in &mut self.pending {
             let settled = pending.to.plus(signed(self.config.settle_ns));
-            // Counted on a clock that does not step, and never for longer than it can take.
+            // The wait is on a clock that does not step, and bounded, because `to` is on one that does.
             pending.due.get_or_insert_with(|| {
                 let longest = self.config.post_ns.saturating_add(self.config.settle_ns);
                 let wait = u64::try_from(settled.since(now.wall)).unwrap_or(0);
@@ -330,14 +329,14 @@ impl FlightRecorder {
         };
     }
 
-    /// Nothing comes after this: dump at once what waits. True when nothing is left to hand over.
+    /// Dumps at once what waits, because nothing follows. True when nothing is left to hand over.
     pub fn finish(&mut self, now: Now) -> bool {
         self.finishing = true;
         self.handle_timeout(now);
         self.poll_timeout().is_none()
     }
 
-    /// The next thing to copy.
+    /// Begins the next thing to copy.
     fn begin(&mut self, now: Now) -> Option<Copying> {
         let finishing = self.finishing;
         let is_due =
@@ -351,35 +350,16 @@ impl FlightRecorder {
         self.begin_part()
     }
 
-    /// `None` if the flow is gone, and its dump with it.
-    fn begin_burst(&mut self, pending: &Pending) -> Option<Copying> {
-        let flight = self.flights.get(pending.origin.0 as usize)?;
-        let (labels, ring) = (
-            flight.labels.as_ref()?,
-            flight.rings[pending.kind].as_ref()?,
-        );
-        let dump = Dump {
-            labels: Arc::clone(labels),
-            flow: KINDS[pending.kind],
-            event: Some(Arc::clone(&pending.event)),
-            from: pending.from,
-            to: pending.to,
-            is_complete: ring.reaches_back_to(pending.from),
-            clock: flight.clock,
-            own_clock: self.own_clock,
-            probes: Vec::new(),
-        };
-        Some(Copying {
-            origin: pending.origin.0 as usize,
-            kind: pending.kind,
-            asked: None,
-            dump: Box::new(dump),
-            next: ring.oldest(),
-            end: ring.end(),
-        })
+    /// Begins the dump of a burst; `None` if the flow is gone.
+    fn begin_burst(&self, pending: &Pending) -> Option<Copying> {
+        let origin = pending.origin.0 as usize;
+        let mut copying =
+            self.begin_copying(origin, pending.kind, Some(pending.from), pending.to)?;
+        copying.dump.event = Some(Arc::clone(&pending.event));
+        Some(copying)
     }
 
-    /// The next flow of the snapshot that is being taken.
+    /// Begins the next flow of the snapshot that is being taken.
     fn begin_part(&mut self) -> Option<Copying> {
         let mut snapshot = self.snapshot?;
         while snapshot.origin < self.flights.len() {
@@ -388,28 +368,10 @@ impl FlightRecorder {
             if snapshot.kind == KINDS.len() {
                 (snapshot.origin, snapshot.kind) = (origin + 1, 0);
             }
-            let flight = &self.flights[origin];
-            if let (Some(labels), Some(ring)) = (&flight.labels, &flight.rings[kind]) {
+            if let Some(mut copying) = self.begin_copying(origin, kind, None, snapshot.asked) {
+                copying.asked = Some(snapshot.asked);
                 self.snapshot = Some(snapshot);
-                let dump = Dump {
-                    labels: Arc::clone(labels),
-                    flow: KINDS[kind],
-                    event: None,
-                    from: ring.begin(),
-                    to: snapshot.asked,
-                    is_complete: true,
-                    clock: flight.clock,
-                    own_clock: self.own_clock,
-                    probes: Vec::new(),
-                };
-                return Some(Copying {
-                    origin,
-                    kind,
-                    asked: Some(snapshot.asked),
-                    dump: Box::new(dump),
-                    next: ring.oldest(),
-                    end: ring.end(),
-                });
+                return Some(copying);
             }
         }
         self.snapshot = None;
@@ -417,8 +379,38 @@ impl FlightRecorder {
         None
     }
 
-    /// Copy up to `budget` probes, and hand the dump over if those were the last. Gives how many were
-    /// looked at.
+    /// Begins to copy a ring, or all of it if `from` is `None`. Returns `None` if there is no such ring.
+    fn begin_copying(
+        &self,
+        origin: usize,
+        kind: usize,
+        from: Option<Wall>,
+        to: Wall,
+    ) -> Option<Copying> {
+        let flight = self.flights.get(origin)?;
+        let (labels, ring) = (flight.labels.as_ref()?, flight.rings[kind].as_ref()?);
+        let dump = Dump {
+            labels: Arc::clone(labels),
+            flow: KINDS[kind],
+            event: None,
+            from: from.unwrap_or_else(|| ring.begin()),
+            to,
+            is_complete: from.is_none_or(|from| ring.reaches_back_to(from)),
+            clock: flight.clock,
+            own_clock: self.own_clock,
+            probes: Vec::new(),
+        };
+        Some(Copying {
+            origin,
+            kind,
+            asked: None,
+            dump: Box::new(dump),
+            next: ring.oldest(),
+            end: ring.end(),
+        })
+    }
+
+    /// Copies up to `budget` probes, and hands the dump over after the last one. Returns how many it looked at.
     fn copy(&mut self, mut copying: Copying, budget: usize) -> usize {
         let ring = self
             .flights
@@ -427,7 +419,7 @@ impl FlightRecorder {
         let mut seen = 0;
         if let Some(ring) = ring {
             let dump = &mut copying.dump;
-            // What was overwritten since the last turn is gone.
+            // Probes replaced since the last turn are gone.
             copying.next = copying.next.max(ring.oldest());
             let range = dump.event.as_ref().map(|_| (dump.from, dump.to));
             while copying.next < copying.end && seen < budget {
@@ -445,25 +437,25 @@ impl FlightRecorder {
             }
         }
         let mut dump = copying.dump;
-        // Probes are recorded as they end; those that were lost among them late.
+        // A ring has probes in the order in which they ended: lost ones come late.
         dump.probes.sort_by_key(|probe| probe.seq);
         self.send(match copying.asked {
             None => Order::Burst(dump),
             Some(asked) => Order::Part(asked, dump),
         });
-        // Even an empty one costs something, so that a turn ends.
+        // Even an empty dump costs something, so that a turn ends.
         seen.max(1).min(budget)
     }
 
-    /// Hand over; false if it has to wait. A burst's dump that finds no room is dropped, since others
-    /// follow; one of the end, and a part of a snapshot, wait.
+    /// Hands an order over; false if it has to wait. The dump of a burst without room is dropped, because others
+    /// follow. A part of a snapshot, and every dump at the end, waits.
     fn send(&mut self, order: Order) -> bool {
         match self.writer.try_send(order) {
             Ok(()) => return true,
             Err(TrySendError::Full(order))
                 if self.finishing || !matches!(order, Order::Burst(_)) =>
             {
-                // Of two, the one that waits longer is the loss.
+                // Only one can wait: the one before it is lost.
                 self.dropped += u64::from(self.unsent.replace(order).is_some());
             }
             Err(_) => self.dropped += 1,

@@ -1,9 +1,9 @@
 //! The exact figures of a window.
 
-/// Exact figures over every value, whatever its sign and size.
+/// The exact figures over all values, whatever their sign and size.
 ///
-/// Values are summed as distances from the first one, which keeps the squares small however far
-/// apart two hosts' clocks are.
+/// It sums distances from the first value. So the squares stay small, however far apart the clocks of two
+/// hosts are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moments {
     pub(super) count: u64,
@@ -12,7 +12,7 @@ pub(super) struct Moments {
     pub(super) max: i64,
     sum: i128,
     squares: u128,
-    /// How often `squares` has wrapped, which takes clocks that are a century apart.
+    /// How often `squares` has wrapped. That takes clocks that are a century apart.
     wraps: u32,
 }
 
@@ -31,7 +31,7 @@ impl Moments {
         self.wraps += u32::from(has_wrapped);
     }
 
-    /// Take the least value away from all of them.
+    /// Subtracts the least value from all values.
     pub(super) fn lower_to_zero(&mut self) {
         self.first = self.first.saturating_sub(self.min);
         self.max = self.max.saturating_sub(self.min);
@@ -44,10 +44,10 @@ impl Moments {
 
     pub(super) fn mean(&self) -> i64 {
         let count = i128::from(self.count.max(1));
-        // Rounded to the nearest, halves upwards.
+        // Rounds to the nearest number, halves upwards.
         let above_first = (2 * self.sum + count).div_euclid(2 * count);
         let mean = i128::from(self.first) + above_first;
-        // A mean lies between two values of its type, unless they were centuries over their least.
+        // A mean lies between two values of its type, unless they are centuries over their least.
         i64::try_from(mean).unwrap_or(i64::MAX)
     }
 
@@ -63,7 +63,7 @@ impl Moments {
         }
         let count = u128::from(self.count);
         let sum = self.sum.unsigned_abs();
-        // In whole numbers nothing cancels; only values of many years take the other way.
+        // Integers lose nothing. Only values of many years need floating point.
         let spread = match (self.squares.checked_mul(count), sum.checked_mul(sum)) {
             (Some(squares), Some(square)) if self.wraps == 0 => {
                 squares.saturating_sub(square) as f64

@@ -1,14 +1,12 @@
 //! The memory of the windows, used again from interval to interval.
 //!
-//! Values are kept in chunks of one size, so that what one series gives back serves any other and
-//! memory follows the samples. A window travels to the flush thread with its chunks and comes back
-//! emptied over a ring.
+//! All chunks have one size, so the chunks of one series serve any other, and memory follows the samples. A
+//! window travels to the flush thread with its chunks, and comes back empty over a ring.
 //!
-//! At the end of an interval every series begins a window while the one before may still wait to be
-//! published, and how many of those there are at once depends on how busy the host is. Each series
-//! brings two windows, so memory does not grow with the worst such moment so far, and nothing is
-//! allocated in it. What there is besides, and was idle through a whole interval, is released little by
-//! little.
+//! At the end of an interval every series begins a window, while the one before may wait to be published. How
+//! many wait depends on how busy the host is. So each series brings two windows: memory does not grow with the
+//! worst moment so far, and nothing is allocated in it. What else was idle through a whole interval is released
+//! little by little.
 
 use std::sync::Arc;
 
@@ -22,11 +20,10 @@ use crate::record::histogram::histogram;
 use crate::record::series::Series;
 use crate::record::window::Window;
 
-/// One being filled, and one being published: the next interval ends no sooner than all of the one before
-/// it is handed over.
+/// One that is filled, and one that is published: an interval ends when all of the one before is handed over.
 const WINDOWS_PER_SERIES: usize = 2;
 
-/// Things not in use, and how few of them there were at the worst moment of this interval.
+/// Things not in use, and how few there were at the busiest moment of this interval.
 #[derive(Debug)]
 struct Idle<T> {
     items: Vec<T>,
@@ -49,14 +46,13 @@ impl<T> Idle<T> {
         item
     }
 
-    /// What was there at the worst moment was not needed in the whole interval.
+    /// Ends an interval: what was idle at its busiest moment is surplus.
     fn end_window(&mut self) {
         self.surplus = self.fewest;
         self.fewest = self.items.len();
     }
 
-    /// Release some of the surplus, but none of the last `kept`. Of the surplus among those, which lies
-    /// where nothing was taken in the whole interval, some are handed to `trim`.
+    /// Releases some of the surplus, but keeps `kept` things. Surplus among the kept ones goes to `trim`.
     fn release_some(&mut self, kept: usize, mut trim: impl FnMut(&mut T)) {
         let count = self.surplus.min(POOL_RELEASES_PER_TURN_MAX);
         let released = count.min(self.items.len().saturating_sub(kept));
@@ -72,7 +68,7 @@ impl<T> Idle<T> {
     }
 }
 
-/// What windows are made of. Chunks are kept as the chains in which they came back.
+/// The memory that windows are made of. Chunks stay in the chains in which they came back.
 #[derive(Debug)]
 pub(super) struct Pool {
     windows: Idle<Box<Window>>,
@@ -94,7 +90,7 @@ impl Pool {
         }
     }
 
-    /// A series is about to begin its first window, and will begin another one while that is published.
+    /// Adds the windows of a series that begins its first one.
     pub(super) fn add_series(&mut self, series: &Arc<Series>) {
         self.series += 1;
         for _ in 0..WINDOWS_PER_SERIES {
@@ -104,12 +100,12 @@ impl Pool {
         }
     }
 
-    /// So many series are gone.
+    /// Forgets series that are gone.
     pub(super) fn remove_series(&mut self, count: usize) {
         self.series = self.series.saturating_sub(count);
     }
 
-    /// An empty window of a series, begun at `start`.
+    /// Returns an empty window of a series, which begins at `start`.
     pub(super) fn window(
         &mut self,
         series: &Arc<Series>,
@@ -128,7 +124,7 @@ impl Pool {
         }
     }
 
-    /// Take what the flush thread has given back, a few at a time: each is a cache miss.
+    /// Takes back what the flush thread returned, a few at a time: each is a cache miss.
     pub(super) fn take_back(&mut self) {
         for _ in 0..POOL_RETURNS_PER_TAKE_MAX {
             let Ok(window) = self.returns.pop() else {
@@ -138,7 +134,7 @@ impl Pool {
         }
     }
 
-    /// Take a window that has been cleared apart.
+    /// Takes a cleared window apart.
     pub(super) fn reclaim(&mut self, mut window: Box<Window>) {
         let parts = window.dismantle();
         self.chains.items.extend(parts.chain);
@@ -154,7 +150,7 @@ impl Pool {
         self.histograms.end_window();
     }
 
-    /// Release a little of what the last interval did not need.
+    /// Releases a little of what the last interval did not need.
     pub(super) fn release_some(&mut self) {
         self.windows.release_some(self.series, |_| {});
         self.chains

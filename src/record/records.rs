@@ -9,8 +9,8 @@ use crate::record::metrics::Metric;
 use crate::record::series::{Series, Tags};
 use crate::record::window::Window;
 
-/// One thing to publish. It is small, because hundreds of thousands pass a ring every second, and
-/// cloning one is cheap, except for a window.
+/// One thing to publish. It is small, because hundreds of thousands pass a ring every second. Only a window is
+/// expensive to clone.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Record {
@@ -22,11 +22,11 @@ pub enum Record {
         at: Wall,
         /// The delay in nanoseconds, signed for one-way delays.
         value_ns: i64,
-        /// The probe's number on its flow.
+        /// The probe's sequence number on its flow.
         seq: u64,
-        /// What made its stamps.
+        /// The weaker source of its stamps.
         stamp: StampSource,
-        /// The reflector's turn-around time in nanoseconds, if it was known and is not in the value.
+        /// The reflector's dwell in nanoseconds, if it is known and subtracted from the value.
         dwell_ns: Option<u32>,
     },
     /// All delays of one series in one flush interval.
@@ -58,7 +58,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The metric's name, as `udp.wan.rtt`; of an event its kind, as `clock_step`.
+    /// Returns the metric's name, as `udp.wan.rtt`; of an event its kind, as `clock_step`.
     pub fn metric(&self) -> &'static str {
         match self {
             Self::Sample { series, .. } => series.metric.name,
@@ -68,7 +68,7 @@ impl Record {
         }
     }
 
-    /// The tags, `source` first; each writes itself as it is published.
+    /// Returns the tags, `source` first. Each writes itself as it is published.
     pub fn tags(&self) -> impl Iterator<Item = Tag<'_>> {
         let tags = match self {
             Self::Sample { series, .. } => &series.tags,
@@ -79,7 +79,7 @@ impl Record {
         tags.iter()
     }
 
-    /// When it was received, or happened; of a window, a count or a gauge the end of its interval.
+    /// Returns when it was received or happened; of a window, a count or a gauge the end of its interval.
     pub fn at(&self) -> Wall {
         match self {
             Self::Sample { at, .. } | Self::Count { at, .. } | Self::Gauge { at, .. } => *at,
@@ -88,8 +88,8 @@ impl Record {
         }
     }
 
-    /// The one number it carries: nanoseconds of a sample, the number of a count (at most
-    /// `i64::MAX`), the reading of a gauge, how much of an event (nanoseconds of a step). A window has many: see [`Record::window`].
+    /// Returns its number: nanoseconds of a sample, the number of a count (at most `i64::MAX`), the reading of a
+    /// gauge, the size of an event. A window has many: see [`Record::window`].
     pub fn value(&self) -> Option<i64> {
         match self {
             Self::Sample { value_ns, .. } => Some(*value_ns),
@@ -100,7 +100,7 @@ impl Record {
         }
     }
 
-    /// The window, if it is one.
+    /// Returns the window, if it is one.
     pub fn window(&self) -> Option<&Window> {
         match self {
             Self::Window(window) => Some(window),

@@ -9,14 +9,14 @@ use crate::record::metrics::Metric;
 /// The tags of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tags {
-    /// Of a flow: its source, its target, and the target's own tags.
+    /// Those of a flow: its source, its target, and the target's own tags.
     Flow(Arc<Labels>),
-    /// Of a flow, and one more behind them that tells apart what has the same name: `direction:` of
-    /// what is measured in both, `owd:corrected` of delays less the difference of the clocks.
+    /// Those of a flow and one more, which tells series of one name apart: `direction:`, or `owd:corrected` for
+    /// delays less the difference of the clocks.
     Marked(Arc<Labels>, Tag<'static>),
-    /// Of this process itself (`monitor.*`): its name alone, as the source.
+    /// That of this process (`monitor.*`): its name, as the source.
     Host(Box<str>),
-    /// Of one of its backends (`monitor.backend.*`): its name and the backend's.
+    /// Those of one of its backends (`monitor.backend.*`).
     Backend {
         /// The name of this process, as the source.
         source: Box<str>,
@@ -26,7 +26,7 @@ pub enum Tags {
 }
 
 impl Tags {
-    /// The tags as published, in their order.
+    /// Returns the tags as published, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
         let (labels, source, last) = match self {
             Self::Flow(labels) => (Some(labels), None, None),

@@ -1,13 +1,13 @@
 //! All delays of one series in one flush interval.
 //!
-//! Few values are kept as they are; once there are [`WINDOW_VALUES_MAX`] the next ones go to a
-//! histogram, and the flush thread puts both together ([`Distribution`]). Nothing is ever poured
-//! from one into the other on the poll thread: series of one interval would all do so at once.
+//! The first [`WINDOW_VALUES_MAX`] values are kept as they are. The next ones go to a histogram, and the flush
+//! thread puts both together ([`Distribution`](super::Distribution)). The poll thread never moves kept values
+//! into a histogram: all series would do so at once.
 //!
-//! A window of delays over their least (RFC 5481's PDV) knows that only at its end, and the delays may
-//! contain hours of clock difference, of which a histogram would show nothing but the hours. It keeps
-//! them as they are; the histogram counts from the least of those kept ([`Window::settle`] takes the
-//! least away, and moves the histogram by as much as that has fallen since).
+//! A window of delays over their least (RFC 5481's PDV) knows the least only at its end. The delays may
+//! contain hours of clock difference, which a histogram from 0 could not resolve. So its histogram counts from
+//! the least of the kept values. [`Window::settle`] subtracts the least at the end, and moves the histogram by
+//! as much as the least has fallen since.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use crate::record::histogram::{HISTOGRAM_NS_MAX, histogram, is_in_range};
 use crate::record::moments::Moments;
 use crate::record::series::Series;
 
-/// The memory of a window, to be used by others.
+/// The memory of a window, for other windows to use.
 pub(super) struct Parts {
     pub(super) chain: Option<Box<Chunk>>,
     pub(super) histograms: [Option<Box<Histogram<u32>>>; 2],
 }
 
-/// All delays of one series in one flush interval; those of a `pdv` series over the least of them. Times
-/// are Unix nanoseconds, values nanoseconds.
+/// All delays of one series in one flush interval; in a `pdv` series over the least of them. Times are Unix
+/// nanoseconds, values are nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Window {
     filling: Filling,
     series: Arc<Series>,
     start: Wall,
-    /// Of those not kept, until the flush thread adds those that are.
+    /// Those of the values not kept, until the flush thread adds the kept ones.
     moments: Moments,
     pub(super) positive: Option<Box<Histogram<u32>>>,
     pub(super) negative: Option<Box<Histogram<u32>>>,
@@ -41,22 +41,23 @@ pub struct Window {
     above: u64,
 }
 
-/// What every value touches: one line of the processor's cache, of windows that no cache holds all of.
+/// The part that every value touches. It fills one line of the processor's cache, because no cache holds all
+/// windows.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Filling {
     generation: u64,
     end: Wall,
     newest: Option<Box<Chunk>>,
-    /// Of the newest chunk.
+    /// The base of the newest chunk.
     base: i64,
-    /// The next value's place in that chunk.
+    /// The place of the next value in that chunk.
     place: u32,
-    /// Values that may still be kept. A chunk that is left early counts as a full one.
+    /// How many more values may be kept. A chunk that ends early counts as a full one.
     room: usize,
-    /// If its least value is to be taken away from all: how often the clocks had been set when it began.
+    /// Of a window over the least: how often the clocks had been set when it began.
     over_least: Option<u32>,
-    /// The least of the values kept: if so, what its histograms count from.
+    /// The least of the kept values. The histograms of a window over the least count from it.
     least: i64,
     stamp: StampSource,
 }
@@ -103,7 +104,7 @@ impl Filling {
         if let Some(chunk) = &mut self.newest {
             chunk.count = self.place;
             let left_free = (CHUNK_VALUES - self.place) as usize;
-            // At least the value that it is begun for is kept.
+            // The value that begins a chunk is always kept.
             self.room = self.room.saturating_sub(left_free).max(1);
         }
         self.newest = Some(supply.chunk(self.newest.take(), base));
@@ -125,24 +126,24 @@ impl Window {
         }
     }
 
-    /// Begin anew after [`Window::clear`] and [`Window::dismantle`].
+    /// Begins anew after [`Window::clear`] and [`Window::dismantle`].
     pub(super) fn begin(&mut self, series: Arc<Series>, generation: u64, start: Wall) {
         self.filling = Filling::new(generation, start);
         self.series = series;
         self.start = start;
     }
 
-    /// The values of this new window are to be those over their least.
+    /// Makes this new window one of delays over the least.
     pub(super) fn begin_over_least(&mut self, steps: u32) {
         self.filling.over_least = Some(steps);
     }
 
-    /// What it was begun with, if its values are those over their least.
+    /// Returns the steps that a window over the least began with.
     pub(super) fn steps(&self) -> u32 {
         self.filling.over_least.unwrap_or(0)
     }
 
-    /// Forget the values, in the flush thread's time; the memory stays.
+    /// Forgets the values and keeps the memory. Runs on the flush thread.
     pub(super) fn clear(&mut self) {
         self.moments = Moments::default();
         (self.below, self.above) = (0, 0);
@@ -154,7 +155,7 @@ impl Window {
         }
     }
 
-    /// The memory of a cleared window.
+    /// Takes the memory of a cleared window.
     pub(super) fn dismantle(&mut self) -> Parts {
         Parts {
             chain: self.filling.newest.take(),
@@ -162,7 +163,7 @@ impl Window {
         }
     }
 
-    /// Which window of its sink this is.
+    /// Returns the generation of its sink that it belongs to.
     pub(super) const fn generation(&self) -> u64 {
         self.filling.generation
     }
@@ -171,11 +172,11 @@ impl Window {
         self.filling.end = end;
     }
 
-    /// Take in one value, in nanoseconds. While values are kept that is all there is to do.
+    /// Takes one value in nanoseconds. A kept value costs no more than this.
     pub(super) fn record(&mut self, value: i64, stamp: StampSource, supply: &mut impl Supply) {
         let filling = &mut self.filling;
         filling.stamp = filling.stamp.min(stamp);
-        // What is in range of those over their least is known at the end.
+        // For delays over the least, the end decides which are in range.
         if filling.room > 0 && (filling.over_least.is_some() || is_in_range(value)) {
             filling.least = filling.least.min(value);
             return filling.keep(value, supply);
@@ -186,7 +187,7 @@ impl Window {
 
     fn record_in_histogram(&mut self, value: i64, supply: &mut impl Supply) {
         if self.filling.over_least.is_some() && self.positive.is_none() {
-            // A value below all before it may come at any time, and that is no time to allocate.
+            // A value below all others may come at any time, and must not allocate then.
             self.positive = Some(supply.histogram());
             self.negative = Some(supply.histogram());
         }
@@ -203,11 +204,11 @@ impl Window {
             .saturating_record(value.unsigned_abs());
     }
 
-    /// Take the values that were kept into the figures, in the flush thread's time; once, before any figure is
-    /// read. If the values are to be those over their least, make them so.
+    /// Adds the kept values to the figures, once, before any figure is read. Runs on the flush thread. In a window
+    /// over the least, it also subtracts the least.
     ///
-    /// Those are exact but for those in a histogram, which have three digits, and an error of a
-    /// thousandth of how far the least has fallen since the first [`WINDOW_VALUES_MAX`] values.
+    /// Kept values are exact. Those in a histogram have three digits; in a window over the least they also have
+    /// an error of a thousandth of how far the least has fallen since the first [`WINDOW_VALUES_MAX`] values.
     pub(super) fn settle(&mut self, spare: &mut Option<Box<Histogram<u32>>>) {
         let mut moments = std::mem::take(&mut self.moments);
         self.kept().for_each(|value| moments.add(value));
@@ -231,7 +232,7 @@ impl Window {
         }
     }
 
-    /// Add so much to all values that are in histograms; none is negative after that.
+    /// Adds `by` to all values in histograms. None is negative after that.
     fn move_histograms(&mut self, by: u64, spare: &mut Option<Box<Histogram<u32>>>) {
         let histograms = [self.positive.take(), self.negative.take()];
         if histograms.iter().all(Option::is_none) {
@@ -255,7 +256,7 @@ impl Window {
                 }
             }
             old.reset();
-            // One is the next window's; a second one goes on with this window's memory.
+            // The next window needs one spare; a second one stays with this window.
             if spare.is_none() {
                 *spare = histogram;
             } else {
@@ -265,7 +266,7 @@ impl Window {
         self.positive = Some(moved);
     }
 
-    /// The values kept as they are, the latest chunk of them first.
+    /// Returns the kept values, the latest chunk first.
     pub(super) fn kept(&self) -> impl Iterator<Item = i64> {
         let mut chunk = self.filling.newest.as_deref();
         let mut count = self.filling.place;
@@ -278,57 +279,59 @@ impl Window {
         chunks.flatten()
     }
 
-    /// The metric and the tags.
+    /// Returns the metric and the tags.
     pub fn series(&self) -> &Arc<Series> {
         &self.series
     }
 
-    /// When the interval began.
+    /// Returns when the interval began.
     pub fn start(&self) -> Wall {
         self.start
     }
 
-    /// When the interval ended.
+    /// Returns when the interval ended.
     pub fn end(&self) -> Wall {
         self.filling.end
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.moments.count
     }
 
-    /// The least value in nanoseconds, exactly.
+    /// Returns the least value in nanoseconds, exactly.
     pub fn min(&self) -> i64 {
         self.moments.min
     }
 
-    /// The greatest value in nanoseconds, exactly.
+    /// Returns the greatest value in nanoseconds, exactly.
     pub fn max(&self) -> i64 {
         self.moments.max
     }
 
-    /// The mean in nanoseconds, rounded.
+    /// Returns the mean in nanoseconds, rounded.
     pub fn mean(&self) -> i64 {
         self.moments.mean()
     }
 
-    /// The sum of all values in nanoseconds, exactly.
+    /// Returns the sum of all values in nanoseconds, exactly.
     pub fn sum(&self) -> i128 {
         self.moments.total()
     }
 
-    /// The standard deviation of these values (not an estimate of others'), in nanoseconds, rounded.
+    /// Returns the standard deviation of these values in nanoseconds, rounded. It is that of the values
+    /// themselves, not an estimate for a population.
     pub fn stddev(&self) -> u64 {
         self.moments.stddev()
     }
 
-    /// The weakest of what made the values' stamps.
+    /// Returns the weakest stamp source of the values.
     pub fn stamp(&self) -> StampSource {
         self.filling.stamp
     }
 
-    /// Values whose magnitude passes [`HISTOGRAM_NS_MAX`]: in every figure, in no histogram.
+    /// Returns the number of values over [`HISTOGRAM_NS_MAX`] in magnitude. They are in every figure, and in no
+    /// histogram.
     pub fn out_of_range(&self) -> u64 {
         self.below + self.above
     }

@@ -1,4 +1,4 @@
-//! What is kept of the lines: distributions, heatmaps, the probes of dumps.
+//! The data of a report: distributions, heatmaps, and the probes of dumps.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 
-/// Columns of a heatmap; they get twice as wide whenever time passes the last.
+/// Columns of a heatmap. They become twice as wide whenever time passes the last one.
 pub(super) const HEAT_COLUMNS: usize = 240;
 /// Rows of a heatmap in a power of ten.
 pub(super) const HEAT_ROWS_PER_DECADE: u32 = 10;
@@ -21,7 +21,7 @@ pub(super) const HEAT_ROWS: usize = 110;
 /// Nanoseconds of a column at first.
 const HEAT_COLUMN_NS: i64 = 1_000_000;
 
-/// Delays of both signs, as the daemon's windows have them.
+/// A distribution of delays of both signs, with the bounds of the daemon's windows.
 #[derive(Debug)]
 pub(super) struct Delays {
     positive: Histogram<u64>,
@@ -60,7 +60,7 @@ impl Delays {
         self.positive.len() + self.negative.len()
     }
 
-    /// The least value that this part of all is not above, within the histograms' 0.1%.
+    /// Returns the least value that the share `part` of all delays does not exceed, to three digits.
     pub(super) fn quantile(&self, part: f64) -> i64 {
         let below = self.negative.len();
         let rank = (part * as_f64(self.count())).ceil().max(1.0);
@@ -86,7 +86,7 @@ pub(super) fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
-/// The same of a signed number.
+/// Converts a signed number likewise.
 #[expect(
     clippy::cast_precision_loss,
     reason = "for plots, in which nobody sees the 53rd bit"
@@ -95,7 +95,7 @@ pub(super) fn signed_f64(number: i64) -> f64 {
     number as f64
 }
 
-/// How many delays of which size there were when.
+/// A heatmap: the number of delays by time and size.
 #[derive(Debug, Default)]
 pub(super) struct Heat {
     pub(super) start: Option<i64>,
@@ -109,7 +109,7 @@ impl Heat {
         if self.cells.is_empty() {
             (self.cells, self.column_ns) = (vec![[0; HEAT_ROWS]; HEAT_COLUMNS], HEAT_COLUMN_NS);
         }
-        // A clock that was set back is no reason to begin anew.
+        // After a clock was set back, delays stay in the first column.
         let since = at.saturating_sub(start).max(0);
         let columns = i64::try_from(HEAT_COLUMNS).unwrap_or(i64::MAX);
         while since / self.column_ns >= columns {
@@ -128,7 +128,7 @@ impl Heat {
     }
 }
 
-/// The row of a delay; those of 1 ns and less are in the lowest.
+/// Returns the row of a delay. Delays of 1 ns and less are in the lowest.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -168,7 +168,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// What it is about: a burst, or an outage, of which nothing came through.
+    /// Returns what it is about: `burst`, or `outage` if nothing came through.
     pub(super) fn word(&self) -> &'static str {
         let event = self.header.event.as_ref();
         match event.and_then(|event| event.get("event")?.as_str()) {
@@ -177,12 +177,12 @@ impl Flow {
         }
     }
 
-    /// A number of the burst that it is about.
+    /// Returns a number of its burst.
     pub(super) fn burst(&self, key: &str) -> Option<i64> {
         self.header.event.as_ref()?.get(key)?.as_i64()
     }
 
-    /// A delay of every probe that has it.
+    /// Returns the distribution of a delay, over the probes that have it.
     pub(super) fn delays(&self, of: impl Fn(&Probe) -> Option<i64>) -> Delays {
         let mut delays = Delays::default();
         self.probes
@@ -192,7 +192,7 @@ impl Flow {
         delays
     }
 
-    /// Losses: in all, forward, reverse.
+    /// Returns the number of losses: all, forward, reverse.
     pub(super) fn losses(&self) -> [usize; 3] {
         let count = |way: &str| {
             self.probes
@@ -212,13 +212,13 @@ pub(super) struct Data {
     pub(super) series: BTreeMap<(String, String), Series>,
     /// Sums of counts that were not 0.
     pub(super) counts: BTreeMap<(String, String), i64>,
-    /// Bursts and outages that were told among samples and windows.
+    /// Bursts and outages among samples and windows.
     pub(super) bursts: Vec<Line>,
-    /// What was left out because of a limit.
+    /// The number of lines left out because of a limit.
     pub(super) left_out: u64,
     probes: usize,
     in_dump: bool,
-    /// Whether there was room for the dump that is being read.
+    /// True if there was room for the dump that is read.
     is_kept: bool,
 }
 
@@ -227,7 +227,7 @@ impl Data {
         self.series.is_empty() && self.flows.iter().all(|flow| flow.probes.is_empty())
     }
 
-    /// The next line belongs to no dump that went before.
+    /// Ends a file: the next line belongs to no dump before it.
     pub(super) fn end_file(&mut self) {
         self.in_dump = false;
     }
@@ -303,7 +303,7 @@ impl Data {
         };
         let at = time(at)?;
         if !is_delay {
-            // How the daemon did is no delay, and there is much of it.
+            // Of all counts and gauges, a report shows losses only.
             let is_loss = key.0.contains(".lost") && !key.0.ends_with(".unattributed");
             if is_loss && value != 0 {
                 if self.counts.len() < REPORT_NUMBERS_MAX || self.counts.contains_key(&key) {
@@ -353,7 +353,7 @@ impl Data {
     }
 }
 
-/// Unix nanoseconds; of those from 1970 on any two have a difference.
+/// Checks a time in Unix nanoseconds. From 1970 on, the difference of any two fits.
 fn time(ns: i64) -> Result<i64, String> {
     if ns < 0 {
         Err(format!("a time before 1970: {ns}"))
@@ -362,7 +362,7 @@ fn time(ns: i64) -> Result<i64, String> {
     }
 }
 
-/// Delays of two clocks that are further apart than 73 years are none; so that any two have a difference.
+/// Limits a delay to 73 years, so that the difference of any two fits.
 fn within(ns: i64) -> i64 {
     ns.clamp(-i64::MAX / 4, i64::MAX / 4)
 }
@@ -376,7 +376,7 @@ fn histogram(text: &str) -> Result<Histogram<u64>, String> {
 }
 
 fn count(stamps: &mut BTreeMap<String, u64>, stamp: String) {
-    // There are three of ours; a file may have any.
+    // The daemon has three sources; a file may have any word.
     if stamps.len() < 8 || stamps.contains_key(&stamp) {
         *stamps.entry(stamp).or_default() += 1;
     }

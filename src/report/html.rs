@@ -1,4 +1,4 @@
-//! A report as one page of HTML that asks the network for nothing.
+//! Writes a report as one page of HTML, which loads nothing.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::report::{plot, text};
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page. Everything in it that is from a file has gone through [`escaped`].
+/// Returns the page. Everything from a file in it has gone through [`escaped`].
 pub(super) fn page(data: &Data) -> String {
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
@@ -172,7 +172,7 @@ fn table(out: &mut String, first: &str, rows: Vec<(String, Vec<String>)>) {
     out.push_str("</table></div>\n");
 }
 
-/// Names and tags come from the network.
+/// Escapes a text for HTML: names and tags come from the network.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,7 @@
-//! Plots as SVG.
+//! Draws plots as SVG.
 //!
-//! Their colours are few and each stands for one thing, so that the page can exchange those of text and
-//! grid where the reader prefers the dark. No text in them comes from a file.
+//! Each colour stands for one thing, so the page can replace those of text and grid for readers who prefer a
+//! dark page. No text in a plot comes from a file.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -22,19 +22,19 @@ const OTHER: RGBColor = RGBColor(0x80, 0x80, 0x8a);
 const BURST: RGBColor = RGBColor(0xd6, 0x2f, 0x4b);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xe2);
 
-/// Columns of a plot of probes: of more probes the least and the highest of each column are drawn.
+/// Columns of a plot of probes. With more probes, each column shows its least and its greatest delay.
 const COLUMNS: usize = 500;
-/// Losses of a plot that can be pointed at.
+/// The most losses of each direction in a plot.
 const LOSSES_MAX: usize = 1_000;
 
 type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// What can be pointed at: where, and what is said of it.
+/// Places of a plot with a tooltip, and its text.
 type Spots = Vec<((i32, i32), String)>;
 
-/// An SVG with what `draw` puts on it.
+/// Returns an SVG with what `draw` puts on it.
 fn svg(height: u32, draw: impl FnOnce(&mut String, &mut Spots) -> Drawn) -> String {
     let (mut text, mut spots) = (String::new(), Spots::new());
     draw(&mut text, &mut spots).expect("memory takes every plot");
@@ -54,10 +54,10 @@ fn svg(height: u32, draw: impl FnOnce(&mut String, &mut Spots) -> Drawn) -> Stri
     text
 }
 
-/// What a probe's delays are called, how they are drawn, and where they are.
+/// A delay of probes: its name, its colour, and how it is read.
 type Way = (&'static str, RGBColor, fn(&Probe) -> Option<i64>);
 
-/// Both directions if there are any, else round trips.
+/// Returns both directions, or the round trip if a flow has neither.
 fn ways(flow: &Flow) -> Vec<Way> {
     let all: [Way; 3] = [
         ("forward", FORWARD, |probe| probe.forward),
@@ -73,7 +73,7 @@ fn ways(flow: &Flow) -> Vec<Way> {
     }
 }
 
-/// Of each column the least and the highest; all of them if they are few.
+/// Returns the least and the greatest point of each column, or all points if they are few.
 fn thinned(points: &[(f64, i64)]) -> Vec<(f64, i64)> {
     if points.len() <= 4 * COLUMNS {
         return points.to_vec();
@@ -88,7 +88,7 @@ fn thinned(points: &[(f64, i64)]) -> Vec<(f64, i64)> {
     extremes.copied().collect()
 }
 
-/// The delay of every probe over the least of its direction, losses below, the burst shaded.
+/// Draws the delay of every probe over the least of its direction, losses below, and the burst shaded.
 pub(super) fn probes(flow: &Flow) -> String {
     let times = || flow.probes.iter().map(|probe| probe.at);
     let first = times().min().unwrap_or(0);
@@ -179,7 +179,7 @@ pub(super) fn probes(flow: &Flow) -> String {
     })
 }
 
-/// A cross for each loss, a row for each direction, as parts of the plot's height below 0.
+/// Draws a cross for each loss, in a row for each direction, below 0.
 fn losses(
     chart: &mut Chart<'_>,
     spots: &mut Spots,
@@ -220,7 +220,7 @@ fn losses(
     Ok(())
 }
 
-/// Axes and grid as all plots have them.
+/// Returns the axes and the grid that all plots have.
 fn mesh<'a, 'b>(
     chart: &'b mut Chart<'a>,
 ) -> MeshStyle<'a, 'b, RangedCoordf64, RangedCoordf64, SVGBackend<'a>> {
@@ -251,7 +251,7 @@ fn length(ns: f64) -> String {
     duration(ns.round() as i64)
 }
 
-/// What part of all is below a delay, the last of them drawn widest: `1 / (1 - q)` as a logarithm.
+/// Draws percentiles over the logarithm of `1 / (1 - q)`, which shows the greatest delays widest.
 pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
     const STEPS: u32 = 200;
     let longest = curves
@@ -297,14 +297,14 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
             })
             .y_label_formatter(&|ns| length(*ns))
             .draw()?;
-        // Round trips first: where one way has all of the delay they would hide it.
+        // Round trips come first: they would hide a direction that has all of the delay.
         for (index, (name, delays)) in curves.iter().enumerate().rev() {
             let colour = [FORWARD, REVERSE, OTHER][index.min(2)];
             let own = as_f64(delays.count().max(1)).log10();
             let points: Vec<(f64, f64)> = (0..=STEPS)
                 .map(|step| {
                     let x = f64::from(step) / f64::from(STEPS) * own;
-                    // The last one stands for all of it: the highest.
+                    // The last step is the greatest delay.
                     let part = match step {
                         STEPS => 1.0,
                         _ => 1.0 - 10_f64.powf(-x),
@@ -332,7 +332,7 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
     })
 }
 
-/// 0 is "0%", 1 "90%", 2 "99%".
+/// Formats a percentile: 0 is "0%", 1 is "90%", 2 is "99%".
 fn percentile(decades: f64) -> String {
     let part = 100.0 * (1.0 - 10_f64.powf(-decades));
     #[expect(
@@ -344,7 +344,7 @@ fn percentile(decades: f64) -> String {
     format!("{part:.digits$}%")
 }
 
-/// How many delays of which size there were when.
+/// Draws the number of delays by time and size.
 #[expect(
     clippy::cast_precision_loss,
     reason = "there are some hundred rows and columns"

@@ -1,8 +1,8 @@
-//! One line of a dump, or of what the cli backend printed.
+//! Reads one line of a dump, or of the cli backend's output.
 
 use serde::Deserialize;
 
-/// Everything that a line of ours may have; which of it is there says what the line is.
+/// Every field that a line may have. Those that are there say what the line is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Line {
@@ -39,7 +39,7 @@ pub(super) struct Line {
     pub(super) hdr_negative: String,
 }
 
-/// The version of dumps that is understood.
+/// The version of dumps that this program reads.
 const DUMP_VERSION: u32 = 1;
 
 /// Reads one line, with or without its end.

@@ -1,4 +1,4 @@
-//! A report for a terminal.
+//! Writes a report for a terminal.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ const WIDTH: usize = 72;
 pub(super) const QUANTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// Nanoseconds with a unit, three digits or so.
+/// Formats nanoseconds with a unit, to about three digits.
 pub(super) fn duration(ns: i64) -> String {
     let size = ns.unsigned_abs();
     let number = signed_f64(ns);
@@ -33,7 +33,7 @@ const fn digits(whole: u64) -> usize {
     }
 }
 
-/// The numbers of some delays: count, least, percentiles, most.
+/// Returns the figures of some delays: count, least, percentiles, greatest.
 pub(super) fn numbers(delays: &Delays) -> Vec<String> {
     let mut cells = vec![delays.count().to_string(), duration(delays.least)];
     cells.extend(
@@ -45,7 +45,7 @@ pub(super) fn numbers(delays: &Delays) -> Vec<String> {
     cells
 }
 
-/// What those are called.
+/// Returns the titles of these figures.
 pub(super) fn titles() -> Vec<&'static str> {
     let mut titles = vec!["count", "min"];
     titles.extend(QUANTILES.iter().map(|(name, _)| *name));
@@ -53,7 +53,7 @@ pub(super) fn titles() -> Vec<&'static str> {
     titles
 }
 
-/// The series of a flow: there, back, and both.
+/// Returns the delays of a flow: forward, reverse and round trip.
 pub(super) fn of_flow(flow: &Flow) -> Vec<(&'static str, Delays)> {
     let all = [
         ("forward", flow.delays(|probe| probe.forward)),
@@ -65,7 +65,7 @@ pub(super) fn of_flow(flow: &Flow) -> Vec<(&'static str, Delays)> {
         .collect()
 }
 
-/// A line for a burst, or for a snapshot.
+/// Describes a burst or a snapshot in one line.
 pub(super) fn facts(flow: &Flow) -> String {
     let mut text = String::new();
     if let Some(start) = flow.burst("start") {
@@ -99,7 +99,7 @@ pub(super) fn facts(flow: &Flow) -> String {
     text
 }
 
-/// What stands under every report: how sure its numbers are.
+/// Says how far the two clocks may be apart.
 pub(super) fn clock(flow: &Flow) -> String {
     let number = |key: &str| flow.header.clock.as_ref()?.get(key)?.as_i64();
     match (number("offset"), number("error")) {
@@ -113,13 +113,13 @@ pub(super) fn clock(flow: &Flow) -> String {
     }
 }
 
-/// How many stamps there were of each source.
+/// Lists the number of stamps of each source.
 pub(super) fn stamps(stamps: &std::collections::BTreeMap<String, u64>) -> String {
     let parts = stamps.iter().map(|(name, count)| format!("{name} {count}"));
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// A burst or an outage that was told among samples.
+/// Describes a burst or an outage among samples.
 pub(super) fn told(burst: &Line) -> String {
     format!(
         "{}: {} {} {}: {} long from {} on, peak {}, {} lost",
@@ -141,12 +141,12 @@ pub(super) fn told(burst: &Line) -> String {
     )
 }
 
-/// What a limit kept out.
+/// Says how many lines a limit left out.
 pub(super) fn left_out(lines: u64) -> String {
     format!("{lines} lines are beyond what a report holds and were left out")
 }
 
-/// The report.
+/// Returns the report.
 pub(super) fn page(data: &Data) -> String {
     let mut out = String::new();
     for flow in &data.flows {
@@ -192,7 +192,7 @@ pub(super) fn page(data: &Data) -> String {
     out
 }
 
-/// Tags come from the network; a terminal takes orders from control characters.
+/// Replaces control characters: tags come from the network, and a terminal obeys such characters.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -223,7 +223,7 @@ fn table(out: &mut String, rows: Vec<(String, Vec<String>)>) {
     out.push('\n');
 }
 
-/// Each way as a line of blocks, the highest delay of each column; losses below.
+/// Draws each direction as a line of blocks, with the greatest delay of each column, and losses below.
 fn small_plot(out: &mut String, flow: &Flow) {
     let times = || flow.probes.iter().map(|probe| probe.at);
     let (Some(first), Some(last)) = (times().min(), times().max()) else {

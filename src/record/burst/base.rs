@@ -1,22 +1,22 @@
-//! What a packet takes without a queue: a line under the one-way delays of the last seconds, since the
+//! The base: the one-way delay without a queue. It is a line under the delays of the last seconds, because the
 //! difference of two clocks grows with time.
 
 use crate::limits::BURST_BUCKETS;
 
-/// Nanoseconds of a bucket, and packets in it, at least.
+/// The least duration of a bucket in nanoseconds, and the least number of packets in it.
 const BUCKET_NS: i64 = 500_000_000;
 const BUCKET_PACKETS: u32 = 16;
 
-/// Buckets before the line is one.
+/// The number of buckets from which there is a line.
 const BUCKETS_LEAST: usize = 4;
 
-/// No two clocks drift apart by more, in nanoseconds a second; a path may, but that is a queue.
+/// The steepest line, in nanoseconds a second. No two clocks drift apart faster; a delay that does is a queue.
 const SLOPE_MAX: f64 = 500_000.0;
 
-/// A pause of so many buckets' time makes the line too old to be drawn on.
+/// A pause of this many buckets makes the line too old.
 const STALE_BUCKETS: i64 = 8;
 
-/// An instant and a delay, less those of the first packet, so that floating point is exact enough.
+/// An instant and a delay, less those of the first packet: so floating point is exact enough.
 #[derive(Clone, Copy, Debug, Default)]
 struct Point {
     seconds: f64,
@@ -34,15 +34,15 @@ struct Bucket {
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Base {
-    /// Instant and delay of the first packet.
+    /// The instant and the delay of the first packet.
     first: Option<(i64, i64)>,
     latest_ns: i64,
     bucket: Option<Bucket>,
     bucket_ns: i64,
-    /// The least of each bucket, the oldest first.
+    /// The least delay of each bucket, the oldest first.
     points: [Point; BURST_BUCKETS],
     len: usize,
-    /// The line: its delay at the first packet's instant, and its slope.
+    /// The line: its delay at the instant of the first packet, and its slope.
     ns: f64,
     slope: f64,
 }
@@ -53,7 +53,7 @@ pub(super) struct Base {
     reason = "differences within hours keep their nanoseconds in 53 bits"
 )]
 impl Base {
-    /// Whether there is a line yet.
+    /// True if there is a line.
     pub(super) const fn is_known(&self) -> bool {
         self.len >= BUCKETS_LEAST
     }
@@ -66,13 +66,13 @@ impl Base {
         }
     }
 
-    /// How far a delay is over the line.
+    /// Returns how far a delay is over the line, in nanoseconds.
     pub(super) fn over(&self, at_ns: i64, delay_ns: i64) -> i64 {
         let point = self.point(at_ns, delay_ns);
         (point.ns - self.ns - self.slope * point.seconds) as i64
     }
 
-    /// Forgets everything if there was no packet for long. True if it was so.
+    /// Forgets everything after a long pause. True if there was one.
     pub(super) fn expire(&mut self, at_ns: i64) -> bool {
         let is_stale = self.first.is_some()
             && at_ns.saturating_sub(self.latest_ns).saturating_abs()
@@ -83,7 +83,7 @@ impl Base {
         is_stale
     }
 
-    /// A packet of a quiet time. True if it has ended a bucket, and the line is drawn anew.
+    /// Takes a packet of a quiet time. True if it ends a bucket, so that the line is new.
     pub(super) fn take(&mut self, at_ns: i64, delay_ns: i64) -> bool {
         self.first.get_or_insert((at_ns, delay_ns));
         self.latest_ns = at_ns;
@@ -116,12 +116,12 @@ impl Base {
         true
     }
 
-    /// No delay was taken for the line, but there was a packet.
+    /// Notes a packet whose delay is not for the line.
     pub(super) const fn pass(&mut self, at_ns: i64) {
         self.latest_ns = at_ns;
     }
 
-    /// The path has become longer or shorter by this; the clocks go on as they did.
+    /// Moves the line, because the path has become longer or shorter. Its slope stays.
     pub(super) fn shift(&mut self, ns: i64) {
         self.bucket = None;
         self.ns += ns as f64;
@@ -130,8 +130,8 @@ impl Base {
         }
     }
 
-    /// Of all lines under the points the one that is closest to them together: the edge of their lower hull
-    /// over the middle of their time.
+    /// Draws the line under all points that is closest to them together: the edge of their lower hull at the
+    /// middle of their time.
     fn draw(&mut self) {
         let points = &self.points[..self.len];
         let mut hull = [Point::default(); BURST_BUCKETS];

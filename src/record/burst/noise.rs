@@ -1,34 +1,34 @@
-//! How much the queueing delay of a flow varies when nothing is the matter.
+//! The noise: how much the queueing delay of a flow varies in quiet times.
 
-/// Bins for each doubling, as a power of two: 9 to 12 % wide.
+/// Bins for each doubling, as a power of two. A bin is 9 to 12 % wide.
 const FINE_BITS: u32 = 3;
 const FINE: usize = 1 << FINE_BITS;
 
-/// The first bin has what is under 16 ns, the last what is over a minute.
+/// The first bin has delays under 16 ns, the last those over a minute.
 const LOW_BITS: u32 = 4;
 const BINS: usize = 33 * FINE;
 
-/// Packets after which what is old counts half.
+/// Packets after which the old ones count half.
 const PACKETS_MAX: u32 = 400_000;
 
 /// Packets before there is a threshold.
 const PACKETS_LEAST: u32 = 64;
 
-/// The share of packets over a threshold that two in a row are by chance once in twelve hours at 1 ms.
+/// The share of packets over the threshold. At 1 ms, two in a row exceed it by chance once in twelve hours.
 const TAIL_PPM: u64 = 150;
 
-/// The threshold is at least so many times what 99 in a hundred packets stay under: half of it must be well over
-/// that, or no burst would end.
+/// The threshold is at least this many times the 99th percentile. Half of it must be well over that, or no burst
+/// would end.
 const TIMES_SPREAD: u64 = 3;
 
-/// So many times, until so many packets have shown a tail.
+/// The same before so many packets have shown a tail.
 const TIMES_SPREAD_EARLY: u64 = 5;
 const EARLY_PACKETS: u32 = 15_000;
 
-/// What no stamps tell apart, in nanoseconds.
+/// The least threshold in nanoseconds: stamps do not resolve less.
 const FLOOR_NS: u64 = 5_000;
 
-/// So many in a row that are far out are no noise, whatever its distribution.
+/// This many packets far out in a row are no noise, whatever its distribution.
 const RUN: usize = 3;
 
 /// See the [module](self).
@@ -36,9 +36,9 @@ const RUN: usize = 3;
 pub(super) struct Noise {
     bins: [u32; BINS],
     packets: u32,
-    /// More than this is far out.
+    /// A packet over this is far out.
     far_ns: u64,
-    /// Those far out, until it shows whether more follow; `RUN` once it has.
+    /// Packets far out that may be noise; all `RUN` of them are none.
     held: [u64; RUN],
     run: usize,
 }
@@ -56,7 +56,7 @@ impl Default for Noise {
 }
 
 impl Noise {
-    /// A packet of a quiet time.
+    /// Takes a packet of a quiet time.
     pub(super) fn take(&mut self, over_ns: u64) {
         if over_ns > self.far_ns {
             if self.run < RUN {
@@ -76,7 +76,7 @@ impl Noise {
         self.count(over_ns);
     }
 
-    /// The last packets were not of a quiet time after all.
+    /// Discards the last packets: their time was not quiet.
     pub(super) const fn discard(&mut self) {
         self.run = 0;
     }
@@ -92,7 +92,7 @@ impl Noise {
         }
     }
 
-    /// What so many packets in a million are over.
+    /// Returns the delay that this many packets in a million exceed.
     fn quantile(&self, over_ppm: u64) -> u64 {
         let most = u64::from(self.packets) * over_ppm / 1_000_000;
         let mut above = 0;
@@ -105,7 +105,7 @@ impl Noise {
         0
     }
 
-    /// The threshold that follows; `None` as long as too little is known.
+    /// Returns the threshold; `None` while too few packets are known.
     pub(super) fn threshold(&mut self) -> Option<u64> {
         if self.packets < PACKETS_LEAST {
             return None;
@@ -121,7 +121,7 @@ impl Noise {
         Some(least.max(self.quantile(TAIL_PPM)))
     }
 
-    /// What 99 in a hundred packets stay under.
+    /// Returns the 99th percentile.
     pub(super) fn spread(&self) -> u64 {
         self.quantile(10_000).max(FLOOR_NS)
     }

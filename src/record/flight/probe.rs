@@ -1,4 +1,4 @@
-//! One probe as a ring holds it.
+//! The [`Probe`] as a ring holds it.
 
 use crate::proto::{Direction, Outcome, Stamp, StampSource, Trace, Wall};
 
@@ -6,7 +6,7 @@ const LOST: u16 = 1 << 8;
 const LOST_FORWARD: u16 = 1 << 9;
 const LOST_REVERSE: u16 = 1 << 10;
 
-/// One probe that has ended, in 48 bytes: its number, its stamps, who took them, how it ended.
+/// One probe that has ended, in 48 bytes: its number, its stamps with their sources, and its outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
     /// Its number on its flow.
@@ -19,7 +19,7 @@ pub struct Probe {
 const _: () = assert!(size_of::<Probe>() == 48);
 
 impl Probe {
-    /// The probe of a trace.
+    /// Returns the probe of a trace.
     pub fn new(trace: &Trace) -> Self {
         let mut probe = Self {
             seq: trace.seq,
@@ -45,7 +45,7 @@ impl Probe {
         probe
     }
 
-    /// T1 to T4, those that are known.
+    /// Returns T1 to T4, as far as they are known.
     pub fn stamps(&self) -> [Option<Stamp>; 4] {
         let stamp = |place: usize| {
             let source = match (self.flags >> (2 * place)) & 3 {
@@ -60,7 +60,7 @@ impl Probe {
         [stamp(0), stamp(1), stamp(2), stamp(3)]
     }
 
-    /// How it ended.
+    /// Returns its outcome.
     pub const fn outcome(&self) -> Outcome {
         if self.flags & LOST == 0 {
             Outcome::Received
@@ -69,7 +69,7 @@ impl Probe {
         }
     }
 
-    /// The way on which it was lost, if it was and that is known.
+    /// Returns the direction in which it was lost, if it was lost and that is known.
     pub const fn lost_on(&self) -> Option<Direction> {
         match self.flags & (LOST_FORWARD | LOST_REVERSE) {
             LOST_FORWARD => Some(Direction::Forward),
@@ -78,7 +78,7 @@ impl Probe {
         }
     }
 
-    /// It has become known on which way it was lost.
+    /// Notes the direction in which it was lost.
     pub(super) const fn place_loss(&mut self, direction: Direction) {
         if self.flags & LOST != 0 {
             self.flags &= !(LOST_FORWARD | LOST_REVERSE);
@@ -89,12 +89,12 @@ impl Probe {
         }
     }
 
-    /// When it left: T1.
+    /// Returns when it left: T1.
     pub(super) const fn sent(&self) -> Wall {
         self.at[0]
     }
 
-    /// Whether it left within these times; or, where it is T2 only that this host has taken, came in.
+    /// True if it left within these times; or arrived within them, where only T2 is of this host.
     pub(super) fn is_within(&self, from: Wall, to: Wall) -> bool {
         let [t1, t2, _, t4] = self.stamps();
         let is_in =

@@ -1,24 +1,24 @@
-//! The last probes of one flow.
+//! The [`Ring`] with the last probes of one flow.
 
 use crate::limits::{FLIGHT_PROBES_LEAST, FLIGHT_PROBES_MAX};
 use crate::proto::{Direction, Wall};
 use crate::record::flight::probe::Probe;
 
-/// Grows until it reaches back far enough; then the newest replaces the oldest. Every probe has a
-/// place, counted from the flow's first.
+/// A ring that grows until it reaches back far enough. Then the newest probe replaces the oldest. Every probe
+/// has a place, counted from the flow's first.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     probes: Vec<Probe>,
     /// Index of the oldest; 0 until the first one is replaced.
     start: usize,
-    /// Probes that there were, those replaced included.
+    /// The number of probes so far, those replaced included.
     count: u64,
-    /// Index behind the loss that was placed last: the next to be placed mostly stands there.
+    /// The index behind the loss that got its direction last: the next one mostly stands there.
     hint: usize,
 }
 
 impl Ring {
-    /// Takes a probe. `room` is how many probes all rings may still grow by.
+    /// Takes a probe. `room` is the number of probes by which all rings may still grow.
     pub(super) fn push(&mut self, probe: Probe, span_ns: u64, room: &mut usize) {
         self.count += 1;
         if self.probes.len() == self.probes.capacity() && !self.grow(&probe, span_ns, room) {
@@ -34,7 +34,7 @@ impl Ring {
         self.probes.push(probe);
     }
 
-    /// Makes room if the ring does not reach back far enough and may; then the oldest is at 0.
+    /// Makes room if the ring does not reach back far enough and may grow. Then the oldest probe is at 0.
     fn grow(&mut self, newest: &Probe, span_ns: u64, room: &mut usize) -> bool {
         let length = self.probes.len();
         if let Some(oldest) = self.probes.get(self.start) {
@@ -44,7 +44,7 @@ impl Ring {
             }
         }
         let more = length.max(FLIGHT_PROBES_LEAST);
-        // The least that is of any use is always there: flows have a maximum of their own.
+        // The least useful ring is always allowed: the number of flows is bounded elsewhere.
         if length > 0 && *room < more {
             return false;
         }
@@ -55,13 +55,13 @@ impl Ring {
         true
     }
 
-    /// Probes that memory is taken for.
+    /// Returns the number of probes that it has memory for.
     pub(super) fn capacity(&self) -> usize {
         self.probes.capacity()
     }
 
-    /// It has become known on which way a probe was lost. Losses are placed in their order, mostly, so
-    /// that the next one is found at once; else every probe is looked at.
+    /// Notes the direction in which a probe was lost. Losses mostly come in their order, so the next one is found
+    /// at once; otherwise every probe is looked at.
     pub(super) fn place_loss(&mut self, seq: u64, direction: Direction) {
         let hint = self.hint.min(self.probes.len());
         let (before, behind) = self.probes.split_at_mut(hint);
@@ -76,17 +76,17 @@ impl Ring {
         }
     }
 
-    /// The place of the oldest probe.
+    /// Returns the place of the oldest probe.
     pub(super) fn oldest(&self) -> u64 {
         self.count - self.probes.len() as u64
     }
 
-    /// The place behind the newest.
+    /// Returns the place behind the newest probe.
     pub(super) const fn end(&self) -> u64 {
         self.count
     }
 
-    /// The probe at a place, if it is still, or already, there.
+    /// Returns the probe at a place, if it is there.
     pub(super) fn get(&self, place: u64) -> Option<&Probe> {
         let length = self.probes.len();
         let from_oldest = usize::try_from(place.checked_sub(self.oldest())?).ok()?;
@@ -96,13 +96,13 @@ impl Ring {
         self.probes.get((self.start + from_oldest) % length)
     }
 
-    /// When the oldest probe left.
+    /// Returns when the oldest probe left.
     pub(super) fn begin(&self) -> Wall {
         let oldest = self.probes.get(self.start);
         oldest.map_or_else(Wall::default, Probe::sent)
     }
 
-    /// Whether nothing since then has been replaced.
+    /// True if no probe since then has been replaced.
     pub(super) fn reaches_back_to(&self, from: Wall) -> bool {
         self.oldest() == 0 || self.begin() <= from
     }

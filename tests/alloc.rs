@@ -15,11 +15,12 @@ use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
     ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, Mono, Now, OneWay, Origin,
-    Outcome, Output, Prober, ProberConfig, Protocol, Sample, Stamp, StampSource, TargetId,
-    TargetSpec, Trace, Wall,
+    Outcome, Output, Prober, ProberConfig, Sample, Stamp, StampSource, TargetId, TargetSpec, Trace,
+    Wall,
 };
 use latency_monitor::publish::Encoder;
 use latency_monitor::record::{BurstRules, Feed, HostGauges, Mode, Record, Recorder, SinkConfig};
+use latency_monitor::{Config, TargetOptions};
 
 struct Counting;
 
@@ -383,12 +384,10 @@ fn a_probe_allocates_nothing_from_the_wheel_to_the_record() {
         tcp_port: Some(tcp_port),
         connect_port: Some(tcp_port),
         interval_ns: 250_000,
-        timeout_ns: 1_000_000_000,
         size: Some(200),
-        max_lost: 10,
-        rtt: true,
-        protocol: Protocol::Auto,
-        owd_corrected: false,
+        ..Config::default()
+            .target(TargetOptions::new("192.0.2.1"))
+            .expect("a right target")
     };
     let now = near.clock.now();
     near.prober

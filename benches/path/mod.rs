@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use latency_monitor::proto::{
     Arrival, Host, ListenerId, Mono, Now, Protocol, Stamp, StampSource, TargetSpec, Transmit, Wall,
 };
+use latency_monitor::{Config, TargetOptions};
 
 use end::{End, record, record_turn};
 use wire::{Packet, UDP_PORT, Wire};
@@ -232,16 +233,14 @@ fn spec(flows: Flows, number: u32, interval_ns: u64) -> TargetSpec {
         tcp_port: is_tcp.then_some(8_000),
         connect_port: None,
         interval_ns,
-        timeout_ns: 1_000_000_000,
-        size: None,
-        max_lost: 10,
-        rtt: true,
         protocol: if flows == Flows::TextUdp {
             Protocol::Text
         } else {
             Protocol::Native
         },
-        owd_corrected: false,
+        ..Config::default()
+            .target(TargetOptions::new("192.0.2.1"))
+            .expect("a right target")
     }
 }
 

@@ -5,15 +5,23 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use latency_monitor::proto::{
     Arrival, CloseReason, Host, ListenerId, Mono, Now, Outcome, Output, Prober, ProberConfig,
     Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit, Wall,
 };
+use latency_monitor::{Config, TargetOptions};
 use libfuzzer_sys::fuzz_target;
 
 /// Where the responder answers.
+/// A target as it is by default. Each input starts from it.
+static DEFAULTS: LazyLock<TargetSpec> = LazyLock::new(|| {
+    let target = Config::default().target(TargetOptions::new("10.0.0.2"));
+    target.expect("a right target")
+});
+
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const EPOCH_NS: i64 = 1_795_000_000_000_000_000;
@@ -101,11 +109,10 @@ impl World {
             connect_port: Some(8000),
             interval_ns: 1_000_000,
             timeout_ns: TIMEOUT_NS,
-            size: None,
             max_lost: 4,
-            rtt: true,
             protocol,
             owd_corrected: true,
+            ..DEFAULTS.clone()
         };
         world.client.add_target(world.now(false), spec);
         world

@@ -17,7 +17,8 @@ use crate::config::value::Value;
 use crate::config::words::{Backend, LogLevel, Word as _};
 use crate::publish::clickhouse::Server;
 use crate::publish::{
-    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, ZeroMqSettings,
+    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Site,
+    ZeroMqSettings,
 };
 use crate::record::Mode;
 
@@ -57,35 +58,83 @@ impl BackendSettings {
         Some(match backend {
             Backend::Cli => Self::Cli,
             Backend::Log => Self::Log,
-            Backend::ZeroMq => Self::ZeroMq(ZeroMqSettings {
-                address: layer.get(&ZEROMQ_ADDRESS),
-                port: layer.get(&ZEROMQ_PORT),
-            }),
-            Backend::ClickHouse => Self::ClickHouse(ClickHouseSettings {
-                server: Server::new(
-                    layer.get(&CLICKHOUSE_HOST),
-                    layer.get(&CLICKHOUSE_PORT),
-                    layer.get(&SECURE),
-                )
-                .ok()?,
-                database: layer.get(&DATABASE),
-                username: layer.get(&USERNAME),
-                password: layer.find(&PASSWORD).unwrap_or_default(),
-                table: layer.get(&TABLE),
-                columns: layer.find(&COLUMNS_RENAMED).unwrap_or_default(),
-            }),
-            Backend::Pushgateway => Self::Pushgateway(PushgatewaySettings {
-                gateway: layer.get(&GATEWAY),
-                job: layer.get(&JOB),
-                buckets: layer.find(&BUCKETS),
-                delete_on_stop: layer.get(&DELETE_ON_STOP),
-            }),
+            Backend::ZeroMq => Self::ZeroMq(zeromq(layer)),
+            Backend::ClickHouse => Self::ClickHouse(clickhouse(layer)),
+            Backend::Pushgateway => Self::Pushgateway(pushgateway(layer)),
             Backend::Datadog => Self::Datadog(DatadogSettings {
                 site: layer.get(&SITE),
                 api_key: layer.find(&API_KEY)?,
                 url: layer.find(&URL),
             }),
         })
+    }
+}
+
+fn zeromq(layer: &Layer) -> ZeroMqSettings {
+    ZeroMqSettings {
+        address: layer.get(&ZEROMQ_ADDRESS),
+        port: layer.get(&ZEROMQ_PORT),
+    }
+}
+
+fn clickhouse(layer: &Layer) -> ClickHouseSettings {
+    let (host, port) = (layer.get(&CLICKHOUSE_HOST), layer.get(&CLICKHOUSE_PORT));
+    ClickHouseSettings {
+        server: Server::new(host, port, layer.get(&SECURE)).expect("the key's check made one"),
+        database: layer.get(&DATABASE),
+        username: layer.get(&USERNAME),
+        password: layer.find(&PASSWORD).unwrap_or_default(),
+        table: layer.get(&TABLE),
+        columns: layer.find(&COLUMNS_RENAMED).unwrap_or_default(),
+    }
+}
+
+fn pushgateway(layer: &Layer) -> PushgatewaySettings {
+    PushgatewaySettings {
+        gateway: layer.get(&GATEWAY),
+        job: layer.get(&JOB),
+        buckets: layer.find(&BUCKETS),
+        delete_on_stop: layer.get(&DELETE_ON_STOP),
+    }
+}
+
+fn delivery(layer: &Layer) -> DeliverySettings {
+    DeliverySettings {
+        send_interval: Duration::from_secs_f64(layer.get(&SEND_INTERVAL)),
+        buffer_mib: layer.get(&BUFFER_MIB),
+        spool_dir: layer.find(&SPOOL_DIR),
+    }
+}
+
+// The defaults of what programs and tests make themselves: they stand in the table of keys only.
+
+impl Default for ZeroMqSettings {
+    fn default() -> Self {
+        zeromq(&Layer::default())
+    }
+}
+
+impl Default for ClickHouseSettings {
+    fn default() -> Self {
+        clickhouse(&Layer::default())
+    }
+}
+
+impl Default for PushgatewaySettings {
+    fn default() -> Self {
+        pushgateway(&Layer::default())
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Layer::default().get(&SITE)
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        delivery(&Layer::default())
     }
 }
 
@@ -125,11 +174,7 @@ impl MetricsConfig {
             backend: settings.backend(),
             settings,
             mode,
-            delivery: DeliverySettings {
-                send_interval: Duration::from_secs_f64(layer.get(&SEND_INTERVAL)),
-                buffer_mib: layer.get(&BUFFER_MIB),
-                spool_dir: layer.find(&SPOOL_DIR),
-            },
+            delivery: delivery(layer),
             level: layer.get(&LEVEL),
             compat_zero: layer.get(&COMPAT_ZERO),
         }

@@ -8,9 +8,10 @@ use latency_monitor::engine::{
     Core, Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
 };
 use latency_monitor::proto::{
-    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Protocol,
-    Sample, TargetId, TargetSpec,
+    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Sample,
+    TargetId, TargetSpec,
 };
+use latency_monitor::{Config, TargetOptions};
 
 /// A test that has not ended after this never will.
 const GIVE_UP_NS: u64 = 60_000_000_000;
@@ -171,11 +172,8 @@ pub(crate) fn target(host: IpAddr, tcp: Option<u16>, udp: Option<u16>) -> Target
         tcp_port: tcp,
         connect_port: tcp,
         interval_ns: 1_000_000,
-        timeout_ns: 1_000_000_000,
-        size: None,
-        max_lost: 10,
-        rtt: true,
-        protocol: Protocol::Auto,
-        owd_corrected: false,
+        ..Config::default()
+            .target(TargetOptions::new("192.0.2.1"))
+            .expect("a right target")
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use latency_monitor::proto::{Host, Protocol, TargetSpec};
+use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
 use crate::host::{TCP_PORT, UDP_PORT};
@@ -127,21 +128,22 @@ impl TargetConfig {
             Ok(address) => Host::Address(address),
             Err(_) => Host::Name(self.host.as_str().into()),
         };
-        TargetSpec {
-            host,
-            label: self.label.as_ref().unwrap_or(&self.host).as_str().into(),
-            tags: self.tags.iter().map(|tag| tag.as_str().into()).collect(),
-            udp_port: self.udp.then_some(UDP_PORT),
-            tcp_port: self.tcp.then_some(TCP_PORT),
-            connect_port: self.connect.then_some(TCP_PORT),
-            interval_ns: nanos(self.interval_ms / 1e3),
-            timeout_ns: nanos(self.timeout_ms / 1e3),
-            size: self.size,
-            max_lost: self.max_lost,
-            rtt: self.rtt,
-            protocol: self.protocol(),
-            owd_corrected: self.owd_corrected,
-        }
+        let defaults = Config::default().target(TargetOptions::new("192.0.2.1"));
+        let mut spec = defaults.expect("a right target");
+        spec.host = host;
+        spec.label = self.label.as_ref().unwrap_or(&self.host).as_str().into();
+        spec.tags = self.tags.iter().map(|tag| tag.as_str().into()).collect();
+        spec.udp_port = self.udp.then_some(UDP_PORT);
+        spec.tcp_port = self.tcp.then_some(TCP_PORT);
+        spec.connect_port = self.connect.then_some(TCP_PORT);
+        spec.interval_ns = nanos(self.interval_ms / 1e3);
+        spec.timeout_ns = nanos(self.timeout_ms / 1e3);
+        spec.size = self.size;
+        spec.max_lost = self.max_lost;
+        spec.rtt = self.rtt;
+        spec.protocol = self.protocol();
+        spec.owd_corrected = self.owd_corrected;
+        spec
     }
 }
 

@@ -22,20 +22,6 @@ pub struct ClickHouseSettings {
     pub columns: Columns,
 }
 
-impl Default for ClickHouseSettings {
-    fn default() -> Self {
-        let name = |text| Name::parse(text).expect("a name");
-        Self {
-            server: Server::default(),
-            database: name("default"),
-            username: name("default"),
-            password: Secret::default(),
-            table: name("metrics"),
-            columns: Columns::default(),
-        }
-    }
-}
-
 /// The HTTP interface of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -74,12 +60,6 @@ impl Server {
 
     pub(super) fn base(&self) -> &BaseUrl {
         &self.base
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self::new(Host::Name("localhost".into()), 8443, true).expect("a host name")
     }
 }
 

@@ -71,12 +71,6 @@ impl Site {
     }
 }
 
-impl Default for Site {
-    fn default() -> Self {
-        Self::new(&Host::Name("datadoghq.com".into())).expect("a host name")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

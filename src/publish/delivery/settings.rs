@@ -13,13 +13,3 @@ pub struct DeliverySettings {
     /// The folder that keeps batches over a restart. `None`: memory only.
     pub spool_dir: Option<PathBuf>,
 }
-
-impl Default for DeliverySettings {
-    fn default() -> Self {
-        Self {
-            send_interval: Duration::from_secs(30),
-            buffer_mib: 64,
-            spool_dir: None,
-        }
-    }
-}

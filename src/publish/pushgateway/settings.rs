@@ -18,17 +18,6 @@ pub struct PushgatewaySettings {
     pub delete_on_stop: bool,
 }
 
-impl Default for PushgatewaySettings {
-    fn default() -> Self {
-        Self {
-            gateway: BaseUrl::parse("localhost:9091").expect("host and port"),
-            job: Name::parse("latency-monitor").expect("a name"),
-            buckets: None,
-            delete_on_stop: false,
-        }
-    }
-}
-
 /// Upper bounds of buckets: finite and ascending, without the infinite one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounds {

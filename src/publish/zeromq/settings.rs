@@ -1,6 +1,6 @@
 //! What the `zeromq` backend can be told.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Where the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +25,6 @@ impl ZeroMqSettings {
             Err(_) => Err(format!(
                 "must be an IP address such as 0.0.0.0 or ::, not {text:?}"
             )),
-        }
-    }
-}
-
-impl Default for ZeroMqSettings {
-    fn default() -> Self {
-        Self {
-            address: Ipv4Addr::UNSPECIFIED.into(),
-            port: 8002,
         }
     }
 }

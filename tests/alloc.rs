@@ -1,5 +1,5 @@
-//! Invariant: a probe costs no allocation once its flow runs. An allocator that counts, per thread,
-//! makes it a test.
+//! Checks the invariant that a probe costs no allocation once its flow runs, with an allocator
+//! that counts by thread.
 
 #![expect(unsafe_code, reason = "only an allocator can count allocations")]
 

@@ -1,4 +1,4 @@
-//! The program as a user meets it: help, exit codes, messages, output, and how it ends.
+//! Runs the program as a user does: help, exit codes, messages, output, and its end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};

@@ -1,4 +1,4 @@
-//! The library as a program uses it: targets come and go while a monitor runs.
+//! Uses the library as a program does: targets are added and removed while a monitor runs.
 
 use std::sync::mpsc::Receiver;
 

@@ -1,6 +1,8 @@
-//! Invariant: an outage of any length costs no more memory and disk than the buffer that was
-//! configured. An allocator that counts makes it a test: what matters is how many batches come, and
-//! a month's come in a second.
+//! Checks the invariant that an outage of any length costs no more memory and disk than the
+//! configured buffer.
+//!
+//! An allocator counts. Only the number of batches matters, and the batches of a month come in a
+//! second.
 
 #![expect(unsafe_code, reason = "only an allocator can count bytes")]
 

@@ -1,4 +1,5 @@
-//! Bugs that were found after they had landed, or that only a fuzzer found: each by what it did.
+//! Bugs that were found after they had landed, or only by a fuzzer. Each test has the name of its
+//! symptom.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Hosts of the suite: a prober on an engine, whose loop the test turns.
+//! The hosts of the suite: a prober on an engine, whose loop the test turns.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

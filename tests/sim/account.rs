@@ -1,4 +1,5 @@
-//! An account of what a prober does, kept beside it, to check its own against after every step.
+//! Keeps an account of what a prober does, and compares the prober's own with it after every
+//! step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! What a recorder finds in the probes of a simulated host, from the core's outputs to the event's JSON.
+//! Runs a recorder on the probes of a simulated host, from the core's outputs to the JSON of the
+//! events.
 
 use std::fmt::Write as _;
 

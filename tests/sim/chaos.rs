@@ -1,5 +1,5 @@
-//! Random worlds: anything may happen for a while, then the network heals, and every flow must find
-//! its way back.
+//! Random worlds: anything may happen for a while, then the network heals, and every flow must
+//! recover.
 
 use std::net::{IpAddr, Ipv4Addr};
 

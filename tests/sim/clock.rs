@@ -1,4 +1,4 @@
-//! The clocks of a simulated host, over the one true time.
+//! The clocks of a simulated host, derived from the one true time.
 
 use latency_monitor::proto::{Mono, Now, Wall};
 

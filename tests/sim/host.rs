@@ -1,4 +1,4 @@
-//! The third engine: a prober on simulated sockets.
+//! The engine of the simulation: a prober on simulated sockets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

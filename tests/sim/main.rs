@@ -1,12 +1,12 @@
 //! The simulation: probers on a virtual clock and a seeded network.
 //!
-//! It is the third engine, and where most of the truth is proved. After every step an account that
-//! is kept beside each prober is compared with the prober's own (`account.rs`): every probe has one
-//! outcome, every delay is what the network did, and every slot of the schedule is accounted for.
+//! It is an engine of its own, and proves most of the protocol. After every step it compares each
+//! prober with an account that is kept beside it (`account.rs`): every probe has one outcome,
+//! every delay is the network's, and every slot of the schedule is accounted for.
 //!
-//! Scenarios are files; their results are snapshots (`INSTA_UPDATE=always cargo test --test sim`
-//! writes them anew). `SIM_RUNS` sets how many random worlds are run, `SIM_SEED` which is the first.
-//! The virtual hour takes longer than all others together: `make sim` runs it, whose build is optimised.
+//! Scenarios are files, and their results are snapshots (`INSTA_UPDATE=always cargo test --test
+//! sim` writes them anew). `SIM_RUNS` is the number of random worlds, `SIM_SEED` the first of
+//! their seeds.
 
 mod account;
 mod bursts;

@@ -1,7 +1,7 @@
 //! The network between hosts: links that delay, lose, duplicate and reorder, and TCP over them.
 //!
-//! It knows hosts by their number and packets as bytes. What happens is an [`Event`] with a time; the
-//! world takes them in order.
+//! It knows hosts by number and packets as bytes. Everything that happens is an [`Event`] with a
+//! time; the world takes events in order.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

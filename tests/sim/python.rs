@@ -1,10 +1,10 @@
-//! A peer that behaves as the Python program 0.1.2 does, as far as its peers can tell.
+//! A peer that behaves like the Python program 0.1.2, as far as its peers can tell.
 //!
-//! Facts from its `core.py`: it answers a datagram with its own name and time, the tags and padding
-//! unchanged. On TCP it takes whatever one `recv` gives for one message: a message that is glued to
-//! another has too many separators and is dropped in silence, and as the first one of a connection it
-//! ends the handler with an unbound name. A connection that stays silent for its timeout (1 s) is
-//! closed.
+//! From its `core.py`: it answers a datagram with its own name and time, and the tags and padding
+//! unchanged. On TCP it takes whatever one `recv` returns for one message. A glued message has
+//! too many separators and is dropped in silence. As the first one of a connection it ends the
+//! handler with an unbound name. The program closes a connection that stays silent for its
+//! timeout (1 s).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A small seeded generator (`SplitMix64`), so that a seed gives the same run everywhere.
+//! A small seeded generator (`SplitMix64`): a seed gives the same run everywhere.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);

@@ -1,4 +1,4 @@
-//! Least, mean and most of what was seen.
+//! The least, the mean and the greatest of some values.
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spread {

@@ -1,4 +1,4 @@
-//! The account of traces: every probe has one, with stamps that are true, and every loss is placed once.
+//! Checks traces: every probe has one, its stamps are true, and every loss is attributed once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! What really happened to every native exchange over UDP: when its packets left and arrived, in true
-//! time and by the clock of the host where they did.
+//! Records what happened to every native exchange over UDP: when its packets left and arrived, in
+//! true time and by the clock of that host.
 
 use std::collections::{BTreeMap, VecDeque};
 

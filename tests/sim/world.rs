@@ -1,4 +1,4 @@
-//! One virtual clock over hosts and network: what is next happens next.
+//! Runs hosts and network on one virtual clock: the next event happens next.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

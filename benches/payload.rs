@@ -115,7 +115,7 @@ fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
         let kind = u8::from(described.contains("EndedAt"));
         Table::parse(described, kind, &Columns::default()).expect("a table of ours")
     });
-    let mut encoder = ClickHouseEncoder::new();
+    let mut encoder = ClickHouseEncoder::default();
     for record in records {
         encoder.add(record);
     }
@@ -164,7 +164,7 @@ fn payload(criterion: &mut Criterion) {
         let encoder = DatadogEncoder::new("a", mode, Duration::from_secs(1));
         let mut run = batches(&records, encoder);
         group.bench_function("datadog", |bencher| bencher.iter(&mut run));
-        let mut run = batches(&records, ClickHouseEncoder::new());
+        let mut run = batches(&records, ClickHouseEncoder::default());
         group.bench_function("clickhouse", |bencher| bencher.iter(&mut run));
         let mut run = clickhouse_rows(&records);
         group.bench_function("clickhouse_rows", |bencher| bencher.iter(&mut run));

@@ -26,7 +26,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
-mod units;
 mod zeromq;
 
 pub use backend::{Backend, PublishError};

@@ -33,7 +33,7 @@ pub(super) fn backend(
         }
         BackendSettings::ClickHouse(settings) => {
             let transport = publish::ClickHouseTransport::new(settings.clone());
-            queued(metrics, publish::ClickHouseEncoder::new(), transport)
+            queued(metrics, publish::ClickHouseEncoder::default(), transport)
         }
     };
     made.map_err(|reason| StartError::Backend {

@@ -1,5 +1,6 @@
 //! The trait that all backends implement, and their errors.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,22 +37,14 @@ pub trait Backend: Send {
 #[non_exhaustive]
 pub enum PublishError {
     /// The reader of its output is gone, so nothing can be published any more.
-    #[error("{backend}: the reader has gone")]
-    Closed {
-        /// The backend's name.
-        backend: &'static str,
-    },
+    #[error("the reader has gone")]
+    Closed,
     /// There was no room for one record.
-    #[error("{backend}: no room; records are dropped and counted")]
-    Full {
-        /// The backend's name.
-        backend: &'static str,
-    },
+    #[error("no room; records are dropped and counted")]
+    Full,
     /// A write failed.
-    #[error("{backend}: write failed, {lost} records are lost: {source}")]
+    #[error("write failed, {lost} records are lost: {source}")]
     Write {
-        /// The backend's name.
-        backend: &'static str,
         /// The number of records in that write.
         lost: u64,
         /// The error of the system.
@@ -60,11 +53,17 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// A write of `lost` records failed for a reason that is no error of the system.
+    pub(super) fn other(lost: u64, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = io::Error::other(reason);
+        Self::Write { lost, source }
+    }
+
     /// Returns the number of records that are lost with this error.
     pub fn lost(&self) -> u64 {
         match self {
-            Self::Closed { .. } => 0,
-            Self::Full { .. } => 1,
+            Self::Closed => 0,
+            Self::Full => 1,
             Self::Write { lost, .. } => *lost,
         }
     }

@@ -29,8 +29,8 @@ impl Backend for Channel {
         self.sender
             .try_send(record.clone())
             .map_err(|error| match error {
-                TrySendError::Full(_) => PublishError::Full { backend: "channel" },
-                TrySendError::Disconnected(_) => PublishError::Closed { backend: "channel" },
+                TrySendError::Full(_) => PublishError::Full,
+                TrySendError::Disconnected(_) => PublishError::Closed,
             })
     }
 
@@ -53,6 +53,6 @@ mod tests {
         backend.publish(&gauge(3)).unwrap();
         drop(receiver);
         let error = backend.publish(&gauge(4)).unwrap_err();
-        assert!(matches!(error, PublishError::Closed { .. }));
+        assert!(matches!(error, PublishError::Closed));
     }
 }

@@ -48,12 +48,8 @@ impl<W: Write> Cli<W> {
         self.lines.clear();
         let lost = std::mem::take(&mut self.gathered);
         result.map_err(|source| match source.kind() {
-            io::ErrorKind::BrokenPipe => PublishError::Closed { backend: "cli" },
-            _ => PublishError::Write {
-                backend: "cli",
-                lost,
-                source,
-            },
+            io::ErrorKind::BrokenPipe => PublishError::Closed,
+            _ => PublishError::Write { lost, source },
         })
     }
 }
@@ -130,7 +126,7 @@ mod tests {
         let mut cli = Cli::new(Broken(io::ErrorKind::BrokenPipe));
         cli.publish(&gauge(1)).unwrap();
         let error = cli.flush().unwrap_err();
-        assert!(matches!(error, PublishError::Closed { backend: "cli" }));
+        assert!(matches!(error, PublishError::Closed));
     }
 
     #[test]

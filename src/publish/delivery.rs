@@ -17,6 +17,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -60,13 +61,19 @@ pub enum DeliveryError {
 
 /// A backend that sends over the network; see the [module](self). If it is dropped without
 /// [`finish`](Backend::finish), pending batches stay on disk, and those in memory are lost.
-#[derive(Debug)]
 pub struct Delivery<E> {
     encoder: E,
     gathering: Gathering,
     ids: Ids,
     shared: Arc<Shared>,
     payloads: Vec<Payload>,
+}
+
+impl<E> fmt::Debug for Delivery<E> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = &self.shared.stats;
+        out.debug_tuple("Delivery").field(stats).finish()
+    }
 }
 
 impl<E: Encode> Delivery<E> {

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::limits::RING_RECORDS_MAX;
@@ -23,21 +23,11 @@ const QUIET_TURNS: u32 = 400;
 /// A running flush thread. Dropping this does not end the thread; it ends with the recorder.
 #[derive(Debug)]
 pub struct Flusher {
-    thread: Thread,
+    thread: JoinHandle<()>,
     stop: Arc<OnceLock<Duration>>,
     ended: Receiver<()>,
-    has_panicked: Arc<AtomicBool>,
-}
-
-/// Sets a flag when its thread panics.
-struct PanicFlag(Arc<AtomicBool>);
-
-impl Drop for PanicFlag {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.store(true, Ordering::Release);
-        }
-    }
+    /// The thread has ended in order.
+    is_done: Arc<AtomicBool>,
 }
 
 impl Flusher {
@@ -51,30 +41,30 @@ impl Flusher {
         let stop = Arc::new(OnceLock::new());
         let (sender, ended) = sync_channel(1);
         let asked = Arc::clone(&stop);
-        let has_panicked = Arc::new(AtomicBool::new(false));
-        let flag = PanicFlag(Arc::clone(&has_panicked));
-        let handle = thread::Builder::new()
+        let is_done = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&is_done);
+        let thread = thread::Builder::new()
             .name(format!("pub-{}", backend.name()))
             .spawn(move || {
-                let _flag = flag;
                 let mut pump = Pump::new(feed, backend);
                 if pump.run(&asked).is_err() {
                     on_closed();
                 }
+                done.store(true, Ordering::Release);
                 // The receiver may have given up waiting.
                 let _ = sender.send(());
             })?;
         Ok(Self {
-            thread: handle.thread().clone(),
+            thread,
             stop,
             ended,
-            has_panicked,
+            is_done,
         })
     }
 
     /// True if the backend panicked.
     pub fn has_panicked(&self) -> bool {
-        self.has_panicked.load(Ordering::Acquire)
+        self.thread.is_finished() && !self.is_done.load(Ordering::Acquire)
     }
 
     /// Asks the thread to publish what is in the ring and to end. `timeout` is the time for what
@@ -82,7 +72,7 @@ impl Flusher {
     pub fn stop(&self, timeout: Duration) {
         // A second stop changes nothing: the first one's time is running.
         let _ = self.stop.set(timeout);
-        self.thread.unpark();
+        self.thread.thread().unpark();
     }
 
     /// Waits for its end, at most `timeout`. Returns false if the thread still runs; it is left
@@ -148,7 +138,7 @@ impl Pump {
                 return self.judge(result).map(|()| true);
             };
             let result = self.backend.publish(&record);
-            if let Err(PublishError::Full { .. }) = &result {
+            if let Err(PublishError::Full) = &result {
                 self.feed.count_dropped(told_dropped(&record));
             }
             self.feed.recycle(record);
@@ -162,7 +152,7 @@ impl Pump {
     fn judge(&mut self, result: Result<(), PublishError>) -> Result<(), Closed> {
         match result {
             Ok(()) => Ok(()),
-            Err(PublishError::Closed { .. }) => Err(Closed),
+            Err(PublishError::Closed) => Err(Closed),
             Err(error) => {
                 self.feed.count_dropped(error.lost());
                 if self.quiet_turns == QUIET_TURNS {

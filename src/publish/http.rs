@@ -175,12 +175,11 @@ impl Response {
         if self.status.is_success() {
             return Ok(self);
         }
-        let verdict = if is_passing(self.status) {
-            Verdict::Later
-        } else if is_barring(self.status) {
-            Verdict::Barred
-        } else {
-            Verdict::Never
+        let verdict = match self.status.as_u16() {
+            408 | 425 | 429 | 500..=599 => Verdict::Later,
+            // This is not the place, or we are not let in: any other request would be refused too.
+            300..=399 | 401..=405 | 407 | 410 | 421 => Verdict::Barred,
+            _ => Verdict::Never,
         };
         Err(self.error(verdict, ""))
     }
@@ -245,31 +244,6 @@ impl fmt::Display for Place {
         }
         out.write_str(self.0.path())
     }
-}
-
-/// True if the same request may be taken another time.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-        )
-}
-
-/// True if any other request would be refused too: the place is wrong, or we are not let in.
-fn is_barring(status: StatusCode) -> bool {
-    status.is_redirection()
-        || matches!(
-            status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::PAYMENT_REQUIRED
-                | StatusCode::FORBIDDEN
-                | StatusCode::NOT_FOUND
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-                | StatusCode::GONE
-                | StatusCode::MISDIRECTED_REQUEST
-        )
 }
 
 /// Reads `Retry-After`: seconds, or a date. A date is compared with the clock of the server, if

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
@@ -133,8 +134,8 @@ struct WindowJson<'a> {
     hdr: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     hdr_negative: &'a str,
-    #[serde(skip_serializing_if = "is_zero")]
-    out_of_range: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_of_range: Option<NonZeroU64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     buckets: Option<Buckets<'a>>,
 }
@@ -154,14 +155,6 @@ impl Serialize for Buckets<'_> {
             })
         }))
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// What windows need to be written. It is kept from one window to the next.
@@ -332,7 +325,7 @@ impl Encoder {
                 stamp: window.stamp().as_str(),
                 hdr: &hdr.positive,
                 hdr_negative: &hdr.negative,
-                out_of_range: window.out_of_range(),
+                out_of_range: NonZeroU64::new(window.out_of_range()),
                 buckets: self.has_buckets.then_some(Buckets(&hdr.distribution)),
             },
         );

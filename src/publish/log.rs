@@ -1,6 +1,6 @@
 //! The `log` backend: the JSON of each record as a line of this program's log.
 
-use std::{fmt, io};
+use std::fmt;
 
 use tracing::Level;
 
@@ -27,12 +27,6 @@ impl fmt::Debug for Log {
             .field("level", &self.level)
             .field("told", &self.told)
             .finish_non_exhaustive()
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self::new(Level::WARN)
     }
 }
 
@@ -84,11 +78,8 @@ impl Backend for Log {
         if lost == 0 {
             return Ok(());
         }
-        Err(PublishError::Write {
-            backend: "log",
-            lost,
-            source: io::Error::other("the log takes its lines more slowly than they come"),
-        })
+        let reason = "the log takes its lines more slowly than they come";
+        Err(PublishError::other(lost, reason))
     }
 }
 
@@ -136,7 +127,7 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            Log::default().publish(&gauge(1)).unwrap();
+            Log::new(Level::WARN).publish(&gauge(1)).unwrap();
             Log::new(Level::INFO).publish(&gauge(2)).unwrap();
             Log::new(Level::DEBUG).publish(&gauge(3)).unwrap();
         });

@@ -14,7 +14,6 @@ mod settings;
 mod tests;
 mod transport;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -92,7 +91,7 @@ impl Backend for Pushgateway {
             self.turns_left = SETTLED_TURNS;
         }
         match added {
-            Added::Refused => Err(PublishError::Full { backend: NAME }),
+            Added::Refused => Err(PublishError::Full),
             Added::Yes | Added::Ignored => Ok(()),
         }
     }
@@ -109,13 +108,8 @@ impl Backend for Pushgateway {
 
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
         self.push();
-        self.sender
-            .finish(timeout)
-            .map_err(|reason| PublishError::Write {
-                backend: NAME,
-                lost: 0,
-                source: io::Error::other(reason),
-            })
+        let result = self.sender.finish(timeout);
+        result.map_err(|reason| PublishError::other(0, reason))
     }
 }
 

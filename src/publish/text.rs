@@ -1,4 +1,4 @@
-//! What several encoders share: values as JSON strings, and compressed bodies.
+//! What several encoders share: values as JSON strings, compressed bodies, and units of time.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -23,6 +23,15 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
         .write_all(bytes)
         .and_then(|()| encoder.finish())
         .expect("memory takes every write")
+}
+
+/// Converts nanoseconds to a unit of `ns_per_unit`. 53 bits remain.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is beyond 53 bits is no longer measured"
+)]
+pub(super) fn per(ns: i128, ns_per_unit: f64) -> f64 {
+    ns as f64 / ns_per_unit
 }
 
 #[cfg(test)]

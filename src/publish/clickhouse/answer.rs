@@ -6,20 +6,34 @@ use crate::publish::http::{Response, Verdict};
 /// The header with the number of the server's exception.
 const CODE_HEADER: &str = "x-clickhouse-exception-code";
 
-const UNKNOWN_TABLE: u32 = 60;
-const UNKNOWN_DATABASE: u32 = 81;
-
-/// The user is not known, or the password is wrong: 192 to 194 and 516.
-const IDENTITY: &[u32] = &[192, 193, 194, 516];
-
-/// What else an operator mends: settings that the user may not give, a right, a quota.
-const MENDABLE: &[u32] = &[164, 201, 452, 497];
-
-/// The rows do not fit the table: a column is gone or has another type.
-const SCHEMA: &[u32] = &[6, 16, 27, 33, 36, 47, 53, 70, 117, 349];
-
-/// The table forbids what is in the rows. The server reports this with status 500.
-const VIOLATED_CONSTRAINT: u32 = 469;
+/// What the numbers of exceptions mean. For all others the status decides.
+const KNOWN: &[(&[u32], Meaning)] = &[
+    // The table is unknown.
+    (
+        &[60],
+        Meaning::new(
+            Verdict::Later,
+            Cause::Table,
+            "`latency-monitor schema clickhouse` prints the statements that make it",
+        ),
+    ),
+    // The database is unknown.
+    (&[81], Meaning::barred("look at `database`")),
+    // The user is unknown, or the password is wrong.
+    (
+        &[192, 193, 194, 516],
+        Meaning::barred("look at `username` and `password`"),
+    ),
+    // The rows do not fit the table: a column is gone or has another type.
+    (
+        &[6, 16, 27, 33, 36, 47, 53, 70, 117, 349],
+        Meaning::new(Verdict::Never, Cause::Columns, ""),
+    ),
+    // What else an operator corrects: settings that the user may not give, a right, a quota.
+    (&[164, 201, 452, 497], Meaning::only(Verdict::Later)),
+    // A constraint of the table forbids what is in the rows. The status is 500.
+    (&[469], Meaning::only(Verdict::Never)),
+];
 
 /// The body is larger than a proxy lets through.
 const TOO_LARGE: u16 = 413;
@@ -76,48 +90,39 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
-    /// From the status and the server's number, if the answer has one. What an operator can mend on
-    /// the server while we run is for later; a wrong address or identity bars us.
-    pub(super) fn of(status: u16, code: Option<u32>) -> Self {
-        let meaning = |verdict| Self {
+    const fn new(verdict: Verdict, cause: Cause, hint: &'static str) -> Self {
+        Self {
             verdict,
-            cause: Cause::Other,
-            hint: "",
-        };
-        let Some(code) = code else {
+            cause,
+            hint,
+        }
+    }
+
+    const fn only(verdict: Verdict) -> Self {
+        Self::new(verdict, Cause::Other, "")
+    }
+
+    const fn barred(hint: &'static str) -> Self {
+        Self::new(Verdict::Barred, Cause::Other, hint)
+    }
+
+    /// From the status and the server's number, if the answer has one. What an operator can correct
+    /// on the server while we run is for later; a wrong address or identity bars us.
+    pub(super) fn of(status: u16, code: Option<u32>) -> Self {
+        let known = KNOWN
+            .iter()
+            .find(|(codes, _)| code.is_some_and(|code| codes.contains(&code)));
+        match (known, status) {
+            (Some((_, meaning)), _) => *meaning,
+            (None, 400..=499) if code.is_some() => Self::only(Verdict::Never),
+            (None, _) if code.is_some() => Self::only(Verdict::Later),
             // Without a number the answer is that of a proxy, or of another server.
-            return match status {
-                TOO_LARGE => meaning(Verdict::Never),
-                408 | 425 | 429 => meaning(Verdict::Later),
-                300..=499 => Self {
-                    hint: "this is no answer of ClickHouse: look at `host`, `port` and `secure`",
-                    ..meaning(Verdict::Barred)
-                },
-                _ => meaning(Verdict::Later),
-            };
-        };
-        match code {
-            UNKNOWN_TABLE => Self {
-                verdict: Verdict::Later,
-                cause: Cause::Table,
-                hint: "`latency-monitor schema clickhouse` prints the statements that make it",
-            },
-            UNKNOWN_DATABASE => Self {
-                hint: "look at `database`",
-                ..meaning(Verdict::Barred)
-            },
-            code if IDENTITY.contains(&code) => Self {
-                hint: "look at `username` and `password`",
-                ..meaning(Verdict::Barred)
-            },
-            code if SCHEMA.contains(&code) => Self {
-                cause: Cause::Columns,
-                ..meaning(Verdict::Never)
-            },
-            code if MENDABLE.contains(&code) => meaning(Verdict::Later),
-            VIOLATED_CONSTRAINT => meaning(Verdict::Never),
-            _ if (400..=499).contains(&status) => meaning(Verdict::Never),
-            _ => meaning(Verdict::Later),
+            (None, TOO_LARGE) => Self::only(Verdict::Never),
+            (None, 408 | 425 | 429) => Self::only(Verdict::Later),
+            (None, 300..=499) => {
+                Self::barred("this is no answer of ClickHouse: look at `host`, `port` and `secure`")
+            }
+            (None, _) => Self::only(Verdict::Later),
         }
     }
 }

@@ -14,14 +14,8 @@ pub struct ClickHouseEncoder {
 }
 
 impl Default for ClickHouseEncoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ClickHouseEncoder {
     /// Makes an encoder without records.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             json: Encoder::with_buckets(),
             lines: Default::default(),

@@ -41,7 +41,7 @@ fn parse(columns: &[(&str, &str)], renamed: &[(&str, &str)]) -> Result<Table, St
 }
 
 fn rows(table: &Table, records: &[Record]) -> (u64, Vec<u8>) {
-    let mut encoder = ClickHouseEncoder::new();
+    let mut encoder = ClickHouseEncoder::default();
     for record in records {
         assert!(encoder.add(record));
     }

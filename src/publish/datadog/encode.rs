@@ -14,8 +14,7 @@ use crate::limits::{
 };
 use crate::proto::Wall;
 use crate::publish::datadog::{EVENT, NAME, SERIES};
-use crate::publish::text::Displayed;
-use crate::publish::units::per;
+use crate::publish::text::{Displayed, per};
 use crate::publish::{Encode, Payload, gzip};
 use crate::record::{Distribution, Event, Metric, MetricKind, Mode, Record, Tags, Unit, Window};
 
@@ -53,12 +52,14 @@ impl fmt::Display for Key {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Point {
+    #[serde(rename = "timestamp")]
     seconds: i64,
     value: f64,
     /// The number of records that it counts as. Of the series of a window one point counts as the
     /// record.
+    #[serde(skip)]
     records: u64,
 }
 
@@ -250,7 +251,7 @@ impl DatadogEncoder {
         SeriesJson {
             metric: Displayed(key),
             kind: gathered.kind as u8,
-            points: part.points().map(PointJson::from).collect(),
+            points: part.points(),
             resources: [ResourceJson {
                 name: &self.host,
                 kind: "host",
@@ -333,8 +334,8 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn points(&self) -> impl Iterator<Item = &Point> {
-        self.gathered.points[self.range.clone()].iter()
+    fn points(&self) -> &[Point] {
+        &self.gathered.points[self.range.clone()]
     }
 }
 
@@ -352,28 +353,13 @@ struct SeriesJson<'a> {
     metric: Displayed<&'a Key>,
     #[serde(rename = "type")]
     kind: u8,
-    points: Vec<PointJson>,
+    points: &'a [Point],
     resources: [ResourceJson<'a>; 1],
     tags: TagsJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     interval: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct PointJson {
-    timestamp: i64,
-    value: f64,
-}
-
-impl From<&Point> for PointJson {
-    fn from(point: &Point) -> Self {
-        Self {
-            timestamp: point.seconds,
-            value: point.value,
-        }
-    }
 }
 
 #[derive(Serialize)]

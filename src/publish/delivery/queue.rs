@@ -31,7 +31,6 @@ pub(super) struct Entry {
 }
 
 /// The queue; see the [module](self).
-#[derive(Debug)]
 pub(super) struct Queue {
     entries: VecDeque<Entry>,
     bytes: u64,

@@ -1,7 +1,6 @@
 //! The state that the flush thread and the sender share: the queue, its spool, and what was
 //! logged.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ pub(super) struct World {
 }
 
 /// An outage: from the first failure or drop until batches are taken again.
-#[derive(Debug)]
 pub(super) struct Outage {
     since: Mono,
     failed: u64,
@@ -35,7 +33,6 @@ pub(super) struct Outage {
     is_full_said: bool,
 }
 
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) queue: Queue,
     next_key: u64,
@@ -61,15 +58,6 @@ pub(super) struct Shared {
     /// Wakes the thread that waits for the end of the sender.
     ended: Condvar,
     world: World,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Shared")
-            .field("stats", &self.stats)
-            .field("spool", &self.spool)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Shared {

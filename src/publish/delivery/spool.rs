@@ -25,14 +25,6 @@ type Row<'a> = (u128, u8, u64, i64, &'a [u8]);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The folder cannot be made.
-    #[error("cannot make the spool_dir {}: {source}", folder.display())]
-    Folder {
-        /// The folder asked for.
-        folder: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
     /// Another process has it.
     #[error(
         "the spool {} is in use by another process; give each daemon a spool_dir of its own",
@@ -53,10 +45,10 @@ pub enum SpoolError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The system does not let us open it.
+    /// The system refused the file or its folder.
     #[error("cannot open the spool {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -73,7 +65,6 @@ pub(super) struct Found {
 }
 
 /// The spool; see the [module](self).
-#[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
     disk: Mutex<Disk>,
@@ -87,19 +78,11 @@ struct Disk {
     stale: Vec<u64>,
 }
 
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Disk")
-            .field("is_open", &self.database.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
 impl Spool {
     /// Opens the spool of this name, or makes one. Returns it with the batches in it, in order.
     pub(super) fn open(folder: &Path, name: &str) -> Result<(Self, Vec<Found>), SpoolError> {
-        fs::create_dir_all(folder).map_err(|source| SpoolError::Folder {
-            folder: folder.to_owned(),
+        fs::create_dir_all(folder).map_err(|source| SpoolError::Io {
+            path: folder.to_owned(),
             source,
         })?;
         let path = folder.join(format!("{name}.redb"));

@@ -1,7 +1,7 @@
 //! The default bounds of histograms, and the counts of their buckets.
 
 use crate::publish::pushgateway::Bounds;
-use crate::publish::units::per;
+use crate::publish::text::per;
 use crate::record::{Distribution, Window};
 
 /// The bounds within a power of ten. Neighbours differ by a factor of 1.56 at most.

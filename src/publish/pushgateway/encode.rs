@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::publish::pushgateway::labels::{Label, sanitised};
 use crate::publish::pushgateway::series::{Entry, Key, Kind, State, Value, own_labels};
-use crate::publish::units::per;
+use crate::publish::text::per;
 use crate::record::{Metric, PUSHGATEWAY, Unit};
 
 /// The type of the text, for whoever it is sent to.

@@ -1,7 +1,6 @@
 //! The PUB socket and its backend.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ impl Backend for ZeroMq {
 
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         let Some(open) = &self.open else {
-            return Err(PublishError::Closed { backend: NAME });
+            return Err(PublishError::Closed);
         };
         self.message.clear();
         self.encoder.encode(record, &mut self.message);
@@ -112,12 +111,8 @@ impl Backend for ZeroMq {
                 Ok(()) => Ok(()),
                 // A signal interrupted the call, and nothing was sent.
                 Err(zmq::Error::EINTR) => continue,
-                Err(zmq::Error::EAGAIN) => Err(PublishError::Full { backend: NAME }),
-                Err(error) => Err(PublishError::Write {
-                    backend: NAME,
-                    lost: 1,
-                    source: io::Error::other(error),
-                }),
+                Err(zmq::Error::EAGAIN) => Err(PublishError::Full),
+                Err(error) => Err(PublishError::other(1, error)),
             };
         }
     }
@@ -137,11 +132,7 @@ impl Backend for ZeroMq {
         drop(socket);
         // Waits for the rest of the socket as long as it lingers.
         drop(context);
-        result.map_err(|error| PublishError::Write {
-            backend: NAME,
-            lost: 0,
-            source: io::Error::other(error),
-        })
+        result.map_err(|error| PublishError::other(0, error))
     }
 }
 

@@ -1,10 +1,45 @@
 //! Rules of the house that no compiler knows: which room may know which, and how large a file is.
 
+#[path = "tidy/structure.rs"]
+mod structure;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::structure::{Modules, tuple_takers};
+
 /// A file that is longer is about more than one thing.
 const LINES_MAX: usize = 700;
+/// What README.md must be read in.
+const README_LINES_MAX: usize = 130;
+/// Of documents and comments. rustfmt holds the code to less.
+const COLUMNS_MAX: usize = 120;
+/// Where there are files of Rust.
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "fuzz/fuzz_targets", "examples"];
+/// Functions that still take a tuple. The list only ever gets shorter.
+const TUPLE_TAKERS: &[&str] = &[
+    "answer",
+    "begin_window",
+    "find_session",
+    "handle_active",
+    "handle_native",
+    "handle_passage",
+    "handle_placed",
+    "handle_quiet",
+    "handle_request",
+    "record_ipdv",
+    "reflect",
+    "run_body",
+    "set_control",
+    "take_native",
+];
+/// Documents that still have longer lines. The list only ever gets shorter.
+const WIDE: &[&str] = &[
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/backends",
+    "docs/design",
+];
 
 /// What each room may use. `monitor` puts everything together; `lib.rs` and `main.rs` only name it.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -140,6 +175,49 @@ fn the_names_of_metrics_are_in_one_table() {
 }
 
 #[test]
+fn no_files_of_a_room_take_names_from_each_other() {
+    let files: Vec<_> = rooms()
+        .into_iter()
+        .filter(|(room, path, _)| {
+            let is_test = path
+                .iter()
+                .any(|part| part == "tests" || part == "testing.rs");
+            room != "lib" && room != "main" && !is_test && !path.ends_with("tests.rs")
+        })
+        .map(|(_, path, code)| {
+            let source = root().join("src");
+            let inside = path
+                .strip_prefix(source)
+                .expect("below src")
+                .with_extension("");
+            let module = inside
+                .iter()
+                .map(|part| part.to_string_lossy().into_owned());
+            (module.collect::<Vec<_>>(), code)
+        })
+        .collect();
+    let files = files.iter();
+    let modules = Modules::read(files.map(|(module, code)| (module.clone(), code.as_str())));
+    let circular = modules.in_circles();
+    assert!(circular.is_empty(), "in circles of imports: {circular:?}");
+}
+
+#[test]
+fn no_function_takes_a_tuple() {
+    let mut found = Vec::new();
+    for (_, path, code) in rooms() {
+        if path.iter().any(|part| part == "tests") {
+            continue;
+        }
+        let mut takers = tuple_takers(&code);
+        takers.retain(|name| !TUPLE_TAKERS.contains(name));
+        let takers = takers.iter();
+        found.extend(takers.map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(found.is_empty(), "take tuples, not structs: {found:#?}");
+}
+
+#[test]
 fn unsafe_code_is_in_sys_only() {
     for (room, path, code) in rooms() {
         let has =
@@ -150,8 +228,7 @@ fn unsafe_code_is_in_sys_only() {
 
 #[test]
 fn no_file_is_about_everything() {
-    let folders = ["src", "tests", "benches", "fuzz/fuzz_targets", "examples"];
-    for path in folders
+    for path in FOLDERS
         .iter()
         .flat_map(|folder| source_files(&root().join(folder)))
     {
@@ -171,46 +248,91 @@ fn no_file_is_about_everything() {
     );
 }
 
-#[test]
-fn every_document_that_is_pointed_at_is_there() {
-    let documents = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "fuzz/README.md",
-        "docs/metrics.md",
-        "docs/design/README.md",
-        "docs/design/clocks.md",
-        "docs/design/text-wire.md",
-        "docs/design/native-wire.md",
-        "docs/backends/README.md",
-        "docs/backends/cli.md",
-        "docs/backends/log.md",
-        "docs/backends/zeromq.md",
-        "docs/backends/clickhouse.md",
-        "docs/backends/datadog.md",
-        "docs/backends/pushgateway.md",
-        "docs/design/delivery.md",
-        "docs/design/dumps.md",
-    ];
-    for document in documents {
-        let path = root().join(document);
-        let text = fs::read_to_string(&path).expect(document);
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
-            if link.starts_with("http") || link.starts_with('#') {
-                continue;
-            }
-            let file = link.split('#').next().unwrap_or(link);
-            let target = path.parent().expect("a folder").join(file);
-            assert!(
-                target.exists(),
-                "{document} points at {link}, which is not there"
-            );
+/// Every Markdown file of the tree.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(documents(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
         }
     }
+    found
+}
+
+/// What a link to a heading names it by.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .trim_start_matches('#')
+        .trim()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_document_that_is_pointed_at_is_there() {
+    for path in documents(&root()) {
+        let text = fs::read_to_string(&path).expect("a readable file");
+        let links = text.split("](").skip(1);
+        for link in links.filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().expect("a folder").join(file),
+            };
+            let is_there = match heading {
+                "" => target.exists(),
+                heading => fs::read_to_string(&target).is_ok_and(|text| {
+                    let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                    headings.any(|line| anchor(line) == heading)
+                }),
+            };
+            let path = path.display();
+            assert!(is_there, "{path} points at {link}, which is not there");
+        }
+    }
+}
+
+#[test]
+fn documents_are_read_without_scrolling_sideways() {
+    let mut wide = Vec::new();
+    for path in documents(&root()) {
+        let text = fs::read_to_string(&path).expect("a readable file");
+        let lines = text.lines().enumerate();
+        if WIDE.iter().any(|name| path.starts_with(root().join(name))) {
+            continue;
+        }
+        // A table's row is one line.
+        let prose = lines.filter(|(_, line)| !line.starts_with('|'));
+        wide.extend(too_wide(&path, prose));
+    }
+    for folder in FOLDERS {
+        for path in source_files(&root().join(folder)) {
+            let text = fs::read_to_string(&path).expect("a readable file");
+            let lines = text.lines().enumerate();
+            let comments = lines.filter(|(_, line)| line.trim_start().starts_with("//"));
+            wide.extend(too_wide(&path, comments));
+        }
+    }
+    assert!(
+        wide.is_empty(),
+        "lines over {COLUMNS_MAX} columns: {wide:#?}"
+    );
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let lines = readme.lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines");
+}
+
+/// Where lines are too long, as `path:line`.
+fn too_wide<'a>(path: &Path, lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<String> {
+    let wide = lines.filter(|(_, line)| line.chars().count() > COLUMNS_MAX);
+    wide.map(|(at, _)| format!("{}:{}", path.display(), at + 1))
+        .collect()
 }

@@ -8,7 +8,9 @@
 //! messages for it is disconnected, so that it does not hold up the others for longer.
 
 mod settings;
+#[cfg(feature = "zeromq")]
 mod transport;
 
 pub use settings::ZeroMqSettings;
+#[cfg(feature = "zeromq")]
 pub use transport::{ZeroMq, ZeroMqError};

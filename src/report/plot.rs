@@ -134,7 +134,7 @@ pub(super) fn probes(flow: &Flow) -> String {
             chart
                 .draw_series([area])?
                 .label(flow.word())
-                .legend(|at| square(at, BURST.mix(0.3)));
+                .legend(|(x, y)| square(x, y, BURST.mix(0.3)));
         }
         mesh(&mut chart)
             .x_desc(match flow.burst("start") {
@@ -159,7 +159,7 @@ pub(super) fn probes(flow: &Flow) -> String {
             chart
                 .draw_series(dots)?
                 .label(*name)
-                .legend(move |at| square(at, colour.into()));
+                .legend(move |(x, y)| square(x, y, colour.into()));
             let highest = points.iter().max_by_key(|point| point.1).into_iter();
             for (x, ns) in points
                 .iter()
@@ -242,7 +242,7 @@ fn legend(chart: &mut Chart<'_>, position: SeriesLabelPosition) -> Drawn {
     Ok(labels.draw()?)
 }
 
-fn square((x, y): (i32, i32), colour: RGBAColor) -> Rectangle<(i32, i32)> {
+fn square(x: i32, y: i32, colour: RGBAColor) -> Rectangle<(i32, i32)> {
     Rectangle::new([(x + 5, y - 5), (x + 15, y + 5)], colour.filled())
 }
 
@@ -322,7 +322,7 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
             chart
                 .draw_series(line)?
                 .label(*name)
-                .legend(move |at| square(at, colour.into()));
+                .legend(move |(x, y)| square(x, y, colour.into()));
         }
         if curves.len() > 1 {
             legend(&mut chart, SeriesLabelPosition::UpperLeft)?;

@@ -25,7 +25,7 @@ endif
 DIST := --locked --profile dist
 
 .DEFAULT_GOAL := help
-.PHONY: help run build dist test check sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-peers scale-soak clean
+.PHONY: help run build dist test check features sim bench bench-smoke bench-instructions fuzz-smoke test-net bench-peers scale-soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 21
@@ -47,6 +47,12 @@ check: ## Formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy $(BUILD) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(BUILD) --no-deps
+
+features: ## Lints without any Cargo feature and with each alone; without, nothing of theirs is built
+	for feature in "" zeromq http-backends report; do \
+		$(CARGO) clippy $(BUILD) --all-targets --no-default-features --features "$$feature" -- -D warnings || exit 1; \
+	done
+	! $(CARGO) tree --locked --no-default-features -e normal | grep -E ' (zmq|zmq-sys|reqwest|rustls|ring|redb|plotters) v'
 
 sim: ## Run the simulation with many random worlds and a virtual hour: SIM_RUNS, SIM_SEED
 	SIM_RUNS=$(SIM_RUNS) $(CARGO) test $(BUILD) --release --test sim

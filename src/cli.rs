@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand}
 
 use crate::config::{self, Key, Overrides, Value};
 use crate::publish::clickhouse;
+#[cfg(feature = "report")]
 use crate::report;
 
 const EXAMPLES: &str = "\
@@ -54,6 +55,7 @@ pub enum Command {
         of: Schema,
     },
     /// Make a page with plots of dumps, or of what the cli backend printed
+    #[cfg(feature = "report")]
     Report(report::Request),
 }
 

@@ -15,6 +15,13 @@
 //! [`monitor`] starts and ends it all as [`config`] says. `ARCHITECTURE.md` is the map.
 
 #![forbid(non_ascii_idents)]
+#![cfg_attr(
+    not(all(feature = "zeromq", feature = "http-backends", feature = "report")),
+    allow(
+        unused,
+        reason = "what only a backend uses that this build does not have"
+    )
+)]
 
 pub mod cli;
 pub mod clock;
@@ -25,6 +32,7 @@ pub mod monitor;
 pub mod proto;
 pub mod publish;
 pub mod record;
+#[cfg(feature = "report")]
 pub mod report;
 mod sys;
 

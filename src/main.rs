@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use latency_monitor::cli::{Cli, Command};
-use latency_monitor::{Config, monitor, report};
+use latency_monitor::{Config, monitor};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Schema { of }) => return end(write(&of.text())),
-        Some(Command::Report(request)) => return end(report::run(request)),
+        #[cfg(feature = "report")]
+        Some(Command::Report(request)) => return end(request.run()),
         Some(Command::Check) | None => {}
     }
     let wrong = |error| fail(&error, ExitCode::from(2)); // As clap has it.
@@ -30,9 +31,8 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
 }
 
 fn print(config: &Config, text: &str) -> io::Result<()> {
-    for warning in &config.warnings {
-        writeln!(io::stderr(), "warning: {warning}")?;
-    }
+    let mut warnings = config.warnings.iter();
+    warnings.try_for_each(|warning| writeln!(io::stderr(), "warning: {warning}"))?;
     write(text)
 }
 

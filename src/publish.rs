@@ -10,14 +10,19 @@ mod backend;
 mod batch;
 mod channel;
 mod cli;
+#[cfg(feature = "http-backends")]
 pub mod clickhouse;
+#[cfg(feature = "http-backends")]
 mod datadog;
+#[cfg(feature = "http-backends")]
 pub mod delivery;
 mod flusher;
 mod hdr;
+#[cfg(feature = "http-backends")]
 mod http;
 mod json;
 mod log;
+#[cfg(feature = "http-backends")]
 mod pushgateway;
 mod retry;
 mod settings;
@@ -32,14 +37,49 @@ pub use backend::{Backend, PublishError};
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
-pub use clickhouse::{ClickHouseEncoder, ClickHouseSettings, ClickHouseTransport};
-pub use datadog::{ApiKey, DatadogEncoder, DatadogSettings, DatadogTransport, Site};
-pub use delivery::{Delivery, DeliveryError, DeliverySettings};
+pub use clickhouse::ClickHouseSettings;
+#[cfg(feature = "http-backends")]
+pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
+pub use datadog::{ApiKey, DatadogSettings, Site};
+#[cfg(feature = "http-backends")]
+pub use datadog::{DatadogEncoder, DatadogTransport};
+pub use delivery::DeliverySettings;
+#[cfg(feature = "http-backends")]
+pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;
+#[cfg(feature = "http-backends")]
 pub use http::SetupError;
 pub use json::Encoder;
 pub use log::Log;
-pub use pushgateway::{Bounds, Pushgateway, PushgatewaySettings};
+#[cfg(feature = "http-backends")]
+pub use pushgateway::Pushgateway;
+pub use pushgateway::{Bounds, PushgatewaySettings};
 pub use settings::{BaseUrl, Name, Secret};
 pub use text::gzip;
-pub use zeromq::{ZeroMq, ZeroMqError, ZeroMqSettings};
+pub use zeromq::ZeroMqSettings;
+#[cfg(feature = "zeromq")]
+pub use zeromq::{ZeroMq, ZeroMqError};
+
+// A build without a backend still parses its settings, to say which feature is missing.
+#[cfg(not(feature = "http-backends"))]
+pub mod clickhouse {
+    //! The settings and tables of the `clickhouse` backend.
+    pub mod schema;
+    mod settings;
+    pub use settings::{COLUMNS, COLUMNS_LISTED, ClickHouseSettings, Columns, Server};
+}
+#[cfg(not(feature = "http-backends"))]
+mod datadog {
+    mod settings;
+    pub use settings::{ApiKey, DatadogSettings, Site};
+}
+#[cfg(not(feature = "http-backends"))]
+mod delivery {
+    mod settings;
+    pub use settings::DeliverySettings;
+}
+#[cfg(not(feature = "http-backends"))]
+mod pushgateway {
+    mod settings;
+    pub use settings::{Bounds, PushgatewaySettings};
+}

@@ -79,49 +79,51 @@ pub enum ReportError {
     },
 }
 
-/// Reads the files and writes the report.
-pub fn run(request: &Request) -> Result<(), ReportError> {
-    let mut data = Data::default();
-    for path in &request.files {
-        if path == Path::new("-") {
-            read(path, io::stdin().lock(), &mut data)?;
+impl Request {
+    /// Reads the files and writes the report.
+    pub fn run(&self) -> Result<(), ReportError> {
+        let mut data = Data::default();
+        for path in &self.files {
+            if path == Path::new("-") {
+                read(path, io::stdin().lock(), &mut data)?;
+            } else {
+                let file = File::open(path).map_err(|source| ReportError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                read(path, BufReader::with_capacity(1 << 18, file), &mut data)?;
+            }
+        }
+        if data.is_empty() {
+            return Err(ReportError::Empty);
+        }
+        let report = match self.format {
+            Format::Html => html::page(&data),
+            Format::Text => text::page(&data),
+        };
+        let to_stdout = PathBuf::from("-");
+        let output = match (&self.output, self.format, self.files.first()) {
+            (Some(output), _, _) => output.clone(),
+            (None, Format::Html, Some(first)) if *first != to_stdout => {
+                let mut name = first.clone().into_os_string();
+                name.push(".html");
+                name.into()
+            }
+            _ => to_stdout.clone(),
+        };
+        let written = if output == to_stdout {
+            match io::stdout().write_all(report.as_bytes()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                written => written,
+            }
         } else {
-            let file = File::open(path).map_err(|source| ReportError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            read(path, BufReader::with_capacity(1 << 18, file), &mut data)?;
-        }
+            fs::write(&output, report)
+        };
+        written.map_err(|source| ReportError::Write {
+            path: output,
+            source,
+        })
     }
-    if data.is_empty() {
-        return Err(ReportError::Empty);
-    }
-    let report = match request.format {
-        Format::Html => html::page(&data),
-        Format::Text => text::page(&data),
-    };
-    let to_stdout = PathBuf::from("-");
-    let output = match (&request.output, request.format, request.files.first()) {
-        (Some(output), _, _) => output.clone(),
-        (None, Format::Html, Some(first)) if *first != to_stdout => {
-            let mut name = first.clone().into_os_string();
-            name.push(".html");
-            name.into()
-        }
-        _ => to_stdout.clone(),
-    };
-    let written = if output == to_stdout {
-        match io::stdout().write_all(report.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
-        }
-    } else {
-        fs::write(&output, report)
-    };
-    written.map_err(|source| ReportError::Write {
-        path: output,
-        source,
-    })
 }
 
 /// Reads lines and adds them to the data.

@@ -13,6 +13,7 @@ pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod tuning;
 pub(crate) mod udp;
+#[cfg(feature = "zeromq")]
 pub(crate) mod zeromq;
 
 use std::io;

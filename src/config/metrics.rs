@@ -266,6 +266,9 @@ impl MetricsTable {
             problems.add(*place, name, format_args!("is for {} only", owners(name)));
         }
         let (backend, layer) = (self.backend, &mut self.layer);
+        if let Some(lacking) = backend.lacking() {
+            problems.add(layer.place_or(&BACKEND, self.place), BACKEND.name, lacking);
+        }
         let before = problems.0.len();
         let table = Table::Metrics(backend);
         layer.put(&BACKEND, backend.into(), layer.place(&BACKEND));

@@ -1,5 +1,6 @@
 //! What files and flags come to, and what is said about wrong ones.
 
+#[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
 mod reference;
 mod schema;
@@ -439,6 +440,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "line 2: `backend` must be \"cli\" or \"log\" or \"zeromq\" or \"clickhouse\" or \
          \"pushgateway\" or \"datadog\", not the string \"clii\"; did you mean `cli`?",
     ),
+    #[cfg(feature = "http-backends")]
     (
         "[metrics]\nbackend = 'datadog'\napi_key = 'k'\nurl = 'ftp://me:word@proxy'",
         "line 4: `url` must be an http or https URL, not \"ftp://me:(secret)@proxy\"",
@@ -652,5 +654,17 @@ fn options_of_a_program_are_checked_too() {
             .unwrap_err()
             .to_string()
             .starts_with("`udp_port` is 0")
+    );
+}
+
+#[cfg(not(feature = "http-backends"))]
+#[test]
+fn a_backend_that_is_not_built_in_is_named_with_its_feature() {
+    assert_eq!(
+        faults("[metrics]\nbackend = 'pushgateway'\nurl = 'http://gateway'"),
+        [
+            "line 2: `backend` is \"pushgateway\", which this build does not have: it needs the Cargo feature \
+             \"http-backends\""
+        ]
     );
 }

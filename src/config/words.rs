@@ -168,6 +168,21 @@ impl Backend {
             Self::Pushgateway | Self::Datadog => Mode::Windows,
         }
     }
+
+    /// Returns what to tell the user if this build has no such backend.
+    pub fn lacking(self) -> Option<String> {
+        let feature = match self {
+            Self::Cli | Self::Log => return None,
+            Self::ZeroMq if cfg!(feature = "zeromq") => return None,
+            Self::ZeroMq => "zeromq",
+            _ if cfg!(feature = "http-backends") => return None,
+            _ => "http-backends",
+        };
+        let word = self.as_word();
+        Some(format!(
+            "is {word:?}, which this build does not have: it needs the Cargo feature {feature:?}"
+        ))
+    }
 }
 
 impl Word for Mode {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::config::{BackendSettings, MetricsConfig, Word as _};
 use crate::monitor::{StartError, logging};
-use crate::publish::{self, Backend, Delivery, Encode, Transport};
+use crate::publish::{self, Backend};
+#[cfg(feature = "http-backends")]
+use crate::publish::{Delivery, Encode, Transport};
 use crate::record::BackendStats;
 
 /// The backends. A new one is a file in `publish` and a line here.
@@ -18,10 +20,13 @@ pub(super) fn backend(
     let made: Result<Box<dyn Backend>, String> = match &metrics.settings {
         BackendSettings::Cli => Ok(Box::new(publish::Cli::stdout())),
         BackendSettings::Log => Ok(Box::new(publish::Log::new(level).counting(log.dropped()))),
+        #[cfg(feature = "zeromq")]
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),
+        #[cfg(feature = "http-backends")]
         BackendSettings::Pushgateway(settings) => {
             boxed(publish::Pushgateway::new(settings, own_name, metrics.mode))
         }
+        #[cfg(feature = "http-backends")]
         BackendSettings::Datadog(settings) => {
             let interval = metrics.delivery.send_interval;
             let encoder = publish::DatadogEncoder::new(own_name, metrics.mode, interval);
@@ -31,10 +36,13 @@ pub(super) fn backend(
                 publish::DatadogTransport::new(settings.clone()),
             )
         }
+        #[cfg(feature = "http-backends")]
         BackendSettings::ClickHouse(settings) => {
             let transport = publish::ClickHouseTransport::new(settings.clone());
             queued(metrics, publish::ClickHouseEncoder::default(), transport)
         }
+        #[cfg(not(all(feature = "zeromq", feature = "http-backends")))]
+        settings => Err(settings.backend().lacking().unwrap_or_default()),
     };
     made.map_err(|reason| StartError::Backend {
         name: metrics.backend.as_word(),
@@ -43,6 +51,7 @@ pub(super) fn backend(
 }
 
 /// A backend whose batches wait in a queue and are sent by a thread of their own.
+#[cfg(feature = "http-backends")]
 fn queued<E: Encode + 'static, T: Transport + 'static, S: Display>(
     metrics: &MetricsConfig,
     encoder: E,

@@ -24,8 +24,3 @@ const NAME: &str = "clickhouse";
 
 /// The suffixes of the tables, by [`Payload::kind`](crate::publish::Payload::kind).
 const TABLES: [&str; 3] = ["", "_windows", "_events"];
-
-/// Quotes a name as an identifier.
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
-}

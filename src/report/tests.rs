@@ -246,12 +246,14 @@ fn a_page_goes_beside_its_file() {
         output: None,
         format: Format::Html,
     };
-    run(&request(vec![file])).unwrap();
+    request(vec![file]).run().unwrap();
     let page = fs::read_to_string(folder.path().join("a.jsonl.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>"));
-    let missing = run(&request(vec![folder.path().join("b")])).unwrap_err();
+    let missing = request(vec![folder.path().join("b")]).run().unwrap_err();
     assert!(matches!(missing, ReportError::Read { .. }));
     fs::write(folder.path().join("empty"), "\n").unwrap();
-    let empty = run(&request(vec![folder.path().join("empty")])).unwrap_err();
+    let empty = request(vec![folder.path().join("empty")])
+        .run()
+        .unwrap_err();
     assert!(matches!(empty, ReportError::Empty));
 }

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::publish::clickhouse::quoted;
-
 /// One table.
 struct Table {
     suffix: &'static str,
@@ -135,6 +133,11 @@ const TABLES: [Table; 5] = [
         kept: ("Hour", 730),
     },
 ];
+
+/// Returns a name as an SQL identifier, in backticks.
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
 
 /// The columns of the tables that we fill, with their suffixes.
 #[cfg(test)]

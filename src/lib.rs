@@ -1,7 +1,31 @@
 //! Network latency, measured continuously: one-way delay and round-trip time over persistent TCP
 //! and UDP flows, and TCP connect latency, every millisecond if asked.
 //!
-//! The path of a probe:
+//! A program embeds a [`LatencyMonitor`], which measures as its [`Config`] and its [`TargetOptions`]
+//! say. Measurements arrive as [`Record`]s on a channel:
+//!
+//! ```no_run
+//! use latency_monitor::{Config, LatencyMonitor, TargetOptions};
+//!
+//! let mut monitor = LatencyMonitor::new(Config::default());
+//! monitor.add_target(TargetOptions::new("192.0.2.7").port(8000).interval_ms(10.0))?;
+//! for record in monitor.start()? {
+//!     println!("{} {:?} ns", record.metric(), record.value());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! To publish elsewhere, implement [`Backend`] and start with [`LatencyMonitor::start_with`].
+//!
+//! # Features
+//!
+//! All are on by default. Without them the library builds neither libzmq, TLS nor plots.
+//!
+//! - `zeromq`: the backend of this name.
+//! - `http-backends`: the backends `clickhouse`, `datadog` and `pushgateway`.
+//! - `report`: `latency-monitor report`.
+//!
+//! # The path of a probe
 //!
 //! ```text
 //!  wheel (due) -> flow -> poll_transmit -> engine -> socket -> wire
@@ -9,10 +33,8 @@
 //!  backend <- publish <- window <- record <- sample <- prober <- engine
 //! ```
 //!
-//! Embed a monitor with [`LatencyMonitor`]; what it measures comes out as [`Record`]s. The rooms of
-//! the house, from the wire inwards: [`engine`] waits for sockets and timers, [`proto`] knows every
-//! rule and does no I/O, [`record`] turns samples into windows, [`publish`] hands them to backends,
-//! [`monitor`] starts and ends it all as [`config`] says. `ARCHITECTURE.md` is the map.
+//! `ARCHITECTURE.md` is the map. The modules are hidden here: they serve this crate's own program,
+//! tests and benches, and change without notice.
 
 #![forbid(non_ascii_idents)]
 #![cfg_attr(
@@ -23,19 +45,41 @@
     )
 )]
 
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod limits;
+#[doc(hidden)]
 pub mod monitor;
+#[doc(hidden)]
 pub mod proto;
+#[doc(hidden)]
 pub mod publish;
+#[doc(hidden)]
 pub mod record;
 #[cfg(feature = "report")]
+#[doc(hidden)]
 pub mod report;
 mod sys;
 
-pub use config::{Config, TargetOptions};
-pub use monitor::{LatencyMonitor, TargetHandle};
-pub use record::Record;
+pub use config::{
+    Backend as BackendKind, BackendSettings, BurstConfig, Config, ConfigError, EngineKind,
+    EngineOptions, LogLevel, MetricsConfig, Overrides, Place, Problem, TargetOptions, Timestamps,
+};
+pub use engine::{EngineError, Listening};
+pub use monitor::{LatencyMonitor, RunError, StartError, TargetError, TargetHandle};
+pub use proto::{Direction, FlowKind, Host, Protocol, StampSource, TargetSpec, Wall};
+pub use publish::{
+    ApiKey, Backend, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
+    PublishError, PushgatewaySettings, Secret, Site, ZeroMqSettings,
+};
+pub use record::{
+    BackendStats, Burst, ClockOwner, Distribution, Event, EventKind, Metric, MetricKind, Mode,
+    Record, Series, SinkConfig, TagSet, Tags, Unit, Window,
+};

@@ -16,7 +16,7 @@ impl Overrides {
     /// Gives a key that has a flag, by its name and with a value as on the command line.
     ///
     /// ```
-    /// use latency_monitor::{Config, config::Overrides};
+    /// use latency_monitor::{Config, Overrides};
     ///
     /// let overrides = Overrides::default().with("tcp_port", "0")?.with("rtt", "false")?;
     /// assert_eq!(Config::parse("tcp_port = 7", &overrides).unwrap().tcp_port, 0);

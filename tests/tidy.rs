@@ -17,28 +17,9 @@ const COLUMNS_MAX: usize = 120;
 /// Where there are files of Rust.
 const FOLDERS: [&str; 5] = ["src", "tests", "benches", "fuzz/fuzz_targets", "examples"];
 /// Functions that still take a tuple. The list only ever gets shorter.
-const TUPLE_TAKERS: &[&str] = &[
-    "answer",
-    "begin_window",
-    "find_session",
-    "handle_active",
-    "handle_native",
-    "handle_passage",
-    "handle_placed",
-    "handle_quiet",
-    "handle_request",
-    "record_ipdv",
-    "reflect",
-    "run_body",
-    "set_control",
-    "take_native",
-];
+const TUPLE_TAKERS: &[&str] = &["run_body"];
 /// Documents that still have longer lines. The list only ever gets shorter.
-const WIDE: &[&str] = &[
-    "CONTRIBUTING.md",
-    "docs/backends",
-    "docs/design",
-];
+const WIDE: &[&str] = &["CONTRIBUTING.md", "docs/backends", "docs/design"];
 
 /// What each room may use. `monitor` puts everything together; `lib.rs` and `main.rs` only name it.
 const ROOMS: &[(&str, &[&str])] = &[

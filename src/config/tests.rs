@@ -661,7 +661,7 @@ fn options_of_a_program_are_checked_too() {
 #[test]
 fn a_backend_that_is_not_built_in_is_named_with_its_feature() {
     assert_eq!(
-        faults("[metrics]\nbackend = 'pushgateway'\nurl = 'http://gateway'"),
+        faults("[metrics]\nbackend = 'pushgateway'"),
         [
             "line 2: `backend` is \"pushgateway\", which this build does not have: it needs the Cargo feature \
              \"http-backends\""

@@ -6,6 +6,7 @@ mod backends;
 mod commands;
 mod descriptors;
 mod dump;
+mod life;
 mod logging;
 mod poll;
 mod resolver;

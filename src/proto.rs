@@ -14,7 +14,9 @@ mod conversation;
 mod ends;
 mod flow;
 mod follow_ups;
+pub mod life;
 mod lookup;
+pub mod output;
 mod owner;
 mod peer;
 mod peer_clock;
@@ -25,6 +27,7 @@ mod rng;
 pub mod sample;
 mod schedule;
 pub mod target;
+mod teller;
 pub mod time;
 pub mod transmit;
 pub mod wheel;
@@ -32,11 +35,13 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
+pub use life::{CloseCause, Life, LifeEvent};
+pub use output::Output;
 pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Jitter;
 pub use sample::{
-    ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output,
-    Sample, SelfCounters, Stamp, StampSource, Trace,
+    ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample,
+    SelfCounters, Stamp, StampSource, Trace,
 };
 pub use target::{Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};

@@ -166,6 +166,7 @@ impl Recorder {
                     detector.handle_placed(*origin, *kind, *seq, *direction);
                 }
             }
+            Output::Life(_) => {}
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),

@@ -196,6 +196,22 @@ impl<W: Default> Sockets<W> {
         None
     }
 
+    /// Returns the address and port that a lasting socket is bound to.
+    pub(super) fn local(&mut self, id: SocketId) -> Option<SocketAddr> {
+        let local = match self.table.get_mut(id)? {
+            Kind::Udp(flow) => self
+                .shared
+                .get_mut(flow.place)?
+                .port
+                .stamped
+                .socket
+                .local_addr(),
+            Kind::Stream(stream) if stream.role == Role::Flow => stream.stamped.socket.local_addr(),
+            Kind::Stream(_) => return None,
+        };
+        local.ok()
+    }
+
     /// Reports the ICMP errors taken off the error queue of the shared socket at `place`: to the
     /// core whose datagrams did not arrive, and to the log.
     pub(super) fn report_icmp(&mut self, core: &mut Core<'_>, place: usize) {

@@ -10,8 +10,9 @@ use crate::engine::{Core, Engine, EngineError};
 use crate::limits::{COMMANDS_PER_TURN_MAX, TARGETS_COUNTED_PER_TURN_MAX};
 use crate::monitor::TargetHandle;
 use crate::monitor::commands::{Command, Commands};
+use crate::monitor::life;
 use crate::monitor::resolver::Resolver;
-use crate::proto::{ClockState, Mono, Now, Prober, TargetId};
+use crate::proto::{ClockState, Mono, Now, Output, Prober, TargetId};
 use crate::record::{HostGauges, Recorder};
 use crate::sys::process;
 use crate::sys::time::clock_state;
@@ -115,8 +116,10 @@ impl PollLoop {
 
     fn drain(&mut self) {
         let recorder = &mut self.recorder;
-        self.prober
-            .drain_outputs(|output| recorder.handle_output(output));
+        self.prober.drain_outputs(|output| match output {
+            Output::Life(life) => life::log(life),
+            _ => recorder.handle_output(output),
+        });
     }
 
     /// Renews the clock's anchor and the kernel's word on its clock. A step of the clock may show

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
+use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::rng::{Identifiers, Jitter, Role};
-use crate::proto::sample::{Counters, FlowKind, Labels, Origin, Output, SelfCounters};
+use crate::proto::sample::{Counters, FlowKind, Labels, Origin, SelfCounters};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{Arrival, FlowRef, SocketId, Transmit};
 use crate::proto::wheel::Wheel;

@@ -13,6 +13,7 @@ use text::Text;
 
 use crate::proto::context::Context;
 use crate::proto::ends::Ends;
+use crate::proto::life::LifeEvent;
 use crate::proto::peer::Peer;
 use crate::proto::sample::Stamp;
 use crate::proto::target::Protocol;
@@ -110,6 +111,12 @@ impl Conversation {
         }
     }
 
+    /// Goes back to text, which anyone may speak who is at the other end now.
+    fn doubt(&mut self, window: &Window, context: &mut Context) {
+        self.speak_text(window);
+        window.teller.tell(LifeEvent::BackToText, context);
+    }
+
     /// Speaks text from the next probe on.
     fn speak_text(&mut self, window: &Window) {
         self.is_native = false;
@@ -157,7 +164,7 @@ impl Conversation {
             native.settle_where(is_old, window, peer, context);
         }
         if self.may_doubt() && window.is_unheard_at(slot) {
-            self.speak_text(window);
+            self.doubt(window, context);
         }
     }
 
@@ -229,15 +236,19 @@ impl Conversation {
         let reply = match text_wire::decode_datagram(bytes) {
             Ok(message) => self.text.find(window, &message).map(|answer| {
                 let reply = answer.receive(&arrival, window, context);
-                if answer.takes_offer {
+                if answer.takes_offer && !self.is_native {
                     self.speak_native(window, context);
+                    window.teller.tell(LifeEvent::WentNative, context);
                 }
                 reply
             }),
             Err(_) => self.native.as_mut().and_then(|native| {
                 let reply = native.handle_packet(arrival, bytes, window, peer, context);
                 // One that was slower than the doubt about it.
-                self.is_native |= matches!(reply, Some(Reply::Received(_)));
+                if matches!(reply, Some(Reply::Received(_))) && !self.is_native {
+                    self.is_native = true;
+                    window.teller.tell(LifeEvent::WentNative, context);
+                }
                 reply
             }),
         };
@@ -291,6 +302,7 @@ impl Conversation {
         let is_between = is_whole && last.number + 1 == window.next_number();
         if last.takes_offer && is_between {
             self.speak_native(window, context);
+            window.teller.tell(LifeEvent::WentNative, context);
         }
         heard
     }
@@ -335,7 +347,7 @@ impl Conversation {
             native.settle_where(|pending| pending.number < number, window, peer, context);
         }
         if self.may_doubt() && window.is_native_unheard(number) {
-            self.speak_text(window);
+            self.doubt(window, context);
         }
     }
 

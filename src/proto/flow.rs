@@ -1,12 +1,14 @@
 //! One flow of a target: a schedule and a window of probes, carried by a socket, in a conversation.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::proto::carrier::{Carrier, Connect, Datagram, Readiness, Stream};
 use crate::proto::context::Context;
 use crate::proto::conversation::Conversation;
 use crate::proto::ends::Ends;
-use crate::proto::sample::{FlowKind, Origin, Stamp, StampSource};
+use crate::proto::life::{CloseCause, LifeEvent};
+use crate::proto::sample::{FlowKind, Labels, Stamp, StampSource};
 use crate::proto::schedule::Schedule;
 use crate::proto::target::TargetSpec;
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
@@ -32,13 +34,13 @@ impl Flow {
         kind: FlowKind,
         port: u16,
         spec: &TargetSpec,
-        origin: Origin,
+        labels: Arc<Labels>,
         context: &mut Context,
     ) -> Self {
         let is_stream = kind == FlowKind::Tcp;
         let has_words = kind != FlowKind::Connect;
         Self {
-            window: Window::new(this, kind, origin, spec),
+            window: Window::new(this, kind, spec, labels, context),
             schedule: Schedule::new(this, spec.interval_ns, context),
             carrier: match kind {
                 FlowKind::Udp => Box::new(Datagram::new(this, spec.timeout_ns)),
@@ -59,8 +61,10 @@ impl Flow {
         ends: &mut Ends,
         context: &mut Context,
     ) {
-        self.carrier.move_to(SocketAddr::new(address, self.port));
-        self.restart(ends, context);
+        let remote = SocketAddr::new(address, self.port);
+        self.carrier.move_to(remote);
+        self.restart(CloseCause::Moved, ends, context);
+        self.window.teller.remote = Some(remote);
     }
 
     /// Builds the probe of the slot that is queued.
@@ -74,7 +78,7 @@ impl Flow {
         let readiness = self.carrier.readiness(context);
         if readiness == Readiness::Stuck {
             self.window.skip();
-            self.restart(ends, context);
+            self.restart(CloseCause::PeerReadsNothing, ends, context);
             return None;
         }
         let Self {
@@ -110,13 +114,21 @@ impl Flow {
         }
     }
 
+    /// The engine has a socket for this flow, bound to `local`.
+    pub(crate) fn handle_opened(&mut self, local: SocketAddr, context: &mut Context) {
+        if self.conversation.is_some() {
+            self.window.teller.local = Some(local);
+            self.window.teller.tell(LifeEvent::Opened, context);
+        }
+    }
+
     /// The kernel did not take the last probe. True if that went on as losses would, and a fresh socket
     /// was taken for it: the old one's own address may be gone.
     pub(crate) fn handle_unsent(&mut self, ends: &mut Ends, context: &mut Context) -> bool {
         self.window.unsend_last();
         let refused = self.carrier.handle_unsent(self.max_lost, context);
-        if refused.is_some() {
-            self.restart(ends, context);
+        if let Some(refused) = refused {
+            self.restart(CloseCause::Refused(refused), ends, context);
         }
         refused.is_some()
     }
@@ -173,7 +185,7 @@ impl Flow {
         }
         if heard.is_unreadable {
             self.window.counters.corrupt += 1;
-            self.close(ends, context);
+            self.close(CloseCause::Unreadable, ends, context);
             self.carrier.retry_later(context);
         }
         heard.messages
@@ -203,7 +215,7 @@ impl Flow {
             Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number),
             Some(number) => self.window.handle_failure(number, context),
             None => {
-                self.close(ends, context);
+                self.close(CloseCause::Socket(reason), ends, context);
                 self.carrier.retry_later(context);
             }
         }
@@ -215,7 +227,7 @@ impl Flow {
             return false;
         }
         let was_attempt = self.carrier.is_connecting();
-        self.restart(ends, context);
+        self.restart(CloseCause::NotConnected, ends, context);
         was_attempt
     }
 
@@ -228,11 +240,11 @@ impl Flow {
         if let (Some(conversation), Some(number)) = (&mut self.conversation, last_lost) {
             conversation.handle_expired(number, &mut self.window, &mut ends.peer, context);
         }
-        let is_silent =
-            self.window.consecutive_lost >= self.max_lost && self.carrier.may_reopen(context);
+        let lost = self.window.consecutive_lost;
+        let is_silent = lost >= self.max_lost && self.carrier.may_reopen(context);
         // A fresh 5-tuple leaves behind a path, a firewall's state or a balancer's choice that has gone bad.
         if is_silent && self.carrier.is_up() {
-            self.restart(ends, context);
+            self.restart(CloseCause::Lost(lost), ends, context);
         }
         is_silent
     }
@@ -245,24 +257,28 @@ impl Flow {
     }
 
     /// Takes a fresh 5-tuple.
-    fn restart(&mut self, ends: &mut Ends, context: &mut Context) {
-        self.close(ends, context);
+    fn restart(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
+        self.close(cause, ends, context);
         if self.carrier.open(context) {
             self.begin(context);
         }
     }
 
     /// Gives the 5-tuple up; what is in flight is lost.
-    fn close(&mut self, ends: &mut Ends, context: &mut Context) {
+    fn close(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
         self.settle(ends, context);
+        let had_replies = self.carrier.is_up() && self.window.has_replies();
         if self.carrier.close(context) {
             self.window.lose_all(context);
+            let event = LifeEvent::Closed { cause, had_replies };
+            self.window.teller.tell(event, context);
+            self.window.teller.local = None;
         }
     }
 
     /// A fresh 5-tuple is there.
     fn begin(&mut self, context: &mut Context) {
-        self.window.consecutive_lost = 0;
+        self.window.begin(context);
         if let Some(conversation) = &mut self.conversation {
             conversation.begin(&mut self.window, context);
         }
@@ -270,6 +286,11 @@ impl Flow {
 
     /// Takes timers and sockets back: the flow ends.
     pub(crate) fn end(&mut self, context: &mut Context) {
+        if self.carrier.is_up() {
+            let (cause, had_replies) = (CloseCause::Removed, self.window.has_replies());
+            let event = LifeEvent::Closed { cause, had_replies };
+            self.window.teller.tell(event, context);
+        }
         self.schedule.end(context);
         self.window.end(context);
         self.carrier.end(context);

@@ -50,6 +50,11 @@ impl Lookup {
         }
     }
 
+    /// The address in use.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// Asks for the addresses of a name, unless that is under way. Returns a literal address.
     pub(crate) fn begin(&mut self, context: &mut Context) -> Option<IpAddr> {
         match self.host {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::proto::context::Context;
+use crate::proto::output::Output;
 use crate::proto::peer_clock::{Exchange, PeerClock, Seen};
 use crate::proto::sample::{
-    ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample,
-    Stamp,
+    ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample, Stamp,
 };
 use crate::proto::target::TargetSpec;
 use crate::proto::time::Mono;

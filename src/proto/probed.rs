@@ -6,10 +6,12 @@ use std::sync::Arc;
 use crate::proto::context::Context;
 use crate::proto::ends::{Ends, Identity};
 use crate::proto::flow::Flow;
+use crate::proto::life::LifeEvent;
 use crate::proto::lookup::Lookup;
 use crate::proto::peer::Peer;
 use crate::proto::sample::{FlowKind, Labels};
 use crate::proto::target::TargetSpec;
+use crate::proto::teller::Teller;
 use crate::proto::transmit::{FlowRef, TargetId};
 use crate::proto::wire::text;
 
@@ -20,6 +22,7 @@ pub(crate) struct Target {
     pub(crate) ends: Ends,
     pub(crate) flows: Box<[Flow]>,
     lookup: Lookup,
+    teller: Teller,
 }
 
 impl Target {
@@ -48,8 +51,7 @@ impl Target {
                 index,
                 target: id,
             };
-            let origin = context.open_origin(labels.clone());
-            Flow::new(this, kind, port, &spec, origin, context)
+            Flow::new(this, kind, port, &spec, labels.clone(), context)
         });
         let flows = flows.collect();
         let mut target = Self {
@@ -64,6 +66,7 @@ impl Target {
             },
             flows,
             lookup: Lookup::new(slot, id, spec.host, resolve_interval_ns),
+            teller: Teller::new(labels, None),
         };
         if let Some(address) = target.lookup.begin(context) {
             target.move_to(address, context);
@@ -83,7 +86,10 @@ impl Target {
 
     /// The target's name was looked up.
     pub(crate) fn handle_resolved(&mut self, addresses: &[IpAddr], context: &mut Context) {
+        let before = self.lookup.address();
         if let Some(address) = self.lookup.handle_resolved(addresses, context) {
+            let event = LifeEvent::Resolved { address, before };
+            self.teller.tell(event, context);
             self.move_to(address, context);
         }
     }

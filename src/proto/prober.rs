@@ -10,11 +10,12 @@ use crate::limits::{TARGETS_MAX, TIMERS_PER_TURN_MAX};
 use crate::proto::context::{Context, small};
 use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
+use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
 use crate::proto::responder::{ReplyTo, Responder};
 pub use crate::proto::sample::SelfCounters;
-use crate::proto::sample::{Counters, FlowKind, Origin, Output, Stamp};
+use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
 use crate::proto::target::TargetSpec;
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
@@ -184,6 +185,14 @@ impl Prober {
         self.context.now = now;
         if let Some((flow, _, context)) = self.flow_at(socket) {
             flow.handle_connected(socket, handshake_ns, context);
+        }
+    }
+
+    /// The socket of a flow is open, bound to `local`. Told once for each lasting socket, and only for
+    /// people: nothing depends on it.
+    pub fn handle_opened(&mut self, socket: SocketId, local: SocketAddr) {
+        if let Some((flow, _, context)) = self.flow_at(socket) {
+            flow.handle_opened(local, context);
         }
     }
 

@@ -1,7 +1,6 @@
 //! What leaves the core: samples, the labels they are published under, and the flows' counters.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::proto::time::Wall;
 
@@ -323,63 +322,4 @@ pub struct SelfCounters {
     pub stamps_missing_transmit: u64,
     /// Packets received without a stamp although the kernel stamps.
     pub stamps_missing_receive: u64,
-}
-
-/// What the core has to say, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Samples of this origin follow, under these labels.
-    Opened {
-        /// Its number until `Closed`.
-        origin: Origin,
-        /// Its tags.
-        labels: Arc<Labels>,
-    },
-    /// One probe's result.
-    Sample(Sample),
-    /// One packet's one-way delay, toward its variation.
-    OneWay(OneWay),
-    /// One probe has ended.
-    Trace(Trace),
-    /// It has become known on which way a probe was lost, whose [`Output::Trace`] did not say.
-    LossPlaced {
-        /// The flow's.
-        origin: Origin,
-        /// On UDP or TCP.
-        kind: FlowKind,
-        /// The probe's number on its flow.
-        seq: u64,
-        /// The way on which it was lost.
-        direction: Direction,
-    },
-    /// How long after its due time a probe was handed to the kernel, in nanoseconds.
-    Lateness(u64),
-    /// How long after the send call was begun the packet left, by the kernel's stamp, in nanoseconds.
-    SendGap(u64),
-    /// How long after the kernel's stamp a received packet reached this process, in nanoseconds.
-    ReceiveGap(u64),
-    /// A better estimate of the peer's clock; about once a second while samples come in.
-    Clock {
-        /// The flow's.
-        origin: Origin,
-        /// What is known now.
-        estimate: ClockEstimate,
-    },
-    /// A wall clock was set.
-    ClockStep {
-        /// The flow whose peer's clock it is; `None`: this host's own.
-        origin: Option<Origin>,
-        /// When that was noticed.
-        at: Wall,
-        /// By how much, in nanoseconds; positive: forward.
-        step_ns: i64,
-    },
-    /// No more samples of this origin; its number may be used again after this. Flows of our own
-    /// leave their last counters.
-    Closed {
-        /// The number that ends here.
-        origin: Origin,
-        /// The flow and its totals, if the origin was a flow of ours and not a remote sender.
-        last: Option<(FlowKind, Counters)>,
-    },
 }

@@ -76,7 +76,7 @@ impl Arrival {
 /// One thing for the engine to do now. Payloads are in the buffer that `poll_transmit` was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// Make a fresh 5-tuple for datagrams to and from `remote`. Answer with nothing, or
+    /// Make a fresh 5-tuple for datagrams to and from `remote`. Answer with `handle_opened`, or
     /// `handle_closed`.
     OpenUdp {
         /// Its name from now on.
@@ -84,7 +84,8 @@ pub enum Transmit {
         /// The peer.
         remote: SocketAddr,
     },
-    /// Begin a TCP connection that lasts. Answer with `handle_connected` or `handle_closed`.
+    /// Begin a TCP connection that lasts. Answer with `handle_connected` and `handle_opened`, or
+    /// `handle_closed`.
     OpenTcp {
         /// Its name from now on.
         socket: SocketId,

@@ -10,13 +10,17 @@ use report::{Reach, Reported};
 pub(crate) use departure::{Departure, Measured, Reply};
 pub(crate) use report::ReceiveReport;
 
+use std::sync::Arc;
+
 use crate::proto::context::Context;
+use crate::proto::output::Output;
 use crate::proto::owner::Timer;
 use crate::proto::sample::{
-    Counters, Direction, FlowKind, Metric, Origin, Outcome, Output, Sample, Stamp, StampSource,
+    Counters, Direction, FlowKind, Labels, Metric, Origin, Outcome, Sample, Stamp, StampSource,
     Trace,
 };
 use crate::proto::target::TargetSpec;
+use crate::proto::teller::Teller;
 use crate::proto::time::{Mono, Wall};
 use crate::proto::transmit::{Arrival, FlowRef, StampKey, Wanted};
 use crate::proto::wheel::TimerKey;
@@ -66,6 +70,7 @@ impl Probe {
 #[derive(Debug)]
 pub(crate) struct Window {
     this: FlowRef,
+    pub(crate) teller: Teller,
     pub(crate) origin: Origin,
     pub(crate) kind: FlowKind,
     metric: Metric,
@@ -88,11 +93,19 @@ pub(crate) struct Window {
     reported: Option<Reported>,
     /// When the last reply came that was none of the unknown.
     last_heard: Mono,
+    /// When the 5-tuple began.
+    began: Mono,
 }
 
 impl Window {
     /// An empty window, large enough for twice the probes of a timeout.
-    pub(crate) fn new(this: FlowRef, kind: FlowKind, origin: Origin, spec: &TargetSpec) -> Self {
+    pub(crate) fn new(
+        this: FlowRef,
+        kind: FlowKind,
+        spec: &TargetSpec,
+        labels: Arc<Labels>,
+        context: &mut Context,
+    ) -> Self {
         let (interval_ns, timeout_ns) = (spec.interval_ns, spec.timeout_ns);
         let in_flight_most = timeout_ns / interval_ns + 2;
         let capacity = (2 * in_flight_most)
@@ -109,7 +122,8 @@ impl Window {
         };
         Self {
             this,
-            origin,
+            origin: context.open_origin(labels.clone()),
+            teller: Teller::new(labels, Some(kind)),
             kind,
             metric: match kind {
                 FlowKind::Udp => Metric::UdpRtt,
@@ -128,6 +142,7 @@ impl Window {
             counters: Counters::default(),
             reported: None,
             last_heard: Mono::ZERO,
+            began: Mono::ZERO,
         }
     }
 
@@ -346,6 +361,17 @@ impl Window {
             }
             self.oldest += 1;
         }
+    }
+
+    /// A fresh 5-tuple is there.
+    pub(crate) fn begin(&mut self, context: &Context) {
+        self.consecutive_lost = 0;
+        self.began = context.now.mono;
+    }
+
+    /// True if a reply has come since the 5-tuple began.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.last_heard > self.began
     }
 
     pub(crate) fn in_flight(&self) -> u64 {

@@ -12,6 +12,7 @@ use latency_monitor::proto::{
 };
 
 use crate::bursts::Bursts;
+use crate::life;
 use crate::network::HostId;
 use crate::spread::Spread;
 use crate::traces::{FlowTraces, check_remote};
@@ -101,6 +102,8 @@ pub(crate) struct Account {
     delays_of_request: Vec<i64>,
     /// What is found in the probes, if the scenario asks for it.
     pub(crate) bursts: Option<Bursts>,
+    /// What happened to the flows, a line each, where the scenario asks for it.
+    pub(crate) life: Option<String>,
 }
 
 impl Account {
@@ -222,6 +225,11 @@ impl Account {
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
             Output::SendGap(_) | Output::ReceiveGap(_) => {}
+            Output::Life(life) => {
+                if let Some(lines) = &mut self.life {
+                    lines.push_str(&life::line(now_ns, &life));
+                }
+            }
             Output::Lateness(_) => panic!("lateness without a probe"),
             Output::Closed { origin, last } => self.close(now_ns, origin, last),
         }
@@ -581,6 +589,7 @@ impl Account {
         if let Some(bursts) = &self.bursts {
             out.push_str(bursts.lines());
         }
+        out.push_str(self.life.as_deref().unwrap_or_default());
     }
 }
 

@@ -159,12 +159,12 @@ impl ProberHost {
         let now = clock.now(net.now_ns);
         self.prober.handle_timeout(now);
         self.transmit(at, clock, net);
-        self.deliver(now, input);
+        self.deliver(at, now, input);
         self.transmit(at, clock, net);
         self.account.check(net.now_ns, &self.prober);
     }
 
-    fn deliver(&mut self, now: Now, input: &Input<'_>) {
+    fn deliver(&mut self, at: Place, now: Now, input: &Input<'_>) {
         let prober = &mut self.prober;
         match *input {
             Input::Tick => {}
@@ -206,6 +206,8 @@ impl ProberHost {
             Input::Connected(connection) => {
                 if let Some(id) = self.by_stream.get(&(connection, Side::Client)) {
                     prober.handle_connected(now, *id, None);
+                    // Streams have no ports here.
+                    prober.handle_opened(*id, SocketAddr::new(at.address, 0));
                 }
             }
             Input::Refused(connection) => {
@@ -272,6 +274,8 @@ impl ProberHost {
                 let port = net.open_port();
                 self.sockets.insert(socket, Socket::Udp { port, remote });
                 self.by_port.insert(port, socket);
+                let local = SocketAddr::new(at.address, port);
+                self.prober.handle_opened(socket, local);
             }
             Transmit::OpenTcp { socket, remote } => self.connect(at, net, socket, remote),
             Transmit::OpenProbe { socket, remote } => {

@@ -13,6 +13,7 @@ mod bursts;
 mod chaos;
 mod clock;
 mod host;
+mod life;
 mod network;
 mod python;
 mod rng;
@@ -101,4 +102,5 @@ scenarios! {
     clocks_stalled
     clock_set_meanwhile
     bursts
+    life
 }

@@ -25,6 +25,9 @@ pub(crate) struct Scenario {
     /// What recorders find in the probes is told too.
     #[serde(default)]
     pub(crate) bursts: bool,
+    /// What happens to flows is told too.
+    #[serde(default)]
+    pub(crate) life: bool,
     /// How every link behaves that is not listed.
     #[serde(default)]
     pub(crate) link: Link,

@@ -481,6 +481,7 @@ impl World {
             if self.scenario.bursts {
                 prober.account.bursts = Some(Bursts::new(&config.name, host.clock.now(now_ns)));
             }
+            prober.account.life = self.scenario.life.then(String::new);
             for target in &config.targets {
                 prober.add(now_ns, host.clock.now(now_ns), target.spec());
             }

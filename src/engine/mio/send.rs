@@ -50,7 +50,12 @@ impl MioEngine {
         let now = core.clock.now();
         let handshake_ns = self.sockets.establish(id);
         match self.watch(id, false) {
-            Ok(()) => core.prober.handle_connected(now, id, handshake_ns),
+            Ok(()) => {
+                core.prober.handle_connected(now, id, handshake_ns);
+                if let Some(local) = self.sockets.local(id) {
+                    core.prober.handle_opened(id, local);
+                }
+            }
             Err(error) => self.sockets.fail(core, id, &error),
         }
     }

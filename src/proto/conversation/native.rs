@@ -7,6 +7,7 @@
 
 use crate::proto::context::Context;
 use crate::proto::ends::{Ends, Identity};
+use crate::proto::life::LifeEvent;
 use crate::proto::peer::{Peer, RoundTrip};
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::transmit::Arrival;
@@ -185,6 +186,9 @@ impl Native {
         };
         if self.session != ours.session {
             self.settle_where(|_| true, window, peer, context);
+            if self.session != 0 {
+                window.teller.tell(LifeEvent::PeerRestarted, context);
+            }
             self.session = ours.session;
         }
         peer.handle_name(ours.name, context);

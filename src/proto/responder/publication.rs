@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
 use crate::proto::context::Context;
+use crate::proto::output::Output;
 use crate::proto::responder::request::Identity;
 use crate::proto::sample::{
-    Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Output, Sample, Stamp, Trace,
+    Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample, Stamp, Trace,
 };
 use crate::proto::time::Mono;
 use crate::proto::wire::text;

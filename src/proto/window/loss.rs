@@ -4,7 +4,8 @@
 use super::report::{NAMED, Reach, ReceiveReport, Reported};
 use super::{State, Window};
 use crate::proto::context::Context;
-use crate::proto::sample::{FlowKind, Output};
+use crate::proto::output::Output;
+use crate::proto::sample::FlowKind;
 
 impl Window {
     /// A native reply to probe `number` was heard. `first` is the first probe that was sent under
@@ -30,8 +31,8 @@ impl Window {
         let (before, is_same) = match self.reported {
             Some(before) if before.session == report.session => (before, true),
             // The reflector was restarted: this session knows nothing of what the other one received.
-            Some(_) => (self.begin(number, report), false),
-            None => (self.begin(first, report), false),
+            Some(_) => (self.first_report(number, report), false),
+            None => (self.first_report(first, report), false),
         };
         let mut later = 0;
         let mut newly = 0;
@@ -73,7 +74,7 @@ impl Window {
         self.reported = None;
     }
 
-    fn begin(&self, first: u64, report: ReceiveReport) -> Reported {
+    fn first_report(&self, first: u64, report: ReceiveReport) -> Reported {
         Reported {
             session: report.session,
             first,

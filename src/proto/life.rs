@@ -1,0 +1,124 @@
+//! The life of a flow: what an operator wants to know of it besides its numbers.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::proto::sample::{FlowKind, Labels};
+use crate::proto::transmit::CloseReason;
+
+/// Something happened to a flow, or to a whole target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The target's tags.
+    pub labels: Arc<Labels>,
+    /// The flow; `None`: all flows of the target.
+    pub kind: Option<FlowKind>,
+    /// Where the flow leads.
+    pub remote: Option<SocketAddr>,
+    /// Our end, once the engine has told it.
+    pub local: Option<SocketAddr>,
+    /// What happened.
+    pub event: LifeEvent,
+}
+
+/// What happened to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeEvent {
+    /// The target's name leads to this address from here on.
+    Resolved {
+        /// The address that the flows move to.
+        address: IpAddr,
+        /// The address that they leave.
+        before: Option<IpAddr>,
+    },
+    /// A fresh 5-tuple is there. It begins with text, unless the target is to speak native only.
+    Opened,
+    /// The peer has taken the offer of the native wire: the next probe speaks it.
+    WentNative,
+    /// A native probe had no reply within its timeout, nor had any after it. The next one speaks text,
+    /// since the peer may have been replaced by one that knows nothing else.
+    BackToText,
+    /// The reflector has begun another session while ours goes on: its program was restarted.
+    PeerRestarted,
+    /// The 5-tuple is given up.
+    Closed {
+        /// What was wrong.
+        cause: CloseCause,
+        /// A reply had come over it.
+        had_replies: bool,
+    },
+}
+
+/// Why a flow gives its 5-tuple up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The target is at another address.
+    Moved,
+    /// So many probes in a row were lost. A fresh 5-tuple follows at once.
+    Lost(u32),
+    /// The kernel refused so many probes in a row. A fresh 5-tuple follows at once.
+    Refused(u32),
+    /// The peer has read nothing for a timeout. A fresh connection follows at once.
+    PeerReadsNothing,
+    /// The peer has sent what cannot be read.
+    Unreadable,
+    /// The connection was not established in time.
+    NotConnected,
+    /// The socket is gone.
+    Socket(CloseReason),
+    /// The target is probed no more.
+    Removed,
+}
+
+impl LifeEvent {
+    /// True if a flow that had worked does so no longer, or leads to another peer. Everything else happens
+    /// to every flow at the start, or again and again while a peer is away.
+    pub fn is_change(&self) -> bool {
+        match *self {
+            Self::Resolved { before, .. } => before.is_some(),
+            Self::Opened | Self::WentNative => false,
+            Self::BackToText | Self::PeerRestarted => true,
+            Self::Closed { cause, had_replies } => had_replies && cause != CloseCause::Removed,
+        }
+    }
+}
+
+impl fmt::Display for LifeEvent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Resolved { address, before } => {
+                write!(out, "the name leads to {address}")?;
+                return before.map_or(Ok(()), |before| write!(out, " and no longer to {before}"));
+            }
+            Self::Closed { cause, .. } => return write!(out, "the flow {cause}"),
+            Self::Opened => "the flow is open",
+            Self::WentNative => "the flow speaks the native wire",
+            Self::BackToText => "the flow speaks text again: a native probe had no reply in time",
+            Self::PeerRestarted => "the peer's program was restarted",
+        })
+    }
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Lost(count) => {
+                return write!(out, "reopens after {count} losses in a row");
+            }
+            Self::Refused(count) => {
+                return write!(out, "reopens: the kernel refused {count} probes in a row");
+            }
+            Self::PeerReadsNothing => "reopens: the peer reads nothing",
+            Self::Moved => "is closed: the target is at another address",
+            Self::Unreadable => "is closed: the peer sent what cannot be read",
+            Self::NotConnected => "is closed: the connection was not established in time",
+            Self::Socket(CloseReason::Finished) => "is closed: the peer ended the connection",
+            Self::Socket(CloseReason::Reset) => "is closed: the connection was refused or reset",
+            Self::Socket(CloseReason::Unreachable) => "is closed: there is no way to the peer",
+            Self::Socket(CloseReason::Exhausted) => "is closed: this host has no descriptor left",
+            Self::Socket(CloseReason::Failed) => "is closed: the socket failed",
+            Self::Removed => "is closed: the target is probed no more",
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! What the core has to say.
+
+use std::sync::Arc;
+
+use crate::proto::life::Life;
+use crate::proto::sample::{
+    ClockEstimate, Counters, Direction, FlowKind, Labels, OneWay, Origin, Sample, Trace,
+};
+use crate::proto::time::Wall;
+
+/// What the core has to say, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Samples of this origin follow, under these labels.
+    Opened {
+        /// Its number until `Closed`.
+        origin: Origin,
+        /// Its tags.
+        labels: Arc<Labels>,
+    },
+    /// One probe's result.
+    Sample(Sample),
+    /// One packet's one-way delay, toward its variation.
+    OneWay(OneWay),
+    /// One probe has ended.
+    Trace(Trace),
+    /// It has become known on which way a probe was lost, whose [`Output::Trace`] did not say.
+    LossPlaced {
+        /// The flow's.
+        origin: Origin,
+        /// On UDP or TCP.
+        kind: FlowKind,
+        /// The probe's number on its flow.
+        seq: u64,
+        /// The way on which it was lost.
+        direction: Direction,
+    },
+    /// How long after its due time a probe was handed to the kernel, in nanoseconds.
+    Lateness(u64),
+    /// How long after the send call was begun the packet left, by the kernel's stamp, in nanoseconds.
+    SendGap(u64),
+    /// How long after the kernel's stamp a received packet reached this process, in nanoseconds.
+    ReceiveGap(u64),
+    /// A better estimate of the peer's clock; about once a second while samples come in.
+    Clock {
+        /// The flow's.
+        origin: Origin,
+        /// What is known now.
+        estimate: ClockEstimate,
+    },
+    /// A wall clock was set.
+    ClockStep {
+        /// The flow whose peer's clock it is; `None`: this host's own.
+        origin: Option<Origin>,
+        /// When that was noticed.
+        at: Wall,
+        /// By how much, in nanoseconds; positive: forward.
+        step_ns: i64,
+    },
+    /// Something happened to a flow, or to a target.
+    Life(Box<Life>),
+    /// No more samples of this origin; its number may be used again after this. Flows of our own
+    /// leave their last counters.
+    Closed {
+        /// The number that ends here.
+        origin: Origin,
+        /// The flow and its totals, if the origin was a flow of ours and not a remote sender.
+        last: Option<(FlowKind, Counters)>,
+    },
+}

@@ -38,7 +38,7 @@ pub(crate) struct Context {
     /// For session numbers of our reflector.
     pub(crate) session_ids: Identifiers,
     /// For backoff; never shown.
-    pub(crate) rng: Jitter,
+    pub(crate) jitter: Jitter,
     /// The time of the event that is being handled.
     pub(crate) now: Now,
     /// How often our wall clock has been set.
@@ -66,7 +66,7 @@ impl Context {
             counters: SelfCounters::default(),
             flow_ids: Identifiers::new(seed, Role::Flows),
             session_ids: Identifiers::new(seed, Role::Sessions),
-            rng: Jitter::beside(seed),
+            jitter: Jitter::beside(seed),
             now: Now::default(),
             clock_epoch: 0,
             clock_error: ErrorEstimate::from_nanos(false, u64::MAX),

@@ -104,7 +104,7 @@ impl Lookup {
             .is_some_and(|address| addresses.contains(&address));
         let is_failure = std::mem::take(&mut self.is_for_failure);
         let again_ns = if addresses.is_empty() || (keeps && is_failure) {
-            self.backoff.wait(&mut context.rng)
+            self.backoff.wait(&mut context.jitter)
         } else {
             self.backoff.reset();
             RESOLVE_AGAIN_NS

@@ -42,7 +42,10 @@ impl Link {
 
     /// Returns when the backoff's next wait is over.
     pub(super) fn after_backoff(&mut self, context: &mut Context) -> Mono {
-        context.now.mono.plus(self.backoff.wait(&mut context.rng))
+        context
+            .now
+            .mono
+            .plus(self.backoff.wait(&mut context.jitter))
     }
 
     /// Opens again after the backoff's wait.

@@ -73,23 +73,29 @@ impl Datagrams {
         context: &mut Context,
     ) {
         let key = Key::of(reply.to, request);
-        let found = match self.by_key.get(&key) {
-            Some(&slot) => self.continue_session(slot, request, reflector, context),
-            None => self.begin_session(key, request, reflector, context),
+        let heard = match self.by_key.get(&key) {
+            Some(&slot) => self
+                .continue_session(slot, request, reflector, context)
+                .map(Some),
+            None if request.is_readable() => {
+                Some(self.begin_session(key, request, reflector, context))
+            }
+            None => None,
         };
-        match found {
-            Ok(heard) => reflector.answer(request, heard, Route::Datagram(reply), context),
-            Err(Unreadable) => context.counters.corrupt += 1,
+        match heard {
+            Some(heard) => reflector.answer(request, heard, Route::Datagram(reply), context),
+            None => context.counters.corrupt += 1,
         }
     }
 
+    /// Returns nothing if the request cannot be read after all.
     fn continue_session(
         &mut self,
         slot: u32,
         request: &Request<'_>,
         reflector: &mut Reflector,
         context: &mut Context,
-    ) -> Result<Option<Heard<'_>>, Unreadable> {
+    ) -> Option<Heard<'_>> {
         let session = &mut self.entries[slot as usize].session;
         let was_proven = session.is_proven;
         let labels = &mut reflector.labels;
@@ -102,26 +108,20 @@ impl Datagrams {
             self.drop_settled();
         }
         let session = &mut self.entries[slot as usize].session;
-        let number = number.ok_or(Unreadable)?;
-        Ok(Some(Heard { session, number }))
+        number.map(|number| Heard { session, number })
     }
 
-    /// Begins a session; gives none if there is no room for one more.
+    /// Begins a session. Returns nothing if there is no room for one more.
     fn begin_session(
         &mut self,
         key: Key,
         request: &Request<'_>,
         reflector: &mut Reflector,
         context: &mut Context,
-    ) -> Result<Option<Heard<'_>>, Unreadable> {
-        if !request.is_readable() {
-            return Err(Unreadable);
-        }
+    ) -> Option<Heard<'_>> {
         if self.entries.len() >= SESSIONS_MAX {
             context.counters.refused += 1;
-            let Some(slot) = self.find_least_wanted(reflector, context) else {
-                return Ok(None);
-            };
+            let slot = self.find_least_wanted(reflector, context)?;
             self.forget(slot, reflector, context);
         }
         self.births += 1;
@@ -143,7 +143,7 @@ impl Datagrams {
         self.unproven.push_back(this);
         self.drop_settled();
         let session = &mut self.entries[this.slot as usize].session;
-        Ok(Some(Heard { session, number }))
+        Some(Heard { session, number })
     }
 
     /// Returns the oldest session with one request; without one the session that has been silent for
@@ -216,6 +216,3 @@ impl Datagrams {
         }
     }
 }
-
-/// A request whose tags cannot be read: it is no request.
-struct Unreadable;

@@ -3,7 +3,7 @@
 
 use crate::proto::follow_ups::{FollowUps, Pending};
 use crate::proto::responder::publication::Measured;
-use crate::proto::sample::{Stamp, StampSource};
+use crate::proto::sample::Stamp;
 use crate::proto::transmit::Arrival;
 use crate::proto::wire::native::{ErrorEstimate, ReplyFields, Request};
 
@@ -57,9 +57,8 @@ impl Reflection {
         let ours = request.ours.as_ref();
         for told in ours.into_iter().flat_map(|ours| ours.follow_ups).flatten() {
             if let Some(found) = self.pending.take(|pending| pending.seq == told.seq) {
-                let left = told.stamp;
                 publish(Measured {
-                    left,
+                    left: told.stamp,
                     ..found.delay
                 });
             }
@@ -74,10 +73,7 @@ impl Reflection {
         self.received = self.received.wrapping_add(1);
         let delay = Measured {
             number,
-            left: Stamp {
-                at: request.sent,
-                source: StampSource::User,
-            },
+            left: Stamp::user(request.sent),
             received: arrival.best(),
             correction_ns: ours.and_then(|ours| ours.offset_ns),
             is_alone: false,

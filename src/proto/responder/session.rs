@@ -6,7 +6,7 @@ use crate::proto::responder::publication::{Measured, Publication, RemoteLabels};
 use crate::proto::responder::received::{Order, ReceiveWindow};
 use crate::proto::responder::reflection::Reflection;
 use crate::proto::responder::request::{Body, Request};
-use crate::proto::sample::{FlowKind, Stamp, StampSource};
+use crate::proto::sample::{FlowKind, Stamp};
 use crate::proto::time::Mono;
 use crate::proto::transmit::{SocketId, StampKey, Wanted};
 use crate::proto::wire::native::ReplyFields;
@@ -130,13 +130,9 @@ impl Session {
         match (&request.body, number) {
             // Nobody tells T1 better than the request itself does.
             (Body::Text(_), Some(number)) => {
-                let left = Stamp {
-                    at: request.sent,
-                    source: StampSource::User,
-                };
                 let delay = Measured {
                     number,
-                    left,
+                    left: Stamp::user(request.sent),
                     received: request.arrival.best(),
                     correction_ns: None,
                     is_alone: true,

@@ -3,6 +3,7 @@
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
 mod reference;
+#[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod schema;
 
 use std::time::Duration;

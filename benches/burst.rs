@@ -1,4 +1,4 @@
-//! What it costs to look for bursts, and to keep the last probes, for each probe that has ended.
+//! Measures the burst detector and the flight recorder, per probe that has ended.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn at(ns: i64) -> Wall {
     Wall::from_unix_nanos(1_700_000_000_000_000_000 + ns)
 }
 
-/// Probe `number` of each flow in turn; delays vary by 65 us, in no order.
+/// Returns probe `number` of each flow in turn. Delays vary by 65 us, in no order.
 fn trace(number: i64) -> Output {
     let (seq, origin) = (number / i64::from(ORIGINS), number % i64::from(ORIGINS));
     let left = seq * INTERVAL_NS;
@@ -54,7 +54,7 @@ fn opened(origin: u32) -> Output {
     }
 }
 
-/// Both directions of a probe, with what the end of a bucket costs; and with the flight recorder.
+/// Measures both directions of a probe, including bucket ends, without and with the recorder.
 fn quiet(c: &mut Criterion) {
     quiet_probe(c, "quiet probe", false);
     quiet_probe(c, "quiet probe, kept", true);
@@ -90,7 +90,7 @@ fn quiet_probe(c: &mut Criterion, name: &str, is_kept: bool) {
     group.finish();
 }
 
-/// The flight recorder's ring alone, as long as it gets.
+/// Measures the flight recorder's ring alone, at its greatest length.
 fn ring(c: &mut Criterion) {
     let (writer, _dumps) = sync_channel(1);
     let mut flight = FlightRecorder::new(KEPT, writer);

@@ -1,4 +1,4 @@
-//! What it costs the flush thread to have a batch wait, in memory and on disk; and to compress it.
+//! Measures a batch that waits in memory and on disk, and its compression, on the flush thread.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use latency_monitor::publish::{
 };
 use latency_monitor::record::{BackendStats, Metric, Record, Tags};
 
-/// A batch for each record.
+/// Makes a batch of each record.
 struct Filler {
     body: Vec<u8>,
     is_full: bool,
@@ -45,7 +45,7 @@ impl Encode for Filler {
     }
 }
 
-/// Hangs until the bench is over.
+/// Blocks until the bench is over.
 struct Hanging(Receiver<()>);
 
 impl Transport for Hanging {
@@ -55,7 +55,7 @@ impl Transport for Hanging {
     }
 }
 
-/// Takes everything, and says when it has.
+/// Takes everything, and tells when it has.
 struct Taking(SyncSender<()>);
 
 impl Transport for Taking {
@@ -122,7 +122,7 @@ fn push(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A start with a full spool, which is checked as a whole.
+/// Measures a start with a full spool, which is checked as a whole.
 fn open(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut ends = Vec::new();

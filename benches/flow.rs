@@ -1,5 +1,5 @@
-//! What a probe costs from its timer to its record, at both ends together and without a socket: with one
-//! target, with many at once, and with as many as a daemon takes.
+//! Measures a probe from its timer to its record, at both ends together and without a socket: with
+//! one target, with many at once, and with as many as a daemon takes.
 
 mod path;
 
@@ -18,11 +18,10 @@ const LOADS: [(u32, u64); 3] = [
     (10_000, 1_000 * MILLISECOND_NS),
 ];
 
-/// Probes on each flow before anything is measured, so that tables have their size: at a millisecond
-/// two windows.
+/// Probes on each flow before the measurement, so that tables have their size: at 1 ms, two windows.
 const WARM_UP: u64 = 2_000;
 
-/// The same where there are many flows.
+/// The same for many flows.
 const WARM_UP_MOST: u64 = 200_000;
 
 fn probe(criterion: &mut Criterion) {

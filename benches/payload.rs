@@ -1,5 +1,5 @@
-//! What the flush thread of each backend pays for each sample, and for each window: from a record to the
-//! bytes that are sent; of `ClickHouse` also what the thread that sends pays for its rows. One core each; a
+//! Measures the flush thread of each backend for each sample and each window, from a record to the
+//! bytes that are sent; for `ClickHouse` also the rows on the sending thread. One core each. A
 //! daemon must turn 200,000 samples a second into bytes.
 
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! What a sample costs the poll thread, what the end of an interval costs it, what the ring between the
-//! threads costs both, and what JSON costs the flush thread.
+//! Measures a sample and the end of an interval on the poll thread, the ring between the threads on
+//! both, and JSON on the flush thread.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -203,7 +203,7 @@ fn bench_one_way(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The turn in which an interval ends, with this many flows to read. Those after it read none.
+/// Measures the turn in which an interval ends, with this many flows to read. Later turns read none.
 fn bench_end(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("end_of_interval");
     for origins in [100, 10_000, 30_000] {

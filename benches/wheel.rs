@@ -1,5 +1,5 @@
-//! What a timer costs on the wheel, beside what it would cost on the standard library's heap and
-//! sorted map: compare within one run, for machines differ more than these do.
+//! Measures a timer on the wheel, and on the standard library's heap and sorted map. Compare within
+//! one run, because machines differ more than these do.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,7 +15,7 @@ const MILLISECOND_NS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 const COUNTS: [u32; 3] = [3, 1_000, 50_000];
 
-/// What the three have in common. Timers of equal deadline fire in the order of insertion.
+/// The common interface of the three. Timers of equal deadline fire in the order of insertion.
 trait Timers {
     const NAME: &'static str;
     type Key: Copy;
@@ -52,8 +52,8 @@ impl Timers for Wheel<u32> {
     }
 }
 
-/// A heap cannot give up what is in its middle. What is cancelled stays there, marked as gone, until
-/// it comes up or outnumbers the rest.
+/// A heap cannot remove from its middle. A cancelled timer stays, marked as gone, until it comes up
+/// or the cancelled ones outnumber the others.
 #[derive(Default)]
 struct Heap {
     heap: BinaryHeap<Reverse<(Mono, u64, u32)>>,
@@ -164,7 +164,7 @@ impl Timers for Map {
     }
 }
 
-/// Timers spread evenly over a time from `first_ns` on, as flows are, but set in no order.
+/// Sets timers evenly over a time from `first_ns` on, as flows are, but in no order.
 fn filled<T: Timers>(count: u32, first_ns: u64, spread_ns: u64) -> (T, Vec<T::Key>) {
     let mut timers = T::new();
     // Coprime to every count, so that each phase is taken once.
@@ -178,7 +178,7 @@ fn filled<T: Timers>(count: u32, first_ns: u64, spread_ns: u64) -> (T, Vec<T::Ke
     (timers, keys)
 }
 
-/// What the poll thread does for a probe: ask when the next one is due, take it, set it anew.
+/// Measures the poll thread's work for a probe: next deadline, removal, insertion.
 fn fire<T: Timers>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     count: u32,
@@ -196,7 +196,7 @@ fn fire<T: Timers>(
     });
 }
 
-/// Every timer is pushed back long before it is due, as a timeout is by an answer.
+/// Measures a timer that is moved long before it is due, as a reply moves a timeout.
 fn push_back<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
     let (mut timers, mut keys) = filled::<T>(count, SECOND_NS, MILLISECOND_NS);
     let step_ns = MILLISECOND_NS / u64::from(count);
@@ -215,7 +215,7 @@ fn push_back<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
     });
 }
 
-/// Nothing has changed since the last time.
+/// Measures a repeated question without a change.
 fn ask_again<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
     let (mut timers, _) = filled::<T>(count, MILLISECOND_NS, MILLISECOND_NS);
     group.bench_function(BenchmarkId::new(T::NAME, count), |bencher| {
@@ -223,8 +223,8 @@ fn ask_again<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
     });
 }
 
-/// The first timer is cancelled, and all others are seconds ahead, within one slot that the wheel
-/// has not sorted yet: it has to look at each of them. Its worst case.
+/// Measures the worst case. The first timer is cancelled, and all others are seconds ahead, within
+/// one unsorted slot, so the wheel looks at each of them.
 fn ask_unsorted<T: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, count: u32) {
     let (mut timers, _) = filled::<T>(count, 5 * SECOND_NS, 3 * SECOND_NS);
     let first = Mono::from_nanos(5 * SECOND_NS - 1);

@@ -1,5 +1,5 @@
-//! What a probe costs on the text wire and on the native one: writing it, reading it, answering it,
-//! and knowing the answer again; and what a stream costs that arrives in pieces.
+//! Measures a probe on the text and the native wire: writing, reading, answering, and matching the
+//! reply; and a stream that arrives in pieces.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -83,7 +83,7 @@ fn bench_decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Only the writing: the request was read before.
+/// Measures only the writing: the request was read before.
 fn bench_reply(criterion: &mut Criterion) {
     let mut group = group(criterion, "encode_reply");
     for case in cases() {
@@ -101,7 +101,7 @@ fn bench_reply(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a prober does with a datagram before it knows which probe has come back.
+/// Measures what a prober does with a datagram before it knows which probe it answers.
 fn bench_match(criterion: &mut Criterion) {
     let mut group = group(criterion, "match_reply");
     for case in cases() {
@@ -196,7 +196,7 @@ fn stamp(milliseconds: i64) -> Stamp {
     }
 }
 
-/// Each step of a probe on the native wire.
+/// Measures each step of a probe on the native wire.
 fn bench_native(criterion: &mut Criterion) {
     let mut group = group(criterion, "native");
     for case in cases() {

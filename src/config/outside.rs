@@ -1,5 +1,5 @@
-//! What a configuration takes from outside its file: secrets, from the environment or from files of
-//! their own. This is the only place that reads either.
+//! Reads what a configuration takes from outside its file: secrets, from the environment or from
+//! files of their own. Nothing else reads either.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,16 +7,16 @@ use std::path::Path;
 
 use crate::limits::SECRET_BYTES_MAX;
 
-/// Where secrets come from that a file does not hold itself.
+/// The source of secrets that a configuration file does not hold itself.
 pub trait Outside {
-    /// An environment variable; one that is empty or no UTF-8 is none.
+    /// Returns an environment variable; `None` if it is empty or not UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
 
-    /// The content of a file.
+    /// Returns the content of a file.
     fn read(&self, path: &Path) -> io::Result<String>;
 }
 
-/// This process's environment, and the files of this host.
+/// The environment of this process, and the files of this host.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
@@ -37,7 +37,7 @@ impl Outside for System {
     }
 }
 
-/// Nothing: no variable is set, and no file is there.
+/// An empty outside, without variables and files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sealed;
 

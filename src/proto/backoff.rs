@@ -1,8 +1,8 @@
-//! How long to wait before trying the same thing again.
+//! Waits between attempts of the same thing.
 
 use crate::proto::rng::Jitter;
 
-/// Doubling waits with jitter, up to a maximum; success starts them over.
+/// Doubles the wait after each failure up to a maximum, with jitter. A success resets it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     first_ns: u64,
@@ -20,7 +20,7 @@ impl Backoff {
         }
     }
 
-    /// Nanoseconds to wait this time.
+    /// Returns the nanoseconds to wait this time.
     pub(crate) fn wait(&mut self, jitter: &mut Jitter) -> u64 {
         let wait = jitter.of(self.next_ns);
         self.next_ns = self.next_ns.saturating_mul(2).min(self.most_ns);

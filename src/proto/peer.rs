@@ -1,4 +1,4 @@
-//! What the flows of one target know together of the host at its other end: its clock and its name.
+//! The knowledge that a target's flows share about its host: its clock and its name.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::proto::sample::{
 use crate::proto::target::TargetSpec;
 use crate::proto::time::Mono;
 
-/// A peer that calls itself something else is believed again after this: a store keeps every series
-/// that it has ever seen, and names come from the network.
+/// Nanoseconds from one name of a peer until another is believed. Names come from the network, and
+/// a store keeps every series that it has ever seen.
 const RENAME_AGAIN_NS: u64 = 600_000_000_000;
 
-/// A probe and its reply, with all that is known of their four stamps.
+/// A probe and its reply, with all known facts about their four stamps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoundTrip {
     /// The flow's.
@@ -27,10 +27,10 @@ pub(crate) struct RoundTrip {
     pub(crate) stamps: [Stamp; 4],
     /// When the process saw the reply.
     pub(crate) received: Mono,
-    /// From when the request was handed to the kernel to that, in nanoseconds: what is between T4 and
-    /// `received`, perhaps a stall of the process, is part of it.
+    /// Nanoseconds from the request's hand-over to the kernel until `received`. They include the
+    /// time after T4, perhaps a stall of the process.
     pub(crate) took_ns: u64,
-    /// T1 and T4 are of one clock: ours was not set in between.
+    /// True if T1 and T4 are of one clock: ours was not set between them.
     pub(crate) is_comparable: bool,
 }
 
@@ -49,18 +49,18 @@ impl RoundTrip {
 #[derive(Debug)]
 pub(crate) struct Peer {
     own_name: Arc<str>,
-    /// What the peer is called until it says so itself.
+    /// The peer's name until it gives one itself.
     label: Box<str>,
     tags: Box<[Box<str>]>,
-    /// One-way delays are published without the clocks' difference.
+    /// True if one-way delays are published without the clock difference.
     is_corrected: bool,
     interval_ns: u64,
-    /// Made with the first exchange: text flows have no use for it.
+    /// Made at the first exchange, because text flows do not need it.
     clock: Option<Box<PeerClock>>,
     estimate: Option<ClockEstimate>,
-    /// What the delays of the peer's packets are published under, and the peer's name there.
+    /// The labels of the delays of the peer's packets, with the peer's name.
     reverse: Option<(Origin, Box<str>)>,
-    /// No other name before this.
+    /// The name cannot change before this.
     rename_after: Mono,
 }
 
@@ -79,13 +79,13 @@ impl Peer {
         }
     }
 
-    /// What the reflector is told to take out of the delays that it publishes, in nanoseconds.
+    /// Returns the nanoseconds that the reflector subtracts from the delays that it publishes.
     pub(crate) fn correction_ns(&self) -> Option<i64> {
         let estimate = self.estimate.filter(|_| self.is_corrected)?;
         Some(estimate.offset_ns)
     }
 
-    /// The peer calls itself so; without a name in its packets what we call it stands.
+    /// Takes the name that the peer gives itself; without one, our name for it stays.
     pub(crate) fn handle_name(&mut self, name: Option<&str>, context: &mut Context) {
         let is_known = match (&self.reverse, name) {
             (Some((_, known)), Some(name)) => {
@@ -104,10 +104,10 @@ impl Peer {
         self.reverse = Some((context.open_origin(labels), name.into()));
     }
 
-    /// All four stamps of an exchange are known: publishes the one-way delays, and learns about
-    /// the peer's clock.
+    /// Publishes the one-way delays of an exchange with four known stamps, and updates the estimate
+    /// of the peer's clock.
     pub(crate) fn handle_round_trip(&mut self, trip: &RoundTrip, context: &mut Context) {
-        // One that contradicts all before it has clocks at its ends that nothing is known of.
+        // An exchange that contradicts all before it has unknown clocks at its ends.
         let is_comparable = trip.is_comparable && self.learn(trip, context) != Seen::Suspicious;
         self.publish_reverse(trip, context);
         for (direction, delay_ns, pair) in [
@@ -128,7 +128,7 @@ impl Peer {
         }
     }
 
-    /// Who receives a packet publishes its one-way delay: of replies, we do.
+    /// The receiver of a packet publishes its one-way delay, so we publish those of replies.
     fn publish_reverse(&self, trip: &RoundTrip, context: &mut Context) {
         let Some((origin, _)) = self.reverse else {
             return;
@@ -186,7 +186,7 @@ impl Peer {
         seen
     }
 
-    /// Our own clock was set: what was learned by it is about another one.
+    /// Discards what was learned with our clock before it was set.
     pub(crate) fn handle_clock_step(&mut self, context: &Context) {
         if let Some(clock) = &mut self.clock {
             clock.restart(context.now.mono);
@@ -194,13 +194,13 @@ impl Peer {
         self.estimate = None;
     }
 
-    /// The target is somewhere else now: this is another peer.
+    /// Starts anew with another peer, because the target has moved.
     pub(crate) fn handle_move(&mut self, context: &mut Context) {
         self.handle_clock_step(context);
         self.end(context);
     }
 
-    /// Nothing more is published of the peer's packets.
+    /// Ends the publication of the peer's packets.
     pub(crate) fn end(&mut self, context: &mut Context) {
         if let Some((origin, _)) = self.reverse.take() {
             context.close_origin(origin, None);

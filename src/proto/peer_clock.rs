@@ -1,14 +1,14 @@
-//! What a peer's clock shows against ours, from the four stamps of each exchange.
+//! Estimates a peer's clock against ours, from the four stamps of each exchange.
 //!
-//! No exchange can take negative time, so each gives an upper and a lower bound for the difference
-//! (`bounds`). While both clocks run at constant rates the difference is a straight line, so all
-//! bounds of the last minutes together leave a narrow tube for it (`tube`). What comes out is the
-//! middle of that tube and half of its width: an offset and an error that is certain, as far as the
-//! rates were constant. `docs/design/clocks.md` has the picture.
+//! No exchange takes negative time, so each gives an upper and a lower bound of the difference
+//! (`bounds`). While both clocks run at constant rates the difference is a straight line. So all
+//! bounds of the last minutes together leave a narrow tube for it (`tube`). The offset is the
+//! middle of that tube and the error half its width: certain, as far as the rates were constant.
+//! `docs/design/clocks.md` has the picture.
 //!
-//! Real clocks are bent and set. Bends are met by forgetting the oldest bounds until a line passes
-//! again. A jump is what no permitted rate explains; it takes two exchanges in a row that agree with
-//! each other, so that one wrong stamp does no harm.
+//! Real clocks change their rates and are set. After a change of rate, the oldest bounds are
+//! forgotten until a line passes again. A jump is what no permitted rate explains. It takes two
+//! exchanges in a row that agree with each other, so one wrong stamp does no harm.
 
 mod bounds;
 mod tube;
@@ -22,14 +22,14 @@ use crate::proto::peer_clock::tube::{Lines, Point, Tube};
 use crate::proto::sample::ClockEstimate;
 use crate::proto::time::Mono;
 
-/// A jump by less than this is forgotten like a bend, and not reported: daemons slew what is small.
+/// A smaller jump is forgotten like a bend and not reported: daemons slew small differences.
 const STEP_LEAST_NS: u64 = 1_000_000;
 
-/// The shortest stretch that has bounds of its own; times the bins a hundred seconds, in which the
-/// rate of a clock hardly changes and jitter averages out.
+/// The shortest time with bounds of its own. Times the bins it is a hundred seconds, in which a
+/// clock's rate hardly changes and jitter averages out.
 const BIN_NS_LEAST: u64 = 1_562_500_000;
 
-/// An estimate is due this often.
+/// The interval of estimates.
 const ESTIMATE_EVERY_NS: u64 = 1_000_000_000;
 
 /// One request and its reply, stamped at both ends.
@@ -37,44 +37,44 @@ const ESTIMATE_EVERY_NS: u64 = 1_000_000_000;
 pub(crate) struct Exchange {
     /// When the reply was received.
     pub(crate) at: Mono,
-    /// T2 - T1: the request's delay plus what the peer's clock is ahead.
+    /// T2 - T1: the request's delay plus the lead of the peer's clock.
     pub(crate) forward_ns: i64,
-    /// T4 - T3: the reply's delay less that.
+    /// T4 - T3: the reply's delay less that lead.
     pub(crate) reverse_ns: i64,
-    /// How long before `at` the request left, or longer: with the peer's turn-around in it, and with how
-    /// long the reply waited to be read.
+    /// At least the time from the request's departure to `at`, with the peer's dwell and the time
+    /// until the reply was read.
     pub(crate) took_ns: u64,
 }
 
 impl Exchange {
-    /// How long it took. A length below the sum of its delays would be a caller's mistake, and
-    /// costs no more than a looser bound.
+    /// Returns its length. If a caller gives less than the sum of the delays, this takes the sum,
+    /// which costs no more than a looser bound.
     fn length_ns(&self) -> u64 {
         self.took_ns.max(self.round_trip_ns())
     }
 
-    /// Without the turn-around; not less than 0.
+    /// Returns the round trip without the dwell, at least 0.
     fn round_trip_ns(&self) -> u64 {
         let sum_ns = i128::from(self.forward_ns) + i128::from(self.reverse_ns);
         u64::try_from(sum_ns.max(0)).expect("two of 63 bits have a sum of 64")
     }
 
-    /// The request had not left before this.
+    /// Returns an instant before which the request had not left.
     fn began(&self) -> Mono {
         let ns = self.at.as_nanos().saturating_sub(self.length_ns());
         Mono::from_nanos(ns)
     }
 }
 
-/// What became of an exchange.
+/// The result of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is in the estimate, or is of no use to it.
+    /// It is in the estimate, or of no use to it.
     Estimating,
-    /// It contradicts all before it. Until the next one decides there is no estimate. Our own clock
-    /// may be the one that was set: whoever can tell does so now, and calls `restart`.
+    /// It contradicts all before it. There is no estimate until the next one decides. Our own clock
+    /// may have been set: a caller that knows so calls `restart` now.
     Suspicious,
-    /// It is the second that does, and agrees with the first: the peer's clock was set by this many
+    /// It is the second such one and agrees with the first. The peer's clock was set by this many
     /// nanoseconds; positive: forward.
     Stepped(i64),
 }
@@ -90,20 +90,20 @@ pub(crate) struct PeerClock {
     newest: u64,
     /// The end of the last exchange in the bins.
     latest: Mono,
-    /// What all exchanges say together if nothing is known of the rates but their limits. A cheap
-    /// and certain measure of what may come next; `None` before the first exchange.
+    /// The common bounds of all exchanges, if only the limits of the rates are known. They are a
+    /// cheap and certain measure of what may come next; `None` before the first exchange.
     known: Option<Bounds>,
-    /// The one that contradicts.
+    /// The exchange that contradicts.
     suspect: Option<Exchange>,
-    /// Exchanges that began before this are from before a step, in part or as a whole.
+    /// Exchanges that began before this are, at least in part, from before a step.
     since: Mono,
     estimated: Option<Mono>,
-    /// Whether there was an exchange since the last estimate.
+    /// True after an exchange since the last estimate.
     has_news: bool,
 }
 
 impl PeerClock {
-    /// For exchanges that come every `interval_ns`. The only one to allocate.
+    /// Returns an estimator for one exchange every `interval_ns`. Only this allocates.
     pub(crate) fn new(interval_ns: u64) -> Self {
         Self {
             bins: Box::new([Bin::VACANT; CLOCK_BINS]),
@@ -119,8 +119,7 @@ impl PeerClock {
         }
     }
 
-    /// Takes an exchange in. They may come in any order; one whose stamps cannot be right is passed
-    /// over.
+    /// Takes an exchange, in any order. Ignores one whose stamps cannot be right.
     pub(crate) fn handle_exchange(&mut self, exchange: Exchange) -> Seen {
         let before = if self.suspect.is_some() {
             Seen::Suspicious
@@ -157,8 +156,8 @@ impl PeerClock {
         step_ns.map_or(Seen::Estimating, Seen::Stepped)
     }
 
-    /// Our own clock was set at `now`, or by then: nothing from before counts any more, also of the
-    /// exchanges that are still under way.
+    /// Discards all before `now`, because our own clock was set by then. This includes the
+    /// exchanges still under way.
     pub(crate) fn restart(&mut self, now: Mono) {
         self.bins.fill(Bin::VACANT);
         self.oldest = 0;
@@ -171,7 +170,7 @@ impl PeerClock {
         self.has_news = false;
     }
 
-    /// Whether an estimate is worth asking for: there is something new in it, and the last one is a
+    /// True if an estimate is worth its cost: there is a new exchange, and the last estimate is a
     /// second old.
     pub(crate) fn is_due(&self, now: Mono) -> bool {
         let is_time = self
@@ -180,9 +179,9 @@ impl PeerClock {
         self.has_news && self.suspect.is_none() && is_time
     }
 
-    /// What is known for the instant `now`: the peer's clock less ours is within `error_ns` of
-    /// `offset_ns`. Further from the last exchange that error is larger. Takes some microseconds, so
-    /// it is not for every probe.
+    /// Estimates for the instant `now`: the peer's clock less ours is within `error_ns` of
+    /// `offset_ns`. The error grows with the time since the last exchange. Takes some microseconds,
+    /// too long for every probe.
     pub(crate) fn estimate(&mut self, now: Mono) -> Option<ClockEstimate> {
         if self.suspect.is_some() {
             return None;
@@ -206,8 +205,8 @@ impl PeerClock {
         self.bins[slot_of(number)].take(number, bounds, exchange.round_trip_ns());
     }
 
-    /// How far the clock went to get from where it was expected to where it is now; `None`: so
-    /// little that it counts as a bend.
+    /// Returns how far the clock moved from its expected place; `None` if so little that it counts
+    /// as a bend.
     fn step_to(&mut self, known: Bounds, first: Bounds, found: Bounds) -> Option<i64> {
         let apart_ns = known.and(first).err().max(known.and(found).err())?;
         if apart_ns < STEP_LEAST_NS {
@@ -220,7 +219,7 @@ impl PeerClock {
         Some(found.middle_ns().saturating_sub(expected_ns))
     }
 
-    /// The lines that fit the bins. Forgets the oldest bins while they stand in the way.
+    /// Fits lines to the bins. Forgets the oldest bins while no line passes.
     fn fit(&mut self, now: Mono) -> Option<ClockEstimate> {
         let at = now.max(self.latest);
         loop {
@@ -237,7 +236,7 @@ impl PeerClock {
                 last = bin.number;
             }
             if let Some(lines) = tube.lines().filter(|lines| !tube.is_pinched(lines)) {
-                // The lines hold from the last exchange on; before it, what the clocks may drift.
+                // The lines hold from the last exchange on. Before it, the clocks may drift.
                 let early_ns = drift_ns(at.since(now));
                 return Some(estimate_of(
                     &lines,
@@ -251,7 +250,7 @@ impl PeerClock {
         }
     }
 
-    /// The bins that count, the newest first.
+    /// Returns the bins that count, the newest first.
     fn filled(&self) -> impl Iterator<Item = &Bin> {
         (self.oldest..=self.newest)
             .rev()
@@ -276,7 +275,7 @@ fn estimate_of(
     round_trip_ns_min: u64,
     early_ns: u64,
 ) -> ClockEstimate {
-    // One more for what the additions before rounded.
+    // Adds one for the rounding of the additions before.
     let high_ns = i128::from(reference_ns) + lines.high.ceil() as i128 + 1;
     let low_ns = i128::from(reference_ns) + lines.low.floor() as i128 - 1;
     let offset_ns = (high_ns + low_ns).div_euclid(2);
@@ -290,7 +289,7 @@ fn estimate_of(
     }
 }
 
-/// One bound of the difference, and the instant that it is for.
+/// One bound of the difference, and its instant.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     at: Mono,
@@ -303,7 +302,7 @@ impl Bound {
         ns: 0,
     };
 
-    /// Differences from a nearby instant and value: those fit a float to a fraction of a nanosecond.
+    /// Differences from a nearby instant and value fit a float to a fraction of a nanosecond.
     #[expect(clippy::cast_precision_loss, reason = "small unless it is of no use")]
     fn seen_from(self, at: Mono, reference_ns: i64) -> Point {
         Point {
@@ -313,8 +312,7 @@ impl Bound {
     }
 }
 
-/// The tightest bounds of one stretch of time. Each is true on its own, so it does not matter that
-/// others were not kept.
+/// The tightest bounds of one period. Each is true on its own, so the others need not be kept.
 #[derive(Clone, Copy, Debug)]
 struct Bin {
     number: u64,
@@ -324,7 +322,7 @@ struct Bin {
 }
 
 impl Bin {
-    /// No time has this number: a bin is longer than a second.
+    /// No time has this number, because a bin is longer than a second.
     const VACANT: Self = Self {
         number: u64::MAX,
         high: Bound::NONE,

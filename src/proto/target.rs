@@ -1,9 +1,9 @@
-//! One target as the core takes it: already valid, every default filled in.
+//! One target as the core takes it: valid, with all defaults filled in.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// Where a target is.
+/// The address or name of a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// A literal address, never resolved.
@@ -21,45 +21,45 @@ impl fmt::Display for Host {
     }
 }
 
-/// What to probe, and how.
+/// A target, and how to probe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSpec {
-    /// Where it is.
+    /// Its address or name.
     pub host: Host,
-    /// What it is called in tags: the label, or the host as written.
+    /// Its name in tags: the label, or the host as written.
     pub label: Box<str>,
-    /// Tags of everything published about it, and sent along in every probe.
+    /// Tags of everything published about it. Every probe carries them.
     pub tags: Box<[Box<str>]>,
-    /// The port of the UDP flow, if there is one.
+    /// The port of the UDP flow, if it has one.
     pub udp_port: Option<u16>,
-    /// The port of the persistent TCP flow, if there is one.
+    /// The port of the persistent TCP flow, if it has one.
     pub tcp_port: Option<u16>,
-    /// The port of the connect probes, if there are any.
+    /// The port of the connect probes, if it has any.
     pub connect_port: Option<u16>,
     /// Nanoseconds between probes of one flow; at least 1,000.
     pub interval_ns: u64,
     /// Nanoseconds after which an unanswered probe is lost.
     pub timeout_ns: u64,
-    /// Bytes to pad a probe to; `None` sends the header and the identifier alone.
+    /// Bytes that a probe is padded to; `None` sends only the header and the identifier.
     pub size: Option<usize>,
-    /// Consecutive losses after which a flow starts anew.
+    /// Consecutive losses after which a flow reopens.
     pub max_lost: u32,
-    /// Whether round-trip times are published; without, only the other end's one-way delays are.
+    /// True if round-trip times are published; otherwise only the peer publishes one-way delays.
     pub rtt: bool,
-    /// Which wire its flows speak.
+    /// The wire of its flows.
     pub protocol: Protocol,
-    /// Whether one-way delays are published without the estimated difference of the two clocks.
+    /// True if the estimated clock difference is subtracted from published one-way delays.
     pub owd_corrected: bool,
 }
 
-/// Which wire a flow speaks.
+/// The wire that a flow speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Text with an offer, and native once the offer was taken.
     #[default]
     Auto,
-    /// What the Python program speaks, and nothing else.
+    /// Only what the Python program speaks.
     Text,
-    /// STAMP from the first packet on.
+    /// STAMP from the first packet.
     Native,
 }

@@ -1,12 +1,12 @@
-//! Two clocks as two types, so that a delay cannot be taken between them.
+//! Two clocks as two types, so that no delay can be taken between them.
 //!
-//! [`Mono`] drives every timer and the round-trip times that user space measures; [`Wall`] is Unix
-//! time, the only clock that two hosts share. Each subtracts only from itself. `proto` never reads
-//! either: a [`Now`] comes in with every event.
+//! [`Mono`] drives every timer and the round-trip times measured in user space. [`Wall`] is Unix
+//! time, the only clock that two hosts share. Each subtracts only from itself. `proto` reads
+//! neither: a [`Now`] comes with every event.
 
 use std::fmt;
 
-/// Nanoseconds of a clock that never steps, since an arbitrary start.
+/// Nanoseconds since an arbitrary start, on a clock that never steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(u64);
 
@@ -14,33 +14,33 @@ impl Mono {
     /// The clock's start.
     pub const ZERO: Self = Self(0);
 
-    /// The instant `ns` nanoseconds after the clock's start.
+    /// Returns the instant `ns` nanoseconds after the clock's start.
     pub const fn from_nanos(ns: u64) -> Self {
         Self(ns)
     }
 
-    /// Nanoseconds since the clock's start.
+    /// Returns the nanoseconds since the clock's start.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// This instant plus `ns` nanoseconds, or the end of time (584 years on).
+    /// Returns this instant plus `ns` nanoseconds, at most the end of the range (584 years).
     #[must_use]
     pub const fn plus(self, ns: u64) -> Self {
         Self(self.0.saturating_add(ns))
     }
 
-    /// Nanoseconds from `earlier` to this instant; 0 when `earlier` is the later one.
+    /// Returns the nanoseconds from `earlier` to this instant; 0 if `earlier` is the later one.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Unix time in nanoseconds; good until the year 2262. It may step.
+/// Unix time in nanoseconds, up to the year 2262. It may step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(i64);
 
-/// In UTC to the nanosecond, as RFC 3339 has it (section 5.6).
+/// Formats in UTC to the nanosecond (RFC 3339, section 5.6).
 impl fmt::Display for Wall {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, part) = (
@@ -48,7 +48,7 @@ impl fmt::Display for Wall {
             self.0.rem_euclid(1_000_000_000),
         );
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // The day of a number of days since 1970-01-01, in years that begin in March (Hinnant).
+        // Converts days since 1970-01-01 to a date, with years that begin in March (Hinnant).
         let days = days + 719_468;
         let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -65,24 +65,24 @@ impl fmt::Display for Wall {
 }
 
 impl Wall {
-    /// The instant `ns` nanoseconds after 1970-01-01 00:00:00 UTC.
+    /// Returns the instant `ns` nanoseconds after 1970-01-01 00:00:00 UTC.
     pub const fn from_unix_nanos(ns: i64) -> Self {
         Self(ns)
     }
 
-    /// Nanoseconds since 1970-01-01 00:00:00 UTC.
+    /// Returns the nanoseconds since 1970-01-01 00:00:00 UTC.
     pub const fn as_unix_nanos(self) -> i64 {
         self.0
     }
 
-    /// This instant moved by `ns` nanoseconds, within the type's range.
+    /// Returns this instant moved by `ns` nanoseconds, within the type's range.
     #[must_use]
     pub const fn plus(self, ns: i64) -> Self {
         Self(self.0.saturating_add(ns))
     }
 
-    /// Signed nanoseconds from `earlier` to this instant: the one-way delay of RFC 7679 when the
-    /// two were read on two hosts, with both clocks' errors in it.
+    /// Returns the signed nanoseconds from `earlier` to this instant. Between two hosts it is the
+    /// one-way delay of RFC 7679, with the errors of both clocks.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }

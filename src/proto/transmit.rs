@@ -1,4 +1,4 @@
-//! What the core asks of an engine, and the names it gives to sockets.
+//! What the core asks of an engine, and the names of sockets.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,22 +6,22 @@ use crate::proto::sample::Stamp;
 use crate::proto::target::Host;
 use crate::proto::time::Now;
 
-/// A socket that the core asked for, or accepted; the engine's key for it.
+/// The engine's key for a socket that the core asked for or accepted.
 ///
-/// The index is small and used again; the generation tells an old event from a new socket.
+/// The index is small and reused. The generation tells an old event from a new socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId {
-    /// Dense, so that an engine can index a table with it.
+    /// A dense index for an engine's table.
     pub index: u32,
     /// Distinguishes the users of one index.
     pub generation: u32,
 }
 
-/// A listening UDP socket: its place in the list of addresses listened on.
+/// A listening UDP socket: its place in the list of listen addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u32);
 
-/// A target, from its addition to its removal. Never used again within a process.
+/// A target from its addition to its removal. A process never reuses the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u64);
 
@@ -36,12 +36,12 @@ pub(crate) struct FlowRef {
     pub(crate) target: TargetId,
 }
 
-/// What the transmit stamp of a packet is wanted for. The engine keeps it until the stamp comes, and
-/// hands it back with that ([`Prober::handle_stamp`](crate::proto::Prober::handle_stamp)).
+/// Names the purpose of a packet's transmit stamp. The engine keeps it until the stamp comes, and
+/// returns both ([`Prober::handle_stamp`](crate::proto::Prober::handle_stamp)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StampKey(pub(crate) Wanted);
 
-/// What a key stands for.
+/// The purposes of a transmit stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// T1 of a probe.
@@ -52,50 +52,50 @@ pub(crate) enum Wanted {
     StreamReply { socket: SocketId, seq: u32 },
 }
 
-/// When something was received: as this process saw it, and as the kernel stamped it.
+/// When a packet arrived, by this process's clock and by the kernel's stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// When the process saw it.
     pub now: Now,
-    /// When the kernel or the interface did, if that is known.
+    /// When the kernel or the interface saw it, if known.
     pub stamp: Option<Stamp>,
 }
 
 impl Arrival {
-    /// Without a stamp.
+    /// Returns an arrival without a stamp.
     pub const fn unstamped(now: Now) -> Self {
         Self { now, stamp: None }
     }
 
-    /// The best stamp there is: the process's own at worst.
+    /// Returns the best stamp, at worst the process's own.
     pub fn best(&self) -> Stamp {
         self.stamp.unwrap_or_else(|| Stamp::user(self.now.wall))
     }
 }
 
-/// One thing for the engine to do now. Payloads are in the buffer that `poll_transmit` was given.
+/// One action for the engine. Payloads are in the buffer passed to `poll_transmit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// Make a fresh 5-tuple for datagrams to and from `remote`. Answer with `handle_opened`, or
+    /// Open a fresh 5-tuple for datagrams to and from `remote`. Answer with `handle_opened` or
     /// `handle_closed`.
     OpenUdp {
-        /// Its name from now on.
+        /// Its key from now on.
         socket: SocketId,
         /// The peer.
         remote: SocketAddr,
     },
-    /// Begin a TCP connection that lasts. Answer with `handle_connected` and `handle_opened`, or
-    /// `handle_closed`.
+    /// Begin a persistent TCP connection. Answer with `handle_connected` and `handle_opened`, or
+    /// with `handle_closed`.
     OpenTcp {
-        /// Its name from now on.
+        /// Its key from now on.
         socket: SocketId,
         /// The peer.
         remote: SocketAddr,
     },
-    /// Begin a TCP connection that is only timed: whenever it closes, it leaves no `TIME_WAIT`
-    /// behind. Answer with `handle_connected` or `handle_closed`.
+    /// Begin a TCP connection that is only timed. Closing it leaves no `TIME_WAIT` behind. Answer
+    /// with `handle_connected` or `handle_closed`.
     OpenProbe {
-        /// Its name from now on.
+        /// Its key from now on.
         socket: SocketId,
         /// The peer.
         remote: SocketAddr,
@@ -104,54 +104,54 @@ pub enum Transmit {
     Datagram {
         /// A socket from `OpenUdp`.
         socket: SocketId,
-        /// What its transmit stamp is wanted for.
+        /// The purpose of its transmit stamp.
         key: Option<StampKey>,
-        /// Its receiver knows no other time of its departure than the one in it, so it must not wait
-        /// for others to leave with.
+        /// True if the packet must leave at once, not in a batch: the receiver knows its departure
+        /// only from the time inside it.
         at_once: bool,
     },
-    /// Send the buffer as one datagram from a listener. Without a key it must leave at once, too.
+    /// Send the buffer as one datagram from a listener, at once if it has no key.
     Reply {
-        /// The listener the request came in on.
+        /// The listener that received the request.
         listener: ListenerId,
-        /// Who asked.
+        /// The sender of the request.
         to: SocketAddr,
-        /// The address of ours that was asked, to answer from; `None` lets the system choose.
+        /// Our address that received it, to answer from; `None` lets the system choose.
         from: Option<IpAddr>,
-        /// What its transmit stamp is wanted for.
+        /// The purpose of its transmit stamp.
         key: Option<StampKey>,
     },
-    /// Write the buffer to a stream, keeping what the kernel does not take until it does.
+    /// Write the buffer to a stream. Keep the bytes that the kernel does not take yet.
     Stream {
         /// A socket from `OpenTcp`, or an accepted one.
         socket: SocketId,
-        /// What the transmit stamp of its last byte is wanted for.
+        /// The purpose of the transmit stamp of its last byte.
         key: Option<StampKey>,
     },
-    /// Close a socket. Its index may be used again by the next transmit.
+    /// Close a socket. The next transmit may reuse its index.
     Close {
-        /// The socket; unknown ones are ignored.
+        /// The socket; an unknown one is ignored.
         socket: SocketId,
     },
     /// Resolve a name, off the loop. Answer with `handle_resolved`.
     Resolve {
-        /// Whose name it is.
+        /// The target with this name.
         target: TargetId,
         /// The name.
         host: Host,
     },
 }
 
-/// Why a socket is gone.
+/// Why a socket closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
     /// The peer ended the stream in order.
     Finished,
-    /// The peer, or something on the way, refused or reset it.
+    /// The peer, or a host on the path, refused or reset it.
     Reset,
     /// It could not be opened: no route, no permission, no address.
     Unreachable,
-    /// This host has no descriptor or memory left for it.
+    /// This host has no descriptor or memory for it.
     Exhausted,
     /// Any other failure of the socket.
     Failed,

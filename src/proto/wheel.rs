@@ -1,11 +1,11 @@
-//! The timer wheel: hierarchical, allocation-free in steady state, and exact to the nanosecond.
+//! The timer wheel: hierarchical, exact to the nanosecond, without allocation in steady state.
 //!
-//! Nine levels of 64 slots cover all of a [`Mono`]. A slot of the lowest level is 2^14 ns (16 us)
-//! wide and sorted, so that timers fire in the order of their deadlines; a slot of level *n* is
-//! 64^*n* times as wide and is spread over the lower levels when its time comes. A timer's level is
-//! that of the highest digit (base 64, of the tick) in which its deadline differs from the time the
-//! wheel has reached: so every slot ahead is in the same turn of its level, and the first occupied
-//! slot of the lowest occupied level holds the earliest timer.
+//! Nine levels of 64 slots cover the whole range of a [`Mono`]. A slot of the lowest level is 2^14
+//! ns (16 us) wide and sorted, so timers fire in the order of their deadlines. A slot of level *n*
+//! is 64^*n* times as wide, and is spread over the lower levels when its time comes. A timer's
+//! level is the highest base-64 digit of the tick in which its deadline differs from the time
+//! reached. So every slot ahead is in the same turn of its level, and the first occupied slot of
+//! the lowest occupied level holds the earliest timer.
 
 use crate::proto::time::Mono;
 
@@ -15,10 +15,10 @@ const SLOTS: usize = 1 << DIGIT_BITS;
 /// 14 bits of nanoseconds within a tick and nine digits of six cover 64 bits.
 const LEVELS: usize = 9;
 
-/// The end of a list.
+/// Marks the end of a list.
 const NIL: u32 = u32::MAX;
 
-/// A timer, to cancel it by. It is never mistaken for a later one.
+/// Identifies a timer for its cancellation. No later timer has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerKey {
     index: u32,
@@ -30,7 +30,7 @@ struct Entry<T> {
     /// `None` while the entry is on the free list.
     payload: Option<T>,
     deadline: Mono,
-    /// Insertions so far: timers of equal deadline fire in this order.
+    /// The number of insertions so far. Timers of equal deadline fire in this order.
     order: u64,
     generation: u32,
     level: u8,
@@ -45,25 +45,25 @@ struct Slot {
     last: u32,
 }
 
-/// Timers by deadline, each with a payload.
+/// Holds timers by deadline, each with a payload.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// No timer before this is left, and slots are laid out from here.
+    /// No timer is due before this; slots are laid out from here.
     reached: Mono,
     levels: Box<[[Slot; SLOTS]; LEVELS]>,
-    /// A bit for each slot that is not empty.
+    /// One bit for each slot that is not empty.
     occupied: [u64; LEVELS],
     entries: Vec<Entry<T>>,
-    /// Entries to use again, linked by `next`.
+    /// Unused entries, linked by `next`.
     free: u32,
     insertions: u64,
     len: usize,
-    /// The earliest deadline, once it was looked for and until it changes.
+    /// The earliest deadline, cached from its first search until it changes.
     earliest: Option<Mono>,
 }
 
 impl<T: Copy> Wheel<T> {
-    /// An empty wheel that has reached `now`.
+    /// Returns an empty wheel that has reached `now`.
     pub fn new(now: Mono) -> Self {
         let empty = Slot {
             first: NIL,
@@ -81,17 +81,17 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Timers that have neither fired nor been cancelled.
+    /// Returns the number of timers that have neither fired nor been cancelled.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// True without timers.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Sets a timer. One whose deadline is past fires with the next [`pop`](Self::pop).
+    /// Sets a timer. One whose deadline has passed fires at the next [`pop`](Self::pop).
     pub fn insert(&mut self, deadline: Mono, payload: T) -> TimerKey {
         self.insertions += 1;
         let index = self.take_entry(deadline, payload);
@@ -99,7 +99,7 @@ impl<T: Copy> Wheel<T> {
         self.len += 1;
         match &mut self.earliest {
             Some(earliest) => *earliest = deadline.min(*earliest),
-            // With others there, the earliest of them is not known now.
+            // With others in the wheel, the earliest of them is unknown now.
             None if self.len == 1 => self.earliest = Some(deadline),
             None => {}
         }
@@ -109,7 +109,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Takes a timer off. `None` if it has fired or been cancelled before.
+    /// Cancels a timer and returns its payload; `None` if it has already fired or been cancelled.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let entry = self.entries.get(key.index as usize)?;
         if entry.generation != key.generation {
@@ -119,8 +119,8 @@ impl<T: Copy> Wheel<T> {
         self.remove(key.index)
     }
 
-    /// The earliest timer whose deadline is not after `now`, with its deadline; those of equal
-    /// deadline in the order of insertion. Never early, by not a nanosecond.
+    /// Removes the earliest timer whose deadline is not after `now`. Returns it with its deadline.
+    /// Timers of equal deadline come in the order of insertion. None comes early.
     pub fn pop(&mut self, now: Mono) -> Option<(Mono, T)> {
         if self.earliest.is_some_and(|earliest| earliest > now) {
             self.reach(now);
@@ -151,7 +151,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The earliest deadline, exactly. Costs nothing when asked again.
+    /// Returns the exact earliest deadline. The next call without a change between them is free.
     pub fn next_deadline(&mut self) -> Option<Mono> {
         if self.earliest.is_none() {
             let (level, slot) = self.first_occupied()?;
@@ -168,10 +168,10 @@ impl<T: Copy> Wheel<T> {
         self.earliest
     }
 
-    /// Nothing is left up to `now`. Slots are laid out from there; none of them changes its place,
-    /// since a slot that `now` lies in would have been spread.
+    /// Advances to `now`, before which no timer is left. No slot changes its place, because a slot
+    /// that contains `now` has been spread before.
     fn reach(&mut self, now: Mono) {
-        // The earliest may be known to lie ahead while its slot has begun already.
+        // The earliest may be known to lie ahead although its slot has begun.
         while let Some((level, slot)) = self.first_occupied()
             && level > 0
             && self.slot_start(level, slot) <= now
@@ -187,10 +187,10 @@ impl<T: Copy> Wheel<T> {
         Some((level, self.occupied[level].trailing_zeros() as usize))
     }
 
-    /// When the time of a slot ahead begins.
+    /// Returns when the time of a slot ahead begins.
     fn slot_start(&self, level: usize, slot: usize) -> Mono {
         let shift = TICK_BITS + DIGIT_BITS * u32::try_from(level).expect("there are nine levels");
-        // The turn that the slot is in, which is the one that the wheel has reached.
+        // The slot is in the turn that the wheel has reached.
         let turn = self
             .reached
             .as_nanos()
@@ -215,7 +215,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Puts an entry into the slot of its deadline, as seen from the time reached.
+    /// Puts an entry into the slot of its deadline, counted from the time reached.
     fn place(&mut self, index: u32) {
         let deadline = self.entries[index as usize].deadline.max(self.reached);
         let tick = deadline.as_nanos() >> TICK_BITS;
@@ -237,8 +237,8 @@ impl<T: Copy> Wheel<T> {
         self.occupied[level] |= 1 << slot;
     }
 
-    /// The entry of a sorted slot that this one follows. Looked for from the end: most timers are
-    /// set later than those before them.
+    /// Returns the entry that this one follows in a sorted slot. Searches from the end, because
+    /// most timers are set later than those before them.
     fn place_in_order(&self, index: u32, slot: usize) -> u32 {
         let key = |entry: &Entry<T>| (entry.deadline, entry.order);
         let own = key(&self.entries[index as usize]);

@@ -1,4 +1,4 @@
-//! The window of a flow: its last probes, one outcome for each, and its counters.
+//! The window of a flow: its last probes with one outcome for each, and its counters.
 
 mod departure;
 mod loss;
@@ -25,18 +25,18 @@ use crate::proto::time::{Mono, Wall};
 use crate::proto::transmit::{Arrival, FlowRef, StampKey, Wanted};
 use crate::proto::wheel::TimerKey;
 
-/// Probes a window remembers at least, so that late and duplicate replies of slow flows are known.
+/// Minimum probes that a window remembers, to recognise late and duplicate replies of slow flows.
 const WINDOW_PROBES_MIN: u64 = 16;
 
-/// What has become of a probe.
+/// The state of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     InFlight,
     Received,
     Lost,
-    /// Lost, and its reply came after all.
+    /// Lost, but its reply came later.
     Late,
-    /// The kernel did not take it; it was never on the wire.
+    /// The kernel did not take it: it was never on the wire.
     Unsent,
 }
 
@@ -44,14 +44,14 @@ enum State {
 struct Probe {
     /// When it was handed to the kernel.
     sent: Mono,
-    /// The same as the packet says it.
+    /// The same time, as the packet carries it.
     sent_wall: Wall,
-    /// When it left, by the best stamp there is so far.
+    /// When it left, by the best stamp so far.
     left: Stamp,
     /// How often our wall clock had been set by then.
     clock_epoch: u32,
     state: State,
-    /// It speaks native, so that its reflector can say whether it came in.
+    /// True on the native wire, whose reflector can report its receive.
     is_native: bool,
     reach: Reach,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Window {
     pub(crate) origin: Origin,
     pub(crate) kind: FlowKind,
     metric: Metric,
-    /// Whether samples are published; counters always are.
+    /// True if samples are published; counters always are.
     is_published: bool,
     interval_ns: u64,
     timeout_ns: u64,
@@ -89,16 +89,16 @@ pub(crate) struct Window {
     next_expected: u64,
     pub(crate) consecutive_lost: u32,
     pub(crate) counters: Counters,
-    /// What the reflector's receive reports have said so far.
+    /// The receive reports of the reflector so far.
     reported: Option<Reported>,
-    /// When the last reply came that was none of the unknown.
+    /// When the last reply that named a probe of this flow came.
     last_heard: Mono,
     /// When the 5-tuple began.
     began: Mono,
 }
 
 impl Window {
-    /// An empty window, large enough for twice the probes of a timeout.
+    /// Returns an empty window with room for twice the probes of a timeout.
     pub(crate) fn new(
         this: FlowRef,
         kind: FlowKind,
@@ -146,28 +146,28 @@ impl Window {
         }
     }
 
-    /// The slot cannot be used: no address, no connection, no room.
+    /// Counts a slot without an address, a connection or room to send.
     pub(crate) fn skip(&mut self) {
         self.counters.unsent += 1;
     }
 
-    /// Returns what the transmit stamp of a probe is wanted for.
+    /// Returns the purpose of a probe's transmit stamp.
     pub(crate) fn stamp_key(&self, number: u64) -> StampKey {
         let flow = self.this;
         StampKey(Wanted::Probe { flow, number })
     }
 
-    /// Number of the probe that `send` would make.
+    /// Returns the number of the next probe that `send` makes.
     pub(crate) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// A probe leaves now, for the slot that was due at `slot`. Returns its number.
+    /// Records a probe that leaves now, for the slot due at `slot`. Returns its number.
     pub(crate) fn send(&mut self, slot: Mono, is_native: bool, context: &mut Context) -> u64 {
         let number = self.next;
         let index = self.index(number);
         if number >= self.probes.len() as u64 && self.probes[index].state == State::InFlight {
-            // Cannot be: the ring is twice what fits into the timeout. Were it so, it is lost.
+            // Impossible: the ring holds twice the probes of a timeout. If it happened, it is lost.
             self.lose(number - self.probes.len() as u64, context);
         }
         self.probes[index] = Probe {
@@ -192,7 +192,7 @@ impl Window {
         number
     }
 
-    /// The kernel did not take the last probe.
+    /// Withdraws the last probe, which the kernel did not take.
     pub(crate) fn unsend_last(&mut self) {
         let Some(number) = self.next.checked_sub(1) else {
             return;
@@ -200,7 +200,7 @@ impl Window {
         self.unsend(number);
     }
 
-    /// The kernel did not take this probe: it was never on the wire.
+    /// Withdraws a probe that the kernel did not take: it was never on the wire.
     pub(crate) fn unsend(&mut self, number: u64) {
         let index = self.index(number);
         if self.remembers(number) && self.probes[index].state == State::InFlight {
@@ -211,7 +211,7 @@ impl Window {
         }
     }
 
-    /// The kernel's stamp of a probe's departure has come. False if the probe is forgotten.
+    /// Takes the transmit stamp of a probe. False if the probe is forgotten.
     pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, context: &mut Context) -> bool {
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
@@ -232,31 +232,31 @@ impl Window {
         true
     }
 
-    /// When a probe left, as far as that is known by now.
+    /// Returns when a probe left, as far as it is known by now.
     pub(crate) fn departure(&self, number: u64, context: &Context) -> Option<Departure> {
         let probe = &self.probes[self.index(number)];
         self.remembers(number).then(|| probe.departure(context))
     }
 
-    /// Whether a packet with this number and time on it is one that we have sent.
+    /// True if we sent a packet with this number and time.
     pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
         self.remembers(number) && self.probes[self.index(number)].sent_wall == at
     }
 
-    /// What came before this has waited for the next probe and that one's timeout.
+    /// Returns the instant before which an event has waited for the next probe and its timeout.
     pub(crate) fn waited_enough(&self, context: &Context) -> Mono {
         let wait_ns = self.timeout_ns.saturating_add(self.interval_ns);
         Mono::from_nanos(context.now.mono.as_nanos().saturating_sub(wait_ns))
     }
 
-    /// Whether a native probe has had its time without a word from anybody since it was sent.
+    /// True if a native probe timed out and nothing has arrived since it was sent.
     pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
         let probe = &self.probes[self.index(number)];
         self.remembers(number) && probe.is_native && self.last_heard < probe.sent
     }
 
-    /// The same of the oldest probe in flight, at the slot at which it has had its time: the timer, counted
-    /// from when it was sent, is a moment later.
+    /// The same for the oldest probe in flight, at the slot of its timeout. Its timer fires a
+    /// moment later, because it counts from the send.
     pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
         let by = slot.plus(self.interval_ns / 16);
         let mut in_flight = (self.oldest..self.next).map(|number| &self.probes[self.index(number)]);
@@ -268,25 +268,25 @@ impl Window {
             })
     }
 
-    /// Whether a probe speaks native.
+    /// True if a probe is on the native wire.
     pub(crate) fn is_native(&self, number: u64) -> bool {
         self.remembers(number) && self.probes[self.index(number)].is_native
     }
 
-    /// A reply to probe `number` came in at `now`.
+    /// Takes a reply to probe `number`, received at `now`.
     pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
         self.last_heard = context.now.mono;
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
-            // One that is later than the ring is long: whether it is the first cannot be told. It
-            // does show that the path is there.
+            // It is later than the ring is long, so whether it is the first is unknown. It does
+            // show that the path works.
             self.counters.corrupt += 1;
             self.consecutive_lost = 0;
             return Reply::Unknown;
         }
         let took_ns = context.now.mono.since(self.probes[index].sent);
         if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
-            // The same whether the timer or the reply is looked at first.
+            // The result is the same whether the timer or the reply is handled first.
             self.lose(number, context);
         }
         let reply = match self.probes[index].state {
@@ -314,20 +314,20 @@ impl Window {
         reply
     }
 
-    /// Publishes the delay of a probe that was received at `at`.
+    /// Publishes the delay of a probe received at `at`.
     pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, context: &mut Context) {
         self.publish_outcome(at, number, Outcome::Received, delay, context);
     }
 
-    /// The probe failed, for good: its connect was refused.
+    /// Ends a probe that failed for good: its connect was refused.
     pub(crate) fn handle_failure(&mut self, number: u64, context: &mut Context) {
         if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
             self.lose(number, context);
         }
     }
 
-    /// The expiry timer fired: what has been in flight for the timeout is lost. Calls `on_lost` with
-    /// each number, then arms the timer for the oldest probe left. Returns the last number lost.
+    /// Declares the probes in flight for the timeout lost. Calls `on_lost` with each number, then
+    /// arms the timer for the oldest probe left. Returns the last number lost.
     pub(crate) fn handle_expiry(
         &mut self,
         context: &mut Context,
@@ -353,7 +353,7 @@ impl Window {
         last_lost
     }
 
-    /// Nothing in flight can be answered any more: its connection or socket is gone.
+    /// Declares all probes in flight lost, because their connection or socket is gone.
     pub(crate) fn lose_all(&mut self, context: &mut Context) {
         while self.oldest < self.next {
             if self.probes[self.index(self.oldest)].state == State::InFlight {
@@ -363,7 +363,7 @@ impl Window {
         }
     }
 
-    /// A fresh 5-tuple is there.
+    /// Begins a fresh 5-tuple.
     pub(crate) fn begin(&mut self, context: &Context) {
         self.consecutive_lost = 0;
         self.began = context.now.mono;
@@ -378,14 +378,14 @@ impl Window {
         self.counters.in_flight()
     }
 
-    /// The number below `next` that has these low 32 bits, as an identifier carries them.
+    /// Returns the number below `next` with these low 32 bits, as an identifier carries them.
     pub(crate) fn widen(&self, low: u32) -> Option<u64> {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the low half is what is compared"
         )]
         let behind = (self.next as u32).wrapping_sub(low);
-        // Zero behind would be the probe that has not left yet.
+        // A distance of 0 would be the probe that has not left yet.
         if behind == 0 {
             None
         } else {
@@ -393,8 +393,8 @@ impl Window {
         }
     }
 
-    /// The latest number whose distance from `first` is `residue` modulo `modulus`, provided that
-    /// no two probes in flight share a residue.
+    /// Returns the latest number whose distance from `first` is `residue` modulo `modulus`,
+    /// provided that no two probes in flight share a residue.
     pub(crate) fn by_residue(&self, first: u64, modulus: u64, residue: u64) -> Option<u64> {
         let last = self.next.checked_sub(1)?;
         let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
@@ -406,7 +406,7 @@ impl Window {
         (self.next - oldest <= modulus).then_some(number)
     }
 
-    /// Takes the timer off the wheel: the flow ends.
+    /// Removes the timer from the wheel, because the flow ends.
     pub(crate) fn end(&mut self, context: &mut Context) {
         if let Some(timer) = self.expiry_timer.take() {
             context.wheel.cancel(timer);
@@ -431,7 +431,7 @@ impl Window {
         self.trace(number, stamps, Outcome::Lost, lost_on, context);
     }
 
-    /// Counts a loss where it is known to have happened, and returns that direction.
+    /// Counts a loss in its direction, if known, and returns that direction.
     fn count_direction(&mut self, index: usize) -> Option<Direction> {
         let direction = match self.probes[index].reach {
             Reach::Unknown => return None,
@@ -445,8 +445,8 @@ impl Window {
         Some(direction)
     }
 
-    /// Tells all that is known of a probe that was received; `at_peer` is T2 and T3 as far as the wire has
-    /// them. T1 and T4 are of one clock: of the process's, if it was set between.
+    /// Publishes the trace of a probe that was received; `at_peer` is T2 and T3 as far as the wire
+    /// has them. T1 and T4 are of one clock: the process's, if it was set between them.
     pub(crate) fn trace_received(
         &self,
         number: u64,
@@ -456,8 +456,8 @@ impl Window {
         context: &mut Context,
     ) {
         let left = departure.left_by(arrival.now);
-        // Where the clock was set since, a stamp of the reply may be from before that: it may have waited
-        // in the kernel meanwhile.
+        // If the clock was set since, a stamp of the reply may be from before that: the reply may
+        // have waited in the kernel.
         let back = if departure.is_comparable {
             arrival.best()
         } else {
@@ -525,7 +525,7 @@ impl Window {
     }
 }
 
-/// The low half of a probe's number, as packets carry it; [`Window::widen`] finds the whole.
+/// Returns the low half of a probe's number, as packets carry it. [`Window::widen`] restores it.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the receiver widens it again"

@@ -1,23 +1,22 @@
-//! What one exchange says of the difference between two clocks: it lies between two bounds.
+//! The two bounds that one exchange sets to the difference between two clocks.
 
 use crate::proto::peer_clock::Exchange;
 use crate::proto::time::Mono;
 
-/// The fastest that one clock gains on another. The kernel lets a daemon that disciplines the clock
-/// bend its rate by 500 ppm, and there are two hosts.
+/// The fastest gain of one clock on another. The kernel lets a daemon change the rate of its clock
+/// by 500 ppm, and there are two hosts.
 pub(super) const SKEW_PPB_MAX: u64 = 1_000_000;
 
-/// How far a stamp may be from the instant that it stands for, to the side that makes a delay look
-/// shorter than it is. Stamps of the kernel come from one clock and are good to tens of nanoseconds.
-/// Those of this process follow that clock to within a microsecond (`clock.rs`); where both ends of
-/// a delay are such, there are two system calls in it that take longer than that.
+/// The largest error of a stamp, to the side that makes a delay look shorter. Kernel stamps come
+/// from one clock and are good to tens of nanoseconds. Stamps of this process follow that clock to
+/// within a microsecond (`clock.rs`). A delay between two of those contains two system calls, which
+/// take longer than that.
 pub(super) const STAMP_ERROR_NS: u64 = 1_000;
 
-/// Stamps that are further apart than this (146 years) are no stamps; half of the range leaves room
-/// to add.
+/// Stamps further apart than this (146 years) are invalid. Half of the range leaves room to add.
 const STAMP_DIFFERENCE_NS_MAX: u64 = i64::MAX.unsigned_abs() / 2;
 
-/// How far two clocks can move against each other in a time: rounded up.
+/// Returns how far two clocks can drift apart in a time, rounded up.
 pub(super) fn drift_ns(time_ns: u64) -> u64 {
     const NS_PER_PPB: u64 = 1_000_000_000;
     const {
@@ -26,7 +25,7 @@ pub(super) fn drift_ns(time_ns: u64) -> u64 {
     time_ns.div_ceil(NS_PER_PPB / SKEW_PPB_MAX)
 }
 
-/// At one instant the peer's clock less ours is in this range.
+/// A range of the peer's clock less ours, at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) at: Mono,
@@ -35,12 +34,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What an exchange says for sure, at the instant it was over; `None`: one of its stamps must be
-    /// wrong.
+    /// Returns the certain bounds of an exchange, at the instant of its end; `None` if one of its
+    /// stamps must be wrong.
     ///
-    /// The request needed time, so the difference was no more than `forward_ns` when it arrived; the
-    /// reply did, so it was no less than `-reverse_ns` when that left. Both was during the exchange,
-    /// and until its end the clocks may have drifted.
+    /// The request took time, so the difference was at most `forward_ns` when it arrived. So did
+    /// the reply: it was at least `-reverse_ns` when that left. Between then and the end, clocks
+    /// may drift.
     pub(super) fn of(exchange: &Exchange) -> Option<Self> {
         let Exchange {
             at,
@@ -61,7 +60,7 @@ impl Bounds {
         (bounds.low_ns <= bounds.high_ns).then_some(bounds)
     }
 
-    /// What follows from this for another instant.
+    /// Returns the bounds that follow for another instant.
     pub(super) fn moved_to(self, at: Mono) -> Self {
         let drift_ns = drift_ns(at.since(self.at).max(self.at.since(at)));
         Self {
@@ -71,7 +70,7 @@ impl Bounds {
         }
     }
 
-    /// What two say together, at the later one's instant; or how far they are from agreeing.
+    /// Returns the common bounds of two at the later one's instant, or the gap between them.
     pub(super) fn and(self, other: Self) -> Result<Self, u64> {
         let at = self.at.max(other.at);
         let (one, two) = (self.moved_to(at), other.moved_to(at));

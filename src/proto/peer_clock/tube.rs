@@ -1,48 +1,48 @@
-//! The straight lines between two sets of points, and how far apart they come out.
+//! The straight lines between two sets of points, and the range of their ends.
 //!
-//! A line is `value + slope * age`, seen from the instant that it is asked about, so `age` is the
-//! time from a point to that instant and never negative. For one slope, the lines that pass below
-//! all upper points arrive at or below `ceiling(slope)`, the least of `point.value + slope *
-//! point.age`; those that pass above all lower points at or above `floor(slope)`, the largest. There
-//! is a line of that slope if `floor <= ceiling`. The ceiling is a minimum of rising straight
-//! lines, the floor a maximum, so `ceiling - floor` is concave: the slopes that have a line are one
-//! interval, and since both rise, the highest end of any line is the ceiling at the steepest of them
-//! and the lowest end is the floor at the least steep. That is exact: those two lines exist.
+//! A line is `value + slope * age`, seen from the instant asked about. So `age` is the time from a
+//! point to that instant, and never negative. For one slope, the lines below all upper points end
+//! at or below `ceiling(slope)`, the least `point.value + slope * point.age`. Those above all lower
+//! points end at or above `floor(slope)`, the largest. A line of that slope exists if `floor <=
+//! ceiling`. The ceiling is a minimum of rising straight lines, the floor a maximum, so `ceiling -
+//! floor` is concave: the slopes with a line are one interval. Both rise, so the highest end is the
+//! ceiling at its steepest slope, and the lowest end the floor at its least steep. That is exact:
+//! those two lines exist.
 //!
-//! The ends of the interval are found by Newton's method from outside. On a concave function it
-//! comes down along tangents, that is, along pairs of an upper and a lower point, and never steps
-//! over the zero: wherever it is stopped, what it has is a bound. Only points on the two convex hulls
-//! are ever touched, without a need to keep the hulls.
+//! Newton's method finds the ends of the interval from outside. On a concave function it descends
+//! along tangents, that is, along pairs of an upper and a lower point. It never crosses the zero,
+//! so it has a valid bound wherever it stops. It touches only points on the two convex hulls,
+//! without keeping the hulls.
 
 use crate::limits::CLOCK_BINS;
 use crate::proto::peer_clock::bounds::SKEW_PPB_MAX;
 
-/// No line is steeper, up or down.
+/// The steepest slope of a line, up or down.
 #[expect(clippy::cast_precision_loss, reason = "a million")]
 const SLOPE_MAX: f64 = SKEW_PPB_MAX as f64 / 1e9;
 
-/// Tangents tried for one end of the slopes. It takes a handful; there are no more than points.
+/// Tangents tried for one end of the slopes. A handful suffices; there are no more than points.
 const TANGENTS_MAX: usize = 2 * CLOCK_BINS;
 
-/// Nanoseconds that the two sides may overlap by and still have a line between them: rounding.
+/// Nanoseconds of overlap that count as rounding: a line still passes between the sides.
 const ROUNDING: f64 = 1.0 / 65_536.0;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Point {
-    /// Nanoseconds before the instant that is asked about.
+    /// Nanoseconds before the instant asked about.
     pub(super) age: f64,
     /// Nanoseconds over the reference.
     pub(super) value: f64,
 }
 
 impl Point {
-    /// Where a line through it arrives.
+    /// Returns the end of a line through it.
     fn reach(self, slope: f64) -> f64 {
         self.value + slope * self.age
     }
 }
 
-/// What is between the upper and the lower points.
+/// The room between the upper and the lower points.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tube {
     uppers: [Point; CLOCK_BINS],
@@ -74,7 +74,7 @@ impl Tube {
         }
     }
 
-    /// One more of each; what does not fit is left out, which makes the tube no narrower.
+    /// Adds an upper and a lower point. A pair without room is left out: the tube gets no narrower.
     pub(super) fn push(&mut self, upper: Point, lower: Point) {
         if self.len < CLOCK_BINS {
             self.uppers[self.len] = upper;
@@ -83,7 +83,7 @@ impl Tube {
         }
     }
 
-    /// `None` if no line passes, or there are no points.
+    /// Returns the lines; `None` if no line passes, or there are no points.
     pub(super) fn lines(&self) -> Option<Lines> {
         let slope_high = self.last_slope(SLOPE_MAX)?;
         let slope_low = self.last_slope(-SLOPE_MAX)?;
@@ -97,11 +97,11 @@ impl Tube {
         })
     }
 
-    /// Whether the tube is so narrow that the points cannot be from one line. Of a straight tube every
-    /// part is about as wide as the whole, since the fastest each way are seen again and again; where
-    /// the truth bends, the points from before the bend cut into what those after it leave, long
-    /// before nothing is left. Rare and slow exchanges look like that at times: then giving up the
-    /// oldest costs some of the precision, and nothing else. One pair alone is never pinched.
+    /// True if the tube is so narrow that the points cannot be from one line. Every part of a
+    /// straight tube is about as wide as the whole, because the fastest packets of each direction
+    /// recur. At a bend, the points before it cut into the room of those after it, long before no
+    /// room is left. Rare and slow exchanges look alike at times. Then giving up the oldest costs
+    /// only some precision. One pair alone is never pinched.
     pub(super) fn is_pinched(&self, lines: &Lines) -> bool {
         let slope = lines.slope_middle();
         let pairs = self.uppers[..self.len].iter().zip(&self.lowers[..self.len]);
@@ -111,7 +111,7 @@ impl Tube {
         lines.high - lines.low < narrowest / 2.0
     }
 
-    /// From a slope at one end inwards to the first that has a line.
+    /// Returns the first slope with a line, from one end inwards.
     fn last_slope(&self, from: f64) -> Option<f64> {
         let mut slope = from;
         for _ in 0..TANGENTS_MAX {
@@ -120,7 +120,7 @@ impl Tube {
             if room >= -ROUNDING {
                 break;
             }
-            // How fast the room grows with the slope. It must grow inwards, or there is none.
+            // The room must grow inwards with the slope, or no slope has any.
             let growth = upper.age - lower.age;
             if growth * from >= 0.0 {
                 return None;

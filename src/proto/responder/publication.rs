@@ -1,9 +1,9 @@
-//! What a session is published under, and whether it is.
+//! The labels under which a session is published, and the limits of their number.
 //!
 //! Labels come from the network, so a stranger must earn a series: a session is published from its
-//! second request on. The delay of the first one is held back until then, not dropped; a copy of it
-//! that the network made is no second one. At most [`REMOTE_LABELS_MAX`] distinct labels are published
-//! at once, and as many new ones in an hour.
+//! second request on. Until then the delay of the first is held back, not dropped. A copy made by
+//! the network is no second request. At most [`REMOTE_LABELS_MAX`] distinct labels are published at
+//! once, and as many new ones in an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -27,22 +27,22 @@ pub(super) struct Measured {
     pub(super) left: Stamp,
     /// T2.
     pub(super) received: Stamp,
-    /// What the sender wants subtracted, in nanoseconds.
+    /// Nanoseconds that the sender wants subtracted.
     pub(super) correction_ns: Option<i64>,
-    /// True if nobody else publishes the delay's variation and the bursts in it: on the native wire the
-    /// sender does, which sees both directions.
+    /// True if nobody else publishes the delay's variation and bursts. On the native wire the
+    /// sender does, because it sees both directions.
     pub(super) is_alone: bool,
 }
 
-/// Whether a session is published.
+/// The state of a session's publication.
 #[derive(Clone, Copy, Debug)]
 enum Standing {
-    /// It has sent one request, whose delay, once that is complete, waits for the second.
+    /// It has sent one request. The delay of that one, once complete, waits for the second.
     Once(Option<Measured>),
     Published(Origin),
     /// It has sent more, but there was no room to publish it.
     Refused,
-    /// Its sender has no name to be published under.
+    /// Its sender has no name for labels.
     Nameless,
 }
 
@@ -51,13 +51,13 @@ enum Standing {
 pub(super) struct Publication {
     kind: FlowKind,
     source: Box<str>,
-    /// As they stood on the wire: compared with every request, parsed when the session is published.
+    /// The labels as on the wire: compared with every request, parsed at publication.
     tags: Box<str>,
     standing: Standing,
 }
 
 impl Publication {
-    /// `kind` is UDP or TCP.
+    /// Returns the publication of a new session; `kind` is UDP or TCP.
     pub(super) fn new(kind: FlowKind, identity: Option<Identity<'_>>) -> Self {
         let Identity { source, tags } = identity.unwrap_or_default();
         Self {
@@ -71,13 +71,13 @@ impl Publication {
         }
     }
 
-    /// True if a request of this identity is published here.
+    /// True if this publishes requests of this identity.
     pub(super) fn is_of(&self, identity: Option<Identity<'_>>) -> bool {
         let Identity { source, tags } = identity.unwrap_or_default();
         *self.source == *source && *self.tags == *tags
     }
 
-    /// The session has sent a second request: publishes it from here on, if there is room.
+    /// Publishes the session from its second request on, if there is room.
     pub(super) fn prove(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
         let held = match self.standing {
             Standing::Once(held) => held,
@@ -93,8 +93,7 @@ impl Publication {
         }
     }
 
-    /// Publishes a one-way delay, holds it back until the second request, or counts that there is no
-    /// room for it.
+    /// Publishes a one-way delay, holds it back until the second request, or counts it as refused.
     pub(super) fn measure(&mut self, delay: Measured, context: &mut Context) {
         let origin = match &mut self.standing {
             Standing::Published(origin) => *origin,
@@ -147,7 +146,7 @@ impl Publication {
         }
     }
 
-    /// Ends what is published of the session.
+    /// Ends the session's publication.
     pub(super) fn end(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
         if let Standing::Published(origin) = self.standing {
             labels.release(origin, context);
@@ -162,10 +161,10 @@ pub(super) struct RemoteLabels {
     own_name: Arc<str>,
     origins: BTreeMap<Arc<Labels>, (Origin, u32)>,
     labels: BTreeMap<Origin, Arc<Labels>>,
-    /// Hashes of labels that have been published.
+    /// Hashes of the labels published so far.
     known: BTreeSet<u64>,
-    /// When the last allowance for a new label that has been used began: at most an hour from now,
-    /// which is when all of them have been.
+    /// When the last used allowance for a new label began, at most an hour from now. At that
+    /// instant all of them are used.
     spent_until: Mono,
 }
 
@@ -184,7 +183,7 @@ impl RemoteLabels {
         }
     }
 
-    /// The origin for a sender of this name with these raw tags; `None` when there are too many.
+    /// Returns the origin of a sender with this name and raw tags; `None` if there are too many.
     fn acquire(&mut self, source: &str, tags: &str, context: &mut Context) -> Option<Origin> {
         let tags = text::decode_tags(tags).ok()?;
         let labels = Labels::new(source, &self.own_name, &tags);
@@ -202,7 +201,7 @@ impl RemoteLabels {
         Some(origin)
     }
 
-    /// Whether labels have been published before, or there is an allowance left for new ones.
+    /// True if the labels were published before, or an allowance for new ones is left.
     fn may_open(&mut self, labels: &Labels, context: &Context) -> bool {
         let mut hasher = DefaultHasher::new();
         labels.hash(&mut hasher);

@@ -1,14 +1,14 @@
-//! The sequence numbers of a session's requests, as far back as it matters.
+//! The sequence numbers of a session's latest requests.
 
 use crate::proto::responder::request::{Number, Request};
 use crate::proto::time::Wall;
 use crate::proto::wire::text::SEQUENCES;
 
-/// Sequence numbers behind the highest in which a duplicate is known.
+/// Sequence numbers below the highest in which a duplicate is recognised.
 const WINDOW_PROBES: u64 = 1_024;
 const WINDOW_WORDS: usize = 16;
 
-/// What a request is to those before it.
+/// The place of a request among those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// The highest so far.
@@ -17,11 +17,11 @@ pub(super) enum Order {
     Reordered,
     /// Received before.
     Duplicate,
-    /// So far behind that it cannot be told from a duplicate.
+    /// Too far behind to be told from a duplicate.
     Stale,
 }
 
-/// The numbers received: of a text sender without identifiers they are made from its sequence.
+/// The numbers received. For a text sender without identifiers they come from its sequence.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     pub(super) highest: u64,
@@ -33,7 +33,7 @@ pub(super) struct ReceiveWindow {
 }
 
 impl ReceiveWindow {
-    /// Begins with the first request of a flow.
+    /// Returns the window of a flow that begins with this request.
     pub(super) fn starting_at(request: &Request<'_>) -> Self {
         let highest = match request.number {
             Number::Wire(seq) => u64::from(seq),
@@ -49,13 +49,13 @@ impl ReceiveWindow {
         window
     }
 
-    /// True if the request is of the same flow: a sender that restarts numbers anew under another
+    /// True if the request is of the same flow. A sender that restarts its numbers has another
     /// cookie.
     pub(super) fn continues(&self, request: &Request<'_>) -> bool {
         self.cookie == request.cookie
     }
 
-    /// Adds a request. Returns its number, and what it is to those before it.
+    /// Adds a request. Returns its number and its place among those before it.
     pub(super) fn add(&mut self, request: &Request<'_>) -> (u64, Order) {
         let ahead = self.ahead(request);
         let Some(number) = self.highest.checked_add_signed(ahead) else {
@@ -80,7 +80,7 @@ impl ReceiveWindow {
         (number, Order::Reordered)
     }
 
-    /// Returns how far the request's number is ahead of the highest one; negative or 0 if it is not.
+    /// Returns how far the request's number is ahead of the highest; negative or 0 if it is not.
     fn ahead(&self, request: &Request<'_>) -> i64 {
         let seq = match request.number {
             Number::Wire(seq) => seq,
@@ -98,7 +98,7 @@ impl ReceiveWindow {
         } else {
             forward
         };
-        // Without an identifier 101 losses in a row look like a duplicate, but for the time.
+        // Without an identifier, only the time tells 101 losses in a row from a duplicate.
         let wrapped = nearest <= 0 && request.sent > self.newest_at;
         if wrapped { nearest + modulus } else { nearest }
     }
@@ -118,7 +118,7 @@ impl ReceiveWindow {
         self.seen[word] & bit != 0
     }
 
-    /// Returns which of the 64 requests before this one were received: bit i is the one i + 1 before.
+    /// Returns which of the 64 requests before this one arrived: bit i is the one i + 1 before.
     pub(super) fn seen_before(&self, number: u64) -> u64 {
         let oldest = (self.highest + 1).saturating_sub(WINDOW_PROBES);
         let known = match u32::try_from(number.saturating_sub(oldest)) {

@@ -1,9 +1,9 @@
 //! The native wire: STAMP test packets (RFC 8762, unauthenticated mode) with the session identifier
 //! and the TLVs of RFC 8972, one of which is ours.
 //!
-//! `docs/design/native-wire.md` has the layouts, byte by byte. A request and its reply have the same
-//! length and the same TLVs, so that a reply is made by copying the request and filling in. Any
-//! STAMP sender's packet is a [`Request`]; only those of our own have an [`OurRequest`] in it.
+//! `docs/design/native-wire.md` has the layouts, byte by byte. A request and its reply have the
+//! same length and TLVs, so a reply is a copy of the request with fields filled in. Any STAMP
+//! sender's packet is a [`Request`]; only our own contain an [`OurRequest`].
 
 mod frame;
 mod time;
@@ -27,31 +27,31 @@ pub use time::ErrorEstimate;
 /// Bytes of a packet without TLVs (RFC 8762, section 4.2).
 pub const BASE_BYTES: usize = 44;
 
-/// How a stream of native packets begins. No text message begins with its first byte.
+/// The start of a stream of native packets. No text message begins with its first byte.
 pub const PREAMBLE: [u8; 4] = *b"LMS1";
 
-/// Bytes of the label area at least, so that there is room for the name of a reflector.
+/// Minimum bytes of the label area, so that a reflector's name has room.
 const LABEL_BYTES_MIN: usize = 32;
 
 /// The version of our TLV.
 const VERSION: u8 = 1;
 
-/// Our TLV stands in a reply.
+/// Set in the TLV of a reply.
 const FLAG_REPLY: u8 = 0x01;
 
-/// The offset in our TLV is valid.
+/// Set if the offset in our TLV is valid.
 const FLAG_OFFSET: u8 = 0x02;
 
-/// The sender's TTL, which would have to be asked for with every packet.
+/// Stands for the sender's TTL, which would have to be requested for every packet.
 const TTL: u8 = 255;
 
-/// Where the fields of a request begin; those of a reply have the same ones in front.
+/// Offsets of the fields of a reply. A request has the same ones in front.
 mod base {
     pub(super) const SEQ: usize = 0;
     pub(super) const SENT: usize = 4;
     pub(super) const ERROR: usize = 12;
     pub(super) const SSID: usize = 14;
-    /// From here on a request has zeros.
+    /// A request has zeros from here on.
     pub(super) const REQUEST_END: usize = 16;
     pub(super) const RECEIVED: usize = 16;
     pub(super) const SENDER_SEQ: usize = 24;
@@ -60,7 +60,7 @@ mod base {
     pub(super) const SENDER_TTL: usize = 40;
 }
 
-/// Where the fields of the private TLV's value begin.
+/// Offsets of the fields in the private TLV's value.
 mod ours {
     pub(super) const VERSION: usize = 4;
     pub(super) const FLAGS: usize = 5;
@@ -76,7 +76,7 @@ mod ours {
     pub(super) const TAGS_LENGTH: usize = 60;
 }
 
-/// Which two bits of the sources are whose.
+/// Shifts of the two-bit stamp sources.
 mod source {
     pub(super) const RECEIVED: u32 = 0;
     pub(super) const FOLLOW_UP: u32 = 2;
@@ -84,14 +84,14 @@ mod source {
     pub(super) const B: u32 = 6;
 }
 
-/// Why bytes are no packet.
+/// The reason why bytes are not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// It is shorter than a packet without TLVs.
     #[error("the packet has fewer than {BASE_BYTES} bytes")]
     Truncated,
-    /// What was to be a request has something where only a reply has; it must not be answered.
+    /// A request has bytes set that only a reply has, so it must not be answered.
     #[error("the packet may be a reply")]
     Reply,
     /// A time in the PTP format has a billion nanoseconds or more.
@@ -105,12 +105,12 @@ pub enum DecodeError {
     Tags,
 }
 
-/// When an earlier packet left, as it became known after it had.
+/// The departure of an earlier packet, known only after it had left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowUp {
     /// The earlier packet's own sequence number.
     pub seq: u32,
-    /// When it left. A time in or before the first nanosecond of 1970 cannot be told.
+    /// When it left. A time up to the first nanosecond of 1970 cannot be expressed.
     pub stamp: Stamp,
 }
 
@@ -121,31 +121,31 @@ pub struct Request<'a> {
     pub seq: u32,
     /// T1, by the sender's clock.
     pub sent: Wall,
-    /// How good that clock is.
+    /// The error of that clock.
     pub error: ErrorEstimate,
     /// The session identifier, 0 if the sender has none (RFC 8972, section 3).
     pub ssid: u16,
     /// Bytes of the packet.
     pub length: usize,
-    /// What one of ours says besides.
+    /// The addition of our own senders.
     pub ours: Option<OurRequest<'a>>,
 }
 
-/// What our own senders add to a request.
+/// The addition of our own senders to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OurRequest<'a> {
-    /// The flow's own number, which a stranger does not know.
+    /// The flow's own number, unknown to strangers.
     pub cookie: u32,
-    /// The reflector's session that the sender has last heard of, or 0.
+    /// The session number in the reflector's last reply, or 0.
     pub session: u32,
     /// T1 of earlier requests, as the kernel or the interface stamped them.
     pub follow_ups: [Option<FollowUp>; 2],
-    /// The reflector's clock less the sender's in nanoseconds, to be taken out of one-way delays
-    /// before they are published.
+    /// The reflector's clock less the sender's in nanoseconds, to subtract from one-way delays
+    /// before their publication.
     pub offset_ns: Option<i64>,
     /// The sender's name, perhaps empty.
     pub source: &'a str,
-    /// The tags as they stand there; [`decode_tags`](super::text::decode_tags) reads them.
+    /// The undecoded tags; [`decode_tags`](super::text::decode_tags) reads them.
     pub tags: &'a str,
 }
 
@@ -156,7 +156,7 @@ pub struct Reply<'a> {
     pub seq: u32,
     /// T3, by the reflector's process.
     pub sent: Wall,
-    /// How good the reflector's clock is.
+    /// The error of the reflector's clock.
     pub error: ErrorEstimate,
     /// The request's session identifier.
     pub ssid: u16,
@@ -168,77 +168,77 @@ pub struct Reply<'a> {
     pub sender_sent: Wall,
     /// T3 of an earlier reply, from the Follow-Up Telemetry TLV.
     pub follow_up: Option<FollowUp>,
-    /// What one of ours says besides.
+    /// The addition of our own reflectors.
     pub ours: Option<OurReply<'a>>,
 }
 
-/// What our own reflectors add to a reply.
+/// The addition of our own reflectors to a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OurReply<'a> {
-    /// What took T2.
+    /// The source of T2.
     pub received_source: Option<StampSource>,
-    /// The request's.
+    /// The request's cookie.
     pub cookie: u32,
     /// A random number of the reflector's session.
     pub session: u32,
-    /// Different requests received in this session, this one included; its low 32 bits.
+    /// The low 32 bits of the count of distinct requests in this session, this one included.
     pub received: u32,
-    /// Bit `i` says that the request with this one's number less `i + 1` came in.
+    /// Bit `i` is set if the request with this one's number less `i + 1` arrived.
     pub seen: u64,
     /// T3 of the replies before the one in [`Reply::follow_up`].
     pub older: [Option<FollowUp>; 2],
-    /// The reflector's name, if there was room for it.
+    /// The reflector's name, if it had room.
     pub name: Option<&'a str>,
 }
 
-/// What [`encode_request`] writes.
+/// The input of [`encode_request`].
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFields<'a> {
     /// The low 32 bits of the probe's number on its flow.
     pub seq: u32,
     /// T1, read just before the send call.
     pub sent: Wall,
-    /// How good our clock is, from [`ErrorEstimate::from_nanos`].
+    /// The error of our clock, from [`ErrorEstimate::from_nanos`].
     pub error: ErrorEstimate,
     /// A random number of the socket, not 0.
     pub ssid: u16,
     /// A random number of the flow.
     pub cookie: u32,
-    /// The last session number of the reflector, or 0.
+    /// The session number in the reflector's last reply, or 0.
     pub session: u32,
     /// T1 of two earlier requests.
     pub follow_ups: [Option<FollowUp>; 2],
-    /// The reflector's clock less ours in nanoseconds, if one-way delays are to be published
-    /// without it.
+    /// The reflector's clock less ours in nanoseconds, if it is to be subtracted from published
+    /// one-way delays.
     pub offset_ns: Option<i64>,
     /// Our name, without `|`; cut after [`NAME_BYTES_MAX`] bytes.
     pub source: &'a str,
-    /// The target's tags, from [`encode_tags`](super::text::encode_tags); none are written if they
-    /// have more than [`TAGS_BYTES_MAX`] bytes.
+    /// The target's tags, from [`encode_tags`](super::text::encode_tags). Left out if they have
+    /// more than [`TAGS_BYTES_MAX`] bytes.
     pub tags: &'a str,
 }
 
-/// What [`encode_reply`] writes into what it copies.
+/// The fields that [`encode_reply`] writes into its copy of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyFields<'a> {
-    /// Replies so far in this session, from 0.
+    /// The number of replies so far in this session, from 0.
     pub seq: u32,
     /// T3, read just before the send call.
     pub sent: Wall,
-    /// How good our clock is, from [`ErrorEstimate::from_nanos`].
+    /// The error of our clock, from [`ErrorEstimate::from_nanos`].
     pub error: ErrorEstimate,
     /// T2.
     pub received: Stamp,
-    /// T3 of the three replies before this one, the newest first. That one goes into the Follow-Up
-    /// Telemetry TLV, which every sender knows; the others into ours.
+    /// T3 of the three replies before this one, the newest first. The newest goes into the
+    /// Follow-Up Telemetry TLV, which every sender knows; the others into ours.
     pub follow_ups: [Option<FollowUp>; 3],
     /// A random number of the session, not 0.
     pub session: u32,
-    /// Different requests received in this session, this one included; the low 32 bits.
+    /// The low 32 bits of the count of distinct requests in this session, this one included.
     pub received_count: u32,
-    /// Bit `i` says that the request with this one's number less `i + 1` came in.
+    /// Bit `i` is set if the request with this one's number less `i + 1` arrived.
     pub seen: u64,
-    /// Our name, without `|`. It is left out if there is no room for it, or if it is empty.
+    /// Our name, without `|`. It is left out if it is empty or has no room.
     pub name: &'a str,
 }
 
@@ -291,7 +291,7 @@ fn read_our_request(value: &[u8]) -> Result<OurRequest<'_>, DecodeError> {
 
 /// Reads a packet as a reply.
 ///
-/// TLVs that the reflector has not understood, or that are malformed, are as good as absent.
+/// TLVs that the reflector did not recognise, or that are malformed, count as absent.
 pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
     let base = packet
         .first_chunk::<BASE_BYTES>()
@@ -327,7 +327,7 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
     })
 }
 
-/// Reads a Follow-Up Telemetry TLV. What took the stamp is in `ours`, if that is there.
+/// Reads a Follow-Up Telemetry TLV. The stamp's source is in `ours`, if present.
 fn read_telemetry(
     value: &[u8],
     ours: Option<&[u8]>,
@@ -335,7 +335,7 @@ fn read_telemetry(
 ) -> Result<Option<FollowUp>, DecodeError> {
     let source = match (ours, value[FollowUp::BYTES]) {
         (Some(ours), _) => read_source(ours[ours::SOURCES], source::FOLLOW_UP),
-        // The RFC's methods: with help of the hardware, in software; the control plane's is 3.
+        // The RFC's methods are 1 with hardware, 2 in software, and 3 in the control plane.
         (None, 1) => Some(StampSource::Hw),
         (None, 2) => Some(StampSource::Kernel),
         (None, _) => Some(StampSource::User),
@@ -395,7 +395,7 @@ impl FollowUp {
     /// Bytes of a sequence number and a time.
     const BYTES: usize = 4 + TIME_BYTES;
 
-    /// Reads the one at `at`; with time or source 0 there is none.
+    /// Reads the one at `at`; `None` if its time or source is 0.
     fn read(
         bytes: &[u8],
         at: usize,
@@ -419,8 +419,8 @@ impl FollowUp {
     }
 }
 
-/// Appends a request of our own. It is padded to `size` bytes, of which there are
-/// [`MESSAGE_BYTES_MAX`] at most, and is never shorter than what is in it.
+/// Appends a request of our own, padded to `size` bytes, at most [`MESSAGE_BYTES_MAX`]. It is never
+/// shorter than its contents.
 pub fn encode_request(out: &mut Vec<u8>, fields: &RequestFields<'_>, size: Option<usize>) {
     const OTHERS: usize = BASE_BYTES + HEADER_BYTES + FOLLOW_UP_BYTES + HEADER_BYTES + OURS_BYTES;
     let source = &fields.source[..fields.source.floor_char_boundary(NAME_BYTES_MAX)];
@@ -430,7 +430,7 @@ pub fn encode_request(out: &mut Vec<u8>, fields: &RequestFields<'_>, size: Optio
     let mut label_bytes = LABEL_BYTES_MIN.max(source.len() + tags.len());
     let size = size.unwrap_or(0).min(MESSAGE_BYTES_MAX);
     let padding = size.saturating_sub(OTHERS + label_bytes);
-    // Too few for a TLV of their own.
+    // The rest is too short for a TLV of its own.
     if padding < HEADER_BYTES {
         label_bytes += padding;
     }
@@ -464,7 +464,7 @@ fn push_base(out: &mut Vec<u8>, fields: &RequestFields<'_>) {
 fn write_our_request(value: &mut [u8], fields: &RequestFields<'_>, source: &str, tags: &str) {
     put(value, 0, MAGIC);
     value[ours::VERSION] = VERSION;
-    // Both are within their limits, which are less than these numbers have room for.
+    // Both are within their limits, which fit these fields.
     value[ours::NAME_LENGTH] = u8::try_from(source.len()).unwrap_or(0);
     let tags_length = u16::try_from(tags.len()).unwrap_or(0);
     put(value, ours::TAGS_LENGTH, tags_length.to_be_bytes());
@@ -477,7 +477,7 @@ fn write_our_request(value: &mut [u8], fields: &RequestFields<'_>, source: &str,
     }
 }
 
-/// Writes A and B into our TLV, in which there are zeros.
+/// Writes A and B into our TLV, which is zero there.
 fn write_older(value: &mut [u8], [a, b]: [Option<FollowUp>; 2]) {
     for (follow_up, at, shift) in [(a, ours::A, source::A), (b, ours::B, source::B)] {
         if let Some(follow_up) = follow_up {
@@ -487,8 +487,8 @@ fn write_older(value: &mut [u8], [a, b]: [Option<FollowUp>; 2]) {
     }
 }
 
-/// Appends the answer to `request`, which [`decode_request`] has taken: as many bytes, with what
-/// the request has to be told again, and its TLVs as far as we know them filled in.
+/// Appends the answer to `request`, which [`decode_request`] has accepted. It has the same length,
+/// repeats the request's fields, and fills in the TLVs that we know.
 pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>) {
     let start = out.len();
     out.extend_from_slice(request);
@@ -518,7 +518,7 @@ pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>)
 }
 
 fn write_base(request: &[u8; BASE_BYTES], base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) {
-    // The session identifier stays where it is.
+    // The session identifier stays in its place.
     put(base, base::SEQ, fields.seq.to_be_bytes());
     put(base, base::SENT, time_bytes(fields.sent));
     let error = fields.error.with_ptp().bits();
@@ -561,7 +561,7 @@ fn write_our_reply(value: &mut [u8], fields: &ReplyFields<'_>) {
     if let Some(newest) = newest {
         value[ours::SOURCES] |= source_bits(newest.stamp.source, source::FOLLOW_UP);
     }
-    // A part of a name would be another one's, so there is the whole or none.
+    // A part of a name would be another name, so all of it is written or nothing.
     let labels = &mut value[OURS_BYTES..];
     if let (Some(area), Ok(length)) = (
         labels.get_mut(..fields.name.len()),
@@ -572,7 +572,7 @@ fn write_our_reply(value: &mut [u8], fields: &ReplyFields<'_>) {
     }
 }
 
-/// The bytes at `at`, where there are so many: the caller has checked the length of the whole.
+/// Returns the bytes at `at`. The caller has checked the length of the whole.
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

@@ -1,4 +1,4 @@
-//! The text wire: what the Python program speaks on both protocols, and the identifier we add.
+//! The text wire: the Python program's format on both protocols, and the identifier we add.
 //!
 //! A message is `<seq>|<source>|<timestamp ns>|<tags>|<padding>`. The sequence runs from 0 to 100,
 //! the tags are a Python list literal of strings, and the padding is `0` bytes. The Python program
@@ -40,7 +40,7 @@ const SEQ_DIGITS_MAX: usize = 3;
 /// Digits of the largest 64-bit time.
 const TIME_DIGITS_MAX: usize = 19;
 
-/// Why bytes are no message.
+/// The reason why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -73,27 +73,27 @@ pub struct Header<'a> {
     pub source: &'a str,
     /// The sender's clock.
     pub at: Wall,
-    /// The tags as they stand there; [`decode_tags`] reads them.
+    /// The undecoded tags; [`decode_tags`] reads them.
     pub tags: &'a str,
 }
 
-/// Our mark at the beginning of the padding.
+/// Our mark at the start of the padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identifier {
-    /// The flow's own number, which a stranger does not know.
+    /// The flow's own number, unknown to strangers.
     pub cookie: u32,
     /// The low 32 bits of the probe's number.
     pub number: u32,
-    /// Bytes of the whole request; tells where it ends in a stream.
+    /// Bytes of the whole request, which tell its end in a stream.
     pub length: u16,
-    /// It stands in a reply of ours.
+    /// True in a reply of ours.
     pub is_reply: bool,
-    /// A request offers to speak native from the next probe on; a reply takes the offer.
+    /// In a request, an offer to speak native from the next probe; in a reply, its acceptance.
     pub is_native: bool,
 }
 
 impl Identifier {
-    /// The identifier of a request; its length is filled in by [`encode_request`].
+    /// Returns a request's identifier. [`encode_request`] fills in the length.
     pub const fn new(cookie: u32, number: u32) -> Self {
         Self {
             cookie,
@@ -104,7 +104,7 @@ impl Identifier {
         }
     }
 
-    /// The same, with an offer of the native wire.
+    /// Returns the same with an offer of the native wire.
     #[must_use]
     pub const fn offering_native(self) -> Self {
         Self {
@@ -114,33 +114,33 @@ impl Identifier {
     }
 }
 
-/// One message, borrowed from where it was received.
+/// One message, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The fields.
     pub header: Header<'a>,
-    /// Our mark, if it has one.
+    /// Our identifier, if present.
     pub identifier: Option<Identifier>,
-    /// Zeros after header and identifier, as far as they were received.
+    /// The zeros received after header and identifier.
     pub zeros: usize,
-    /// Bytes of the whole message, as far as it was received.
+    /// The bytes received of the message.
     pub length: usize,
 }
 
 impl Message<'_> {
-    /// Whether this is a reply of ours: it must not be answered.
+    /// True for a reply of ours, which must not be answered.
     pub fn is_reply(&self) -> bool {
         self.identifier
             .is_some_and(|identifier| identifier.is_reply)
     }
 }
 
-/// Where the parts of a header, and of an identifier after it, are. It outlives the bytes.
+/// Offsets of the parts of a header and of an identifier after it. They outlive the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     seq: u8,
     at: Wall,
-    /// Where the source begins, and the separators after source, time and tags.
+    /// The start of the source, and the separators after source, time and tags.
     source: usize,
     after: [usize; 3],
     identifier: Option<Identifier>,
@@ -148,11 +148,11 @@ struct Head {
     length: usize,
 }
 
-/// What looking for a head came to.
+/// The result of a search for a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scan {
     Done(Head),
-    /// The bytes end with the header: whether an identifier is to follow cannot be told.
+    /// The bytes end with the header, so an identifier may follow or not.
     Bare(Head),
     /// The bytes end too soon.
     More,
@@ -161,7 +161,7 @@ enum Scan {
 impl Head {
     /// Reads a head from the beginning of `bytes`.
     fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
-        // Packets of the native wire come by here first, and most have a zero in this place.
+        // Native packets come here first, and most have a zero in this place.
         if bytes.first().is_some_and(|first| !first.is_ascii_digit()) {
             return Err(DecodeError::Sequence);
         }
@@ -216,12 +216,12 @@ impl Head {
         Ok(Scan::Done(self))
     }
 
-    /// Bytes of the header alone.
+    /// Returns the bytes of the header alone.
     const fn header_length(&self) -> usize {
         self.after[2] + 1
     }
 
-    /// The header, borrowed from the bytes that the head was scanned in.
+    /// Returns the header, borrowed from the scanned bytes.
     fn header<'a>(&self, bytes: &'a [u8]) -> Result<Header<'a>, DecodeError> {
         let [source_end, time_end, tags_end] = self.after;
         Ok(Header {
@@ -242,7 +242,7 @@ impl Head {
     }
 }
 
-/// Each field has its maximum, which an unfinished one must not exceed either.
+/// Checks each field against its maximum, which an unfinished one must not exceed either.
 fn check_limits(header: &[u8], separators: &[usize]) -> Result<(), DecodeError> {
     const LIMITS: [(usize, DecodeError); 4] = [
         (SEQ_DIGITS_MAX, DecodeError::Sequence),
@@ -281,7 +281,7 @@ fn read_time(digits: &[u8]) -> Result<Wall, DecodeError> {
         .ok_or(DecodeError::Timestamp)
 }
 
-/// A number of one to `most` digits that fits into 63 bits.
+/// Reads a number of one to `most` digits that fits into 63 bits.
 fn read_decimal(digits: &[u8], most: usize) -> Option<i64> {
     if digits.is_empty() || digits.len() > most {
         return None;
@@ -296,7 +296,7 @@ fn is_identifier_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
-/// An identifier between its marks; `None` for a version that we do not know.
+/// Reads an identifier between its marks; `None` for an unknown version.
 fn read_identifier(whole: &[u8]) -> Result<Option<Identifier>, DecodeError> {
     let body = &whole[1..whole.len() - 1];
     if !body.iter().all(|byte| is_identifier_byte(*byte)) {
@@ -330,7 +330,7 @@ fn read_hex(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// How many `0` bytes come first. In blocks, since most of a large message is padding.
+/// Counts the leading `0` bytes, in blocks, because most of a large message is padding.
 fn leading_zeros(bytes: &[u8]) -> usize {
     const BLOCK: [u8; 32] = [b'0'; 32];
     let blocks = bytes
@@ -342,10 +342,10 @@ fn leading_zeros(bytes: &[u8]) -> usize {
     whole + rest.count()
 }
 
-/// Reads the one message that a datagram is.
+/// Reads a datagram as one message.
 pub fn decode_datagram(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
     let head = match Head::scan(payload)? {
-        // Padding is not needed: the header alone is a message.
+        // Padding is optional: the header alone is a message.
         Scan::Done(head) | Scan::Bare(head) => head,
         Scan::More => return Err(DecodeError::Truncated),
     };
@@ -356,8 +356,8 @@ pub fn decode_datagram(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
     head.message(payload, payload.len())
 }
 
-/// Appends a request. It is padded with zeros to `size` bytes, and never shorter than its header
-/// and identifier. `source` and `tags` must be free of `|`; `tags` come from [`encode_tags`].
+/// Appends a request, padded with zeros to `size` bytes, never shorter than its header and
+/// identifier. `source` and `tags` must be free of `|`; `tags` come from [`encode_tags`].
 pub fn encode_request(
     out: &mut Vec<u8>,
     seq: u8,
@@ -392,16 +392,16 @@ pub fn encode_request(
     out.resize(start + length, b'0');
 }
 
-/// Appends the answer to `request`: its sequence number, our name and receive time, its own tags and
-/// padding. False, and nothing is appended, if that cannot be done within the request's length.
+/// Appends the answer to `request`: its sequence number, our name and receive time, its own tags
+/// and padding. False, with nothing appended, if the request's length does not allow it.
 ///
-/// A reply is never longer than its request, so that nobody gains by having us send to a third
-/// party: padding gives way first, then our name, which no known peer reads. To a request without
-/// our mark the reply is shorter by one byte at least: between two responders, each of which takes
-/// the other's replies for requests, messages would otherwise go back and forth forever.
+/// A reply is never longer than its request, so nobody gains by having us send to a third party.
+/// Padding gives way first, then our name, which no known peer reads. To a request without our
+/// mark, the reply is at least one byte shorter. Otherwise two responders that take each other's
+/// replies for requests would exchange them forever.
 ///
-/// An offer of the native wire is taken if `takes_offer`; the reply then has no padding, so that on
-/// a stream the native packets follow it directly.
+/// If `takes_offer`, the reply accepts the native wire. It then has no padding, so on a stream the
+/// native packets follow it directly.
 pub fn encode_reply(
     out: &mut Vec<u8>,
     request: &Message<'_>,
@@ -457,7 +457,7 @@ fn push_header(out: &mut Vec<u8>, header: Header<'_>) {
     out.push(b'|');
     out.extend_from_slice(header.source.as_bytes());
     out.push(b'|');
-    // No message has a time before 1970: the decoder takes none, and our clock shows none.
+    // No message has a time before 1970: the decoder refuses it, and our clock never shows it.
     push_decimal(out, u64::try_from(header.at.as_unix_nanos()).unwrap_or(0));
     out.push(b'|');
     out.extend_from_slice(header.tags.as_bytes());

@@ -1,9 +1,9 @@
-//! Timestamps, and what their clock is good for.
+//! Timestamps, and the errors of their clocks.
 //!
-//! A timestamp is 8 bytes in one of two formats, and the Z bit of an error estimate in the same
-//! packet says in which: seconds and nanoseconds since 1970 (the truncated PTP format of RFC 8877,
-//! section 4.3), or seconds since 1900 and their binary fraction (NTP's, section 4.2.1). We write the
-//! first only; a STAMP sender that has never heard of us may choose either (RFC 8762, section 4.2.1).
+//! A timestamp is 8 bytes in one of two formats; the Z bit of the packet's error estimate says
+//! which. One is seconds and nanoseconds since 1970 (truncated PTP, RFC 8877, section 4.3). The
+//! other is seconds since 1900 and their binary fraction (NTP, section 4.2.1). We write only the
+//! first. A foreign STAMP sender may choose either (RFC 8762, section 4.2.1).
 
 use crate::proto::time::Wall;
 use crate::proto::wire::native::{DecodeError, u32_at};
@@ -19,7 +19,7 @@ const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
 /// Seconds of one NTP era.
 const NTP_ERA_SECONDS: i64 = 1 << 32;
 
-/// The clock is synchronised to UTC by something outside the host.
+/// The clock is synchronised to UTC by a source outside the host.
 const S: u16 = 0x8000;
 
 /// Timestamps are in the PTP format.
@@ -29,17 +29,17 @@ const SCALE_SHIFT: u32 = 8;
 const SCALE_MASK: u16 = 0x3f;
 const MULTIPLIER_MASK: u16 = 0xff;
 
-/// How wrong the timestamps of a packet's sender may be, and how they are written (RFC 4656, section
-/// 4.1.2, with the Z bit of RFC 8186).
+/// The error of the sender's timestamps, and their format (RFC 4656, section 4.1.2, with the Z bit
+/// of RFC 8186).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorEstimate(u16);
 
 impl ErrorEstimate {
-    /// The estimate for a clock that is wrong by `error_ns` nanoseconds at most, rounded up, and
+    /// Returns the estimate of a clock with an error of at most `error_ns` nanoseconds, rounded up,
     /// for timestamps in the PTP format.
     pub fn from_nanos(is_synchronised: bool, error_ns: u64) -> Self {
-        // In units of 2^-32 seconds. 64 bits of nanoseconds make 67 bits of these at most, so that
-        // the scale ends at 59 and always has room. No error at all cannot be written.
+        // Units are 2^-32 seconds. 64 bits of nanoseconds make at most 67 bits of units, so the
+        // scale ends at 59 and always has room. An error of 0 cannot be written.
         let units = (u128::from(error_ns) << 32)
             .div_ceil(u128::from(NANOS_PER_SECOND))
             .max(1);
@@ -57,33 +57,33 @@ impl ErrorEstimate {
         Self(synchronised | Z | scale << SCALE_SHIFT | multiplier)
     }
 
-    /// The estimate that has these bits in a packet.
+    /// Returns the estimate with these bits of a packet.
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 
-    /// The estimate as it stands in a packet.
+    /// Returns the bits of the estimate in a packet.
     pub const fn bits(self) -> u16 {
         self.0
     }
 
-    /// The same error beside timestamps in the PTP format.
+    /// Returns the same error for timestamps in the PTP format.
     pub(super) const fn with_ptp(self) -> Self {
         Self(self.0 | Z)
     }
 
-    /// Whether the clock is synchronised to UTC by something outside the host.
+    /// True if a source outside the host synchronises the clock to UTC.
     pub const fn is_synchronised(self) -> bool {
         self.0 & S != 0
     }
 
-    /// Whether the packet's timestamps are in the PTP format, and not in NTP's.
+    /// True if the packet's timestamps are in the PTP format, false for NTP's.
     pub const fn is_ptp(self) -> bool {
         self.0 & Z != 0
     }
 
-    /// The error in nanoseconds, rounded up, and `u64::MAX` if it is more. A multiplier of 0, which
-    /// is forbidden, tells nothing and gives that as well.
+    /// Returns the error in nanoseconds, rounded up, at most `u64::MAX`. A multiplier of 0 is
+    /// forbidden, tells nothing, and gives `u64::MAX` as well.
     pub fn as_nanos(self) -> u64 {
         let multiplier = u128::from(self.0 & MULTIPLIER_MASK);
         if multiplier == 0 {
@@ -95,7 +95,7 @@ impl ErrorEstimate {
     }
 }
 
-/// Reads a timestamp in the format that the packet's error estimate says.
+/// Reads a timestamp in the format of the packet's error estimate.
 pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, DecodeError> {
     let seconds = i64::from(u32_at(&bytes, 0));
     let rest = u32_at(&bytes, 4);
@@ -105,8 +105,8 @@ pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, D
         }
         (seconds, i64::from(rest))
     } else {
-        // Seconds without their highest bit are those of the era that begins in 2036 (RFC 4330,
-        // section 3): no clock that still runs shows 1900 to 1968.
+        // Seconds without their highest bit belong to the era that begins in 2036 (RFC 4330,
+        // section 3): no running clock shows 1900 to 1968.
         let era = if seconds < NTP_ERA_SECONDS / 2 {
             NTP_ERA_SECONDS
         } else {
@@ -116,20 +116,20 @@ pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, D
         let nanos = i64::try_from(nanos).unwrap_or(0);
         (seconds + era - NTP_TO_UNIX_SECONDS, nanos)
     };
-    // At most 2^33 seconds, so this is far from the ends of 64 bits.
+    // At most 2^33 seconds: far from the ends of 64 bits.
     Ok(Wall::from_unix_nanos(
         seconds * i64::from(NANOS_PER_SECOND) + nanos,
     ))
 }
 
-/// A timestamp in the PTP format. It has no times before 1970 and none after 2106: the nearest one
-/// stands for those.
+/// Returns a timestamp in the PTP format. Its range is 1970 to 2106; other times become the nearest
+/// one.
 pub(super) fn time_bytes(at: Wall) -> [u8; TIME_BYTES] {
     const LAST: u64 = (u32::MAX as u64 + 1) * NANOS_PER_SECOND as u64 - 1;
     let nanos = u64::try_from(at.as_unix_nanos()).unwrap_or(0).min(LAST);
     let seconds = nanos / u64::from(NANOS_PER_SECOND);
     let rest = nanos % u64::from(NANOS_PER_SECOND);
-    // Both have 32 bits, so this moves the one out of the way of the other.
+    // Both have 32 bits, so this shift clears the place of the other.
     (seconds << 32 | rest).to_be_bytes()
 }
 

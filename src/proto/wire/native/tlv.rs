@@ -24,10 +24,10 @@ pub(super) const FOLLOW_UP_BYTES: usize = 16;
 /// Bytes of our value before its label area.
 pub(super) const OURS_BYTES: usize = 64;
 
-/// How our value begins.
+/// The start of our value.
 pub(super) const MAGIC: [u8; 4] = *b"LMon";
 
-/// What a TLV is to us.
+/// The kinds of TLV that we distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Padding,
@@ -36,37 +36,37 @@ pub(super) enum Kind {
     Unknown,
 }
 
-/// One TLV, or what is left of the packet where one should be.
+/// One TLV, or the rest of the packet in its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tlv<'a> {
-    /// Where its flags are in the packet.
+    /// The offset of its flags in the packet.
     pub(super) start: usize,
     pub(super) flags: u8,
     pub(super) kind: Kind,
-    /// It does not fit its type, or the packet. It is the last one that is read.
+    /// True if it does not fit its type, or the packet. No TLV is read after it.
     pub(super) is_malformed: bool,
-    /// Its value, if it is not malformed.
+    /// Its value; empty if it is malformed.
     pub(super) value: &'a [u8],
 }
 
 impl Tlv<'_> {
-    /// Whether the other side has read it and said nothing against it.
+    /// True if the other side has read it without an objection.
     pub(super) const fn is_accepted(&self) -> bool {
         !self.is_malformed && self.flags & (FLAG_U | FLAG_M) == 0
     }
 }
 
-/// Goes through the TLVs of a packet, up to the first malformed one.
+/// Iterates over the TLVs of a packet, up to the first malformed one.
 #[derive(Debug)]
 pub(super) struct Tlvs<'a> {
     packet: &'a [u8],
     next: usize,
-    /// One of ours has been seen: a second one is as good as unknown.
+    /// True after one of ours: a second one counts as unknown.
     has_ours: bool,
 }
 
 impl<'a> Tlvs<'a> {
-    /// The TLVs of `packet`, which begin at `start`.
+    /// Returns the TLVs of `packet`, which begin at `start`.
     pub(super) const fn new(packet: &'a [u8], start: usize) -> Self {
         Self {
             packet,

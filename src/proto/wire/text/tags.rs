@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 
-/// Why text is no list of tags.
+/// The reason why a text is not a list of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TagsError {
-    /// It does not read as a list of strings; the byte at which it ceases to.
+    /// It is not a list of strings; the byte where that shows.
     #[error("not a list of strings, at byte {0}")]
     Syntax(usize),
-    /// An escape that stands for no character.
+    /// An escape without a character.
     #[error("an escape that is no character, at byte {0}")]
     Escape(usize),
     /// More than [`TAGS_MAX`] tags.
@@ -22,7 +22,7 @@ pub enum TagsError {
     TooLong,
 }
 
-/// The list as Python's `repr` prints it, `[]` if it is empty.
+/// Returns the list as Python's `repr` prints it, `[]` if it is empty.
 pub fn encode_tags<S: AsRef<str>>(tags: &[S]) -> String {
     let mut out = String::from("[");
     for (number, tag) in tags.iter().enumerate() {
@@ -56,9 +56,9 @@ fn push_repr(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-/// Python's notion (`str.isprintable`): no control, format, surrogate, private or unassigned
-/// character and no separator but the space. The standard library escapes the same ones, and
-/// combining marks too, but those only at the beginning of a string.
+/// True for what Python prints (`str.isprintable`): no control, format, surrogate, private or
+/// unassigned character, and no separator but the space. The standard library escapes
+/// all others, and at the beginning of a string combining marks too.
 fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
@@ -71,7 +71,7 @@ fn is_printable(character: char) -> bool {
 
 fn push_escape(out: &mut String, character: char) {
     let code = u32::from(character);
-    // Writing to a string cannot fail.
+    // A write to a string cannot fail.
     let _ = match code {
         0..=0xff => write!(out, "\\x{code:02x}"),
         0x100..=0xffff => write!(out, "\\u{code:04x}"),
@@ -79,7 +79,7 @@ fn push_escape(out: &mut String, character: char) {
     };
 }
 
-/// Reads a Python list of strings; nothing at all is an empty list.
+/// Reads a Python list of strings. Empty text is an empty list.
 pub fn decode_tags(raw: &str) -> Result<Vec<Box<str>>, TagsError> {
     if raw.len() > TAGS_BYTES_MAX {
         return Err(TagsError::TooLong);
@@ -168,7 +168,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One escape, after its backslash.
+    /// Reads one escape, after its backslash.
     fn escape(&mut self, text: &mut String) -> Result<(), TagsError> {
         let start = self.next - 1;
         let Some(kind) = self.take() else {
@@ -198,7 +198,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A character by its number, in so many digits at least and at most.
+    /// Reads a character by its number, with `least` to `most` digits.
     fn code(&mut self, radix: u32, least: usize, most: usize) -> Option<char> {
         let mut code = 0_u32;
         let mut digits = 0;

@@ -18,7 +18,7 @@ const LOADS: [(u32, u64); 3] = [
     (10_000, 1_000 * MILLISECOND_NS),
 ];
 
-/// Probes on each flow before the measurement, so that tables have their size: at 1 ms, two windows.
+/// Probes on each flow before the measurement, so that tables are full: at 1 ms, two windows.
 const WARM_UP: u64 = 2_000;
 
 /// The same for many flows.

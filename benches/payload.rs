@@ -32,7 +32,7 @@ fn at(seconds: u64) -> Now {
     }
 }
 
-/// What a backend in this mode gets of a second with so many samples of a hundred targets.
+/// Returns a backend's records in this mode: a second with so many samples of a hundred targets.
 fn records(mode: Mode) -> Vec<Record> {
     let mut recorder = Recorder::new("a", at(0));
     let mut feed = recorder.add_sink(SinkConfig::new(mode, 1_000_000_000));
@@ -59,7 +59,7 @@ fn records(mode: Mode) -> Vec<Record> {
     std::iter::from_fn(|| feed.poll()).collect()
 }
 
-/// Payloads of one that gathers batches, compressed if it compresses.
+/// Returns a run of a backend that gathers batches, compressed if it compresses.
 fn batches(records: &[Record], mut encoder: impl Encode) -> impl FnMut() {
     let mut out = Vec::new();
     move || {
@@ -75,7 +75,7 @@ fn batches(records: &[Record], mut encoder: impl Encode) -> impl FnMut() {
     }
 }
 
-/// Whatever sends each record by itself.
+/// Returns a run of a backend that sends each record by itself.
 fn lines_of(records: &[Record], mut backend: impl Backend) -> impl FnMut() {
     move || {
         for record in records {
@@ -89,7 +89,7 @@ fn lines_of(records: &[Record], mut backend: impl Backend) -> impl FnMut() {
     }
 }
 
-/// A publisher; what it hands to libzmq is dropped there, since nobody has subscribed.
+/// Returns a publisher; libzmq drops its messages, because nobody has subscribed.
 fn zeromq() -> ZeroMq {
     let settings = ZeroMqSettings {
         address: Ipv4Addr::LOCALHOST.into(),
@@ -109,7 +109,7 @@ fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
     }
 }
 
-/// The rows of what was encoded, compressed as they are sent, in tables such as those that are printed.
+/// Returns a run over encoded rows, compressed for sending, in tables like the printed ones.
 fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
     let tables = DESCRIBED.map(|described| {
         let kind = u8::from(described.contains("EndedAt"));
@@ -132,7 +132,7 @@ fn clickhouse_rows(records: &[Record]) -> impl FnMut() {
     }
 }
 
-/// What the server says of the tables of samples and of windows.
+/// The server's answers about the tables of samples and of windows.
 const DESCRIBED: [&str; 2] = [
     "MetricName\tLowCardinality(String)\nTimestamp\tDateTime64(9)\nMetricValue\tInt64\n\
      Tags\tMap(LowCardinality(String), String)\nSource\tLowCardinality(String)\n\

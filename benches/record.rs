@@ -51,7 +51,7 @@ fn sample(origin: u32, value_ns: i64) -> Output {
     })
 }
 
-/// One packet on clocks that are an hour apart; each origin's packets are consecutive.
+/// Returns a packet on clocks an hour apart; each origin's packets are consecutive.
 fn one_way(origin: u32, seq: u32, delay_ns: i64) -> Output {
     Output::OneWay(OneWay {
         origin: Origin(origin),
@@ -64,13 +64,13 @@ fn one_way(origin: u32, seq: u32, delay_ns: i64) -> Output {
     })
 }
 
-/// Delays between 250 and 315 us, in no order.
+/// Returns the delay of a packet, between 250 and 315 us, in no order.
 fn delay_ns(number: u32) -> i64 {
     250_000 + i64::from(number) * 7_919 % 65_536
 }
 
-/// A recorder with its flush thread's end, from interval to interval. In cells, for the measured
-/// closure and the one between the measurements share it.
+/// A recorder with its flush thread's end, from interval to interval. It uses cells, because the
+/// measured closure and the one between the measurements share it.
 struct Rig {
     recorder: RefCell<Recorder>,
     feed: RefCell<Feed>,
@@ -114,7 +114,7 @@ impl Rig {
     }
 }
 
-/// Samples over some series; with one series, a window has more than it keeps as they are.
+/// Measures samples over some series. With one series, a window exceeds the values that it keeps.
 fn bench_samples(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sample");
     group.throughput(Throughput::Elements(u64::from(SAMPLES)));
@@ -144,8 +144,8 @@ fn bench_samples(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Samples through the ring, as it is itself: those that the poll thread has pushed are taken out, and given
-/// back, as the flush thread does. The push is `sample/samples_100_series`.
+/// Measures the ring alone: what the poll thread has pushed is taken out and given back, as the
+/// flush thread does. The push is `sample/samples_100_series`.
 fn bench_ring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring");
     group.throughput(Throughput::Elements(u64::from(SAMPLES)));
@@ -168,7 +168,7 @@ fn bench_ring(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The variation of one-way delays: a difference and a delay over the least for each packet.
+/// Measures delay variation: a difference and a delay over the least for each packet.
 fn bench_one_way(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one_way");
     group.throughput(Throughput::Elements(u64::from(SAMPLES)));
@@ -203,7 +203,7 @@ fn bench_one_way(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures the turn in which an interval ends, with this many flows to read. Later turns read none.
+/// Measures the turn that ends an interval, with this many flows to read. Later turns read none.
 fn bench_end(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("end_of_interval");
     for origins in [100, 10_000, 30_000] {
@@ -231,7 +231,7 @@ fn bench_end(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One record of each kind as JSON.
+/// Measures one record of each kind as JSON.
 fn bench_json(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("json");
     for (name, mode, samples) in [

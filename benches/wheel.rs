@@ -164,7 +164,7 @@ impl Timers for Map {
     }
 }
 
-/// Sets timers evenly over a time from `first_ns` on, as flows are, but in no order.
+/// Returns timers spread evenly over a time from `first_ns` on, as flows are, but in no order.
 fn filled<T: Timers>(count: u32, first_ns: u64, spread_ns: u64) -> (T, Vec<T::Key>) {
     let mut timers = T::new();
     // Coprime to every count, so that each phase is taken once.

@@ -121,7 +121,7 @@ fn bench_match(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A stream of requests glued together, in chunks of a receive buffer and of 17 bytes.
+/// Measures a stream of requests glued together, in chunks of a receive buffer and of 17 bytes.
 fn bench_stream(criterion: &mut Criterion) {
     let mut group = group(criterion, "stream");
     for case in cases() {
@@ -233,7 +233,7 @@ fn bench_native(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Packets behind their lengths, glued together as `bench_stream` has its messages.
+/// Measures packets behind their lengths, glued together as `bench_stream` has its messages.
 fn bench_native_stream(criterion: &mut Criterion) {
     let mut group = group(criterion, "native_stream");
     for case in cases() {

@@ -31,8 +31,8 @@ pub const HEADER_BYTES_MAX: usize = NAME_BYTES_MAX + TAGS_BYTES_MAX + 64;
 /// Probes of one flow that may be in flight, which bounds `timeout / interval`.
 pub const IN_FLIGHT_MAX: u32 = 65_536;
 
-/// Descriptors that are neither a flow's nor a listener's: the event queue, logs, backends, resolvers,
-/// shared UDP sockets, the files of dumps.
+/// Descriptors of neither a flow nor a listener: the event queue, logs, backends, resolvers, shared
+/// UDP sockets, dump files.
 pub const DESCRIPTORS_OWN: u64 = 64;
 
 /// Connect probes of one target in flight. Each holds a descriptor, even if the peer is silent.

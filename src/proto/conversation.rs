@@ -8,7 +8,7 @@
 mod native;
 mod text;
 
-use native::{Native, Pending};
+use native::{Native, PendingReply};
 use text::Text;
 
 use crate::proto::context::Context;
@@ -160,7 +160,7 @@ impl Conversation {
         if let Some(native) = &mut self.native {
             let before = window.waited_enough(context);
             // No reply may come to carry T3: the flow cannot send, say.
-            let is_old = |pending: &Pending| pending.arrival.now.mono < before;
+            let is_old = |pending: &PendingReply| pending.arrival.now.mono < before;
             native.settle_where(is_old, window, peer, context);
         }
         if self.may_doubt() && window.is_unheard_at(slot) {

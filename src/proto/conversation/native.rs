@@ -7,12 +7,13 @@
 
 use crate::proto::context::Context;
 use crate::proto::ends::{Ends, Identity};
+use crate::proto::follow_ups::{FollowUps, Pending};
 use crate::proto::life::LifeEvent;
 use crate::proto::peer::{Peer, RoundTrip};
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Measured, ReceiveReport, Reply, Window, low};
-use crate::proto::wire::native::{self, FollowUp, Reply as Packet, RequestFields};
+use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
 
 /// Later replies that carry T3 of a reply.
 const TOLD_BY: u32 = 3;
@@ -26,7 +27,7 @@ const STAMP_NOISE_NS: i64 = 2_000;
 
 /// A reply whose T3 has not come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingReply {
     /// The probe's.
     pub(super) number: u64,
     /// The reply's own number.
@@ -47,9 +48,9 @@ pub(super) struct Native {
     first: u64,
     /// The reflector's session, as its last reply said; 0 before that.
     session: u32,
-    /// T1 of the last probes of which it is known, the newest first.
-    left: [Option<FollowUp>; 2],
-    pending: [Option<Pending>; PENDING_MAX],
+    /// T1 of the last probes of which it is known.
+    left: FollowUps<2>,
+    pending: Pending<PendingReply, PENDING_MAX>,
 }
 
 impl Native {
@@ -60,8 +61,8 @@ impl Native {
             cookie: context.flow_ids.cookie(),
             first,
             session: 0,
-            left: [None; 2],
-            pending: [None; PENDING_MAX],
+            left: FollowUps::new(),
+            pending: Pending::new(),
         }
     }
 
@@ -82,7 +83,7 @@ impl Native {
             ssid: self.ssid,
             cookie: self.cookie,
             session: self.session,
-            follow_ups: self.left,
+            follow_ups: self.left.newest_first(),
             offset_ns: ends.peer.correction_ns(),
             source: name,
             tags,
@@ -92,14 +93,8 @@ impl Native {
 
     /// The kernel's stamp of a probe's departure has come: the next requests carry it.
     pub(super) fn handle_left(&mut self, number: u64, stamp: Stamp) {
-        if number < self.first {
-            return;
-        }
-        let seq = low(number);
-        let [newest, _] = self.left;
-        let is_newer = newest.is_none_or(|newest| seq.wrapping_sub(newest.seq).cast_signed() > 0);
-        if is_newer {
-            self.left = [Some(FollowUp { seq, stamp }), newest];
+        if number >= self.first {
+            self.left.push(low(number), stamp);
         }
     }
 
@@ -138,7 +133,7 @@ impl Native {
         }
         if let Reply::Received(_) = reply {
             let source = packet.ours.and_then(|ours| ours.received_source);
-            let pending = Pending {
+            let pending = PendingReply {
                 number,
                 reply: packet.seq,
                 received: Stamp {
@@ -156,20 +151,17 @@ impl Native {
     /// Keeps a reply until its T3 comes, if that can come.
     fn await_stamp(
         &mut self,
-        pending: Pending,
+        pending: PendingReply,
         window: &mut Window,
         peer: &mut Peer,
         context: &mut Context,
     ) {
         window.counters.settling += 1;
-        if pending.received.source == StampSource::User {
-            // Nothing better is to be expected of this reflector.
-            return settle(&pending, pending.sent, window, peer, context);
-        }
-        match self.pending.iter_mut().find(|pending| pending.is_none()) {
-            Some(free) => *free = Some(pending),
-            // Those whose T3 can still come fit, so this one is older than they are.
-            None => settle(&pending, pending.sent, window, peer, context),
+        // Nothing better is to be expected of a reflector that has no stamps of the kernel's.
+        let is_final = pending.received.source == StampSource::User;
+        // Those whose T3 can still come fit, so one without room is older than they are.
+        if is_final || !self.pending.push(pending.number, pending) {
+            settle(&pending, pending.sent, window, peer, context);
         }
     }
 
@@ -195,11 +187,11 @@ impl Native {
         // The oldest first, so that samples come out in order.
         let [second, third] = ours.older;
         for told in [third, second, packet.follow_up].into_iter().flatten() {
-            if let Some(pending) = self.take(|pending| pending.reply == told.seq) {
+            if let Some(pending) = self.pending.take(|pending| pending.reply == told.seq) {
                 settle(&pending, told.stamp, window, peer, context);
             }
         }
-        let is_past = |pending: &Pending| {
+        let is_past = |pending: &PendingReply| {
             packet.seq.wrapping_sub(pending.reply).cast_signed() >= TOLD_BY.cast_signed()
         };
         self.settle_where(is_past, window, peer, context);
@@ -208,37 +200,26 @@ impl Native {
     /// Settles the pending replies that match, the oldest first, with the T3 that the replies had.
     pub(super) fn settle_where(
         &mut self,
-        is_over: impl Fn(&Pending) -> bool,
+        is_over: impl Fn(&PendingReply) -> bool,
         window: &mut Window,
         peer: &mut Peer,
         context: &mut Context,
     ) {
-        while let Some(pending) = self.take(&is_over) {
+        while let Some(pending) = self.pending.take(&is_over) {
             settle(&pending, pending.sent, window, peer, context);
         }
-    }
-
-    /// Removes the oldest pending reply that matches.
-    fn take(&mut self, matches: impl Fn(&Pending) -> bool) -> Option<Pending> {
-        let found = self
-            .pending
-            .iter_mut()
-            .filter(|pending| pending.as_ref().is_some_and(&matches));
-        found
-            .min_by_key(|pending| pending.map(|pending| pending.number))?
-            .take()
     }
 }
 
 /// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
 fn settle(
-    pending: &Pending,
+    pending: &PendingReply,
     sent: Stamp,
     window: &mut Window,
     peer: &mut Peer,
     context: &mut Context,
 ) {
-    let Pending {
+    let PendingReply {
         number,
         received,
         arrival,

@@ -115,7 +115,7 @@ impl StreamDecoder {
                     self.report_if_complete(&chunk[start..], on_message)?;
                 }
                 Phase::Body(body) => {
-                    next = self.run_body(body, chunk, (start, next), on_message)?;
+                    next += self.run_body(body, &chunk[start..], &chunk[next..], on_message)?;
                 }
                 Phase::Straggler(body, seen) => next += self.skip(body, seen, &chunk[next..])?,
             }
@@ -163,40 +163,39 @@ impl StreamDecoder {
         }
     }
 
-    /// Reads padding, up to the next message or the end of the chunk. Gives where to read on.
+    /// Reads padding, up to the next message or the end of the chunk. Gives how many bytes of `rest` are read.
     fn run_body(
         &mut self,
         mut body: Body,
-        chunk: &[u8],
-        (start, next): (usize, usize),
+        from_start: &[u8],
+        rest: &[u8],
         on_message: &mut impl FnMut(Message<'_>),
     ) -> Result<usize, DecodeError> {
-        let rest = &chunk[next..];
         let zeros = leading_zeros(rest);
         body.length += zeros;
         self.phase = Phase::Body(body);
-        self.report_if_complete(&chunk[start..], on_message)?;
+        self.report_if_complete(from_start, on_message)?;
         match rest.get(zeros) {
-            None => Ok(chunk.len()),
+            None => Ok(rest.len()),
             Some(b'1'..=b'9') => {
-                self.end_message(body.length, &chunk[start..], on_message)?;
-                Ok(next + zeros)
+                self.end_message(body.length, from_start, on_message)?;
+                Ok(zeros)
             }
             Some(b'|') if body.length > body.head.length => {
-                self.end_message(body.length - 1, &chunk[start..], on_message)?;
+                self.end_message(body.length - 1, from_start, on_message)?;
                 if zeros == 0 {
                     // The zero that is the sequence number came with an earlier chunk.
                     self.held.push(b'0');
-                    return Ok(next);
+                    return Ok(0);
                 }
-                Ok(next + zeros - 1)
+                Ok(zeros - 1)
             }
             Some(b'~') if body.length == body.head.header_length() => {
-                self.report(body.length, &chunk[start..], on_message)?;
+                self.report(body.length, from_start, on_message)?;
                 if let Phase::Body(body) = self.phase {
                     self.phase = Phase::Straggler(body, 0);
                 }
-                Ok(next)
+                Ok(0)
             }
             Some(_) => Err(DecodeError::Padding),
         }

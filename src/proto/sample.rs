@@ -98,7 +98,8 @@ pub enum Outcome {
     Lost,
 }
 
-/// Identifies the owner of a series from [`Output::Opened`] to [`Output::Closed`].
+/// Identifies the owner of a series from [`Output::Opened`](crate::proto::Output::Opened) to
+/// [`Output::Closed`](crate::proto::Output::Closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(pub u32);
 

@@ -73,13 +73,15 @@ struct World {
     outcomes: u64,
 }
 
-fn prober(name: &str, seed: u8) -> Prober {
+fn prober(name: &str, seed: u64) -> Prober {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Prober::new(ProberConfig {
         name: name.into(),
         udp_port: Some(8001),
         accepted_max: 4,
         resolve_interval_ns: 60_000_000_000,
-        seed: [seed; 32],
+        seed: bytes,
         native: true,
     })
 }
@@ -89,8 +91,8 @@ impl World {
         let mut world = Self {
             now_ns: 0,
             wall_ns: [EPOCH_NS; 2],
-            client: prober("a", seed),
-            server: prober("b", seed + 1),
+            client: prober("a", seed.into()),
+            server: prober("b", u64::from(seed) + 1),
             under_way: VecDeque::new(),
             stamps: VecDeque::new(),
             udp: None,

@@ -35,8 +35,7 @@ use crate::config::keys::{
     ADDRESS, BACKEND, LOG_FILE, LOG_LEVEL, MAX_SIZE, MODE, NAME, PROTOCOL, RESOLVE_INTERVAL,
     SHUTDOWN_TIMEOUT, TCP, TCP_PORT, TIMESTAMPS, UDP, UDP_PORT,
 };
-use crate::config::layer::{Layer, Shown};
-use crate::config::target::Inherited;
+use crate::config::layer::Layer;
 use crate::config::value::nanos;
 use crate::limits::TARGETS_MAX;
 use crate::proto::TargetSpec;
@@ -107,30 +106,16 @@ pub struct Config {
 impl Default for Config {
     /// Server mode: nothing to probe, and every setting at its default.
     fn default() -> Self {
-        let source = Source {
-            path: None,
-            overrides: &Overrides::default(),
-            outside: &Sealed,
-        };
-        let (shown, problems) = (&mut Shown(None), &mut Problems::default());
-        Self::build(File::default(), source, shown, problems)
+        let (flags, problems) = (Overrides::default(), &mut Problems::default());
+        Self::build(File::default(), &flags, &Sealed, problems).0
     }
-}
-
-/// What a configuration is made of beside its file's text.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    /// The file, for messages.
-    path: Option<&'a Path>,
-    overrides: &'a Overrides,
-    outside: &'a dyn Outside,
 }
 
 impl Config {
     /// Reads a file and puts flags over it. Without a path it is [`DEFAULT_FILE`], which may be
     /// absent; a file that is named must be there.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        Self::load_to(path, overrides, &mut Shown(None))
+        Self::load_effective(path, overrides).map(|(config, _)| config)
     }
 
     /// The same, and the configuration as a file that has every default and shows no secret.
@@ -138,35 +123,17 @@ impl Config {
         path: Option<&Path>,
         overrides: &Overrides,
     ) -> Result<(Self, String), ConfigError> {
-        let mut shown = Shown(Some(String::new()));
-        let config = Self::load_to(path, overrides, &mut shown)?;
-        Ok((config, shown.0.unwrap_or_default()))
-    }
-
-    fn load_to(
-        path: Option<&Path>,
-        overrides: &Overrides,
-        shown: &mut Shown,
-    ) -> Result<Self, ConfigError> {
         let file = path.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(file) {
-            Ok(text) => text,
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
                 String::new()
             }
-            Err(source) => {
-                return Err(ConfigError::Read {
-                    path: file.to_owned(),
-                    source,
-                });
-            }
+            read => read.map_err(|source| ConfigError::Read {
+                path: file.to_owned(),
+                source,
+            })?,
         };
-        let source = Source {
-            path: Some(file),
-            overrides,
-            outside: &System,
-        };
-        Self::parse_to(&text, source, shown)
+        Self::read(&text, Some(file), overrides, &System)
     }
 
     /// Reads a file's text, and puts flags over it. Secrets that it does not hold itself come from
@@ -179,63 +146,49 @@ impl Config {
     /// assert!(error.to_string().contains("line 2: `hots` is not a key of [[targets]]"));
     /// ```
     pub fn parse(text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
-        Self::parse_with(text, overrides, &System)
+        Self::parse_effective(text, overrides, &System).map(|(config, _)| config)
     }
 
-    /// The same, with secrets from elsewhere; from nowhere with [`Sealed`].
-    pub fn parse_with(
-        text: &str,
-        overrides: &Overrides,
-        outside: &dyn Outside,
-    ) -> Result<Self, ConfigError> {
-        let source = Source {
-            path: None,
-            overrides,
-            outside,
-        };
-        Self::parse_to(text, source, &mut Shown(None))
-    }
-
-    /// The same, and the configuration as a file that has every default and shows no secret.
+    /// The same with secrets from elsewhere, from nowhere with [`Sealed`]; and the configuration as a
+    /// file that has every default and shows no secret.
     pub fn parse_effective(
         text: &str,
         overrides: &Overrides,
         outside: &dyn Outside,
     ) -> Result<(Self, String), ConfigError> {
-        let source = Source {
-            path: None,
-            overrides,
-            outside,
-        };
-        let mut shown = Shown(Some(String::new()));
-        let config = Self::parse_to(text, source, &mut shown)?;
-        Ok((config, shown.0.unwrap_or_default()))
+        Self::read(text, None, overrides, outside)
     }
 
-    fn parse_to(text: &str, source: Source<'_>, shown: &mut Shown) -> Result<Self, ConfigError> {
+    fn read(
+        text: &str,
+        path: Option<&Path>,
+        overrides: &Overrides,
+        outside: &dyn Outside,
+    ) -> Result<(Self, String), ConfigError> {
         let mut problems = Problems::default();
         let file = File::parse(text, &mut problems);
-        let config = Self::build(file, source, shown, &mut problems);
-        problems.or(source.path, config)
+        let built = Self::build(file, overrides, outside, &mut problems);
+        problems.or(path, built)
     }
 
-    fn build(file: File, source: Source<'_>, shown: &mut Shown, problems: &mut Problems) -> Self {
-        let Source {
-            overrides: Overrides(flags),
-            outside,
-            ..
-        } = source;
+    fn build(
+        file: File,
+        Overrides(flags): &Overrides,
+        outside: &dyn Outside,
+        problems: &mut Problems,
+    ) -> (Self, String) {
+        let mut shown = String::new();
         let mut top = flags.over(&file.top);
         top.complete(Table::Top, outside, problems);
         top.complete(Table::Targets, outside, problems);
         let name = top.find(&NAME).unwrap_or_else(|| host_name(problems));
         top.put(&NAME, name.clone().into(), top.place(&NAME));
-        shown.add("", Table::Top, &top);
+        top.show("", Table::Top, &mut shown);
         let (mut engine, mut burst) = (file.engine, file.burst);
         engine.complete(Table::Engine, outside, problems);
-        shown.add("[engine]", Table::Engine, &engine);
+        engine.show("[engine]", Table::Engine, &mut shown);
         burst.complete(Table::Burst, outside, problems);
-        shown.add("[burst]", Table::Burst, &burst);
+        burst.show("[burst]", Table::Burst, &mut shown);
         let around = metrics::Around {
             backend: flags.find(&BACKEND),
             mode: flags.find(&MODE),
@@ -252,7 +205,7 @@ impl Config {
             udp_port: top.get(&UDP_PORT),
             max_size: top.get(&MAX_SIZE),
             targets: Vec::new(),
-            metrics: metrics::resolve(file.metrics, &around, problems, shown),
+            metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,
             log_file: top.find(&LOG_FILE),
             timestamps: top.get(&TIMESTAMPS),
@@ -263,15 +216,15 @@ impl Config {
             warnings: Vec::new(),
             inherited: top,
         };
-        config.add_targets(file.targets, shown, problems);
+        config.add_targets(file.targets, &mut shown, problems);
         config.check_whole(problems);
-        config
+        (config, shown)
     }
 
     fn add_targets(
         &mut self,
         mut targets: Vec<(Layer, Place)>,
-        shown: &mut Shown,
+        shown: &mut String,
         problems: &mut Problems,
     ) {
         if targets.len() > TARGETS_MAX {
@@ -286,8 +239,8 @@ impl Config {
             return;
         }
         for (layer, place) in targets {
-            if let Some((spec, layer)) = self.inherited().resolve(&layer, place, problems) {
-                shown.add("[[targets]]", Table::Targets, &layer);
+            if let Some((spec, layer)) = self.resolve(&layer, place, problems) {
+                layer.show("[[targets]]", Table::Targets, shown);
                 self.targets.push(spec);
             }
         }
@@ -341,11 +294,6 @@ impl Config {
         self
     }
 
-    /// Decides everything about a target that its options leave open.
-    pub fn target(&self, options: TargetOptions) -> Result<TargetSpec, ConfigError> {
-        self.inherited().target(options)
-    }
-
     /// Checks what a program may have changed since.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
@@ -359,15 +307,6 @@ impl Config {
             target::check_spec(target, &mut problems);
         }
         problems.or(None, ())
-    }
-
-    fn inherited(&self) -> Inherited<'_> {
-        Inherited {
-            layer: &self.inherited,
-            tcp: self.tcp,
-            udp: self.udp,
-            max_size: self.max_size,
-        }
     }
 }
 

@@ -46,7 +46,7 @@ pub enum StartError {
     Engine(#[from] EngineError),
     /// A thread cannot be made.
     #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
+    Thread(#[from] io::Error),
     /// The system gives no random numbers for identifiers.
     #[error("cannot read the system's random source: {0}")]
     Random(getrandom::Error),
@@ -291,9 +291,9 @@ impl LatencyMonitor {
         };
         let (writer, orders) = sync_channel(DUMPS_QUEUED_MAX);
         let lost = recorder.record_flights(config, writer);
-        DumpThread::spawn(folder, burst.dumps_max, &self.config.name, orders, lost)
-            .map(Some)
-            .map_err(StartError::Thread)
+        let name = &self.config.name;
+        let dumper = DumpThread::spawn(folder, burst.dumps_max, name, orders, lost)?;
+        Ok(Some(dumper))
     }
 
     /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if that
@@ -322,7 +322,7 @@ impl LatencyMonitor {
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
-        let resolver = Resolver::start(commands).map_err(StartError::Thread)?;
+        let resolver = Resolver::start(commands)?;
         let mut prober_config = ProberConfig {
             name: self.config.name.as_str().into(),
             udp_port: None,
@@ -363,20 +363,10 @@ impl LatencyMonitor {
             }
             .run(&mut engine)
         };
-        let thread = thread::Builder::new()
-            .name("lm-poll".into())
-            .spawn(body)
-            .map_err(StartError::Thread)?;
-        match listens.recv() {
-            Ok(Ok(listening)) => self.listening = listening,
-            Ok(Err(error)) => return Err(error.into()),
-            // It has panicked: a bug, which the panic handler has reported.
-            Err(_) => {
-                return Err(StartError::Thread(io::Error::other(
-                    "the poll thread failed",
-                )));
-            }
-        }
+        let thread = thread::Builder::new().name("lm-poll".into()).spawn(body)?;
+        let listens = listens.recv();
+        // It may have panicked: a bug, which the panic handler has reported.
+        self.listening = listens.map_err(|_| io::Error::other("the poll thread failed"))??;
         Ok(thread)
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::key::{Key, Table};
+use crate::config::key::Key;
 use crate::config::keys::{DUMP_DIR, DUMPS_MAX, POST_MS, PRE_MS, QUIET_MS, THRESHOLD_US};
-use crate::config::layer::Layer;
+use crate::config::layer::{Layer, by_default};
 use crate::config::value::nanos;
 
 /// What counts as a micro-burst, and what is kept of one.
@@ -26,11 +26,7 @@ pub struct BurstConfig {
     pub dumps_max: usize,
 }
 
-impl Default for BurstConfig {
-    fn default() -> Self {
-        Self::from_layer(&Layer::defaults(Table::Burst))
-    }
-}
+by_default! { BurstConfig = BurstConfig::from_layer; }
 
 impl BurstConfig {
     pub(super) fn from_layer(layer: &Layer) -> Self {

@@ -1,10 +1,9 @@
 //! The table `[engine]`: how the loop runs, and what it takes of the host.
 
-use crate::config::key::Table;
 use crate::config::keys::{
     BUSY_POLL_US, CPU, KIND, LOCK_MEMORY, REALTIME, RECEIVE_BUFFER_KIB, SEND_BUFFER_KIB, SPIN_US,
 };
-use crate::config::layer::Layer;
+use crate::config::layer::{Layer, by_default};
 use crate::config::words::EngineKind;
 
 /// How the loop runs. Everything but the kind is off unless it is asked for.
@@ -29,11 +28,7 @@ pub struct EngineOptions {
     pub send_buffer_kib: Option<u32>,
 }
 
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self::from_layer(&Layer::defaults(Table::Engine))
-    }
-}
+by_default! { EngineOptions = EngineOptions::from_layer; }
 
 impl EngineOptions {
     pub(super) fn from_layer(layer: &Layer) -> Self {

@@ -73,24 +73,19 @@ impl Problems {
         });
     }
 
-    /// The value, or the mistakes if there are any.
-    pub(super) fn or<T>(self, path: Option<&Path>, value: T) -> Result<T, ConfigError> {
+    /// Returns the value, or the mistakes if there are any, those of the file in the order of its lines.
+    pub(super) fn or<T>(mut self, path: Option<&Path>, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() {
             return Ok(value);
         }
-        Err(self.into_error(path))
-    }
-
-    /// The mistakes as one error, those of the file in the order of its lines.
-    pub(super) fn into_error(mut self, path: Option<&Path>) -> ConfigError {
         self.0.sort_by_key(|problem| match problem.place {
             Place::Line(line) => line,
             Place::Program | Place::Flag(_) | Place::Variable(_) => 0,
         });
-        ConfigError::Invalid {
+        Err(ConfigError::Invalid {
             path: path.map(Path::to_owned),
             problems: self.0,
-        }
+        })
     }
 }
 

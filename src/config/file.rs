@@ -7,7 +7,7 @@ use crate::config::key::Table;
 use crate::config::keys;
 use crate::config::layer::Layer;
 use crate::config::metrics::MetricsTable;
-use crate::config::section::{Lines, Section};
+use crate::config::section::{Lines, Section, Times};
 
 /// What a file says. Every value has the right type; whether it is in range is checked later, with the
 /// values of flags.
@@ -34,7 +34,12 @@ impl File {
                 return Self::default();
             }
         };
-        let top = Section::top(document.get_ref(), &lines);
+        let top = Section {
+            name: "the top level",
+            place: Place::Program,
+            table: document.get_ref(),
+            lines: &lines,
+        };
         let tables = ["engine", "burst", "metrics", "targets"];
         top.check_names(keys::top().map(|key| key.name).chain(tables), problems);
         let mut file = Self {
@@ -45,19 +50,18 @@ impl File {
             section.check_names(keys::of(table).map(|key| key.name), problems);
             section.read(keys::of(table), problems)
         };
-        if let Some(engine) = top.table("engine", "[engine]", problems) {
+        for engine in top.tables("engine", "[engine]", Times::Once, problems) {
             file.engine = layer(engine, Table::Engine, problems);
         }
-        if let Some(burst) = top.table("burst", "[burst]", problems) {
+        for burst in top.tables("burst", "[burst]", Times::Once, problems) {
             file.burst = layer(burst, Table::Burst, problems);
         }
-        for metrics in top.tables("metrics", "[[metrics]]", Some("[metrics]"), problems) {
+        for metrics in top.tables("metrics", "[[metrics]]", Times::OnceOrMore, problems) {
             file.metrics.push(MetricsTable::read(&metrics, problems));
         }
-        for target in top.tables("targets", "[[targets]]", None, problems) {
-            let place = target.place;
-            file.targets
-                .push((layer(target, Table::Targets, problems), place));
+        for target in top.tables("targets", "[[targets]]", Times::More, problems) {
+            let settings = layer(target, Table::Targets, problems);
+            file.targets.push((settings, target.place));
         }
         file
     }

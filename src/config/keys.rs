@@ -11,13 +11,11 @@ use crate::config::value::Kind::{
     Names, Number, NumberOrAuto, Numbers, Path, Secret, Switch, Text, TextOrTexts, Texts, Url,
     Whole, Word,
 };
-use crate::config::words::{
-    Backend, EngineKind, FlowKind, Format, LogLevel, Owd, Timestamps, Word as _,
-};
+use crate::config::words::{Backend, EngineKind, FlowKind, LogLevel, Owd, Timestamps, Word as _};
 use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns, Server};
-use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Site, ZeroMqSettings};
+use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Site};
 use crate::record::Mode;
 
 /// Headings of `--help`.
@@ -235,7 +233,7 @@ keys! {
         .help("Seconds between windows, between counts, and between batches.")
         .preset("30").example("10");
 
-    FORMAT = Key::new("format", Metrics, Word(Format::names))
+    FORMAT = Key::new("format", Metrics, Word(|| vec!["json"]))
         .help("How records are written.")
         .preset("\"json\"");
 
@@ -248,7 +246,7 @@ keys! {
         .help("The level that the backend logs at.")
         .preset("\"WARNING\"").example("\"INFO\"");
 
-    ZEROMQ_ADDRESS = Key::new("address", Of(ZEROMQ), Text(|text| ZeroMqSettings::parse_address(text).map(drop)))
+    ZEROMQ_ADDRESS = Key::new("address", Of(ZEROMQ), Text(|text| rules::address(text).map(drop)))
         .help("The address to bind the PUB socket to. \"::\" is IPv6, and IPv4 as well.")
         .preset("\"0.0.0.0\"").example("\"::1\"");
 

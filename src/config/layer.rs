@@ -16,18 +16,24 @@ struct Given {
     place: Place,
 }
 
+/// Makes the default of a type from settings that nobody made: from the table of keys.
+macro_rules! by_default {
+    ($($settings:ty = $from_layer:expr;)*) => {
+        $(impl Default for $settings {
+            fn default() -> Self {
+                let from_layer: fn(&Layer) -> Self = $from_layer;
+                from_layer(&Layer::default())
+            }
+        })*
+    };
+}
+pub(super) use by_default;
+
 /// Settings by the names of their keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Layer(BTreeMap<&'static str, Given>);
 
 impl Layer {
-    /// Returns every default of a table.
-    pub(super) fn defaults(table: Table) -> Self {
-        let mut layer = Self::default();
-        layer.fill(table);
-        layer
-    }
-
     pub(super) fn put(&mut self, key: &'static Key, value: Value, place: Place) {
         self.0.insert(key.name, Given { value, place });
     }
@@ -112,7 +118,11 @@ impl Layer {
             }
         }
         self.check(table, problems);
-        self.fill(table);
+        for key in keys::of(table) {
+            if let Some(value) = key.default().filter(|_| !self.0.contains_key(key.name)) {
+                self.put(key, value, Place::Program);
+            }
+        }
     }
 
     /// Reads a secret from the file that the key with `_file` behind its name has, unless the secret
@@ -143,35 +153,16 @@ impl Layer {
         problems.add(place, &file_key, format_args!("{path:?} {fault}"));
     }
 
-    fn fill(&mut self, table: Table) {
+    /// Writes the settings of a table as TOML, in the order of the table of keys, under its title if
+    /// it has one.
+    pub(super) fn show(&self, title: &str, table: Table, shown: &mut String) {
+        if !title.is_empty() {
+            shown.extend(["\n", title, "\n"]);
+        }
         for key in keys::of(table) {
-            if let Some(value) = key.default().filter(|_| !self.0.contains_key(key.name)) {
-                self.put(key, value, Place::Program);
+            if let Some(given) = self.0.get(key.name) {
+                shown.extend([key.name, " = ", &given.value.toml(), "\n"]);
             }
         }
-    }
-
-    /// Writes the settings of a table as lines of TOML, in the order of the table of keys.
-    pub(super) fn toml(&self, table: Table) -> String {
-        let lines = keys::of(table).filter_map(|key| {
-            let value = &self.0.get(key.name)?.value;
-            Some(format!("{} = {}\n", key.name, value.toml()))
-        });
-        lines.collect()
-    }
-}
-
-/// The configuration with every default, as a file; nothing unless someone wants to see it.
-#[derive(Debug)]
-pub(super) struct Shown(pub(super) Option<String>);
-
-impl Shown {
-    /// Adds a table, under its title if it has one.
-    pub(super) fn add(&mut self, title: &str, table: Table, layer: &Layer) {
-        let Some(text) = &mut self.0 else { return };
-        if !title.is_empty() {
-            text.extend(["\n", title, "\n"]);
-        }
-        text.push_str(&layer.toml(table));
     }
 }

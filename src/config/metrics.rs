@@ -10,7 +10,7 @@ use crate::config::keys::{
     COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, MODE, PASSWORD, SECURE,
     SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
 };
-use crate::config::layer::{Layer, Shown};
+use crate::config::layer::{Layer, by_default};
 use crate::config::outside::Outside;
 use crate::config::section::Section;
 use crate::config::value::Value;
@@ -107,44 +107,19 @@ fn delivery(layer: &Layer) -> DeliverySettings {
 }
 
 // The defaults of what programs and tests make themselves: they stand in the table of keys only.
-
-impl Default for ZeroMqSettings {
-    fn default() -> Self {
-        zeromq(&Layer::default())
-    }
-}
-
-impl Default for ClickHouseSettings {
-    fn default() -> Self {
-        clickhouse(&Layer::default())
-    }
-}
-
-impl Default for PushgatewaySettings {
-    fn default() -> Self {
-        pushgateway(&Layer::default())
-    }
-}
-
-impl Default for Site {
-    fn default() -> Self {
-        Layer::default().get(&SITE)
-    }
-}
-
-impl Default for DeliverySettings {
-    fn default() -> Self {
-        delivery(&Layer::default())
-    }
+by_default! {
+    ZeroMqSettings = zeromq;
+    ClickHouseSettings = clickhouse;
+    PushgatewaySettings = pushgateway;
+    DeliverySettings = delivery;
+    Site = |layer| layer.get(&SITE);
 }
 
 /// One backend, and what it gets.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MetricsConfig {
-    /// Which.
-    pub backend: Backend,
-    /// What it is told.
+    /// Which, and what it is told.
     pub settings: BackendSettings,
     /// Samples, windows or both.
     pub mode: Mode,
@@ -165,13 +140,15 @@ impl Default for MetricsConfig {
 impl MetricsConfig {
     /// A backend that is told this, with every other setting at its default.
     pub fn new(settings: BackendSettings) -> Self {
-        let backend = settings.backend();
-        Self::from_layer(backend.default_mode(), settings, &Layer::default())
+        Self::from_layer(
+            settings.backend().default_mode(),
+            settings,
+            &Layer::default(),
+        )
     }
 
     fn from_layer(mode: Mode, settings: BackendSettings, layer: &Layer) -> Self {
         Self {
-            backend: settings.backend(),
             settings,
             mode,
             delivery: delivery(layer),
@@ -185,15 +162,6 @@ impl MetricsConfig {
         let interval = Value::Number(self.delivery.send_interval.as_secs_f64());
         if let Some(fault) = SEND_INTERVAL.kind.fault(&interval) {
             problems.add(Place::Program, SEND_INTERVAL.name, fault);
-        }
-        if self.settings.backend() != self.backend {
-            let (settings, backend) = (self.settings.backend(), self.backend);
-            let text = format_args!(
-                "is {:?}, and its settings are those of {:?}",
-                backend.as_word(),
-                settings.as_word()
-            );
-            problems.add(Place::Program, BACKEND.name, text);
         }
     }
 }
@@ -308,7 +276,7 @@ pub(super) fn resolve(
     mut tables: Vec<MetricsTable>,
     around: &Around<'_>,
     problems: &mut Problems,
-    shown: &mut Shown,
+    shown: &mut String,
 ) -> Vec<MetricsConfig> {
     if let Some(wanted) = around.backend {
         if let [only] = &mut tables[..] {
@@ -317,11 +285,9 @@ pub(super) fn resolve(
         tables.retain(|table| table.backend == wanted);
     }
     if tables.is_empty() {
-        tables.push(MetricsTable::of(
-            around
-                .backend
-                .unwrap_or_else(|| Layer::default().get(&BACKEND)),
-        ));
+        let backend = around.backend;
+        let backend = backend.unwrap_or_else(|| Layer::default().get(&BACKEND));
+        tables.push(MetricsTable::of(backend));
     }
     let mut seen = Vec::new();
     for table in &tables {
@@ -335,7 +301,8 @@ pub(super) fn resolve(
     let mut resolved = Vec::new();
     for table in &mut tables {
         resolved.extend(table.resolve(around, problems));
-        shown.add("[[metrics]]", Table::Metrics(table.backend), &table.layer);
+        let metrics = Table::Metrics(table.backend);
+        table.layer.show("[[metrics]]", metrics, shown);
     }
     resolved
 }

@@ -102,8 +102,11 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-fn address(text: &str) -> Result<IpAddr, String> {
-    match text.parse::<IpAddr>() {
+/// Parses an address of this host: IPv4, or IPv6 with or without brackets.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    let inside = text.strip_prefix('[');
+    let bare = inside.and_then(|rest| rest.strip_suffix(']'));
+    match bare.unwrap_or(text).parse::<IpAddr>() {
         Ok(address) if address.is_multicast() => {
             Err(format!("must be an address of this host, not {address}"))
         }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::key::{Key, Preset, Table};
 use crate::config::keys;
-use crate::config::value::{Kind, Value};
+use crate::config::value::Kind;
 use crate::config::words::{Backend, Word as _};
 use crate::limits::TARGETS_MAX;
 
@@ -64,10 +64,10 @@ fn property(key: &Key) -> Json {
     let mut schema = values(&key.kind);
     schema["description"] = json!(key.help);
     if let Preset::Value(text) = key.preset {
-        schema["default"] = literal(key, text);
+        schema["default"] = json!(key.literal(text));
     }
     if !key.example.is_empty() {
-        schema["examples"] = json!([literal(key, key.example)]);
+        schema["examples"] = json!([key.literal(key.example)]);
     }
     schema
 }
@@ -125,19 +125,4 @@ fn words(words: &[&str]) -> Json {
         .collect();
     let pattern = format!("^({})$", patterns.join("|"));
     json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": pattern }] })
-}
-
-/// A value of the table of keys as JSON.
-fn literal(key: &Key, toml: &str) -> Json {
-    match key.literal(toml) {
-        Some(Value::Switch(value)) => json!(value),
-        Some(Value::Whole(number)) => json!(number),
-        Some(Value::Number(number)) => json!(number),
-        Some(Value::Text(text)) => json!(text),
-        Some(Value::Texts(texts)) => json!(texts),
-        Some(Value::Numbers(numbers)) => json!(numbers),
-        Some(Value::Names(names)) => json!(names),
-        Some(Value::Url(url)) => json!(url.to_string()),
-        Some(Value::Secret(_)) | None => Json::Null,
-    }
 }

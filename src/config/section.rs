@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::error::{Place, Problems};
@@ -32,28 +31,25 @@ impl Lines {
 }
 
 /// A table of the file.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Section<'a> {
     /// What messages call it, as it is written in the file.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Where it begins.
     pub(super) place: Place,
-    table: &'a DeTable<'a>,
-    lines: &'a Lines,
+    pub(super) table: &'a DeTable<'a>,
+    pub(super) lines: &'a Lines,
+}
+
+/// How often a table may stand under its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    Once,
+    OnceOrMore,
+    More,
 }
 
 impl<'a> Section<'a> {
-    /// The table that is the whole file.
-    pub(super) fn top(table: &'a DeTable<'a>, lines: &'a Lines) -> Self {
-        let (name, place) = ("the top level", Place::Program);
-        Self {
-            name,
-            place,
-            table,
-            lines,
-        }
-    }
-
     /// Returns the value of a key and its place.
     pub(super) fn find(&self, key: &str) -> Option<(&'a DeValue<'a>, Place)> {
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
@@ -101,58 +97,45 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns the table under a key.
-    pub(super) fn table(
-        &self,
-        key: &'static str,
-        name: &'static str,
-        problems: &mut Problems,
-    ) -> Option<Self> {
-        let (value, place) = self.find(key)?;
-        let table = value.as_table().map(|table| self.inner(name, place, table));
-        if table.is_none() {
-            let text = format_args!("must be a table, {name}, not {}", shown(value));
-            problems.add(place, key, text);
-        }
-        table
-    }
-
-    /// Returns the tables under a key. With `one`, its name, a single table may stand there as well.
+    /// Returns the tables under a key. `name` is what they are called where there can be several.
     pub(super) fn tables(
         &self,
         key: &'static str,
         name: &'static str,
-        one: Option<&'static str>,
+        times: Times,
         problems: &mut Problems,
     ) -> Vec<Self> {
         let Some((value, place)) = self.find(key) else {
             return Vec::new();
         };
-        if let (Some(name), Some(table)) = (one, value.as_table()) {
-            return vec![self.inner(name, place, table)];
-        }
-        let mut found = Vec::new();
-        let items: Option<Vec<&Spanned<DeValue<'_>>>> =
-            value.as_array().map(|array| array.iter().collect());
-        for item in items.iter().flatten() {
-            if let Some(table) = item.get_ref().as_table() {
-                found.push(self.inner(name, self.lines.place(&item.span()), table));
-            }
-        }
-        if items.is_none_or(|items| items.len() != found.len()) {
-            let text = format_args!("must be tables, each under {name}, not {}", shown(value));
-            problems.add(place, key, text);
-        }
-        found
-    }
-
-    fn inner(&self, name: &'static str, place: Place, table: &'a DeTable<'a>) -> Self {
-        let lines = self.lines;
-        Self {
+        let inner = |name, place, table| Self {
             name,
             place,
             table,
-            lines,
-        }
+            ..*self
+        };
+        let tables = match (value.as_table(), value.as_array()) {
+            (Some(table), _) if times == Times::OnceOrMore => {
+                Some(vec![inner(&name[1..name.len() - 1], place, table)])
+            }
+            (Some(table), _) if times == Times::Once => Some(vec![inner(name, place, table)]),
+            (_, Some(items)) if times != Times::Once => {
+                let tables = items.iter().map(|item| {
+                    let place = self.lines.place(&item.span());
+                    Some(inner(name, place, item.get_ref().as_table()?))
+                });
+                tables.collect()
+            }
+            _ => None,
+        };
+        tables.unwrap_or_else(|| {
+            let wanted = match times {
+                Times::Once => format!("a table, {name}"),
+                Times::OnceOrMore | Times::More => format!("tables, each under {name}"),
+            };
+            let text = format_args!("must be {wanted}, not {}", shown(value));
+            problems.add(place, key, text);
+            Vec::new()
+        })
     }
 }

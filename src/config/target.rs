@@ -1,5 +1,6 @@
 //! The options of a target: as they were given, and as the core takes them.
 
+use crate::config::Config;
 use crate::config::error::{ConfigError, Place, Problems};
 use crate::config::key::{Key, Table};
 use crate::config::keys::{
@@ -41,10 +42,8 @@ impl TargetOptions {
 
     /// Sets the tags of everything published about it, at both ends.
     pub fn tags<S: Into<String>>(self, tags: impl IntoIterator<Item = S>) -> Self {
-        self.set(
-            &TAGS,
-            Value::Texts(tags.into_iter().map(Into::into).collect()),
-        )
+        let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+        self.set(&TAGS, tags)
     }
 
     /// Sets the port for both TCP and UDP.
@@ -54,12 +53,12 @@ impl TargetOptions {
 
     /// Sets the port for TCP.
     pub fn tcp_port(self, port: u16) -> Self {
-        self.set(&TCP_PORT, u32::from(port))
+        self.set(&TCP_PORT, port)
     }
 
     /// Sets the port for UDP.
     pub fn udp_port(self, port: u16) -> Self {
-        self.set(&UDP_PORT, u32::from(port))
+        self.set(&UDP_PORT, port)
     }
 
     /// Sets the milliseconds between the probes of a flow, 0.001 to 86,400,000.
@@ -75,7 +74,7 @@ impl TargetOptions {
     /// Sets the bytes to pad each probe to, 1 to 65,535. A probe that is longer without padding, as
     /// each on the native wire is (164 bytes and more), stays as it is.
     pub fn size(self, size: u16) -> Self {
-        self.set(&SIZE, u32::from(size))
+        self.set(&SIZE, size)
     }
 
     /// Sets the consecutive losses after which a flow starts anew; at least 1.
@@ -122,30 +121,15 @@ impl TargetOptions {
     }
 }
 
-/// What holds for every target whatever it says itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Inherited<'a> {
-    /// Every setting that a target can inherit, with the defaults.
-    pub(super) layer: &'a Layer,
-    /// Whether TCP and UDP are probed at all.
-    pub(super) tcp: bool,
-    pub(super) udp: bool,
-    /// The largest `size`, in bytes.
-    pub(super) max_size: usize,
-}
-
-impl Inherited<'_> {
-    /// Resolves the options of a target that a program gives.
-    pub(super) fn target(&self, options: TargetOptions) -> Result<TargetSpec, ConfigError> {
+impl Config {
+    /// Decides everything about a target that its options leave open.
+    pub fn target(&self, options: TargetOptions) -> Result<TargetSpec, ConfigError> {
         let mut problems = Problems::default();
         let mut layer = options.0;
         layer.check(Table::Targets, &mut problems);
-        if problems.0.is_empty()
-            && let Some((spec, _)) = self.resolve(&layer, Place::Program, &mut problems)
-        {
-            return Ok(spec);
-        }
-        Err(problems.into_error(None))
+        let resolved = self.resolve(&layer, Place::Program, &mut problems);
+        let (spec, _) = problems.or(None, resolved)?.expect("why not is a problem");
+        Ok(spec)
     }
 
     /// Decides everything about a target whose settings have been checked. Returns it with the
@@ -157,7 +141,7 @@ impl Inherited<'_> {
         problems: &mut Problems,
     ) -> Option<(TargetSpec, Layer)> {
         let before = problems.0.len();
-        let mut layer = own.over(self.layer);
+        let mut layer = own.over(&self.inherited);
         let host: Option<String> = layer.find(&HOST);
         if host.is_none() {
             problems.add_text(place, "a target has no `host`: give its IP address or name");

@@ -14,8 +14,8 @@ use crate::proto::{Host, Protocol, TargetSpec};
 use crate::record::Mode;
 
 fn parse(text: &str) -> Config {
-    Config::parse_with(text, &Overrides::default(), &Sealed)
-        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+    let read = Config::parse_effective(text, &Overrides::default(), &Sealed);
+    read.unwrap_or_else(|error| panic!("{error}\n{text}")).0
 }
 
 /// What a file comes to, as a file.
@@ -39,7 +39,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 fn faults_with(text: &str, overrides: &Overrides) -> Vec<String> {
-    let error = Config::parse_with(text, overrides, &Sealed).expect_err("it is wrong");
+    let error = Config::parse_effective(text, overrides, &Sealed).expect_err("it is wrong");
     error.to_string().lines().map(str::to_owned).collect()
 }
 
@@ -54,7 +54,7 @@ fn nothing_said_is_server_mode() {
     assert_eq!((config.tcp_port, config.udp_port), (8000, 8001));
     assert_eq!(config.addresses[0].to_string(), "0.0.0.0");
     assert!(config.targets.is_empty());
-    assert_eq!(config.metrics[0].backend, Backend::Cli);
+    assert_eq!(config.metrics[0].settings.backend(), Backend::Cli);
     assert_eq!(config.metrics[0].mode, Mode::Samples);
     assert_eq!(
         config.metrics[0].delivery.send_interval,
@@ -140,7 +140,7 @@ fn a_file_of_the_python_program_is_taken() {
     assert_eq!(udp.interval_ns, 200_000_000);
     assert_eq!(named.host, Host::Name("lm.example.com".into()));
     assert_eq!(named.timeout_ns, 2_000_000_000);
-    assert_eq!(config.metrics[0].backend, Backend::Log);
+    assert_eq!(config.metrics[0].settings.backend(), Backend::Log);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn backends_are_chosen_by_the_flag() {
     );
     let only = Config::parse("[metrics]\nbackend = 'cli'\nsend_interval = 5", &flags).unwrap();
     assert_eq!(
-        (only.metrics[0].backend, only.metrics[0].mode),
+        (only.metrics[0].settings.backend(), only.metrics[0].mode),
         (Backend::Log, Mode::Both)
     );
     assert_eq!(

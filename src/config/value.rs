@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use toml::de::DeValue;
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
 
+use crate::config::rules;
 use crate::config::words::Word;
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
-use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Secret, Site, ZeroMqSettings};
+use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Secret, Site};
 
 /// Names that are less similar than this are no suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
@@ -52,15 +56,18 @@ pub(super) enum Kind {
     ),
 }
 
-/// A value as it was given.
-#[derive(Clone, Debug, PartialEq)]
+/// A value as it was given, which is written without its secrets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Value {
     Switch(bool),
     Whole(i64),
     Number(f64),
     /// A string, or a word as [`Word`] writes it.
     Text(String),
+    #[serde(serialize_with = "display")]
     Url(BaseUrl),
+    #[serde(serialize_with = "masked")]
     Secret(Secret),
     Texts(Vec<String>),
     Numbers(Vec<f64>),
@@ -70,32 +77,26 @@ pub(crate) enum Value {
 impl Kind {
     /// Reads a value of a file. An error tells what the key must be.
     pub(super) fn read(&self, value: &DeValue<'_>) -> Result<Value, String> {
-        let text = value.as_str().map(str::to_owned);
-        let found = match self {
-            Self::Switch => value.as_bool().map(Value::Switch),
-            Self::Whole(..) => integer(value).map(Value::Whole),
-            Self::Number(..) => number(value).map(Value::Number),
-            Self::NumberOrAuto(..) => match text {
-                Some(word) => canonical(&["auto"], &word),
-                None => number(value).map(Value::Number),
+        let found = match (self, value.as_str()) {
+            (Self::Switch, _) => held(value).map(Value::Switch),
+            (Self::Whole(..), _) => held(value).map(Value::Whole),
+            (Self::NumberOrAuto(..), Some(word)) => canonical(&["auto"], word),
+            (Self::Number(..) | Self::NumberOrAuto(..), _) => held(value).map(Value::Number),
+            (Self::Word(words), Some(word)) => canonical(&words(), word),
+            (Self::Text(_) | Self::Path, Some(text)) => Some(Value::Text(text.to_owned())),
+            (Self::Url(parse), Some(text)) => return parse(text).map(Value::Url),
+            (Self::Secret(_), Some(text)) => return Secret::parse(text).map(Value::Secret),
+            (Self::TextOrTexts(_), Some(one)) => Some(Value::Texts(vec![one.to_owned()])),
+            (Self::Texts(_) | Self::TextOrTexts(_), _) => held(value).map(Value::Texts),
+            (Self::Numbers(_), _) => held(value).map(Value::Numbers),
+            (Self::Names(names, listed, _), _) => match held::<Vec<String>>(value) {
+                Some(list) if list.len() == *listed => {
+                    let names = names.iter().map(|name| (*name).to_owned());
+                    Some(Value::Names(names.zip(list).collect()))
+                }
+                _ => held(value).map(Value::Names),
             },
-            Self::Word(words) => text.and_then(|word| canonical(&words(), &word)),
-            Self::Text(_) | Self::Path => text.map(Value::Text),
-            Self::Url(parse) => match text {
-                Some(text) => return parse(&text).map(Value::Url),
-                None => None,
-            },
-            Self::Secret(_) => match text {
-                Some(text) => return Secret::parse(&text).map(Value::Secret),
-                None => None,
-            },
-            Self::Texts(_) => strings(value).map(Value::Texts),
-            Self::TextOrTexts(_) => match text {
-                Some(one) => Some(Value::Texts(vec![one])),
-                None => strings(value).map(Value::Texts),
-            },
-            Self::Numbers(_) => numbers(value).map(Value::Numbers),
-            Self::Names(names, listed, _) => named(value, &names[..*listed]).map(Value::Names),
+            _ => None,
         };
         found.ok_or_else(|| {
             let near = match self {
@@ -170,24 +171,8 @@ impl Kind {
 impl Value {
     /// Writes the value as TOML. A secret is masked.
     pub(super) fn toml(&self) -> String {
-        match self {
-            Self::Switch(value) => value.to_string(),
-            Self::Whole(number) => number.to_string(),
-            Self::Number(number) => format!("{number:?}"),
-            Self::Text(text) => quoted(text),
-            Self::Url(url) => quoted(&url.to_string()),
-            Self::Secret(secret) => quoted(&format!("{secret:?}")),
-            Self::Texts(texts) => {
-                let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
-                format!("[{}]", items.join(", "))
-            }
-            Self::Numbers(numbers) => format!("{numbers:?}"),
-            Self::Names(names) => {
-                let names = names.clone().into_iter();
-                let table: toml::Table = names.map(|(key, name)| (key, name.into())).collect();
-                toml::Value::from(table).to_string()
-            }
-        }
+        let value = toml::Value::try_from(self);
+        value.expect("TOML has every value").to_string()
     }
 }
 
@@ -220,7 +205,7 @@ from_value! {
     f64: Number(number) => Some(*number);
     String: Text(text) => Some(text.clone());
     PathBuf: Text(text) => Some(text.into());
-    IpAddr: Text(text) => ZeroMqSettings::parse_address(text).ok();
+    IpAddr: Text(text) => rules::address(text).ok();
     Host: Text(text) => text.parse().ok();
     Name: Text(text) => Name::parse(text).ok();
     Site: Text(text) => Site::new(&text.parse().ok()?).ok();
@@ -247,28 +232,24 @@ impl<T: Word> From<T> for Value {
     }
 }
 
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Switch(value)
-    }
+/// Makes a setting of what a program gives.
+macro_rules! into_value {
+    ($($type:ty => $variant:ident;)*) => {
+        $(impl From<$type> for Value {
+            fn from(given: $type) -> Self {
+                Self::$variant(given.into())
+            }
+        })*
+    };
 }
 
-impl From<u32> for Value {
-    fn from(number: u32) -> Self {
-        Self::Whole(number.into())
-    }
-}
-
-impl From<f64> for Value {
-    fn from(number: f64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
+into_value! {
+    bool => Switch;
+    u16 => Whole;
+    u32 => Whole;
+    f64 => Number;
+    String => Text;
+    Vec<String> => Texts;
 }
 
 /// Returns the name that is most like `word`, if there is a similar one.
@@ -323,47 +304,20 @@ fn canonical(words: &[&str], given: &str) -> Option<Value> {
     Some(Value::Text((*word).to_owned()))
 }
 
+fn display<S: Serializer>(url: &BaseUrl, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(url)
+}
+
+fn masked<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{secret:?}"))
+}
+
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn integer(value: &DeValue<'_>) -> Option<i64> {
-    let integer = value.as_integer()?;
-    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "nobody waits for 2^53 milliseconds"
-)]
-fn number(value: &DeValue<'_>) -> Option<f64> {
-    match value.as_float() {
-        Some(float) => float.as_str().parse().ok(),
-        None => integer(value).map(|whole| whole as f64),
-    }
-}
-
-fn numbers(value: &DeValue<'_>) -> Option<Vec<f64>> {
-    let items = value.as_array()?.iter();
-    items.map(|item| number(item.get_ref())).collect()
-}
-
-fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
-    let items = value.as_array()?.iter();
-    items
-        .map(|item| item.get_ref().as_str().map(str::to_owned))
-        .collect()
-}
-
-fn named(value: &DeValue<'_>, names: &[&str]) -> Option<BTreeMap<String, String>> {
-    let Some(table) = value.as_table() else {
-        let listed = strings(value).filter(|listed| listed.len() == names.len())?;
-        let names = names.iter().map(|name| (*name).to_owned());
-        return Some(names.zip(listed).collect());
-    };
-    let pairs = table.iter().map(|(name, value)| {
-        let value = value.get_ref().as_str()?;
-        Some((name.get_ref().to_string(), value.to_owned()))
-    });
-    pairs.collect()
+/// Returns a value of a file as what it holds, if it is of this type.
+fn held<T: DeserializeOwned>(value: &DeValue<'_>) -> Option<T> {
+    let value = Spanned::new(0..0, value.clone());
+    T::deserialize(ValueDeserializer::from(value)).ok()
 }

@@ -192,13 +192,3 @@ impl Word for Mode {
         ("both", Self::Both),
     ];
 }
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Json,
-}
-
-impl Word for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
-}

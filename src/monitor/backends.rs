@@ -45,7 +45,7 @@ pub(super) fn backend(
         settings => Err(settings.backend().lacking().unwrap_or_default()),
     };
     made.map_err(|reason| StartError::Backend {
-        name: metrics.backend.as_word(),
+        name: metrics.settings.backend().as_word(),
         reason,
     })
 }
@@ -58,7 +58,7 @@ fn queued<E: Encode + 'static, T: Transport + 'static, S: Display>(
     transport: Result<T, S>,
 ) -> Result<Box<dyn Backend>, String> {
     let transport = transport.map_err(|error| error.to_string())?;
-    let stats = Arc::new(BackendStats::new(metrics.backend.as_word()));
+    let stats = Arc::new(BackendStats::new(metrics.settings.backend().as_word()));
     let delivery = &metrics.delivery;
     boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))
 }

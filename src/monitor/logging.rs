@@ -39,7 +39,7 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
     let stdout_taken = config
         .metrics
         .iter()
-        .any(|metrics| metrics.backend == Backend::Cli);
+        .any(|metrics| metrics.settings.backend() == Backend::Cli);
     let (console, console_guard) = if stdout_taken {
         buffered(io::stderr())
     } else {

@@ -49,8 +49,8 @@ impl Outside for Held {
 }
 
 fn only(text: &str, outside: &dyn Outside) -> MetricsConfig {
-    let config = Config::parse_with(text, &Overrides::default(), outside);
-    let mut config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let read = Config::parse_effective(text, &Overrides::default(), outside);
+    let (mut config, _) = read.unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(config.metrics.len(), 1);
     config.metrics.remove(0)
 }
@@ -310,7 +310,7 @@ fn a_flag_takes_a_table_over_without_the_keys_of_its_backend() {
         send_interval = 7";
     for backend in [Backend::Cli, Backend::ZeroMq, Backend::Pushgateway] {
         let flags = flags(&[("backend", backend.as_word())]);
-        let config = Config::parse_with(file, &flags, &Sealed).unwrap();
+        let (config, _) = Config::parse_effective(file, &flags, &Sealed).unwrap();
         assert_eq!(config.metrics[0].settings.backend(), backend);
         assert_eq!(config.metrics[0].mode, backend.default_mode());
         let interval = config.metrics[0].delivery.send_interval;
@@ -326,7 +326,7 @@ fn a_site_or_file_that_cannot_be_is_said_with_its_name() {
     );
     let flags = Overrides::default();
     let error = |text: &str| {
-        Config::parse_with(text, &flags, &held)
+        Config::parse_effective(text, &flags, &held)
             .unwrap_err()
             .to_string()
     };
@@ -340,17 +340,6 @@ fn a_site_or_file_that_cannot_be_is_said_with_its_name() {
     let told = error("[metrics]\nbackend = 'clickhouse'\npassword_file = 'missing'");
     let wanted = "line 3: `password_file` \"missing\" cannot be read: ";
     assert!(told.starts_with(wanted), "{told}");
-}
-
-#[test]
-fn settings_of_another_backend_are_a_program_s_mistake() {
-    let mut config = Config::default();
-    config.metrics[0].backend = Backend::ZeroMq;
-    let told = config.check().unwrap_err().to_string();
-    assert_eq!(
-        told,
-        "`backend` is \"zeromq\", and its settings are those of \"cli\""
-    );
 }
 
 /// The lines of a table, and what is said about them.

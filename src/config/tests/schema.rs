@@ -71,7 +71,7 @@ fn the_examples_of_the_documents_are_right() {
     for (path, example) in examples {
         let place = path.display();
         assert_eq!(validator.fault(&example), None, "{place}\n{example}");
-        let parsed = Config::parse_with(&example, &Overrides::default(), &Sealed);
+        let parsed = Config::parse_effective(&example, &Overrides::default(), &Sealed);
         // There are no secrets in the documents, and their files are not on this host.
         let told = parsed
             .err()
@@ -88,7 +88,7 @@ fn what_the_program_takes_the_schema_takes_too() {
     let mut taken = 0;
     for path in files("fuzz/corpus/config", "toml") {
         let file = read(&path);
-        if Config::parse_with(&file, &Overrides::default(), &Sealed).is_ok() {
+        if Config::parse_effective(&file, &Overrides::default(), &Sealed).is_ok() {
             taken += 1;
             for file in [&file, &effective(&file)] {
                 assert_eq!(validator.fault(file), None, "{}\n{file}", path.display());

@@ -3,15 +3,14 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::num::NonZeroU64;
 
-use serde::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::proto::{Direction, Wall};
+use crate::proto::Direction;
 use crate::publish::hdr::HdrWriter;
 use crate::publish::text::Displayed;
-use crate::record::{Distribution, EventKind, Record, Window};
+use crate::record::{Distribution, Event, EventKind, Record, Window};
 
 /// `json.dumps` puts a space after each comma and colon.
 #[derive(Debug)]
@@ -46,99 +45,14 @@ impl Serialize for Tags<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct SampleJson<'a> {
-    metric: &'static str,
-    points: [(i64, i64); 1],
-    tags: Tags<'a>,
-    stamp: &'static str,
-    seq: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dwell: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct ClockStepJson<'a> {
-    event: &'static str,
-    clock: &'static str,
-    at: i64,
-    step: i64,
-    tags: Tags<'a>,
-}
-
-#[derive(Serialize)]
-struct BurstJson<'a> {
-    event: &'static str,
-    flow: &'static str,
-    direction: Option<&'static str>,
-    start: i64,
-    duration: u64,
-    peak: u64,
-    mean: u64,
-    base: i64,
-    probes: u32,
-    lost: u32,
-    tags: Tags<'a>,
-    incident: u64,
-    stamp: &'static str,
-}
-
-#[derive(Serialize)]
-struct RouteChangeJson<'a> {
-    event: &'static str,
-    flow: &'static str,
-    direction: &'static str,
-    at: i64,
-    old: i64,
-    new: i64,
-    tags: Tags<'a>,
-}
-
-#[derive(Serialize)]
-struct NumberJson<'a, T> {
-    metric: &'static str,
-    points: [(i64, T); 1],
-    tags: Tags<'a>,
-}
-
-impl<'a, T> NumberJson<'a, T> {
-    fn new(metric: &'static str, at: Wall, value: T, tags: Tags<'a>) -> Self {
-        Self {
-            metric,
-            points: [(at.as_unix_nanos(), value)],
-            tags,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct WindowJson<'a> {
-    metric: &'static str,
-    tags: Tags<'a>,
-    start: i64,
-    end: i64,
-    count: u64,
-    min: i64,
-    mean: i64,
-    max: i64,
-    stddev: u64,
-    p50: i64,
-    p90: i64,
-    p99: i64,
-    #[serde(rename = "p99.9")]
-    p99_9: i64,
-    #[serde(rename = "p99.99")]
-    p99_99: i64,
-    stamp: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    hdr: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    hdr_negative: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    out_of_range: Option<NonZeroU64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    buckets: Option<Buckets<'a>>,
-}
+/// The quantiles of a window, by their names.
+const QUANTILES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("p99.99", 0.9999),
+];
 
 /// The histograms as pairs of the greatest value of a bucket and its count. Values from 0 up
 /// ascend; those below zero come first and descend.
@@ -177,12 +91,9 @@ impl Hdr {
 
     fn load(&mut self, window: &Window, has_buckets: bool) {
         self.distribution.load(window);
-        if !has_buckets {
-            self.write();
+        if has_buckets {
+            return;
         }
-    }
-
-    fn write(&mut self) {
         self.positive.clear();
         self.writer
             .write(self.distribution.positive(), &mut self.positive);
@@ -224,8 +135,24 @@ impl Encoder {
 
     /// Appends a record to `out`, as one line of UTF-8 without its end.
     pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
-        let tags = Tags(record);
-        match record {
+        if let Record::Window(window) = record {
+            let hdr = self.hdr.get_or_insert_with(|| Box::new(Hdr::new()));
+            hdr.load(window, self.has_buckets);
+        }
+        Json(record, self)
+            .serialize(&mut serde_json::Serializer::with_formatter(out, Spaced))
+            .expect("keys are strings, and memory takes every write");
+    }
+}
+
+/// A record as an object, with what its encoder has of its window.
+struct Json<'a>(&'a Record, &'a Encoder);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tags = &Tags(self.0);
+        let mut map = serializer.serialize_map(None)?;
+        match self.0 {
             Record::Sample {
                 series,
                 at,
@@ -233,109 +160,107 @@ impl Encoder {
                 seq,
                 stamp,
                 dwell_ns,
-            } => write(
-                out,
-                &SampleJson {
-                    metric: series.metric.name,
-                    points: [(at.as_unix_nanos(), *value_ns)],
-                    tags,
-                    stamp: stamp.as_str(),
-                    seq: *seq,
-                    dwell: *dwell_ns,
-                },
-            ),
-            Record::Window(window) => self.encode_window(window, tags, out),
+            } => {
+                map.serialize_entry("metric", series.metric.name)?;
+                map.serialize_entry("points", &[(at.as_unix_nanos(), value_ns)])?;
+                map.serialize_entry("tags", tags)?;
+                map.serialize_entry("stamp", stamp.as_str())?;
+                map.serialize_entry("seq", seq)?;
+                if let Some(dwell_ns) = dwell_ns {
+                    map.serialize_entry("dwell", dwell_ns)?;
+                }
+            }
+            Record::Window(window) => self.window(&mut map, window)?,
             Record::Count {
                 metric, at, value, ..
-            } => write(out, &NumberJson::new(metric.name, *at, *value, tags)),
+            } => {
+                map.serialize_entry("metric", metric.name)?;
+                map.serialize_entry("points", &[(at.as_unix_nanos(), value)])?;
+                map.serialize_entry("tags", tags)?;
+            }
             Record::Gauge {
                 metric, at, value, ..
-            } => write(out, &NumberJson::new(metric.name, *at, *value, tags)),
-            Record::Event(event) => match event.kind {
-                EventKind::ClockStep { clock, step_ns } => write(
-                    out,
-                    &ClockStepJson {
-                        event: event.name(),
-                        clock: clock.as_str(),
-                        at: event.at.as_unix_nanos(),
-                        step: step_ns,
-                        tags,
-                    },
-                ),
-                EventKind::Burst(burst) => write(
-                    out,
-                    &BurstJson {
-                        event: event.name(),
-                        flow: burst.flow.as_str(),
-                        direction: burst.direction.map(Direction::as_str),
-                        start: event.at.as_unix_nanos(),
-                        duration: burst.duration_ns,
-                        peak: burst.peak_ns,
-                        mean: burst.mean_ns,
-                        base: burst.base_ns,
-                        probes: burst.probes,
-                        lost: burst.lost,
-                        tags,
-                        incident: burst.incident,
-                        stamp: burst.stamp.as_str(),
-                    },
-                ),
-                EventKind::RouteChange {
-                    flow,
-                    direction,
-                    old_ns,
-                    new_ns,
-                } => write(
-                    out,
-                    &RouteChangeJson {
-                        event: event.name(),
-                        flow: flow.as_str(),
-                        direction: direction.as_str(),
-                        at: event.at.as_unix_nanos(),
-                        old: old_ns,
-                        new: new_ns,
-                        tags,
-                    },
-                ),
-            },
+            } => {
+                map.serialize_entry("metric", metric.name)?;
+                map.serialize_entry("points", &[(at.as_unix_nanos(), value)])?;
+                map.serialize_entry("tags", tags)?;
+            }
+            Record::Event(event) => self.event(&mut map, event)?,
         }
-    }
-
-    fn encode_window(&mut self, window: &Window, tags: Tags<'_>, out: &mut Vec<u8>) {
-        let hdr = self.hdr.get_or_insert_with(|| Box::new(Hdr::new()));
-        hdr.load(window, self.has_buckets);
-        let quantile = |quantile| hdr.distribution.quantile(quantile);
-        write(
-            out,
-            &WindowJson {
-                metric: window.series().metric.name,
-                tags,
-                start: window.start().as_unix_nanos(),
-                end: window.end().as_unix_nanos(),
-                count: window.count(),
-                min: window.min(),
-                mean: window.mean(),
-                max: window.max(),
-                stddev: window.stddev(),
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p99_9: quantile(0.999),
-                p99_99: quantile(0.9999),
-                stamp: window.stamp().as_str(),
-                hdr: &hdr.positive,
-                hdr_negative: &hdr.negative,
-                out_of_range: NonZeroU64::new(window.out_of_range()),
-                buckets: self.has_buckets.then_some(Buckets(&hdr.distribution)),
-            },
-        );
+        map.end()
     }
 }
 
-fn write(out: &mut Vec<u8>, value: &impl Serialize) {
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(out, Spaced))
-        .expect("keys are strings, and memory takes every write");
+impl Json<'_> {
+    fn window<M: SerializeMap>(&self, map: &mut M, window: &Window) -> Result<(), M::Error> {
+        let Self(record, encoder) = self;
+        let hdr = encoder.hdr.as_ref().expect("its histograms are loaded");
+        map.serialize_entry("metric", window.series().metric.name)?;
+        map.serialize_entry("tags", &Tags(record))?;
+        map.serialize_entry("start", &window.start().as_unix_nanos())?;
+        map.serialize_entry("end", &window.end().as_unix_nanos())?;
+        map.serialize_entry("count", &window.count())?;
+        map.serialize_entry("min", &window.min())?;
+        map.serialize_entry("mean", &window.mean())?;
+        map.serialize_entry("max", &window.max())?;
+        map.serialize_entry("stddev", &window.stddev())?;
+        for (name, quantile) in QUANTILES {
+            map.serialize_entry(name, &hdr.distribution.quantile(quantile))?;
+        }
+        map.serialize_entry("stamp", window.stamp().as_str())?;
+        for (name, text) in [("hdr", &hdr.positive), ("hdr_negative", &hdr.negative)] {
+            if !text.is_empty() {
+                map.serialize_entry(name, text)?;
+            }
+        }
+        if window.out_of_range() > 0 {
+            map.serialize_entry("out_of_range", &window.out_of_range())?;
+        }
+        if encoder.has_buckets {
+            map.serialize_entry("buckets", &Buckets(&hdr.distribution))?;
+        }
+        Ok(())
+    }
+
+    fn event<M: SerializeMap>(&self, map: &mut M, event: &Event) -> Result<(), M::Error> {
+        let (at, tags) = (event.at.as_unix_nanos(), &Tags(self.0));
+        map.serialize_entry("event", event.name())?;
+        match event.kind {
+            EventKind::ClockStep { clock, step_ns } => {
+                map.serialize_entry("clock", clock.as_str())?;
+                map.serialize_entry("at", &at)?;
+                map.serialize_entry("step", &step_ns)?;
+                map.serialize_entry("tags", tags)
+            }
+            EventKind::Burst(burst) => {
+                map.serialize_entry("flow", burst.flow.as_str())?;
+                map.serialize_entry("direction", &burst.direction.map(Direction::as_str))?;
+                map.serialize_entry("start", &at)?;
+                map.serialize_entry("duration", &burst.duration_ns)?;
+                map.serialize_entry("peak", &burst.peak_ns)?;
+                map.serialize_entry("mean", &burst.mean_ns)?;
+                map.serialize_entry("base", &burst.base_ns)?;
+                map.serialize_entry("probes", &burst.probes)?;
+                map.serialize_entry("lost", &burst.lost)?;
+                map.serialize_entry("tags", tags)?;
+                map.serialize_entry("incident", &burst.incident)?;
+                map.serialize_entry("stamp", burst.stamp.as_str())
+            }
+            EventKind::RouteChange {
+                flow,
+                direction,
+                old_ns,
+                new_ns,
+            } => {
+                map.serialize_entry("flow", flow.as_str())?;
+                map.serialize_entry("direction", direction.as_str())?;
+                map.serialize_entry("at", &at)?;
+                map.serialize_entry("old", &old_ns)?;
+                map.serialize_entry("new", &new_ns)?;
+                map.serialize_entry("tags", tags)
+            }
+        }
+    }
 }
 
 impl Record {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::limits::{
     DATADOG_BATCH_BYTES, DATADOG_COMPRESSED_BYTES_MAX, DATADOG_EVENT_CHARS_MAX,
@@ -52,7 +52,7 @@ impl fmt::Display for Key {
     }
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize)]
 struct Point {
     #[serde(rename = "timestamp")]
     seconds: i64,
@@ -61,25 +61,6 @@ struct Point {
     /// record.
     #[serde(skip)]
     records: u64,
-}
-
-/// A value in the unit that its metric is recorded in.
-#[derive(Clone, Copy, Debug)]
-struct Value {
-    at: Wall,
-    number: i128,
-    records: u64,
-}
-
-impl Value {
-    /// The only value of a record.
-    const fn of_record(at: Wall, number: i128) -> Self {
-        Self {
-            at,
-            number,
-            records: 1,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -120,13 +101,16 @@ impl DatadogEncoder {
         }
     }
 
-    /// Adds a value to the series of a metric, or to one of its window's figures, which `suffix` names.
+    /// Adds a value to the series of a metric, or to one of its window's figures, which `suffix`
+    /// names. `number` has the unit of the metric, and counts as so many records.
     fn put(
         &mut self,
         metric: &'static Metric,
         suffix: &'static str,
         tags: &Arc<Tags>,
-        value: Value,
+        at: Wall,
+        number: i128,
+        records: u64,
     ) {
         let is_count = metric.kind == MetricKind::Count || suffix == COUNT_SUFFIX;
         let (unit, divisor) = match metric.unit {
@@ -151,9 +135,9 @@ impl DatadogEncoder {
             }
         });
         gathered.points.push(Point {
-            seconds: seconds(value.at),
-            value: per(value.number, divisor),
-            records: value.records,
+            seconds: seconds(at),
+            value: per(number, divisor),
+            records,
         });
         *bytes += POINT_BYTES;
     }
@@ -173,12 +157,7 @@ impl DatadogEncoder {
         ];
         let (series, at) = (Arc::clone(window.series()), window.end());
         let mut put = |suffix, number, records| {
-            let value = Value {
-                at,
-                number,
-                records,
-            };
-            self.put(series.metric, suffix, &series.tags, value);
+            self.put(series.metric, suffix, &series.tags, at, number, records);
         };
         // With both, samples have the plain name.
         let names_taken = usize::from(mode == Mode::Both);
@@ -189,20 +168,25 @@ impl DatadogEncoder {
     }
 
     fn put_event(&mut self, record: &Record, event: &Event) {
-        let json = EventJson {
-            title: Displayed(format_args!("latency-monitor: {}", event.name())),
-            text: record
-                .to_json()
-                .chars()
-                .take(DATADOG_EVENT_CHARS_MAX)
-                .collect(),
-            tags: TagsJson(&event.tags),
-            host: &self.host,
-            date_happened: seconds(event.at),
-            aggregation_key: event.name(),
-            alert_type: "warning",
-        };
-        let body = serde_json::to_vec(&json).expect("keys are strings");
+        let text: String = record
+            .to_json()
+            .chars()
+            .take(DATADOG_EVENT_CHARS_MAX)
+            .collect();
+        let tags: Vec<String> = event.tags().map(|tag| tag.to_string()).collect();
+        let entries: [(&str, serde_json::Value); 7] = [
+            ("title", format!("latency-monitor: {}", event.name()).into()),
+            ("text", text.into()),
+            ("tags", tags.into()),
+            ("host", self.host.as_str().into()),
+            ("date_happened", seconds(event.at).into()),
+            ("aggregation_key", event.name().into()),
+            ("alert_type", "warning".into()),
+        ];
+        let mut body = Vec::new();
+        serde_json::Serializer::new(&mut body)
+            .collect_map(entries)
+            .expect("keys are strings, and memory takes every write");
         self.bytes += body.len();
         self.events.push(body);
     }
@@ -211,7 +195,7 @@ impl DatadogEncoder {
     fn pack(&self, parts: &[Part<'_>], out: &mut Vec<Payload>) {
         let records = parts.iter().flat_map(Part::points).map(|p| p.records).sum();
         let json = serde_json::to_vec(&PayloadJson {
-            series: parts.iter().map(|part| self.series_json(part)).collect(),
+            series: parts.iter().map(|part| SeriesJson(part, self)).collect(),
         })
         .expect("keys are strings, and every number is finite");
         if json.len() <= DATADOG_JSON_BYTES_MAX {
@@ -244,23 +228,6 @@ impl DatadogEncoder {
             }
         }
     }
-
-    fn series_json<'a>(&'a self, part: &'a Part<'a>) -> SeriesJson<'a> {
-        let Part { key, gathered, .. } = part;
-        let is_count = gathered.kind == Kind::Count;
-        SeriesJson {
-            metric: Displayed(key),
-            kind: gathered.kind as u8,
-            points: part.points(),
-            resources: [ResourceJson {
-                name: &self.host,
-                kind: "host",
-            }],
-            tags: TagsJson(&gathered.tags),
-            unit: gathered.unit,
-            interval: is_count.then_some(self.interval_s),
-        }
-    }
 }
 
 impl Encode for DatadogEncoder {
@@ -275,23 +242,20 @@ impl Encode for DatadogEncoder {
                 at,
                 value_ns,
                 ..
-            } => {
-                let value = Value::of_record(*at, i128::from(*value_ns));
-                self.put(series.metric, "", &series.tags, value);
-            }
+            } => self.put(series.metric, "", &series.tags, *at, (*value_ns).into(), 1),
             Record::Window(window) => self.put_window(window),
             Record::Count {
                 metric,
                 tags,
                 at,
                 value,
-            } => self.put(metric, "", tags, Value::of_record(*at, i128::from(*value))),
+            } => self.put(metric, "", tags, *at, (*value).into(), 1),
             Record::Gauge {
                 metric,
                 tags,
                 at,
                 value,
-            } => self.put(metric, "", tags, Value::of_record(*at, i128::from(*value))),
+            } => self.put(metric, "", tags, *at, (*value).into(), 1),
             Record::Event(event) => self.put_event(record, event),
         }
         true
@@ -343,41 +307,31 @@ fn seconds(at: Wall) -> i64 {
     at.as_unix_nanos().div_euclid(1_000_000_000)
 }
 
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 struct PayloadJson<'a> {
     series: Vec<SeriesJson<'a>>,
 }
 
-#[derive(Serialize)]
-struct SeriesJson<'a> {
-    metric: Displayed<&'a Key>,
-    #[serde(rename = "type")]
-    kind: u8,
-    points: &'a [Point],
-    resources: [ResourceJson<'a>; 1],
-    tags: TagsJson<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interval: Option<u64>,
-}
+struct SeriesJson<'a>(&'a Part<'a>, &'a DatadogEncoder);
 
-#[derive(Serialize)]
-struct ResourceJson<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-}
-
-#[derive(Serialize)]
-struct EventJson<'a> {
-    title: Displayed<fmt::Arguments<'a>>,
-    text: String,
-    tags: TagsJson<'a>,
-    host: &'a str,
-    date_happened: i64,
-    aggregation_key: &'static str,
-    alert_type: &'static str,
+impl Serialize for SeriesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(part, encoder) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("metric", &Displayed(part.key))?;
+        map.serialize_entry("type", &(part.gathered.kind as u8))?;
+        map.serialize_entry("points", part.points())?;
+        let host = BTreeMap::from([("name", encoder.host.as_str()), ("type", "host")]);
+        map.serialize_entry("resources", &[host])?;
+        map.serialize_entry("tags", &TagsJson(&part.gathered.tags))?;
+        if let Some(unit) = part.gathered.unit {
+            map.serialize_entry("unit", unit)?;
+        }
+        if part.gathered.kind == Kind::Count {
+            map.serialize_entry("interval", &encoder.interval_s)?;
+        }
+        map.end()
+    }
 }
 
 struct TagsJson<'a>(&'a Tags);

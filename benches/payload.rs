@@ -157,7 +157,7 @@ fn payload(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(SAMPLES)));
         let mut run = lines_of(&records, Cli::new(io::sink()));
         group.bench_function("cli", |bencher| bencher.iter(&mut run));
-        let mut run = lines_of(&records, Log::new(Level::WARN));
+        let mut run = lines_of(&records, Log::new(Level::WARN, || 0));
         group.bench_function("log", |bencher| bencher.iter(&mut run));
         let mut run = lines_of(&records, zeromq());
         group.bench_function("zeromq", |bencher| bencher.iter(&mut run));

@@ -19,7 +19,7 @@ pub(super) fn backend(
     let level = metrics.level.tracing();
     let made: Result<Box<dyn Backend>, String> = match &metrics.settings {
         BackendSettings::Cli => Ok(Box::new(publish::Cli::stdout())),
-        BackendSettings::Log => Ok(Box::new(publish::Log::new(level).counting(log.dropped()))),
+        BackendSettings::Log => Ok(Box::new(publish::Log::new(level, log.dropped()))),
         #[cfg(feature = "zeromq")]
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),
         #[cfg(feature = "http-backends")]

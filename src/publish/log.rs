@@ -31,23 +31,15 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Logs at this level; the default of the Python program is `WARN`.
-    pub fn new(level: Level) -> Self {
+    /// Logs at this level; the default of the Python program is `WARN`. The lines that the log
+    /// drops count as lost records.
+    pub fn new(level: Level, dropped: impl Fn() -> u64 + Send + 'static) -> Self {
         Self {
             level,
             encoder: Encoder::new(),
             line: Vec::new(),
-            dropped: Box::new(|| 0),
-            told: 0,
-        }
-    }
-
-    /// Counts the lines that the log drops as lost records.
-    #[must_use]
-    pub fn counting(self, dropped: impl Fn() -> u64 + Send + 'static) -> Self {
-        Self {
             dropped: Box::new(dropped),
-            ..self
+            told: 0,
         }
     }
 }
@@ -97,7 +89,7 @@ mod tests {
     fn lines_that_the_log_drops_are_counted_once() {
         let mut dropped = [0, 3, 3, 4].into_iter();
         let dropped = Mutex::new(move || dropped.next().unwrap_or(4));
-        let mut log = Log::new(Level::INFO).counting(move || dropped.lock()());
+        let mut log = Log::new(Level::INFO, move || dropped.lock()());
         let lost = [0; 5].map(|_| log.flush().map_or_else(|error| error.lost(), |()| 0));
         assert_eq!(lost, [0, 3, 0, 1, 0]);
     }
@@ -127,9 +119,9 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            Log::new(Level::WARN).publish(&gauge(1)).unwrap();
-            Log::new(Level::INFO).publish(&gauge(2)).unwrap();
-            Log::new(Level::DEBUG).publish(&gauge(3)).unwrap();
+            Log::new(Level::WARN, || 0).publish(&gauge(1)).unwrap();
+            Log::new(Level::INFO, || 0).publish(&gauge(2)).unwrap();
+            Log::new(Level::DEBUG, || 0).publish(&gauge(3)).unwrap();
         });
         let written = String::from_utf8(lines.0.lock().clone()).unwrap();
         insta::assert_snapshot!(written, @r#"

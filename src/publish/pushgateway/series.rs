@@ -13,6 +13,7 @@ use crate::publish::pushgateway::buckets::Buckets;
 use crate::publish::pushgateway::labels::{Label, labels};
 use crate::record::{
     BURSTS, Burst, Distribution, EVENTS, Event, EventKind, Metric, MetricKind, Mode, Record, Tags,
+    Window,
 };
 
 /// Rounds after which a gauge without a new value is left out.
@@ -57,6 +58,14 @@ pub(super) enum Value {
     Histogram(Buckets),
     Counter(u64),
     Gauge(i64),
+}
+
+/// What a record does to its series.
+enum Change<'a> {
+    Sample(i64),
+    Window(&'a Window),
+    More(u64),
+    Level(i64),
 }
 
 /// One series.
@@ -128,48 +137,30 @@ impl State {
             Record::Sample { .. } if !self.takes_samples => Added::Ignored,
             Record::Sample {
                 series, value_ns, ..
-            } => self.update(series.metric, &series.tags, |value, _| {
-                if let Value::Histogram(buckets) = value {
-                    buckets.record(*value_ns);
-                }
-            }),
+            } => self.update(series.metric, &series.tags, Change::Sample(*value_ns)),
             Record::Window(window) => {
                 let series = window.series();
-                let add = |value: &mut Value, distribution: &mut Distribution| {
-                    if let Value::Histogram(buckets) = value {
-                        distribution.load(window);
-                        buckets.merge(window, distribution);
-                    }
-                };
-                self.update(series.metric, &series.tags, add)
+                self.update(series.metric, &series.tags, Change::Window(window))
             }
             Record::Count {
                 metric,
                 tags,
                 value,
                 ..
-            } => self.count(metric, tags, *value),
+            } => self.update(metric, tags, Change::More(*value)),
             Record::Gauge {
                 metric,
                 tags,
                 value,
                 ..
-            } if metric.kind == MetricKind::Increment => {
-                self.count(metric, tags, u64::try_from(*value).unwrap_or(0))
-            }
-            Record::Gauge {
-                metric,
-                tags,
-                value,
-                ..
-            } => self.update(metric, tags, |gauge, _| *gauge = Value::Gauge(*value)),
+            } => self.update(metric, tags, Change::Level(*value)),
             Record::Event(event) => {
                 let mut labels = labels(event.tags());
                 labels.push(("event".to_owned(), event.name().to_owned()));
                 let Some(place) = self.place(EVENTS, labels) else {
                     return self.refuse();
                 };
-                self.entries[place].add(1, self.round);
+                self.apply(place, Change::More(1));
                 match event.kind {
                     EventKind::Burst(burst) if !burst.is_outage() => self.add_burst(event, &burst),
                     _ => Added::Yes,
@@ -193,32 +184,32 @@ impl State {
             let Some(place) = self.place(metric, labels) else {
                 return self.refuse();
             };
-            let entry = &mut self.entries[place];
-            entry.round = self.round;
-            match &mut entry.value {
-                Value::Counter(count) => *count = count.saturating_add(1),
-                Value::Gauge(value) => *value = number,
-                Value::Histogram(_) => {}
-            }
+            self.apply(place, Change::Level(number));
         }
         Added::Yes
     }
 
-    fn count(&mut self, metric: &'static Metric, tags: &Arc<Tags>, more: u64) -> Added {
-        self.update(metric, tags, |value, _| {
-            if let Value::Counter(count) = value {
-                *count = count.saturating_add(more);
+    /// Changes a series. A level that a counter gets is added to it.
+    fn apply(&mut self, place: usize, change: Change<'_>) {
+        let entry = &mut self.entries[place];
+        entry.round = self.round;
+        match (&mut entry.value, change) {
+            (Value::Histogram(buckets), Change::Sample(value_ns)) => buckets.record(value_ns),
+            (Value::Histogram(buckets), Change::Window(window)) => {
+                self.distribution.load(window);
+                buckets.merge(window, &self.distribution);
             }
-        })
+            (Value::Counter(count), Change::More(more)) => *count = count.saturating_add(more),
+            (Value::Counter(count), Change::Level(more)) => {
+                *count = count.saturating_add(u64::try_from(more).unwrap_or(0));
+            }
+            (Value::Gauge(value), Change::Level(level)) => *value = level,
+            _ => {}
+        }
     }
 
     /// Finds or makes a series, and changes it.
-    fn update(
-        &mut self,
-        metric: &'static Metric,
-        tags: &Arc<Tags>,
-        change: impl FnOnce(&mut Value, &mut Distribution),
-    ) -> Added {
+    fn update(&mut self, metric: &'static Metric, tags: &Arc<Tags>, change: Change<'_>) -> Added {
         let key = (Arc::as_ptr(tags).addr(), metric.name);
         let place = match self.known.get(&key) {
             Some(&(_, place)) => place,
@@ -235,9 +226,7 @@ impl State {
                 place
             }
         };
-        let entry = &mut self.entries[place];
-        entry.round = self.round;
-        change(&mut entry.value, &mut self.distribution);
+        self.apply(place, change);
         Added::Yes
     }
 
@@ -326,15 +315,6 @@ impl State {
         Self {
             series_max,
             ..Self::new(None, Mode::Windows)
-        }
-    }
-}
-
-impl Entry {
-    fn add(&mut self, more: u64, round: u64) {
-        self.round = round;
-        if let Value::Counter(count) = &mut self.value {
-            *count = count.saturating_add(more);
         }
     }
 }

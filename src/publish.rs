@@ -10,9 +10,7 @@ mod backend;
 mod batch;
 mod channel;
 mod cli;
-#[cfg(feature = "http-backends")]
 pub mod clickhouse;
-#[cfg(feature = "http-backends")]
 mod datadog;
 #[cfg(feature = "http-backends")]
 pub mod delivery;
@@ -34,15 +32,15 @@ mod text;
 mod zeromq;
 
 pub use backend::{Backend, PublishError};
-pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport};
+pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport, Verdict};
 pub use channel::{Channel, channel};
 pub use cli::Cli;
-pub use clickhouse::ClickHouseSettings;
 #[cfg(feature = "http-backends")]
-pub use clickhouse::{ClickHouseEncoder, ClickHouseTransport};
-pub use datadog::{ApiKey, DatadogSettings, Site};
+pub use clickhouse::ClickHouseTransport;
+pub use clickhouse::{ClickHouseEncoder, ClickHouseSettings};
 #[cfg(feature = "http-backends")]
-pub use datadog::{DatadogEncoder, DatadogTransport};
+pub use datadog::DatadogTransport;
+pub use datadog::{ApiKey, DatadogEncoder, DatadogSettings, Site};
 pub use delivery::DeliverySettings;
 #[cfg(feature = "http-backends")]
 pub use delivery::{Delivery, DeliveryError};
@@ -61,18 +59,6 @@ pub use zeromq::ZeroMqSettings;
 pub use zeromq::{ZeroMq, ZeroMqError};
 
 // A build without a backend still parses its settings, to say which feature is missing.
-#[cfg(not(feature = "http-backends"))]
-pub mod clickhouse {
-    //! The settings and tables of the `clickhouse` backend.
-    pub mod schema;
-    mod settings;
-    pub use settings::{COLUMNS, COLUMNS_LISTED, ClickHouseSettings, Columns, Server};
-}
-#[cfg(not(feature = "http-backends"))]
-mod datadog {
-    mod settings;
-    pub use settings::{ApiKey, DatadogSettings, Site};
-}
 #[cfg(not(feature = "http-backends"))]
 mod delivery {
     mod settings;

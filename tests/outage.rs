@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use latency_monitor::proto::Wall;
 use latency_monitor::publish::{
-    Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport,
+    Backend, Batch, Delivery, DeliverySettings, Encode, Payload, SendError, Transport, Verdict,
 };
 use latency_monitor::record::{BackendStats, Metric, Record, Tags};
 
@@ -83,10 +83,7 @@ impl Transport for Hanging {
     fn send(&mut self, _: &Batch, _: Duration) -> Result<(), SendError> {
         let _ = self.0.send(());
         let _ = self.1.recv();
-        Err(SendError::Later {
-            reason: "it is over".to_owned(),
-            after: None,
-        })
+        Err(SendError::new(Verdict::Later, "it is over"))
     }
 }
 

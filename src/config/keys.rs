@@ -14,7 +14,7 @@ use crate::config::value::Kind::{
 use crate::config::words::{Backend, EngineKind, FlowKind, LogLevel, Owd, Timestamps, Word as _};
 use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
-use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns, Server};
+use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns};
 use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Site};
 use crate::record::Mode;
 
@@ -255,7 +255,7 @@ keys! {
         .preset("8002");
 
     CLICKHOUSE_HOST = Key::new("host", Of(CLICKHOUSE), Text(|text| {
-        Server::new(text.parse()?, 0, true).map(drop)
+        BaseUrl::of_host(true, &text.parse()?, 0).map(drop)
     }))
         .help("The server.")
         .preset("\"localhost\"").example("\"clickhouse.example.com\"");

@@ -15,9 +15,8 @@ use crate::config::outside::Outside;
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::words::{Backend, LogLevel, Word as _};
-use crate::publish::clickhouse::Server;
 use crate::publish::{
-    ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Site,
+    BaseUrl, ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Site,
     ZeroMqSettings,
 };
 use crate::record::Mode;
@@ -80,7 +79,8 @@ fn zeromq(layer: &Layer) -> ZeroMqSettings {
 fn clickhouse(layer: &Layer) -> ClickHouseSettings {
     let (host, port) = (layer.get(&CLICKHOUSE_HOST), layer.get(&CLICKHOUSE_PORT));
     ClickHouseSettings {
-        server: Server::new(host, port, layer.get(&SECURE)).expect("the key's check made one"),
+        server: BaseUrl::of_host(layer.get(&SECURE), &host, port)
+            .expect("the key's check made one"),
         database: layer.get(&DATABASE),
         username: layer.get(&USERNAME),
         password: layer.find(&PASSWORD).unwrap_or_default(),

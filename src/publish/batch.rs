@@ -65,28 +65,38 @@ pub trait Transport: Send {
     }
 }
 
-/// Why a batch was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
+/// What becomes of a batch that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
     /// The batch may be taken later: the peer is away, or busy.
-    #[error("{reason}")]
-    Later {
-        /// What happened, with the address.
-        reason: String,
-        /// The wait that the peer asks for, if it does.
-        after: Option<Duration>,
-    },
+    Later,
     /// No batch is taken until an operator corrects who we are or where we send. The batch itself
     /// is not at fault.
-    #[error("{reason}")]
-    Barred {
-        /// What happened, with the address, and what would be right.
-        reason: String,
-    },
+    Barred,
     /// The batch is never taken: the same request would fail the same way.
-    #[error("{reason}")]
-    Never {
-        /// What happened, with the address, and what would be right.
-        reason: String,
-    },
+    Never,
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SendError {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// What happened, with the address, and what would be right.
+    pub reason: String,
+    /// The wait that the peer asks for, if it does.
+    pub after: Option<Duration>,
+}
+
+impl SendError {
+    /// An error of a peer that asks for no wait.
+    pub fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self {
+            verdict,
+            reason,
+            after: None,
+        }
+    }
 }

@@ -2,12 +2,14 @@
 
 mod encode;
 mod settings;
-#[cfg(test)]
+#[cfg(all(test, feature = "http-backends"))]
 mod tests;
+#[cfg(feature = "http-backends")]
 mod transport;
 
 pub use encode::DatadogEncoder;
 pub use settings::{ApiKey, DatadogSettings, Site};
+#[cfg(feature = "http-backends")]
 pub use transport::DatadogTransport;
 
 /// The backend's name in the configuration and in messages.

@@ -4,13 +4,12 @@
 //! The client must not be made inside an asynchronous runtime. No thread of this program is in
 //! one.
 
-mod date;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -20,7 +19,7 @@ use reqwest::{Method, StatusCode, Url};
 use crate::clock::Clock;
 use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
 use crate::proto::Wall;
-use crate::publish::SendError;
+use crate::publish::{SendError, Verdict};
 
 /// The time to make a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,17 +87,13 @@ impl Http {
         timeout: Duration,
     ) -> Result<Response, SendError> {
         let began = self.clock.mono();
-        let request = request
-            .timeout(timeout)
-            .build()
-            .map_err(|error| SendError::Never {
-                reason: format!("not a request: {}", chain(&error.without_url())),
-            })?;
+        let request = request.timeout(timeout).build().map_err(|error| {
+            let fault = chain(&error.without_url());
+            SendError::new(Verdict::Never, format!("not a request: {fault}"))
+        })?;
         let to = Place(request.url().clone());
-        let later = |what: &dyn fmt::Display| SendError::Later {
-            reason: format!("{to}: {what}"),
-            after: None,
-        };
+        let later =
+            |what: &dyn fmt::Display| SendError::new(Verdict::Later, format!("{to}: {what}"));
         let mut answer = self
             .client
             .execute(request)
@@ -133,14 +128,6 @@ impl Http {
     }
 }
 
-/// What becomes of records that a server did not take; see [`SendError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Later,
-    Barred,
-    Never,
-}
-
 /// The answer of a server.
 #[derive(Debug)]
 pub(super) struct Response {
@@ -168,9 +155,8 @@ impl Response {
     }
 
     /// Returns the answer if it is a success. Else the error is by its status:
-    /// [`SendError::Later`] for 408, 425, 429 and 5xx; [`SendError::Barred`] for redirections,
-    /// 401 to 405, 407, 410 and 421; [`SendError::Never`] for all others, which are about what
-    /// was sent.
+    /// [`Verdict::Later`] for 408, 425, 429 and 5xx; [`Verdict::Barred`] for redirections, 401 to
+    /// 405, 407, 410 and 421; [`Verdict::Never`] for all others, which are about what was sent.
     pub(super) fn accepted(self) -> Result<Self, SendError> {
         if self.status.is_success() {
             return Ok(self);
@@ -192,13 +178,10 @@ impl Response {
             reason.push_str("; ");
             reason.push_str(hint);
         }
-        match verdict {
-            Verdict::Later => SendError::Later {
-                reason,
-                after: self.retry_after,
-            },
-            Verdict::Barred => SendError::Barred { reason },
-            Verdict::Never => SendError::Never { reason },
+        SendError {
+            verdict,
+            reason,
+            after: self.retry_after,
         }
     }
 
@@ -253,14 +236,12 @@ fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = date::parse(text)?;
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
     let servers = headers.get(DATE).and_then(|date| date.to_str().ok());
     let now = servers
-        .and_then(date::parse)
-        .unwrap_or_else(|| now.as_unix_nanos() / 1_000_000_000);
-    Some(Duration::from_secs(
-        u64::try_from(at.saturating_sub(now)).unwrap_or(0),
-    ))
+        .and_then(date)
+        .unwrap_or_else(|| UNIX_EPOCH + Duration::from_nanos(now.as_unix_nanos().unsigned_abs()));
+    Some(date(text)?.duration_since(now).unwrap_or_default())
 }
 
 /// Returns an error with its causes: "error sending request" alone says too little.

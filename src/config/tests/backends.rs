@@ -10,7 +10,7 @@ use crate::config::{
     Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, Word as _,
 };
 use crate::proto::Host;
-use crate::publish::clickhouse::{Columns, Server};
+use crate::publish::clickhouse::Columns;
 use crate::publish::{
     ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
     PushgatewaySettings, Secret, Site, ZeroMqSettings,
@@ -157,7 +157,7 @@ fn every_key_is_taken() {
     let columns = [("MetricName", "name"), ("Tags", "labels")];
     let columns = columns.map(|(ours, theirs)| (ours.to_owned(), theirs.to_owned()));
     let clickhouse = ClickHouseSettings {
-        server: Server::new(Host::Name("click.example.com".into()), 8123, false).unwrap(),
+        server: BaseUrl::of_host(false, &Host::Name("click.example.com".into()), 8123).unwrap(),
         database: name("net"),
         username: name("super"),
         password: Secret::parse("secure").unwrap(),

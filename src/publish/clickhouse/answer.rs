@@ -1,7 +1,7 @@
 //! The meaning of the server's answers.
 
-use crate::publish::SendError;
-use crate::publish::http::{Response, Verdict};
+use crate::publish::http::Response;
+use crate::publish::{SendError, Verdict};
 
 /// The header with the number of the server's exception.
 const CODE_HEADER: &str = "x-clickhouse-exception-code";

@@ -42,16 +42,18 @@ pub(super) enum Type {
 impl Type {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let int = |bytes, is_signed| Some(Self::Int { bytes, is_signed });
+        let (is_signed, bits) = match text.strip_prefix('U') {
+            Some(rest) => (false, rest.strip_prefix("Int")),
+            None => (true, text.strip_prefix("Int")),
+        };
+        if let Some(bytes) = ["8", "16", "32", "64"]
+            .iter()
+            .position(|&b| bits == Some(b))
+        {
+            let bytes = 1 << bytes;
+            return Some(Self::Int { bytes, is_signed });
+        }
         match text {
-            "UInt8" => return int(1, false),
-            "UInt16" => return int(2, false),
-            "UInt32" => return int(4, false),
-            "UInt64" => return int(8, false),
-            "Int8" => return int(1, true),
-            "Int16" => return int(2, true),
-            "Int32" => return int(4, true),
-            "Int64" => return int(8, true),
             "Float32" => return Some(Self::Float32),
             "Float64" => return Some(Self::Float64),
             "String" => return Some(Self::String),
@@ -75,6 +77,18 @@ impl Type {
                 Some(Self::Map(Box::new(key), Box::new(value)))
             }
             _ => None,
+        }
+    }
+
+    /// Returns the class of what our own tables have in such a column.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::Int { .. } | Self::Float32 | Self::Float64 => Class::Number,
+            Self::DateTime | Self::DateTime64(_) => Class::Time,
+            Self::String => Class::Text,
+            Self::Nullable(inner) => inner.class(),
+            Self::Map(key, _) if **key != Self::String => Class::Buckets,
+            Self::Map(..) | Self::Array(_) => Class::Tags,
         }
     }
 

@@ -2,22 +2,20 @@
 
 use std::fmt::Write as _;
 
+use crate::publish::clickhouse::table::{FIELDS, Field};
+
 /// One table.
 struct Table {
     suffix: &'static str,
-    columns: &'static [&'static str],
     engine: &'static str,
+    /// The function of the time that tells the partition.
     partition: &'static str,
-    order: &'static str,
-    /// The column that rows are aged by, and the days that they are kept.
-    kept: (&'static str, u32),
-}
-
-/// A roll-up of one table into another.
-struct RollUp {
-    from: &'static str,
-    to: &'static str,
-    select: &'static str,
+    /// The column that rows are sorted by first.
+    first: &'static str,
+    /// The column that rows are aged by.
+    time: &'static str,
+    /// The days that rows are kept.
+    days: u32,
 }
 
 /// Returns the statements that make the tables and the roll-ups, and example queries. With a
@@ -36,22 +34,22 @@ pub fn ddl(database: &str, table: &str, cluster: Option<&str>) -> String {
         Some(_) => ("Replicated", "replicated_deduplication_window"),
         None => ("", "non_replicated_deduplication_window"),
     };
-    for Table {
-        suffix,
-        columns,
-        engine,
-        partition,
-        order,
-        kept: (time, days),
-    } in TABLES
-    {
+    for (kind, made) in TABLES.iter().enumerate() {
+        let Table {
+            suffix,
+            engine,
+            partition,
+            first,
+            time,
+            days,
+        } = made;
         let own = name(&format!("{suffix}{local}"));
         let _ = write!(
             out,
             "CREATE TABLE IF NOT EXISTS {own}{on}\n(\n    {columns}\n)\nENGINE = {prefix}{engine}\n\
-             PARTITION BY {partition}\nORDER BY ({order})\n\
+             PARTITION BY {partition}({time})\nORDER BY ({first}, Source, Target, {time})\n\
              TTL toDateTime({time}) + INTERVAL {days} DAY\nSETTINGS {window} = {DEDUPLICATED};\n\n",
-            columns = columns.join(",\n    "),
+            columns = columns(kind).join(",\n    "),
         );
         if let Some(cluster) = cluster {
             let _ = write!(
@@ -65,7 +63,7 @@ pub fn ddl(database: &str, table: &str, cluster: Option<&str>) -> String {
             );
         }
     }
-    for RollUp { from, to, select } in ROLL_UPS {
+    for (from, to, select) in ROLL_UPS {
         let _ = write!(
             out,
             "CREATE MATERIALIZED VIEW IF NOT EXISTS {}{on} TO {} AS\n{};\n\n",
@@ -91,108 +89,62 @@ pub fn ddl(database: &str, table: &str, cluster: Option<&str>) -> String {
 /// repeated before the next one is sent, so a thousand daemons can share a table.
 const DEDUPLICATED: u32 = 1000;
 
+/// The tables: first those that we fill, in the order of their fields.
 const TABLES: [Table; 5] = [
     Table {
         suffix: "",
-        columns: SAMPLES,
         engine: "MergeTree",
-        partition: "toDate(Timestamp)",
-        order: "MetricName, Source, Target, Timestamp",
-        kept: ("Timestamp", 30),
+        partition: "toDate",
+        first: "MetricName",
+        time: "Timestamp",
+        days: 30,
     },
     Table {
         suffix: "_windows",
-        columns: WINDOWS,
         engine: "MergeTree",
-        partition: "toYYYYMM(EndedAt)",
-        order: "MetricName, Source, Target, EndedAt",
-        kept: ("EndedAt", 365),
+        partition: "toYYYYMM",
+        first: "MetricName",
+        time: "EndedAt",
+        days: 365,
     },
     Table {
         suffix: "_events",
-        columns: EVENTS,
         engine: "MergeTree",
-        partition: "toYYYYMM(Timestamp)",
-        order: "Event, Source, Target, Timestamp",
-        kept: ("Timestamp", 365),
+        partition: "toYYYYMM",
+        first: "Event",
+        time: "Timestamp",
+        days: 365,
     },
-    Table {
-        suffix: "_hourly",
-        columns: HOURLY,
-        engine: "AggregatingMergeTree",
-        partition: "toYYYYMM(Hour)",
-        order: "MetricName, Source, Target, Hour",
-        kept: ("Hour", 730),
-    },
-    Table {
-        suffix: "_windows_hourly",
-        columns: HOURLY,
-        engine: "AggregatingMergeTree",
-        partition: "toYYYYMM(Hour)",
-        order: "MetricName, Source, Target, Hour",
-        kept: ("Hour", 730),
-    },
+    hourly("_hourly"),
+    hourly("_windows_hourly"),
 ];
+
+const fn hourly(suffix: &'static str) -> Table {
+    Table {
+        suffix,
+        engine: "AggregatingMergeTree",
+        partition: "toYYYYMM",
+        first: "MetricName",
+        time: "Hour",
+        days: 730,
+    }
+}
+
+/// The definitions of the columns of a table.
+fn columns(kind: usize) -> Vec<String> {
+    let defined = |field: &Field| format!("{} {}", field.name, field.definition);
+    match FIELDS.get(kind) {
+        Some(fields) => fields.iter().map(defined).collect(),
+        None => HOURLY.map(str::to_owned).into(),
+    }
+}
 
 /// Returns a name as an SQL identifier, in backticks.
 pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
-/// The columns of the tables that we fill, with their suffixes.
-#[cfg(test)]
-pub(super) const COLUMNS: [(&str, &[&str]); 3] =
-    [("", SAMPLES), ("_windows", WINDOWS), ("_events", EVENTS)];
-
-const SAMPLES: &[&str] = &[
-    "MetricName LowCardinality(String)",
-    "Timestamp DateTime64(9, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
-    "MetricValue Int64 CODEC(T64, ZSTD(1))",
-    "Tags Map(LowCardinality(String), String) CODEC(ZSTD(1))",
-    "Source LowCardinality(String)",
-    "Target LowCardinality(String)",
-    "Stamp LowCardinality(String)",
-    "Seq UInt64 CODEC(DoubleDelta, ZSTD(1))",
-    "Dwell Nullable(UInt32)",
-    "InsertedAt DateTime DEFAULT now() CODEC(DoubleDelta, ZSTD(1))",
-];
-
-const WINDOWS: &[&str] = &[
-    "MetricName LowCardinality(String)",
-    "StartedAt DateTime64(9, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
-    "EndedAt DateTime64(9, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
-    "Tags Map(LowCardinality(String), String) CODEC(ZSTD(1))",
-    "Source LowCardinality(String)",
-    "Target LowCardinality(String)",
-    "Stamp LowCardinality(String)",
-    "Samples UInt64 CODEC(T64, ZSTD(1))",
-    "Min Int64 CODEC(T64, ZSTD(1))",
-    "Mean Int64 CODEC(T64, ZSTD(1))",
-    "Max Int64 CODEC(T64, ZSTD(1))",
-    "StdDev UInt64 CODEC(T64, ZSTD(1))",
-    "P50 Int64 CODEC(T64, ZSTD(1))",
-    "P90 Int64 CODEC(T64, ZSTD(1))",
-    "P99 Int64 CODEC(T64, ZSTD(1))",
-    "P999 Int64 CODEC(T64, ZSTD(1))",
-    "P9999 Int64 CODEC(T64, ZSTD(1))",
-    "OutOfRange UInt64 CODEC(T64, ZSTD(1))",
-    "Buckets Map(Int64, UInt64) CODEC(ZSTD(1))",
-    "InsertedAt DateTime DEFAULT now() CODEC(DoubleDelta, ZSTD(1))",
-];
-
-const EVENTS: &[&str] = &[
-    "Event LowCardinality(String)",
-    "Timestamp DateTime64(9, 'UTC') CODEC(DoubleDelta, ZSTD(1))",
-    "Clock LowCardinality(String)",
-    "Step Int64",
-    "Details String CODEC(ZSTD(1))",
-    "Tags Map(LowCardinality(String), String)",
-    "Source LowCardinality(String)",
-    "Target LowCardinality(String)",
-    "InsertedAt DateTime DEFAULT now()",
-];
-
-const HOURLY: &[&str] = &[
+const HOURLY: [&str; 8] = [
     "MetricName LowCardinality(String)",
     "Source LowCardinality(String)",
     "Target LowCardinality(String)",
@@ -203,17 +155,10 @@ const HOURLY: &[&str] = &[
     "Buckets SimpleAggregateFunction(sumMap, Map(Int64, UInt64)) CODEC(ZSTD(1))",
 ];
 
-const ROLL_UPS: [RollUp; 2] = [
-    RollUp {
-        from: "",
-        to: "_hourly",
-        select: SAMPLES_ROLL_UP,
-    },
-    RollUp {
-        from: "_windows",
-        to: "_windows_hourly",
-        select: WINDOWS_ROLL_UP,
-    },
+/// The roll-ups: from which table, to which, and how.
+const ROLL_UPS: [(&str, &str, &str); 2] = [
+    ("", "_hourly", SAMPLES_ROLL_UP),
+    ("_windows", "_windows_hourly", WINDOWS_ROLL_UP),
 ];
 
 /// Groups samples by the buckets that windows have: exact below 2,048, and from there on the

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::proto::Host;
 use crate::publish::{BaseUrl, Name, Secret};
 
 /// Which server rows go to, as whom, and into which table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClickHouseSettings {
-    /// The server.
-    pub server: Server,
+    /// The HTTP interface of the server.
+    pub server: BaseUrl,
     /// The database.
     pub database: Name,
     /// The user.
@@ -20,47 +19,6 @@ pub struct ClickHouseSettings {
     pub table: Name,
     /// The names of its columns, where they are not ours.
     pub columns: Columns,
-}
-
-/// The HTTP interface of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    host: Host,
-    port: u16,
-    is_secure: bool,
-    base: BaseUrl,
-}
-
-impl Server {
-    /// The interface at a port, over HTTPS if `is_secure`. An error if no URL can have the host.
-    pub fn new(host: Host, port: u16, is_secure: bool) -> Result<Self, String> {
-        let base = BaseUrl::of_host(is_secure, &host, port)?;
-        Ok(Self {
-            host,
-            port,
-            is_secure,
-            base,
-        })
-    }
-
-    /// Its host.
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// True if it is asked over HTTPS.
-    pub fn is_secure(&self) -> bool {
-        self.is_secure
-    }
-
-    pub(super) fn base(&self) -> &BaseUrl {
-        &self.base
-    }
 }
 
 /// What we call the columns of the table of samples: first those that the Python program had, in the

@@ -10,96 +10,108 @@ use crate::publish::clickhouse::kind::{Cell, Class, Type};
 use crate::publish::clickhouse::line::Line;
 use crate::publish::clickhouse::{Columns, TABLES};
 
-/// A field of ours, which can fill a column.
-struct Field {
+/// A field of ours, and the column of our own tables that it fills.
+pub(super) struct Field {
     /// The name of the column, unless it is renamed.
-    name: &'static str,
-    class: Class,
+    pub(super) name: &'static str,
+    /// The type, codec and default of the column.
+    pub(super) definition: &'static str,
     /// A row is of no use without it.
     is_needed: bool,
-    cell: for<'a> fn(&'a Line<'a>) -> Cell<'a>,
+    cell: Take,
 }
-
-const SAMPLES: &[Field] = &[
-    text("MetricName", |line| Cell::Text(&line.metric.0)).needed(),
-    time("Timestamp", |line| number(line.points[0].0)).needed(),
-    count("MetricValue", |line| number(line.points[0].1)).needed(),
-    TAGS,
-    INSERTED,
-    SOURCE,
-    TARGET,
-    text("Stamp", |line| Cell::Text(&line.stamp.0)),
-    count("Seq", |line| number(line.seq)),
-    count("Dwell", |line| Cell::Number(line.dwell.map(i128::from))),
-];
-
-const WINDOWS: &[Field] = &[
-    text("MetricName", |line| Cell::Text(&line.metric.0)).needed(),
-    time("StartedAt", |line| number(line.start)),
-    time("EndedAt", |line| number(line.end)).needed(),
-    TAGS,
-    INSERTED,
-    SOURCE,
-    TARGET,
-    text("Stamp", |line| Cell::Text(&line.stamp.0)),
-    count("Samples", |line| number(line.count)),
-    count("Min", |line| number(line.min)),
-    count("Mean", |line| number(line.mean)),
-    count("Max", |line| number(line.max)),
-    count("StdDev", |line| number(line.stddev)),
-    count("P50", |line| number(line.p50)),
-    count("P90", |line| number(line.p90)),
-    count("P99", |line| number(line.p99)),
-    count("P999", |line| number(line.p99_9)),
-    count("P9999", |line| number(line.p99_99)),
-    count("OutOfRange", |line| number(line.out_of_range)),
-    field("Buckets", Class::Buckets, |line| {
-        Cell::Buckets(&line.buckets)
-    }),
-];
-
-const EVENTS: &[Field] = &[
-    text("Event", |line| Cell::Text(&line.event.0)).needed(),
-    // Events that last have a start in place of a time.
-    time("Timestamp", |line| number(line.at.unwrap_or(line.start))).needed(),
-    text("Clock", |line| Cell::Text(&line.clock.0)),
-    count("Step", |line| number(line.step)),
-    text("Details", |line| Cell::Text(line.json)),
-    TAGS,
-    INSERTED,
-    SOURCE,
-    TARGET,
-];
-
-const FIELDS: [&[Field]; TABLES.len()] = [SAMPLES, WINDOWS, EVENTS];
-
-const TAGS: Field = field("Tags", Class::Tags, |line| Cell::Tags(&line.tags));
-const SOURCE: Field = text("Source", |line| Cell::Text(line.tagged("source:")));
-const TARGET: Field = text("Target", |line| Cell::Text(line.tagged("target:")));
-const INSERTED: Field = time(INSERTED_AT, |line| number(line.made));
-const INSERTED_AT: &str = "InsertedAt";
 
 type Take = for<'a> fn(&'a Line<'a>) -> Cell<'a>;
 
-const fn field(name: &'static str, class: Class, cell: Take) -> Field {
+const WORD: &str = "LowCardinality(String)";
+const NANOSECONDS: &str = "DateTime64(9, 'UTC') CODEC(DoubleDelta, ZSTD(1))";
+const SIGNED: &str = "Int64 CODEC(T64, ZSTD(1))";
+const UNSIGNED: &str = "UInt64 CODEC(T64, ZSTD(1))";
+const SERIAL: &str = "UInt64 CODEC(DoubleDelta, ZSTD(1))";
+const BUCKETS: &str = "Map(Int64, UInt64) CODEC(ZSTD(1))";
+
+const METRIC: Field = field("MetricName", WORD, |line| Cell::Text(&line.metric.0)).needed();
+const TAGS: Field = field(
+    "Tags",
+    "Map(LowCardinality(String), String) CODEC(ZSTD(1))",
+    |line| Cell::Tags(&line.tags),
+);
+const SOURCE: Field = field("Source", WORD, |line| Cell::Text(line.tagged("source:")));
+const TARGET: Field = field("Target", WORD, |line| Cell::Text(line.tagged("target:")));
+const STAMP: Field = field("Stamp", WORD, |line| Cell::Text(&line.stamp.0));
+const INSERTED: Field = field(
+    INSERTED_AT,
+    "DateTime DEFAULT now() CODEC(DoubleDelta, ZSTD(1))",
+    |line| number(line.made),
+);
+const INSERTED_AT: &str = "InsertedAt";
+
+const SAMPLES: &[Field] = &[
+    METRIC,
+    field("Timestamp", NANOSECONDS, |line| number(line.points[0].0)).needed(),
+    field("MetricValue", SIGNED, |line| number(line.points[0].1)).needed(),
+    TAGS,
+    SOURCE,
+    TARGET,
+    STAMP,
+    field("Seq", SERIAL, |line| number(line.seq)),
+    field("Dwell", "Nullable(UInt32)", |line| {
+        Cell::Number(line.dwell.map(i128::from))
+    }),
+    INSERTED,
+];
+
+const WINDOWS: &[Field] = &[
+    METRIC,
+    field("StartedAt", NANOSECONDS, |line| number(line.start)),
+    field("EndedAt", NANOSECONDS, |line| number(line.end)).needed(),
+    TAGS,
+    SOURCE,
+    TARGET,
+    STAMP,
+    field("Samples", UNSIGNED, |line| number(line.count)),
+    field("Min", SIGNED, |line| number(line.min)),
+    field("Mean", SIGNED, |line| number(line.mean)),
+    field("Max", SIGNED, |line| number(line.max)),
+    field("StdDev", UNSIGNED, |line| number(line.stddev)),
+    field("P50", SIGNED, |line| number(line.p50)),
+    field("P90", SIGNED, |line| number(line.p90)),
+    field("P99", SIGNED, |line| number(line.p99)),
+    field("P999", SIGNED, |line| number(line.p99_9)),
+    field("P9999", SIGNED, |line| number(line.p99_99)),
+    field("OutOfRange", UNSIGNED, |line| number(line.out_of_range)),
+    field("Buckets", BUCKETS, |line| Cell::Buckets(&line.buckets)),
+    INSERTED,
+];
+
+const EVENTS: &[Field] = &[
+    field("Event", WORD, |line| Cell::Text(&line.event.0)).needed(),
+    // Events that last have a start in place of a time.
+    field("Timestamp", NANOSECONDS, |line| {
+        number(line.at.unwrap_or(line.start))
+    })
+    .needed(),
+    field("Clock", WORD, |line| Cell::Text(&line.clock.0)),
+    field("Step", "Int64", |line| number(line.step)),
+    field("Details", "String CODEC(ZSTD(1))", |line| {
+        Cell::Text(line.json)
+    }),
+    TAGS.defined("Map(LowCardinality(String), String)"),
+    SOURCE,
+    TARGET,
+    INSERTED.defined("DateTime DEFAULT now()"),
+];
+
+/// The fields of each table, by [`Payload::kind`].
+pub(super) const FIELDS: [&[Field]; TABLES.len()] = [SAMPLES, WINDOWS, EVENTS];
+
+const fn field(name: &'static str, definition: &'static str, cell: Take) -> Field {
     Field {
         name,
-        class,
+        definition,
         is_needed: false,
         cell,
     }
-}
-
-const fn text(name: &'static str, cell: Take) -> Field {
-    field(name, Class::Text, cell)
-}
-
-const fn time(name: &'static str, cell: Take) -> Field {
-    field(name, Class::Time, cell)
-}
-
-const fn count(name: &'static str, cell: Take) -> Field {
-    field(name, Class::Number, cell)
 }
 
 fn number<'a>(number: impl Into<i128>) -> Cell<'a> {
@@ -112,6 +124,17 @@ impl Field {
             is_needed: true,
             ..self
         }
+    }
+
+    const fn defined(self, definition: &'static str) -> Self {
+        Self { definition, ..self }
+    }
+
+    /// The class of the values, which the column of our own table tells.
+    fn class(&self) -> Class {
+        let kind = self.definition.split(" CODEC").next().unwrap_or_default();
+        let kind = kind.split(" DEFAULT").next().unwrap_or_default();
+        Type::parse(kind).expect("a type that we can fill").class()
     }
 }
 
@@ -166,7 +189,8 @@ impl Table {
                 continue;
             }
             let is_made = matches!(default, "MATERIALIZED" | "ALIAS" | "EPHEMERAL");
-            let parsed = Type::parse(&kind).filter(|kind| kind.can_hold(field.class) && !is_made);
+            let class = field.class();
+            let parsed = Type::parse(&kind).filter(|kind| kind.can_hold(class) && !is_made);
             match parsed {
                 Some(kind) => table.columns.push(Column {
                     name: name.to_owned(),
@@ -176,7 +200,7 @@ impl Table {
                 None if is_made && !field.is_needed => {}
                 None => {
                     let type_of_it = if is_made { default } else { &kind };
-                    let right = right_types(field.class);
+                    let right = right_types(class);
                     let fault =
                         format!("has a column {name} that is {type_of_it}, and not {right}");
                     if field.is_needed {

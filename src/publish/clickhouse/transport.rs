@@ -12,7 +12,7 @@ use crate::publish::clickhouse::schema::quoted;
 use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table};
 use crate::publish::http::Http;
 use crate::publish::retry::nanos;
-use crate::publish::{Batch, SendError, SetupError, Transport, gzip};
+use crate::publish::{Batch, SendError, SetupError, Transport, Verdict, gzip};
 
 /// The settings of an insert. It is complete when it is answered, also through a distributed
 /// table, since nobody could repeat it after that. A roll-up takes no row twice.
@@ -51,7 +51,7 @@ impl ClickHouseTransport {
         Ok(Self {
             http: Http::new()?,
             clock: Clock::new(),
-            url: settings.server.base().join([""]),
+            url: settings.server.join([""]),
             username: header(settings.username.as_str()),
             password,
             settings,
@@ -87,10 +87,8 @@ impl ClickHouseTransport {
         }
         let left = Duration::from_nanos(deadline.since(self.clock.mono()));
         if left.is_zero() {
-            return Err(Refusal::from(SendError::Later {
-                reason: "there is no time left to insert".to_owned(),
-                after: None,
-            }));
+            let reason = "there is no time left to insert";
+            return Err(SendError::new(Verdict::Later, reason).into());
         }
         let mut request = self
             .http
@@ -118,15 +116,15 @@ impl ClickHouseTransport {
         } else {
             &none
         };
-        let table = Table::parse(&answer, kind, renamed).map_err(|fault| Refusal {
-            error: SendError::Later {
-                reason: format!(
-                    "{name} {fault}: mend the table, `table` or `columns`; \
-                     `latency-monitor schema clickhouse` prints one that fits"
-                ),
-                after: None,
-            },
-            cause: Cause::Table,
+        let table = Table::parse(&answer, kind, renamed).map_err(|fault| {
+            let reason = format!(
+                "{name} {fault}: mend the table, `table` or `columns`; \
+                 `latency-monitor schema clickhouse` prints one that fits"
+            );
+            Refusal {
+                error: SendError::new(Verdict::Later, reason),
+                cause: Cause::Table,
+            }
         })?;
         if table.odd.is_empty() {
             self.said[index] = None;
@@ -164,7 +162,7 @@ impl ClickHouseTransport {
         let mut rows = Vec::new();
         let left_out = table
             .write_rows(&batch.payload, made, &mut rows)
-            .map_err(|reason| SendError::Never { reason })?;
+            .map_err(|reason| SendError::new(Verdict::Never, reason))?;
         let names: Vec<String> = table.names().map(quoted).collect();
         let (name, names) = (self.table(index), names.join(", "));
         let query = format!("INSERT INTO {name} ({names}) FORMAT RowBinary");
@@ -189,9 +187,8 @@ impl Transport for ClickHouseTransport {
         self.left_out = 0;
         let index = usize::from(batch.payload.kind);
         if index >= TABLES.len() {
-            return Err(SendError::Never {
-                reason: format!("a batch for table {index}, which there is not"),
-            });
+            let reason = format!("a batch for table {index}, which there is not");
+            return Err(SendError::new(Verdict::Never, reason));
         }
         let deadline = self.clock.mono().plus(nanos(timeout));
         loop {

@@ -13,7 +13,7 @@ use super::*;
 use crate::limits::{DATADOG_COMPRESSED_BYTES_MAX, DATADOG_JSON_BYTES_MAX};
 use crate::proto::{Labels, Metric};
 use crate::publish::testing::{at, count, gauge, metric, records, window};
-use crate::publish::{BaseUrl, Batch, BatchId, Encode, Payload, SendError, Transport};
+use crate::publish::{BaseUrl, Batch, BatchId, Encode, Payload, SendError, Transport, Verdict};
 use crate::record::{ClockOwner, Event, EventKind, Mode, Record, Series, Tags};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -248,23 +248,25 @@ fn a_busy_intake_is_asked_later_and_a_bad_key_is_not_the_payloads_fault() {
         "429 Too Many\r\nretry-after: 3\r\ncontent-length: 0\r\n\r\n",
         SERIES,
     );
-    let Err(SendError::Later { reason, after }) = result else {
-        panic!("{result:?}");
-    };
+    let SendError {
+        verdict,
+        reason,
+        after,
+    } = result.unwrap_err();
+    assert_eq!(verdict, Verdict::Later);
     assert_eq!(after, Some(Duration::from_secs(3)));
     assert!(reason.contains("/api/v2/series: 429"), "{reason}");
     let (result, _) = sent("503 Busy\r\ncontent-length: 0\r\n\r\n", SERIES);
-    assert!(
-        matches!(result, Err(SendError::Later { after: None, .. })),
-        "{result:?}"
-    );
+    let error = result.unwrap_err();
+    assert_eq!((error.verdict, error.after), (Verdict::Later, None));
     let (result, _) = sent(
         "403 Forbidden\r\ncontent-length: 24\r\n\r\n{\"errors\":[\"Forbidden\"]}",
         SERIES,
     );
-    let Err(SendError::Barred { reason }) = result else {
-        panic!("{result:?}");
-    };
+    let SendError {
+        verdict, reason, ..
+    } = result.unwrap_err();
+    assert_eq!(verdict, Verdict::Barred);
     for part in [
         "403 Forbidden: {\"errors\":[\"Forbidden\"]}",
         "`api_key`",
@@ -274,18 +276,13 @@ fn a_busy_intake_is_asked_later_and_a_bad_key_is_not_the_payloads_fault() {
     }
     assert!(!reason.contains("secret"), "{reason}");
     let (result, _) = sent("413 Large\r\ncontent-length: 0\r\n\r\n", SERIES);
-    assert!(matches!(result, Err(SendError::Never { .. })), "{result:?}");
+    assert_eq!(result.unwrap_err().verdict, Verdict::Never);
     let nowhere = "404 Nowhere\r\ncontent-length: 0\r\n\r\n";
     let (result, _) = sent(nowhere, SERIES);
-    assert!(
-        matches!(result, Err(SendError::Barred { .. })),
-        "{result:?}"
-    );
+    assert_eq!(result.unwrap_err().verdict, Verdict::Barred);
     let (result, _) = sent(nowhere, EVENT);
-    assert!(
-        matches!(result, Err(SendError::Never { .. })),
-        "series do not wait for an event that has no place: {result:?}"
-    );
+    // Series do not wait for an event that has no place.
+    assert_eq!(result.unwrap_err().verdict, Verdict::Never);
     let (result, _) = sent("", SERIES);
-    assert!(matches!(result, Err(SendError::Later { .. })), "{result:?}");
+    assert_eq!(result.unwrap_err().verdict, Verdict::Later);
 }

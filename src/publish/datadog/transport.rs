@@ -6,8 +6,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::publish::datadog::{DatadogSettings, EVENT};
-use crate::publish::http::{Http, SetupError, Verdict};
-use crate::publish::{Batch, SendError, Transport};
+use crate::publish::http::{Http, SetupError};
+use crate::publish::{Batch, SendError, Transport, Verdict};
 
 /// Posts payloads.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::proto::{Jitter, Mono};
 use crate::publish::delivery::queue::Entry;
 use crate::publish::delivery::shared::Shared;
 use crate::publish::retry::{Retry, nanos};
-use crate::publish::{SendError, Transport};
+use crate::publish::{Transport, Verdict};
 
 /// The time for one attempt.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -161,9 +161,11 @@ impl Sender {
                 self.shared.stats.count_left_out(left_out);
                 self.be_answered(entry);
             }
-            Err(SendError::Later { reason, after }) => self.try_later(&reason, after),
-            Err(SendError::Barred { reason }) => self.hold_back(&reason),
-            Err(SendError::Never { reason }) => self.give_up(entry, &reason),
+            Err(error) => match error.verdict {
+                Verdict::Later => self.try_later(&error.reason, error.after),
+                Verdict::Barred => self.hold_back(&error.reason),
+                Verdict::Never => self.give_up(entry, &error.reason),
+            },
         }
     }
 

@@ -10,7 +10,7 @@ use tracing::Level;
 use crate::proto::{Mono, Now, Wall};
 use crate::publish::Batch;
 use crate::publish::delivery::queue::{Body, Entry, Queue};
-use crate::publish::delivery::spool::{Found, Spool};
+use crate::publish::delivery::spool::Spool;
 use crate::record::BackendStats;
 
 /// Reads both clocks.
@@ -65,23 +65,17 @@ impl Shared {
     pub(super) fn new(
         stats: Arc<BackendStats>,
         bytes_max: u64,
-        spool: Option<(Spool, Vec<Found>)>,
+        spool: Option<(Spool, Vec<Entry>)>,
         world: World,
     ) -> Self {
         let mut queue = Queue::new(bytes_max);
         let (spool, found) = spool.unzip();
         let found = found.unwrap_or_default();
         let next_key = found.last().map_or(0, |last| last.key + 1);
-        let (batches, records) = (found.len(), found.iter().map(|found| found.records).sum());
-        for found in found {
-            queue.push(Entry {
-                key: found.key,
-                records: found.records,
-                bytes: found.bytes,
-                created: found.created,
-                attempts: 0,
-                body: Body::Spooled,
-            });
+        let batches = found.len();
+        let records: u64 = found.iter().map(|found| found.records).sum();
+        for entry in found {
+            queue.push(entry);
         }
         let shared = Self {
             stats,
@@ -101,7 +95,6 @@ impl Shared {
             world,
         };
         if batches > 0 {
-            let records: u64 = records;
             shared.say(
                 Level::INFO,
                 &format!("{records} records in {batches} batches wait from the last run"),

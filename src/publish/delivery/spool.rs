@@ -12,6 +12,7 @@ use redb::{
 
 use crate::limits::SPOOL_CACHE_BYTES;
 use crate::proto::Wall;
+use crate::publish::delivery::queue::{Body, Entry};
 use crate::publish::{Batch, BatchId, Payload};
 
 /// From a key to identity, kind, records, time of closing and body. The name of the table is the
@@ -55,15 +56,6 @@ pub enum SpoolError {
     },
 }
 
-/// What is known of a batch that was found on disk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) key: u64,
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-    pub(super) created: Wall,
-}
-
 /// The spool; see the [module](self).
 pub(super) struct Spool {
     path: PathBuf,
@@ -80,7 +72,7 @@ struct Disk {
 
 impl Spool {
     /// Opens the spool of this name, or makes one. Returns it with the batches in it, in order.
-    pub(super) fn open(folder: &Path, name: &str) -> Result<(Self, Vec<Found>), SpoolError> {
+    pub(super) fn open(folder: &Path, name: &str) -> Result<(Self, Vec<Entry>), SpoolError> {
         fs::create_dir_all(folder).map_err(|source| SpoolError::Io {
             path: folder.to_owned(),
             source,
@@ -198,7 +190,7 @@ fn open_database(path: &Path, check: bool) -> Result<Database, SpoolError> {
 }
 
 /// Returns what is in the database. One of another program is left as it is.
-fn list(database: &Database) -> Result<Vec<Found>, redb::Error> {
+fn list(database: &Database) -> Result<Vec<Entry>, redb::Error> {
     let reading = database.begin_read()?;
     let table = match reading.open_table(BATCHES) {
         Ok(table) => table,
@@ -215,11 +207,13 @@ fn list(database: &Database) -> Result<Vec<Found>, redb::Error> {
     for row in table.iter()? {
         let (key, value) = row?;
         let (_, _, records, created, body) = value.value();
-        found.push(Found {
+        found.push(Entry {
             key: key.value(),
             records,
             bytes: body.len() as u64,
             created: Wall::from_unix_nanos(created),
+            attempts: 0,
+            body: Body::Spooled,
         });
     }
     Ok(found)

@@ -11,9 +11,9 @@ use super::sender::{
 };
 use super::*;
 use crate::proto::{Now, Wall};
-use crate::publish::SendError;
 use crate::publish::retry::RETRY_AFTER_MAX;
 use crate::publish::testing::gauge;
+use crate::publish::{SendError, Verdict};
 
 /// Writes each gauge's value as a line, and fills each batch up with spaces to a size.
 struct Lines {
@@ -66,22 +66,18 @@ struct Script {
 struct Scripted(Arc<Mutex<Script>>);
 
 fn later(reason: &str, after: Option<Duration>) -> SendError {
-    SendError::Later {
-        reason: reason.to_owned(),
+    SendError {
         after,
+        ..SendError::new(Verdict::Later, reason)
     }
 }
 
 fn never(reason: &str) -> SendError {
-    SendError::Never {
-        reason: reason.to_owned(),
-    }
+    SendError::new(Verdict::Never, reason)
 }
 
 fn barred(reason: &str) -> SendError {
-    SendError::Barred {
-        reason: reason.to_owned(),
-    }
+    SendError::new(Verdict::Barred, reason)
 }
 
 fn values(batch: &Batch) -> String {

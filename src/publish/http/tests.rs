@@ -105,13 +105,8 @@ fn statuses_that_pass_are_for_later() {
         "408 A", "425 A", "429 A", "500 A", "502 A", "503 A", "504 A",
     ] {
         let error = result_of(status, "", "Too busy\nsecond line").unwrap_err();
-        let SendError::Later {
-            reason,
-            after: None,
-        } = error
-        else {
-            panic!("{status}: {error:?}");
-        };
+        assert_eq!((error.verdict, error.after), (Verdict::Later, None));
+        let reason = error.reason;
         assert!(reason.contains(&status[..3]), "{reason}");
         assert!(reason.ends_with(": Too busy"), "{reason}");
         assert!(!reason.contains("hush"), "{reason}");
@@ -135,11 +130,13 @@ fn other_statuses_are_about_us_or_about_what_was_sent_and_say_why() {
         ("422 A", false),
     ] {
         let error = result_of(status, "", "\r\nBad \x07key\r\nmore").unwrap_err();
-        let reason = match error {
-            SendError::Barred { reason } if is_about_us => reason,
-            SendError::Never { reason } if !is_about_us => reason,
-            error => panic!("{status}: {error:?}"),
+        let verdict = if is_about_us {
+            Verdict::Barred
+        } else {
+            Verdict::Never
         };
+        assert_eq!(error.verdict, verdict, "{status}");
+        let reason = error.reason;
         assert!(reason.ends_with(": Bad  key"), "{reason}");
         assert!(!reason.contains("hush"), "{reason}");
     }
@@ -152,9 +149,8 @@ fn other_statuses_are_about_us_or_about_what_was_sent_and_say_why() {
 fn a_redirect_is_not_followed() {
     let location = "location: https://me:hush@elsewhere/there?key=hush\r\n";
     let error = result_of("307 A", location, "").unwrap_err();
-    let SendError::Barred { reason } = error else {
-        panic!("{error:?}");
-    };
+    assert_eq!(error.verdict, Verdict::Barred);
+    let reason = error.reason;
     assert!(
         reason.contains("moved to https://elsewhere/there;"),
         "{reason}"
@@ -164,7 +160,7 @@ fn a_redirect_is_not_followed() {
 #[test]
 fn the_server_says_when_to_ask_again() {
     let after = |headers: &str| match result_of("429 A", headers, "") {
-        Err(SendError::Later { after, .. }) => after,
+        Err(error) if error.verdict == Verdict::Later => error.after,
         other => panic!("{other:?}"),
     };
     assert_eq!(after("retry-after: 17\r\n"), Some(Duration::from_secs(17)));
@@ -173,7 +169,13 @@ fn the_server_says_when_to_ask_again() {
     assert_eq!(after(date), Some(Duration::from_secs(90)));
     let past = "retry-after: Wed, 21 Oct 2015 07:29:30 GMT\r\n";
     assert_eq!(after(past), Some(Duration::ZERO));
-    assert_eq!(after("retry-after: soon\r\n"), None);
+    // The oldest of the three forms that a date can have (RFC 9110, section 5.6.7).
+    let asctime =
+        "date: Wed, 21 Oct 2015 07:28:00 GMT\r\nretry-after: Wed Oct 21 07:28:09 2015\r\n";
+    assert_eq!(after(asctime), Some(Duration::from_secs(9)));
+    for nonsense in ["soon", "", "-1", "Wed, 41 Oct 2015 07:28:00 GMT", ", , ,"] {
+        assert_eq!(after(&format!("retry-after: {nonsense}\r\n")), None);
+    }
 }
 
 #[test]
@@ -187,12 +189,11 @@ fn a_dropped_connection_and_a_refused_one_are_for_later() {
         read_request(&mut reader);
         reader.get_mut().write_all(b"HTTP/1.1 20").unwrap();
     });
-    assert!(matches!(post(address, LONG), Err(SendError::Later { .. })));
+    assert_eq!(post(address, LONG).unwrap_err().verdict, Verdict::Later);
     server.join().unwrap();
     let error = post(address, LONG).unwrap_err();
-    let SendError::Later { reason, .. } = error else {
-        panic!("{error:?}");
-    };
+    assert_eq!(error.verdict, Verdict::Later);
+    let reason = error.reason;
     assert!(
         reason.starts_with(&format!("http://{address}/in: ")),
         "{reason}"
@@ -205,7 +206,7 @@ fn a_server_that_does_not_answer_is_left_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let error = post(address, Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(error, SendError::Later { .. }), "{error:?}");
+    assert_eq!(error.verdict, Verdict::Later, "{error:?}");
     assert!(error.to_string().contains("timed out"), "{error}");
 }
 
@@ -224,7 +225,7 @@ fn an_answer_that_never_ends_is_left_too() {
         let _ = is_done.recv();
     });
     let error = post(address, Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(error, SendError::Later { .. }), "{error:?}");
+    assert_eq!(error.verdict, Verdict::Later, "{error:?}");
     drop(done);
     server.join().unwrap();
 }

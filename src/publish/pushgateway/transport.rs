@@ -9,10 +9,10 @@ use parking_lot::{Condvar, Mutex};
 use reqwest::{Method, Url, header};
 
 use crate::proto::Jitter;
-use crate::publish::SendError;
 use crate::publish::http::{Http, SetupError};
 use crate::publish::pushgateway::encode::CONTENT_TYPE;
 use crate::publish::retry::Retry;
+use crate::publish::{SendError, Verdict};
 
 /// The name of the backend in messages.
 pub(super) const NAME: &str = "pushgateway";
@@ -148,20 +148,15 @@ impl Worker {
         // An outage is logged once.
         let is_first = self.in_vain == 0;
         self.in_vain += 1;
-        match error {
-            SendError::Later { reason, after } => {
-                if is_first {
-                    let rest = "nothing is lost, a later push has it all";
-                    tracing::warn!(backend = NAME, "{reason}; {rest}");
-                }
-                self.wait(text, after);
+        if error.verdict == Verdict::Later {
+            if is_first {
+                let rest = "nothing is lost, a later push has it all";
+                tracing::warn!(backend = NAME, "{error}; {rest}");
             }
+            self.wait(text, error.after);
+        } else if is_first {
             // The same text would fail the same way, the next one perhaps not.
-            SendError::Barred { reason } | SendError::Never { reason } => {
-                if is_first {
-                    tracing::error!(backend = NAME, "{reason}");
-                }
-            }
+            tracing::error!(backend = NAME, "{error}");
         }
     }
 

@@ -67,7 +67,7 @@ pub const DEFAULT_FILE: &str = "latency.toml";
 pub struct Config {
     /// What this host is called in tags.
     pub name: String,
-    /// Addresses to answer on.
+    /// Addresses to answer on; none: all of this host's, of IPv6 too if it has any.
     pub addresses: Vec<IpAddr>,
     /// Whether TCP is probed and answered.
     pub tcp: bool,
@@ -198,7 +198,8 @@ impl Config {
         let seconds = |key| Duration::from_nanos(nanos(top.get::<f64>(key) * 1e9));
         let mut config = Self {
             name,
-            addresses: rules::addresses(&top.get::<Vec<String>>(&ADDRESS)).unwrap_or_default(),
+            addresses: rules::addresses(&top.find::<Vec<String>>(&ADDRESS).unwrap_or_default())
+                .unwrap_or_default(),
             tcp: top.get(&TCP),
             udp: top.get(&UDP),
             tcp_port: top.get(&TCP_PORT),

@@ -32,7 +32,8 @@ use crate::proto::{Host, Mono, Prober, TargetId};
 /// Where an engine listens, and how it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Addresses to answer on. `::` takes IPv4 as well, unless an IPv4 address is listed too.
+    /// Addresses to answer on. `::` takes IPv4 as well, unless an IPv4 address is listed too. None:
+    /// all of this host's, and those of IPv6 only if it has any.
     pub addresses: Vec<IpAddr>,
     /// The port for TCP, if TCP is answered. 0 takes a free one.
     pub tcp_port: Option<u16>,

@@ -219,7 +219,12 @@ impl LatencyMonitor {
             commands.push(Command::Add(*handle, spec.clone()));
         }
         let protocols = usize::from(self.config.tcp) + usize::from(self.config.udp);
-        let listeners = self.config.addresses.len() * protocols;
+        // Without any, one for each family.
+        let addresses = match self.config.addresses.len() {
+            0 => 2,
+            listed => listed,
+        };
+        let listeners = addresses * protocols;
         let accepted_max = descriptors::prepare(self.targets.values(), listeners);
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());

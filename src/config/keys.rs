@@ -50,9 +50,9 @@ keys! {
         .flag(None, Some('n'), "--name", "NAME");
 
     ADDRESS = Key::new("address", Top, TextOrTexts(|texts| rules::addresses(texts).map(drop)))
-        .help("The addresses to answer probes on, one or a list. \"::\" is IPv6, and IPv4 as well \
-               unless the list has an IPv4 address.")
-        .preset("\"0.0.0.0\"").example("[\"::\", \"192.0.2.1\"]");
+        .help("The addresses to answer probes on, one or a list, and no others. \"::\" is IPv6, and \
+               IPv4 as well unless the list has an IPv4 address.")
+        .absent("all of this host's, of IPv6 too if it has any").example("[\"::\", \"192.0.2.1\"]");
 
     TCP = Key::new("tcp", Top, Switch)
         .help("Whether TCP is probed and answered at all.")

@@ -38,6 +38,12 @@ pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     close_reason(error) == CloseReason::Exhausted && error.kind() != io::ErrorKind::WouldBlock
 }
 
+/// True if this host does not have the family of an address to listen on at all.
+pub(super) fn lacks_family(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
 /// Says that the host has run out of something, but not for every probe that suffers from it.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {

@@ -91,6 +91,52 @@ pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
     measures(make, address);
 }
 
+/// Without an address to listen on a host listens everywhere: a peer that knows a name of ours with
+/// addresses of both families reaches us on each.
+pub(crate) fn answers_both_families_on_one_port<E: Engine>(make: Make<'_, E>) {
+    let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    if UdpSocket::bind((six, 0)).is_err() {
+        return; // This host has no IPv6, not even on loopback.
+    }
+    let clock = Clock::new();
+    let everywhere = EngineConfig {
+        addresses: Vec::new(),
+        ..loopback()
+    };
+    let mut listener = TestHost::new(make, "b", &everywhere);
+    let listening = listener.listening().clone();
+    for addresses in [&listening.udp, &listening.tcp] {
+        let at: Vec<String> = addresses.iter().map(|at| at.ip().to_string()).collect();
+        assert_eq!(at, ["0.0.0.0", "::"]);
+    }
+    let mut probers = [LOCALHOST, six].map(|address| {
+        let place = usize::from(address.is_ipv6());
+        let mut spec = target(
+            address,
+            Some(listening.tcp[place].port()),
+            Some(listening.udp[place].port()),
+        );
+        spec.connect_port = None;
+        let mut prober = TestHost::new(make, "a", &silent());
+        let added = prober.prober.add_target(clock.now(), spec);
+        assert!(added.is_some(), "there is room for a target");
+        prober
+    });
+    let [four, six] = &mut probers;
+    run_until(
+        &clock,
+        &mut [four, six, &mut listener],
+        "replies come over both",
+        |hosts| {
+            hosts[..2].iter().all(|prober| {
+                [Metric::UdpRtt, Metric::TcpRtt]
+                    .iter()
+                    .all(|metric| prober.received(*metric).count() >= 20)
+            })
+        },
+    );
+}
+
 pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &loopback());

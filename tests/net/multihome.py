@@ -20,17 +20,17 @@ def run(lab):
     two = [f"{V4[2]}/24", f"{V6[2]}/64"]
     lab.link(near, far, ["192.0.2.1/24", "2001:db8:1::1/64"], one, "lm0")
     lab.link(near, far, ["198.51.100.1/24", "2001:db8:2::1/64"], two, "lm1")
-    for label, address in (("both", ["0.0.0.0", "::"]), ("six", "::")):
-        probe_each(lab, near, far, label, address)
-    lab.note(f"{len(V4 + V6)} addresses on 2 interfaces, with 0.0.0.0 and ::, and with :: alone")
+    for label, listening in (("default", {}), ("both", {"address": ["0.0.0.0", "::"]}), ("six", {"address": "::"})):
+        probe_each(lab, near, far, label, listening)
+    lab.note(f"{len(V4 + V6)} addresses on 2 interfaces, by default, with 0.0.0.0 and ::, and with :: alone")
 
 
-def probe_each(lab, near, far, label, address):
-    server = lab.ours(f"{label}-server", {"name": "far", "address": address}, namespace=far)
+def probe_each(lab, near, far, label, listening):
+    server = lab.ours(f"{label}-server", {"name": "far", **listening}, namespace=far)
     for probed in V4 + V6:
         answered_from(near, probed)
     targets = [{"host": probed, "label": probed, "interval": 20} for probed in V4 + V6]
-    settings = {"name": "near", "address": ["0.0.0.0", "::"], "targets": targets}
+    settings = {"name": "near", "targets": targets}
     client = lab.ours(f"{label}-client", settings, namespace=near)
 
     def each(records):

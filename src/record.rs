@@ -60,6 +60,8 @@ pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
 pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
+#[cfg(feature = "report")]
+pub(crate) use histogram::{SignedHistogram, rank};
 pub(crate) use metrics::{BURSTS, EVENTS, PUSHGATEWAY, SAMPLES_DROPPED};
 pub use metrics::{Metric, MetricKind, TagSet, Unit};
 pub use process::HostGauges;

@@ -53,6 +53,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both, in the order of their discriminants.
+    pub const ALL: [Self; 2] = [Self::Forward, Self::Reverse];
+
     /// Returns the published word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -248,6 +251,9 @@ pub enum FlowKind {
 }
 
 impl FlowKind {
+    /// Every kind, in the order of their discriminants.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Connect];
+
     /// Returns the published word.
     pub const fn as_str(self) -> &'static str {
         match self {

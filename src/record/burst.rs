@@ -12,9 +12,9 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::limits::{BURSTS_UNDECIDED_MAX, INCIDENTS_RECENT, ORIGINS_MAX};
-use crate::proto::{Direction, FlowKind, Origin, Outcome, Stamp, StampSource, Trace, Wall};
+use crate::proto::{Direction, FlowKind, Origin, Outcome, Stamp, Trace, Wall};
 use crate::record::event::{Burst, EventKind};
-use direction::{DirectionDetector, Found, Passage, Rules, Seqs, Span};
+use direction::{DirectionDetector, Found, Passage, Rules, Span};
 
 /// Losses in a row that are an outage.
 const OUTAGE_PROBES: u32 = 3;
@@ -24,8 +24,6 @@ const OUTAGE_REPLIES: u32 = 8;
 
 /// The longest time, in nanoseconds, that a burst waits until every probe in it has an outcome.
 const UNDECIDED_NS: i64 = 10_000_000_000;
-
-const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
 /// What counts as a burst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,14 +103,13 @@ struct Running {
 struct Undecided {
     direction: usize,
     span: Span,
-    incident: u64,
+    known: Running,
     decided: u64,
-    lost: u32,
 }
 
 impl Undecided {
-    const fn probes(&self) -> u64 {
-        self.span.seqs.len()
+    const fn is_decided(&self) -> bool {
+        self.decided >= self.span.seqs.len()
     }
 
     const fn covers(&self, seq: u64) -> bool {
@@ -123,12 +120,9 @@ impl Undecided {
 /// Losses in a row.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
-    start: Wall,
-    end: Wall,
-    seqs: Seqs,
+    span: Span,
     /// Of those placed so far, how many each way.
     placed: [u32; 2],
-    stamp: StampSource,
     replies: u32,
 }
 
@@ -161,7 +155,10 @@ impl Detector {
         if index >= self.flows.len() {
             self.flows.resize_with(index + 1, Default::default);
         }
-        let flow = self.flows[index][slot(trace.kind)].get_or_insert_default();
+        let Some(flow) = self.flows[index].get_mut(trace.kind as usize) else {
+            return;
+        };
+        let flow = flow.get_or_insert_default();
         let mut teller = Teller {
             origin: trace.origin,
             kind: trace.kind,
@@ -182,10 +179,10 @@ impl Detector {
         seq: u64,
         direction: Direction,
     ) {
-        let flows = self.flows.get_mut(origin.0 as usize);
-        let flow = flows.and_then(|flows| flows[slot(kind)].as_deref_mut());
-        if let Some(outage) = flow.and_then(|flow| flow.outage.as_mut())
-            && outage.seqs.contains(seq)
+        if let Some(flows) = self.flows.get_mut(origin.0 as usize)
+            && let Some(Some(flow)) = flows.get_mut(kind as usize)
+            && let Some(outage) = &mut flow.outage
+            && outage.span.seqs.contains(seq)
         {
             outage.placed[direction as usize] += 1;
         }
@@ -208,7 +205,7 @@ impl Detector {
         let Some(flows) = self.flows.get_mut(origin.0 as usize) else {
             return;
         };
-        for (kind, flow) in [FlowKind::Udp, FlowKind::Tcp].into_iter().zip(flows) {
+        for (flow, kind) in flows.iter_mut().zip(FlowKind::ALL) {
             if let Some(mut flow) = flow.take() {
                 flow.close(&mut Teller {
                     origin,
@@ -228,10 +225,6 @@ impl Detector {
     }
 }
 
-const fn slot(kind: FlowKind) -> usize {
-    matches!(kind, FlowKind::Tcp) as usize
-}
-
 /// Where a flow puts its findings.
 struct Teller<'a> {
     origin: Origin,
@@ -246,33 +239,19 @@ impl Teller<'_> {
     }
 
     fn tell_burst(&mut self, burst: &Undecided, is_remote: bool) {
-        let span = &burst.span;
-        let duration_ns = u64::try_from(span.end.since(span.start)).unwrap_or(0);
         let probes = if is_remote {
-            span.received
+            burst.span.received.into()
         } else {
-            u32::try_from(burst.probes()).unwrap_or(u32::MAX)
+            burst.span.seqs.len()
         };
-        self.tell(
-            span.start,
-            EventKind::Burst(Burst {
-                flow: self.kind,
-                direction: Some(DIRECTIONS[burst.direction]),
-                duration_ns,
-                peak_ns: span.peak_ns,
-                mean_ns: span.sum_ns / u64::from(span.received),
-                base_ns: span.base_ns,
-                probes,
-                lost: burst.lost,
-                incident: burst.incident,
-                stamp: span.stamp,
-            }),
-        );
+        let direction = Some(Direction::ALL[burst.direction]);
+        self.tell_span(&burst.span, direction, probes, burst.known);
     }
 
     fn tell_outage(&mut self, outage: &Outage, interval_ns: i64) {
-        let probes = u32::try_from(outage.seqs.len()).unwrap_or(u32::MAX);
-        if probes < OUTAGE_PROBES {
+        let probes = outage.span.seqs.len();
+        let lost = saturated(probes);
+        if lost < OUTAGE_PROBES {
             return;
         }
         let direction = match outage.placed {
@@ -280,23 +259,35 @@ impl Teller<'_> {
             [0, reverse] if reverse > 0 => Some(Direction::Reverse),
             _ => None,
         };
-        let incident = self.incidents.number(outage.start, interval_ns);
-        self.tell(
-            outage.start,
-            EventKind::Burst(Burst {
-                flow: self.kind,
-                direction,
-                duration_ns: u64::try_from(outage.end.since(outage.start)).unwrap_or(0),
-                peak_ns: 0,
-                mean_ns: 0,
-                base_ns: 0,
-                probes,
-                lost: probes,
-                incident,
-                stamp: outage.stamp,
-            }),
-        );
+        let incident = self.incidents.number(outage.span.start, interval_ns);
+        self.tell_span(&outage.span, direction, probes, Running { incident, lost });
     }
+
+    fn tell_span(
+        &mut self,
+        span: &Span,
+        direction: Option<Direction>,
+        probes: u64,
+        Running { incident, lost }: Running,
+    ) {
+        let burst = Burst {
+            flow: self.kind,
+            direction,
+            duration_ns: u64::try_from(span.end.since(span.start)).unwrap_or(0),
+            peak_ns: span.peak_ns,
+            mean_ns: span.sum_ns / u64::from(span.received.max(1)),
+            base_ns: span.base_ns,
+            probes: saturated(probes),
+            lost,
+            incident,
+            stamp: span.stamp,
+        };
+        self.tell(span.start, EventKind::Burst(burst));
+    }
+}
+
+fn saturated(probes: u64) -> u32 {
+    u32::try_from(probes).unwrap_or(u32::MAX)
 }
 
 impl Flow {
@@ -356,7 +347,7 @@ impl Flow {
 
     fn tell_decided(&mut self, is_over: impl Fn(&Undecided) -> bool, teller: &mut Teller<'_>) {
         self.undecided.retain(|burst| {
-            let is_told = burst.decided >= burst.probes() || is_over(burst);
+            let is_told = burst.is_decided() || is_over(burst);
             if is_told {
                 teller.tell_burst(burst, false);
             }
@@ -383,14 +374,14 @@ impl Flow {
                 passage.at,
                 EventKind::RouteChange {
                     flow: teller.kind,
-                    direction: DIRECTIONS[direction],
+                    direction: Direction::ALL[direction],
                     old_ns,
                     new_ns,
                 },
             ),
             Some(Found::Threshold(ns)) => {
                 let (origin, kind) = (teller.origin, teller.kind);
-                let found = Finding::Threshold(origin, kind, DIRECTIONS[direction], ns);
+                let found = Finding::Threshold(origin, kind, Direction::ALL[direction], ns);
                 teller.found.push_back(found);
             }
         }
@@ -403,15 +394,14 @@ impl Flow {
         is_remote: bool,
         teller: &mut Teller<'_>,
     ) {
-        let Running { incident, lost } = std::mem::take(&mut self.running[direction]);
+        let known = std::mem::take(&mut self.running[direction]);
         let burst = Undecided {
             direction,
             span,
-            incident,
-            decided: u64::from(span.received) + u64::from(span.skipped) + u64::from(lost),
-            lost,
+            known,
+            decided: u64::from(span.received) + u64::from(span.skipped) + u64::from(known.lost),
         };
-        if is_remote || burst.decided >= burst.probes() {
+        if is_remote || burst.is_decided() {
             teller.tell_burst(&burst, is_remote);
             return;
         }
@@ -438,7 +428,7 @@ impl Flow {
         let mut undecided = self.undecided.iter_mut();
         if let Some(burst) = undecided.find(|burst| is_there(burst.direction) && burst.covers(seq))
         {
-            burst.lost += 1;
+            burst.known.lost += 1;
             burst.decided += 1;
             return true;
         }
@@ -454,23 +444,18 @@ impl Flow {
 
     fn lose_alone(&mut self, trace: &Trace, teller: &mut Teller<'_>) {
         let Some(left) = trace.stamps[0] else { return };
-        if self
-            .outage
-            .is_some_and(|outage| outage.seqs.last + 1 != trace.seq)
-        {
+        let follows = |outage: &Outage| outage.span.seqs.last + 1 == trace.seq;
+        if !self.outage.as_ref().is_some_and(follows) {
             self.end_outage(teller);
         }
         let outage = self.outage.get_or_insert_with(|| Outage {
-            start: left.at,
-            end: left.at,
-            seqs: Seqs::one(trace.seq),
+            span: Span::lost(left.at, trace.seq, left.source),
             placed: [0, 0],
-            stamp: left.source,
             replies: 0,
         });
-        outage.end = left.at;
-        outage.seqs.last = trace.seq;
-        outage.stamp = outage.stamp.min(left.source);
+        outage.span.end = left.at;
+        outage.span.seqs.last = trace.seq;
+        outage.span.stamp = outage.span.stamp.min(left.source);
         outage.replies = 0;
         if let Some(direction) = trace.lost_on {
             outage.placed[direction as usize] += 1;
@@ -486,15 +471,13 @@ impl Flow {
     fn close(&mut self, teller: &mut Teller<'_>) {
         self.tell_decided(|_| true, teller);
         self.end_outage(teller);
-        for direction in 0..DIRECTIONS.len() {
+        for direction in 0..Direction::ALL.len() {
             if let Some(span) = self.directions[direction].close() {
-                let Running { incident, lost } = self.running[direction];
                 let burst = Undecided {
                     direction,
                     span,
-                    incident,
+                    known: self.running[direction],
                     decided: 0,
-                    lost,
                 };
                 teller.tell_burst(&burst, false);
             }

@@ -1,13 +1,10 @@
 //! How often things happened on the flows of one kind: totals, differences, and what is published of them.
 
 use crate::proto::{Counters, FlowKind};
-use crate::record::metrics::{FLOW_COUNTS, KINDS, Metric, UNATTRIBUTED};
+use crate::record::metrics::{FLOW_COUNTS, Metric, UNATTRIBUTED};
 
 /// Counters that are kept for one kind of flow.
 pub(super) const COUNTS: usize = FLOW_COUNTS.len();
-
-/// The kinds of flow, in the order of their discriminants.
-pub(super) const ALL_KINDS: [FlowKind; KINDS] = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
 
 /// The counters of a flow, in the order of [`FLOW_COUNTS`].
 pub(super) type Counted = [u64; COUNTS];

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::proto::sample::Tag;
 use crate::proto::{Direction, FlowKind, StampSource, Wall};
 use crate::record::series::Tags;
 
@@ -123,10 +122,5 @@ impl Event {
             }
             EventKind::RouteChange { old_ns, new_ns, .. } => new_ns.saturating_sub(old_ns),
         }
-    }
-
-    /// Returns the tags, `source` first.
-    pub fn tags(&self) -> impl Iterator<Item = Tag<'_>> {
-        self.tags.iter()
     }
 }

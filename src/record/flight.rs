@@ -23,9 +23,7 @@ use crate::limits::{
     BURST_KEPT_NS, DUMPS_PENDING_MAX, FLIGHT_COPIES_PER_TURN_MAX, FLIGHT_PROBES_TOTAL_MAX,
     ORIGINS_MAX,
 };
-use crate::proto::{
-    ClockEstimate, ClockState, Direction, FlowKind, Labels, Mono, Now, Origin, Output, Wall,
-};
+use crate::proto::{ClockEstimate, ClockState, FlowKind, Labels, Mono, Now, Origin, Output, Wall};
 use crate::record::event::{Event, EventKind};
 use crate::record::flight::ring::Ring;
 
@@ -34,8 +32,8 @@ pub use probe::Probe;
 /// Nanoseconds until a writer without room is tried again.
 const FULL_PAUSE_NS: u64 = 10_000_000;
 
-/// The kinds of flow that have traces.
-const KINDS: [FlowKind; 2] = [FlowKind::Udp, FlowKind::Tcp];
+/// UDP and TCP flows have traces.
+const KINDS: usize = 2;
 
 /// How much a dump holds, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +94,7 @@ pub enum Order {
 struct Flight {
     labels: Option<Arc<Labels>>,
     clock: Option<ClockEstimate>,
-    rings: [Option<Ring>; KINDS.len()],
+    rings: [Option<Ring>; KINDS],
 }
 
 /// A burst that waits until the probes after it have their outcomes.
@@ -177,24 +175,27 @@ impl FlightRecorder {
     pub fn handle_output(&mut self, output: &Output) {
         match output {
             Output::Trace(trace) => {
-                let Some(kind) = place(trace.kind) else {
-                    return;
-                };
-                let Some(flight) = self.flights.get_mut(trace.origin.0 as usize) else {
-                    return;
-                };
-                if flight.labels.is_none() {
-                    return;
+                if let Some(flight) = self.flights.get_mut(trace.origin.0 as usize)
+                    && flight.labels.is_some()
+                    && let Some(ring) = flight.rings.get_mut(trace.kind as usize)
+                {
+                    let (probe, span_ns) = (Probe::new(trace), self.config.span_ns());
+                    ring.get_or_insert_default()
+                        .push(probe, span_ns, &mut self.room);
                 }
-                let ring = flight.rings[kind].get_or_insert_default();
-                ring.push(Probe::new(trace), self.config.span_ns(), &mut self.room);
             }
             Output::LossPlaced {
                 origin,
                 kind,
                 seq,
                 direction,
-            } => self.handle_placed(*origin, *kind, *seq, *direction),
+            } => {
+                if let Some(flight) = self.flights.get_mut(origin.0 as usize)
+                    && let Some(Some(ring)) = flight.rings.get_mut(*kind as usize)
+                {
+                    ring.place_loss(*seq, *direction);
+                }
+            }
             Output::Opened { origin, labels } => self.open(*origin, labels),
             Output::Clock { origin, estimate } => {
                 if let Some(flight) = self.flights.get_mut(origin.0 as usize) {
@@ -203,15 +204,6 @@ impl FlightRecorder {
             }
             Output::Closed { origin, .. } => self.close(*origin),
             _ => {}
-        }
-    }
-
-    fn handle_placed(&mut self, origin: Origin, kind: FlowKind, seq: u64, direction: Direction) {
-        if let Some(kind) = place(kind)
-            && let Some(flight) = self.flights.get_mut(origin.0 as usize)
-            && let Some(ring) = &mut flight.rings[kind]
-        {
-            ring.place_loss(seq, direction);
         }
     }
 
@@ -257,9 +249,6 @@ impl FlightRecorder {
         let EventKind::Burst(burst) = event.kind else {
             return;
         };
-        let Some(kind) = place(burst.flow) else {
-            return;
-        };
         if self.pending.len() >= DUMPS_PENDING_MAX {
             self.dropped += 1;
             return;
@@ -268,7 +257,7 @@ impl FlightRecorder {
         self.pending.push_back(Pending {
             due: None,
             origin,
-            kind,
+            kind: burst.flow as usize,
             from: event.at.plus(signed(self.config.pre_ns).saturating_neg()),
             to: event.at.plus(signed(after)),
             event: Arc::clone(event),
@@ -322,11 +311,8 @@ impl FlightRecorder {
             };
             budget -= self.copy(copying, budget);
         }
-        self.resume = if self.unsent.is_some() {
-            now.mono.plus(FULL_PAUSE_NS)
-        } else {
-            now.mono
-        };
+        let pause_ns = self.unsent.as_ref().map_or(0, |_| FULL_PAUSE_NS);
+        self.resume = now.mono.plus(pause_ns);
     }
 
     /// Dumps at once what waits, because nothing follows. True when nothing is left to hand over.
@@ -351,11 +337,19 @@ impl FlightRecorder {
     }
 
     /// Begins the dump of a burst; `None` if the flow is gone.
-    fn begin_burst(&self, pending: &Pending) -> Option<Copying> {
-        let origin = pending.origin.0 as usize;
-        let mut copying =
-            self.begin_copying(origin, pending.kind, Some(pending.from), pending.to)?;
-        copying.dump.event = Some(Arc::clone(&pending.event));
+    fn begin_burst(
+        &self,
+        Pending {
+            origin,
+            kind,
+            from,
+            to,
+            event,
+            ..
+        }: &Pending,
+    ) -> Option<Copying> {
+        let mut copying = self.begin_copying(origin.0 as usize, *kind, Some(*from), *to)?;
+        copying.dump.event = Some(Arc::clone(event));
         Some(copying)
     }
 
@@ -365,7 +359,7 @@ impl FlightRecorder {
         while snapshot.origin < self.flights.len() {
             let (origin, kind) = (snapshot.origin, snapshot.kind);
             snapshot.kind += 1;
-            if snapshot.kind == KINDS.len() {
+            if snapshot.kind == KINDS {
                 (snapshot.origin, snapshot.kind) = (origin + 1, 0);
             }
             if let Some(mut copying) = self.begin_copying(origin, kind, None, snapshot.asked) {
@@ -388,10 +382,10 @@ impl FlightRecorder {
         to: Wall,
     ) -> Option<Copying> {
         let flight = self.flights.get(origin)?;
-        let (labels, ring) = (flight.labels.as_ref()?, flight.rings[kind].as_ref()?);
+        let (labels, ring) = (flight.labels.as_ref()?, flight.rings.get(kind)?.as_ref()?);
         let dump = Dump {
             labels: Arc::clone(labels),
-            flow: KINDS[kind],
+            flow: FlowKind::ALL[kind],
             event: None,
             from: from.unwrap_or_else(|| ring.begin()),
             to,
@@ -412,12 +406,10 @@ impl FlightRecorder {
 
     /// Copies up to `budget` probes, and hands the dump over after the last one. Returns how many it looked at.
     fn copy(&mut self, mut copying: Copying, budget: usize) -> usize {
-        let ring = self
-            .flights
-            .get(copying.origin)
-            .and_then(|flight| flight.rings[copying.kind].as_ref());
         let mut seen = 0;
-        if let Some(ring) = ring {
+        if let Some(flight) = self.flights.get(copying.origin)
+            && let Some(ring) = &flight.rings[copying.kind]
+        {
             let dump = &mut copying.dump;
             // Probes replaced since the last turn are gone.
             copying.next = copying.next.max(ring.oldest());
@@ -461,14 +453,6 @@ impl FlightRecorder {
             Err(_) => self.dropped += 1,
         }
         false
-    }
-}
-
-const fn place(kind: FlowKind) -> Option<usize> {
-    match kind {
-        FlowKind::Udp => Some(0),
-        FlowKind::Tcp => Some(1),
-        FlowKind::Connect => None,
     }
 }
 

@@ -91,7 +91,7 @@ impl Metric {
             .chain(names(BACKEND_COUNTS))
             .chain(names(BACKEND_GAUGES))
             .chain([EVENTS])
-            .chain(BURSTS.iter().flatten())
+            .chain(BURSTS.into_iter().flatten())
             .chain(PUSHGATEWAY)
     }
 
@@ -100,6 +100,7 @@ impl Metric {
         Self::all().find(|metric| metric.name == name)
     }
 
+    /// A metric without a name and a help text, for others that are like it.
     const fn new(kind: MetricKind, unit: Unit, tags: TagSet) -> Self {
         Self {
             name: "",
@@ -110,40 +111,6 @@ impl Metric {
             help: "",
             rfc: "",
         }
-    }
-
-    const fn help(self, help: &'static str) -> Self {
-        Self { help, ..self }
-    }
-
-    const fn unit(self, unit: Unit) -> Self {
-        Self { unit, ..self }
-    }
-
-    const fn kind(self, kind: MetricKind) -> Self {
-        Self { kind, ..self }
-    }
-
-    const fn tags(self, tags: TagSet) -> Self {
-        Self { tags, ..self }
-    }
-
-    const fn rfc(self, rfc: &'static str) -> Self {
-        Self { rfc, ..self }
-    }
-
-    const fn named_as(self, name: &'static str) -> Self {
-        Self { name, ..self }
-    }
-
-    const fn of(self, flow: FlowKind, name: &'static str) -> Self {
-        let flow = Some(flow);
-        Self { name, flow, ..self }
-    }
-
-    /// The same metric of UDP and of TCP flows.
-    const fn udp_tcp(self, udp: &'static str, tcp: &'static str) -> [Self; 2] {
-        [self.of(FlowKind::Udp, udp), self.of(FlowKind::Tcp, tcp)]
     }
 }
 
@@ -185,25 +152,45 @@ pub(super) struct FlowCount {
 }
 
 /// Kinds of flows.
-pub(super) const KINDS: usize = 3;
+pub(super) const KINDS: usize = FlowKind::ALL.len();
 
 impl FlowCount {
-    /// Adds what a kind of flow publishes; an empty name is not published.
-    const fn of(mut self, flow: FlowKind, name: &'static str, metric: Metric) -> Self {
-        if !name.is_empty() {
-            self.metrics[flow as usize] = Some(metric.of(flow, name));
+    /// Adds what a kind of flow publishes; a metric without a name is not published.
+    const fn of(mut self, kind: FlowKind, metric: Metric) -> Self {
+        if !metric.name.is_empty() {
+            let flow = Some(kind);
+            self.metrics[kind as usize] = Some(Metric { flow, ..metric });
         }
         self
     }
 }
 
+/// A metric: what it is like, its name, its help text, and what else differs.
+macro_rules! metric {
+    ($like:expr, $name:expr, $help:literal $(, $field:ident: $value:expr)*) => {
+        Metric { name: $name, help: $help, $($field: $value,)* ..$like }
+    };
+}
+
+/// Metrics that UDP and TCP flows have. A row: what it is like, the two names, the help text, and what else differs.
+macro_rules! udp_tcp {
+    ($($(#[$doc:meta])* $table:ident: $like:expr, $udp:literal, $tcp:literal, $help:literal
+        $(, $field:ident: $value:expr)*;)*) => {
+        $($(#[$doc])*
+        pub(crate) const $table: &[Metric; 2] = &[
+            metric!($like, $udp, $help, flow: Some(FlowKind::Udp) $(, $field: $value)*),
+            metric!($like, $tcp, $help, flow: Some(FlowKind::Tcp) $(, $field: $value)*),
+        ];)*
+    };
+}
+
 /// A table of readings. A row: the name, the figure, the help text, and what else differs from `$like`.
 macro_rules! readings {
     ($(#[$doc:meta])* $table:ident: $source:ty => $value:ty, $like:expr, |$from:ident|
-        $($name:expr, $read:expr, $help:literal $(, $change:ident($with:expr))*;)*) => {
+        $($name:expr, $read:expr, $help:literal $(, $field:ident: $with:expr)*;)*) => {
         $(#[$doc])*
         pub(super) const $table: &[Reading<$source, $value>] = &[$(Reading {
-            metric: $like.named_as($name).help($help)$(.$change($with))*,
+            metric: metric!($like, $name, $help $(, $field: $with)*),
             read: |$from| $read,
         }),*];
     };
@@ -217,9 +204,9 @@ macro_rules! flow_counts {
         /// The counters of a flow.
         pub(super) const FLOW_COUNTS: &[FlowCount] = &[$(
             FlowCount { read: |flow| flow.$field, metrics: [None; KINDS] }
-                .of(FlowKind::Udp, $udp, COUNT.help($help)$(.rfc($rfc))?)
-                .of(FlowKind::Tcp, $tcp, COUNT.help($help)$(.rfc($rfc))?)
-                $(.of(FlowKind::Connect, $connect, COUNT.help($connect_help)))?
+                .of(FlowKind::Udp, metric!(COUNT, $udp, $help $(, rfc: $rfc)?))
+                .of(FlowKind::Tcp, metric!(COUNT, $tcp, $help $(, rfc: $rfc)?))
+                $(.of(FlowKind::Connect, metric!(COUNT, $connect, $connect_help)))?
         ),*];
     };
 }
@@ -234,22 +221,45 @@ const HOST_GAUGE: Metric = Metric::new(MetricKind::Gauge, Unit::Number, TagSet::
 const BACKEND_COUNT: Metric = Metric::new(MetricKind::Count, Unit::Number, TagSet::Backend);
 const BACKEND_GAUGE: Metric = Metric::new(MetricKind::Gauge, Unit::Number, TagSet::Backend);
 
-/// The round-trip times of UDP and of TCP flows.
-const RTT: &[Metric; 2] = &DELAY
-    .help("Round-trip time, less the reflector's dwell where that is known")
-    .rfc("RFC 2681")
-    .udp_tcp("udp.wan.rtt", "tcp.wan.rtt");
+udp_tcp! {
+    /// The round-trip times.
+    RTT: DELAY, "udp.wan.rtt", "tcp.wan.rtt",
+        "Round-trip time, less the reflector's dwell where that is known", rfc: "RFC 2681";
+    /// The one-way delays.
+    OWD: DELAY, "udp.wan.owd", "tcp.wan.owd",
+        "One-way delay of a packet received; it contains the difference of the two clocks",
+        kind: MetricKind::SignedDelay, rfc: "RFC 7679";
+    /// The variation from packet to packet.
+    IPDV: VARIATION, "udp.wan.ipdv", "tcp.wan.ipdv",
+        "Absolute difference between the one-way delays of two consecutive packets", rfc: "RFC 3393";
+    /// The variation over the least delay.
+    PDV: VARIATION, "udp.wan.pdv", "tcp.wan.pdv", "One-way delay over the least one of the window",
+        kind: MetricKind::Window, rfc: "RFC 5481, section 4.2";
+    /// The losses without a direction.
+    UNATTRIBUTED: GAUGE, "udp.wan.lost.unattributed", "tcp.wan.lost.unattributed",
+        "Losses since the series began whose direction is not known", unit: Unit::Number;
+    /// The threshold of bursts.
+    BURST_THRESHOLD: VARIATION, "udp.wan.burst.threshold", "tcp.wan.burst.threshold",
+        "Queueing delay over which a flow has a burst", kind: MetricKind::Gauge;
+    BURST_COUNT: VARIATION, "udp.wan.burst", "tcp.wan.burst", "Bursts",
+        kind: MetricKind::Count, unit: Unit::Number;
+    BURST_START: VARIATION, "udp.wan.burst.start", "tcp.wan.burst.start",
+        "Unix time at which the last burst began", kind: MetricKind::LastEvent;
+    BURST_DURATION: VARIATION, "udp.wan.burst.duration", "tcp.wan.burst.duration",
+        "Duration of the last burst", kind: MetricKind::LastEvent;
+    BURST_PEAK: VARIATION, "udp.wan.burst.peak", "tcp.wan.burst.peak",
+        "Longest queueing delay of the last burst", kind: MetricKind::LastEvent;
+}
 
-/// The one-way delays of UDP and of TCP flows.
-const OWD: &[Metric; 2] = &DELAY
-    .kind(MetricKind::SignedDelay)
-    .help("One-way delay of a packet received; it contains the difference of the two clocks")
-    .rfc("RFC 7679")
-    .udp_tcp("udp.wan.owd", "tcp.wan.owd");
+/// Bursts, for stores that take no events: how many, then start, duration and peak of the last one.
+pub(crate) const BURSTS: [&[Metric; 2]; 4] = [BURST_COUNT, BURST_START, BURST_DURATION, BURST_PEAK];
 
-const CONNECT: &Metric = &DELAY
-    .help("Time to establish a TCP connection, as the kernel measured the handshake")
-    .of(FlowKind::Connect, "tcp.wan.latency");
+const CONNECT: &Metric = &metric!(
+    DELAY,
+    "tcp.wan.latency",
+    "Time to establish a TCP connection, as the kernel measured the handshake",
+    flow: Some(FlowKind::Connect)
+);
 
 /// Returns what a delay of the core is published as.
 pub(super) const fn delay(of: proto::Metric) -> &'static Metric {
@@ -261,19 +271,6 @@ pub(super) const fn delay(of: proto::Metric) -> &'static Metric {
         proto::Metric::TcpLatency => CONNECT,
     }
 }
-
-/// The variation from packet to packet, of UDP and of TCP flows.
-pub(super) const IPDV: &[Metric; 2] = &VARIATION
-    .help("Absolute difference between the one-way delays of two consecutive packets")
-    .rfc("RFC 3393")
-    .udp_tcp("udp.wan.ipdv", "tcp.wan.ipdv");
-
-/// The variation over the least delay, of UDP and of TCP flows.
-pub(super) const PDV: &[Metric; 2] = &VARIATION
-    .kind(MetricKind::Window)
-    .help("One-way delay over the least one of the window")
-    .rfc("RFC 5481, section 4.2")
-    .udp_tcp("udp.wan.pdv", "tcp.wan.pdv");
 
 flow_counts! {
     sent: "udp.wan.sent", "tcp.wan.sent", "Probes sent"
@@ -303,39 +300,33 @@ flow_counts! {
         "ICMP errors received for probes; such a probe is lost at its timeout";
 }
 
-/// The losses without a direction, of UDP and of TCP flows.
-pub(super) const UNATTRIBUTED: &[Metric; 2] = &GAUGE
-    .unit(Unit::Number)
-    .help("Losses since the series began whose direction is not known")
-    .udp_tcp("udp.wan.lost.unattributed", "tcp.wan.lost.unattributed");
-
-/// The threshold of bursts, of UDP and of TCP flows.
-pub(super) const BURST_THRESHOLD: &[Metric; 2] = &VARIATION
-    .kind(MetricKind::Gauge)
-    .help("Queueing delay over which a flow has a burst")
-    .udp_tcp("udp.wan.burst.threshold", "tcp.wan.burst.threshold");
-
 readings! {
     /// What is known of a peer's clock.
     CLOCK_GAUGES: ClockEstimate => Option<i64>, GAUGE, |clock|
     "clock.offset", Some(clock.offset_ns), "The peer's clock less this host's";
     "clock.skew", Some(clock.skew_ppb), "Rate at which clock.offset grows",
-        unit(Unit::PartsPerBillion);
+        unit: Unit::PartsPerBillion;
     "clock.error", Some(signed(clock.error_ns)),
         "Bound on the error of clock.offset, at least half of the least round-trip time";
 }
 
 /// What this host adds to a packet's time, in the order of `Gap`.
 pub(super) const GAPS: &[Metric; 3] = &[
-    HOST_WINDOW
-        .named_as("monitor.lateness")
-        .help("Time from when a probe was due until it was handed to the kernel"),
-    HOST_WINDOW
-        .named_as("monitor.send_gap")
-        .help("Time from when a probe was handed to the kernel until it left"),
-    HOST_WINDOW
-        .named_as("monitor.receive_gap")
-        .help("Time from when a packet arrived until the process had it"),
+    metric!(
+        HOST_WINDOW,
+        "monitor.lateness",
+        "Time from when a probe was due until it was handed to the kernel"
+    ),
+    metric!(
+        HOST_WINDOW,
+        "monitor.send_gap",
+        "Time from when a probe was handed to the kernel until it left"
+    ),
+    metric!(
+        HOST_WINDOW,
+        "monitor.receive_gap",
+        "Time from when a packet arrived until the process had it"
+    ),
 ];
 
 /// Records that a backend did not get, or gave up.
@@ -352,9 +343,9 @@ readings! {
     "monitor.responder.answered", process.core.answered, "Requests answered";
     "monitor.responder.corrupt", process.core.corrupt, "Requests that cannot be read";
     "monitor.responder.duplicate", process.core.duplicate,
-        "Requests received again, answered and not measured", rfc("RFC 5560");
+        "Requests received again, answered and not measured", rfc: "RFC 5560";
     "monitor.responder.reordered", process.core.reordered,
-        "Requests received after a later one", rfc("RFC 4737, section 3.3");
+        "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
         "Sessions, connections and samples of others refused because a table was full";
     "monitor.responder.replies_dropped", process.core.replies_dropped,
@@ -369,15 +360,15 @@ readings! {
     /// What is read of this host.
     HOST_GAUGES: HostGauges => Option<i64>, HOST_GAUGE, |host|
     "monitor.cpu", Some(signed(host.cpu_ns)), "Processor time that this process used",
-        kind(MetricKind::Increment), unit(Unit::Nanoseconds);
+        kind: MetricKind::Increment, unit: Unit::Nanoseconds;
     "monitor.resident", host.resident_bytes.map(signed), "Resident memory of this process",
-        unit(Unit::Bytes);
+        unit: Unit::Bytes;
     "monitor.clock_steps", Some(signed(host.clock_steps)), "How often this host's wall clock was set",
-        kind(MetricKind::Increment);
+        kind: MetricKind::Increment;
     "monitor.clock.synchronised", Some(i64::from(host.is_synchronised)),
         "1 if something keeps this host's clock to UTC, else 0";
     "monitor.clock.error", Some(signed(host.clock_error_ns)),
-        "The kernel's bound on the error of this host's clock", unit(Unit::Nanoseconds);
+        "The kernel's bound on the error of this host's clock", unit: Unit::Nanoseconds;
 }
 
 readings! {
@@ -396,50 +387,32 @@ readings! {
     /// What waits for a backend.
     BACKEND_GAUGES: Backlog => Option<i64>, BACKEND_GAUGE, |backlog|
     "monitor.backend.queued_bytes", Some(signed(backlog.bytes)), "Bytes that wait to be sent",
-        unit(Unit::Bytes);
+        unit: Unit::Bytes;
     "monitor.backend.oldest", Some(backlog.age_ns),
-        "Age of the oldest batch that waits to be sent, 0 if none does", unit(Unit::Nanoseconds);
+        "Age of the oldest batch that waits to be sent, 0 if none does", unit: Unit::Nanoseconds;
 }
 
 /// The events of each kind, for stores that take no events.
-pub(crate) const EVENTS: &Metric = &HOST_COUNT
-    .tags(TagSet::Event)
-    .named_as("monitor.events")
-    .help("Events of each kind");
-
-/// Bursts, for stores that take no events: how many, then start, duration and peak of the last one; each of UDP and
-/// of TCP flows.
-pub(crate) const BURSTS: &[[Metric; 2]; 4] = &[
-    VARIATION
-        .kind(MetricKind::Count)
-        .unit(Unit::Number)
-        .help("Bursts")
-        .udp_tcp("udp.wan.burst", "tcp.wan.burst"),
-    VARIATION
-        .kind(MetricKind::LastEvent)
-        .help("Unix time at which the last burst began")
-        .udp_tcp("udp.wan.burst.start", "tcp.wan.burst.start"),
-    VARIATION
-        .kind(MetricKind::LastEvent)
-        .help("Duration of the last burst")
-        .udp_tcp("udp.wan.burst.duration", "tcp.wan.burst.duration"),
-    VARIATION
-        .kind(MetricKind::LastEvent)
-        .help("Longest queueing delay of the last burst")
-        .udp_tcp("udp.wan.burst.peak", "tcp.wan.burst.peak"),
-];
+pub(crate) const EVENTS: &Metric =
+    &metric!(HOST_COUNT, "monitor.events", "Events of each kind", tags: TagSet::Event);
 
 /// What the pushgateway backend says of itself: series, refused records, failed pushes.
 pub(crate) const PUSHGATEWAY: &[Metric; 3] = &[
-    HOST_GAUGE
-        .named_as("monitor.pushgateway.series")
-        .help("Series that are kept for the gateway"),
-    HOST_COUNT
-        .named_as("monitor.pushgateway.refused")
-        .help("Records that found no room among the series"),
-    HOST_COUNT
-        .named_as("monitor.pushgateway.pushes_failed")
-        .help("Pushes that did not reach the gateway"),
+    metric!(
+        HOST_GAUGE,
+        "monitor.pushgateway.series",
+        "Series that are kept for the gateway"
+    ),
+    metric!(
+        HOST_COUNT,
+        "monitor.pushgateway.refused",
+        "Records that found no room among the series"
+    ),
+    metric!(
+        HOST_COUNT,
+        "monitor.pushgateway.pushes_failed",
+        "Pushes that did not reach the gateway"
+    ),
 ];
 
 fn signed(value: u64) -> i64 {

@@ -48,8 +48,7 @@ impl FlowDirection {
     }
 
     const fn as_str(self) -> &'static str {
-        let directions = [Direction::Forward, Direction::Reverse];
-        directions[self.0 % 2].as_str()
+        Direction::ALL[self.0 % 2].as_str()
     }
 }
 
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn directions_are_in_the_order_of_kinds_and_directions() {
         let of = |kind| {
-            [Direction::Forward, Direction::Reverse].map(|direction| {
+            Direction::ALL.map(|direction| {
                 let found = FlowDirection::new(kind, direction).unwrap();
                 assert_eq!(found.as_str(), direction.as_str());
                 found

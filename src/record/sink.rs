@@ -16,9 +16,9 @@ use crate::limits::{
     SERIES_SETS_ENDED_PER_TURN_MAX, WINDOWS_RETURNED_MAX,
 };
 use crate::proto::{
-    ClockEstimate, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
+    ClockEstimate, FlowKind, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
-use crate::record::counts::{ALL_KINDS, COUNTS, published, unattributed};
+use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
 use crate::record::metrics::{CLOCK_GAUGES, KINDS, read_gauges};
@@ -490,7 +490,7 @@ impl Sink {
         for windows in &mut slot.delays {
             pushed += outlet.hand_over(windows, end);
         }
-        for (count, kind) in slot.counts.iter_mut().zip(ALL_KINDS) {
+        for (count, kind) in slot.counts.iter_mut().zip(FlowKind::ALL) {
             let Some(due) = count.due.take() else {
                 continue;
             };

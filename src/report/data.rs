@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::limits::{
     REPORT_BURSTS_MAX, REPORT_DUMPS_MAX, REPORT_NUMBERS_MAX, REPORT_PROBES_MAX, REPORT_SERIES_MAX,
 };
-use crate::record::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
+use crate::record::{SignedHistogram, rank};
 use crate::report::read::Line;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,21 +24,15 @@ const HEAT_COLUMN_NS: i64 = 1_000_000;
 /// A distribution of delays of both signs, with the bounds of the daemon's windows.
 #[derive(Debug)]
 pub(super) struct Delays {
-    positive: Histogram<u64>,
-    negative: Histogram<u64>,
+    values: SignedHistogram<u64>,
     pub(super) least: i64,
     pub(super) most: i64,
 }
 
 impl Default for Delays {
     fn default() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, HISTOGRAM_DIGITS)
-                .expect("the bounds of all our windows")
-        };
         Self {
-            positive: histogram(),
-            negative: histogram(),
+            values: SignedHistogram::new(),
             least: i64::MAX,
             most: i64::MIN,
         }
@@ -46,35 +40,19 @@ impl Default for Delays {
 }
 
 impl Delays {
-    pub(super) fn add(&mut self, ns: i64) {
+    pub(super) fn add(&mut self, ns: i64, many: u64) {
         (self.least, self.most) = (self.least.min(ns), self.most.max(ns));
-        let side = if ns < 0 {
-            &mut self.negative
-        } else {
-            &mut self.positive
-        };
-        side.saturating_record(ns.unsigned_abs());
+        self.values.record(ns, many);
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.positive.len() + self.negative.len()
+        self.values.len()
     }
 
     /// Returns the least value that the share `part` of all delays does not exceed, to three digits.
     pub(super) fn quantile(&self, part: f64) -> i64 {
-        let below = self.negative.len();
-        let rank = (part * as_f64(self.count())).ceil().max(1.0);
-        let value = if rank <= as_f64(below) {
-            let magnitude = self
-                .negative
-                .value_at_quantile((as_f64(below) - rank + 1.0) / as_f64(below));
-            i64::try_from(magnitude).map_or(i64::MIN, |ns| -ns)
-        } else {
-            let of = as_f64(self.positive.len()).max(1.0);
-            let value = self.positive.value_at_quantile((rank - as_f64(below)) / of);
-            i64::try_from(value).unwrap_or(i64::MAX)
-        };
-        value.clamp(self.least, self.most)
+        let value = self.values.at_rank(rank(part, self.count()));
+        value.unwrap_or(0).clamp(self.least, self.most)
     }
 }
 
@@ -185,23 +163,20 @@ impl Flow {
     /// Returns the distribution of a delay, over the probes that have it.
     pub(super) fn delays(&self, of: impl Fn(&Probe) -> Option<i64>) -> Delays {
         let mut delays = Delays::default();
-        self.probes
-            .iter()
-            .filter_map(of)
-            .for_each(|ns| delays.add(ns));
+        let each = self.probes.iter().filter_map(of);
+        each.for_each(|ns| delays.add(ns, 1));
         delays
     }
 
     /// Returns the number of losses: all, forward, reverse.
     pub(super) fn losses(&self) -> [usize; 3] {
-        let count = |way: &str| {
-            self.probes
-                .iter()
-                .filter(|probe| probe.lost_on == Some(way))
-                .count()
-        };
-        let all = self.probes.iter().filter(|probe| probe.is_lost).count();
-        [all, count("forward"), count("reverse")]
+        let count = |is_such: &dyn Fn(&&Probe) -> bool| self.probes.iter().filter(is_such).count();
+        let toward = |way| count(&move |probe| probe.lost_on == Some(way));
+        [
+            count(&|probe| probe.is_lost),
+            toward("forward"),
+            toward("reverse"),
+        ]
     }
 }
 
@@ -322,7 +297,7 @@ impl Data {
         let series = self.series.entry(key).or_default();
         count(&mut series.stamps, line.stamp.unwrap_or_default());
         let Some(hdr) = line.hdr else {
-            series.delays.add(within(value));
+            series.delays.add(within(value), 1);
             series.heat.add(at, within(value), 1);
             return Ok(());
         };
@@ -336,17 +311,9 @@ impl Data {
                 let ns =
                     sign * within(i64::try_from(bucket.value_iterated_to()).unwrap_or(i64::MAX));
                 let many = bucket.count_at_value();
-                let side = if sign < 0 {
-                    &mut series.delays.negative
-                } else {
-                    &mut series.delays.positive
-                };
-                side.saturating_record_n(ns.unsigned_abs(), many);
-                let delays = &mut series.delays;
-                (delays.least, delays.most) = (delays.least.min(ns), delays.most.max(ns));
-                series
-                    .heat
-                    .add(middle, ns, u32::try_from(many).unwrap_or(u32::MAX));
+                series.delays.add(ns, many);
+                let many = u32::try_from(many).unwrap_or(u32::MAX);
+                series.heat.add(middle, ns, many);
             }
         }
         Ok(())

@@ -5,13 +5,15 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use plotters::chart::MeshStyle;
 use plotters::coord::types::RangedCoordf64;
+use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
 
 use crate::report::data::{
-    Delays, Flow, HEAT_COLUMNS, HEAT_ROWS, HEAT_ROWS_PER_DECADE, Heat, Probe, as_f64, signed_f64,
+    Delays, Flow, HEAT_ROWS, HEAT_ROWS_PER_DECADE, Heat, Probe, as_f64, signed_f64,
 };
 use crate::report::text::duration;
 
@@ -34,14 +36,25 @@ type Drawn = Result<(), Box<dyn Error>>;
 /// Places of a plot with a tooltip, and its text.
 type Spots = Vec<((i32, i32), String)>;
 
-/// Returns an SVG with what `draw` puts on it.
-fn svg(height: u32, draw: impl FnOnce(&mut String, &mut Spots) -> Drawn) -> String {
+/// Returns an SVG with what `draw` puts between the axes.
+fn svg(
+    height: u32,
+    x: Range<f64>,
+    y: Range<f64>,
+    draw: impl FnOnce(&mut Chart<'_>, &mut Spots) -> Drawn,
+) -> String {
     let (mut text, mut spots) = (String::new(), Spots::new());
-    draw(&mut text, &mut spots).expect("memory takes every plot");
-    debug_assert!(
-        text.contains(&format!("height=\"{height}\"")),
-        "an SVG of that height"
-    );
+    let drawn = || -> Drawn {
+        let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(84)
+            .build_cartesian_2d(x, y)?;
+        draw(&mut chart, &mut spots)?;
+        Ok(root.present()?)
+    };
+    drawn().expect("memory takes every plot");
     let end = text.rfind("</svg>").unwrap_or(text.len());
     text.truncate(end);
     for ((x, y), words) in spots {
@@ -54,6 +67,24 @@ fn svg(height: u32, draw: impl FnOnce(&mut String, &mut Spots) -> Drawn) -> Stri
     text
 }
 
+/// Draws what the legend calls `name`, beside a square of its colour.
+fn draw_named<'a, E>(
+    chart: &mut Chart<'a>,
+    elements: impl IntoIterator<Item = E>,
+    name: &str,
+    colour: RGBAColor,
+) -> Drawn
+where
+    for<'b> &'b E: PointCollection<'b, (f64, f64)>,
+    E: Drawable<SVGBackend<'a>>,
+{
+    let drawn = chart.draw_series(elements)?;
+    drawn
+        .label(name)
+        .legend(move |(x, y)| Rectangle::new([(x + 5, y - 5), (x + 15, y + 5)], colour.filled()));
+    Ok(())
+}
+
 /// A delay of probes: its name, its colour, and how it is read.
 type Way = (&'static str, RGBColor, fn(&Probe) -> Option<i64>);
 
@@ -64,13 +95,12 @@ fn ways(flow: &Flow) -> Vec<Way> {
         ("reverse", REVERSE, |probe| probe.reverse),
         ("round trip", OTHER, |probe| probe.rtt),
     ];
-    let has = |way: &Way| flow.probes.iter().any(|probe| way.2(probe).is_some());
-    let both: Vec<Way> = all[..2].iter().copied().filter(has).collect();
-    if both.is_empty() {
-        all[2..].iter().copied().filter(has).collect()
-    } else {
-        both
+    let mut ways = all.to_vec();
+    ways.retain(|way| flow.probes.iter().any(|probe| way.2(probe).is_some()));
+    if ways.len() > 1 {
+        ways.retain(|way| way.0 != "round trip");
     }
+    ways
 }
 
 /// Returns the least and the greatest point of each column, or all points if they are few.
@@ -109,19 +139,11 @@ pub(super) fn probes(flow: &Flow) -> String {
             (way, thinned(&points))
         })
         .collect();
-    let all = || {
-        series
-            .iter()
-            .flat_map(|(_, points)| points.iter().map(|point| point.1))
-    };
-    let most = signed_f64(all().max().unwrap_or(0).max(1_000)) * 1.08;
-    svg(400, |text, spots| {
-        let root = SVGBackend::with_string(text, (WIDTH, 400)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(84)
-            .build_cartesian_2d(from - margin..to + margin, -0.16 * most..most)?;
+    let all = series.iter().flat_map(|(_, points)| points);
+    let most = all.map(|point| point.1).max().unwrap_or(0);
+    let most = signed_f64(most.max(1_000)) * 1.08;
+    let (x, y) = (from - margin..to + margin, -0.16 * most..most);
+    svg(400, x, y, |chart, spots| {
         if let (Some(start), Some(length)) = (flow.burst("start"), flow.burst("duration")) {
             let (left, right) = (
                 ms(start).max(from),
@@ -131,12 +153,9 @@ pub(super) fn probes(flow: &Flow) -> String {
                 [(left, -0.16 * most), (right, most)],
                 BURST.mix(0.13).filled(),
             );
-            chart
-                .draw_series([area])?
-                .label(flow.word())
-                .legend(|(x, y)| square(x, y, BURST.mix(0.3)));
+            draw_named(chart, [area], flow.word(), BURST.mix(0.3))?;
         }
-        mesh(&mut chart)
+        mesh(chart)
             .x_desc(match flow.burst("start") {
                 Some(_) => format!("ms since the {} began", flow.word()),
                 None => "ms since the first probe".to_owned(),
@@ -156,10 +175,7 @@ pub(super) fn probes(flow: &Flow) -> String {
             let dots = points
                 .iter()
                 .map(|(x, ns)| Circle::new((*x, signed_f64(*ns)), 2, colour.filled()));
-            chart
-                .draw_series(dots)?
-                .label(*name)
-                .legend(move |(x, y)| square(x, y, colour.into()));
+            draw_named(chart, dots, name, colour.into())?;
             let highest = points.iter().max_by_key(|point| point.1).into_iter();
             for (x, ns) in points
                 .iter()
@@ -170,12 +186,10 @@ pub(super) fn probes(flow: &Flow) -> String {
                 spots.push((chart.backend_coord(&(*x, signed_f64(*ns))), words));
             }
         }
-        losses(&mut chart, spots, flow, &|probe, height| {
+        losses(chart, spots, flow, &|probe, height| {
             (ms(probe.at), height * most)
         })?;
-        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
-        root.present()?;
-        Ok(())
+        legend(chart, SeriesLabelPosition::UpperRight)
     })
 }
 
@@ -242,10 +256,6 @@ fn legend(chart: &mut Chart<'_>, position: SeriesLabelPosition) -> Drawn {
     Ok(labels.draw()?)
 }
 
-fn square(x: i32, y: i32, colour: RGBAColor) -> Rectangle<(i32, i32)> {
-    Rectangle::new([(x + 5, y - 5), (x + 15, y + 5)], colour.filled())
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "saturates")]
 fn length(ns: f64) -> String {
     duration(ns.round() as i64)
@@ -254,33 +264,18 @@ fn length(ns: f64) -> String {
 /// Draws percentiles over the logarithm of `1 / (1 - q)`, which shows the greatest delays widest.
 pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
     const STEPS: u32 = 200;
-    let longest = curves
-        .iter()
-        .map(|(_, delays)| delays.count())
-        .max()
-        .unwrap_or(1);
-    let decades = as_f64(longest.max(10)).log10();
     let base = |delays: &Delays| if curves.len() > 1 { delays.least } else { 0 };
-    let least = curves
-        .iter()
-        .map(|(_, delays)| delays.least - base(delays))
-        .min()
-        .unwrap_or(0)
-        .min(0);
-    let most = curves
-        .iter()
-        .map(|(_, delays)| delays.most - base(delays))
-        .max()
-        .unwrap_or(1)
-        .max(least + 1);
-    svg(320, |text, spots| {
-        let root = SVGBackend::with_string(text, (WIDTH, 320)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(84)
-            .build_cartesian_2d(0.0..decades, signed_f64(least)..signed_f64(most) * 1.05)?;
-        mesh(&mut chart)
+    let (mut longest, mut least, mut most) = (10, 0, i64::MIN);
+    for (_, delays) in curves {
+        longest = longest.max(delays.count());
+        least = least.min(delays.least - base(delays));
+        most = most.max(delays.most - base(delays));
+    }
+    most = most.max(least + 1);
+    let decades = as_f64(longest).log10();
+    let y = signed_f64(least)..signed_f64(most) * 1.05;
+    svg(320, 0.0..decades, y, |chart, spots| {
+        mesh(chart)
             .x_desc("percentile")
             .y_desc(if curves.len() > 1 {
                 "delay over the least"
@@ -319,15 +314,11 @@ pub(super) fn percentiles(curves: &[(&'static str, &Delays)]) -> String {
                 ));
             }
             let line = LineSeries::new(points, colour.stroke_width(2));
-            chart
-                .draw_series(line)?
-                .label(*name)
-                .legend(move |(x, y)| square(x, y, colour.into()));
+            draw_named(chart, line, name, colour.into())?;
         }
         if curves.len() > 1 {
-            legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
+            legend(chart, SeriesLabelPosition::UpperLeft)?;
         }
-        root.present()?;
         Ok(())
     })
 }
@@ -351,38 +342,19 @@ fn percentile(decades: f64) -> String {
 )]
 pub(super) fn heat(heat: &Heat) -> String {
     let is_used = |row: usize| heat.cells.iter().any(|column| column[row] > 0);
-    let low = (0..HEAT_ROWS)
-        .find(|row| is_used(*row))
-        .unwrap_or(0)
-        .saturating_sub(1);
-    let high = (0..HEAT_ROWS)
-        .rfind(|row| is_used(*row))
-        .map_or(HEAT_ROWS, |row| row + 2);
-    let last = heat
-        .cells
-        .iter()
-        .rposition(|column| column.iter().any(|cell| *cell > 0))
-        .unwrap_or(0)
-        + 1;
-    let most = heat
-        .cells
-        .iter()
-        .flatten()
-        .max()
-        .copied()
-        .unwrap_or(1)
-        .max(2);
+    let mut rows = (0..HEAT_ROWS).filter(|row| is_used(*row));
+    let low = rows.next().unwrap_or(0);
+    let high = rows.next_back().unwrap_or(low) + 2;
+    let low = low.saturating_sub(1);
+    let mut columns = heat.cells.iter();
+    let last = columns.rposition(|column| column.iter().any(|cell| *cell > 0));
+    let most = heat.cells.iter().flatten().max();
+    let most = most.copied().unwrap_or(1).max(2);
     let seconds = signed_f64(heat.column_ns) / 1e9;
     let delay = |row: f64| 10_f64.powf(row / f64::from(HEAT_ROWS_PER_DECADE));
-    svg(320, |text, spots| {
-        let root = SVGBackend::with_string(text, (WIDTH, 320)).into_drawing_area();
-        let width = last.min(HEAT_COLUMNS) as f64 * seconds;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(84)
-            .build_cartesian_2d(0.0..width, low as f64..high as f64)?;
-        mesh(&mut chart)
+    let width = (last.unwrap_or(0) + 1) as f64 * seconds;
+    svg(320, 0.0..width, low as f64..high as f64, |chart, spots| {
+        mesh(chart)
             .disable_mesh()
             .x_desc("seconds since the first")
             .y_desc("delay (log)")
@@ -407,7 +379,6 @@ pub(super) fn heat(heat: &Heat) -> String {
                 }
             }
         }
-        root.present()?;
         Ok(())
     })
 }

@@ -202,7 +202,7 @@ fn columns_get_wider_and_lose_no_delay() {
 #[test]
 fn quantiles_are_within_a_thousandth() {
     let mut delays = Delays::default();
-    (-500..500).for_each(|ns| delays.add(ns * 1_000));
+    (-500..500).for_each(|ns| delays.add(ns * 1_000, 1));
     for (part, want) in [
         (0.001, -500_000),
         (0.25, -251_000),

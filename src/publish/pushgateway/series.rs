@@ -155,7 +155,7 @@ impl State {
                 ..
             } => self.update(metric, tags, Change::Level(*value)),
             Record::Event(event) => {
-                let mut labels = labels(event.tags());
+                let mut labels = labels(event.tags.iter());
                 labels.push(("event".to_owned(), event.name().to_owned()));
                 let Some(place) = self.place(EVENTS, labels) else {
                     return self.refuse();
@@ -179,7 +179,7 @@ impl State {
         let values = [1, start_ns, duration_ns, peak_ns];
         let is_tcp = usize::from(burst.flow == FlowKind::Tcp);
         for (metric, number) in BURSTS.iter().map(|pair| &pair[is_tcp]).zip(values) {
-            let mut labels = labels(event.tags());
+            let mut labels = labels(event.tags.iter());
             labels.push(("direction".to_owned(), direction.to_owned()));
             let Some(place) = self.place(metric, labels) else {
                 return self.refuse();

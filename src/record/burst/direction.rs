@@ -52,14 +52,6 @@ pub(super) struct Seqs {
 }
 
 impl Seqs {
-    /// Returns the number of one probe.
-    pub(super) const fn one(seq: u64) -> Self {
-        Self {
-            first: seq,
-            last: seq,
-        }
-    }
-
     /// Returns how many there are.
     pub(super) const fn len(self) -> u64 {
         self.last - self.first + 1
@@ -87,35 +79,50 @@ pub(super) struct Span {
 }
 
 impl Span {
-    fn new(at: Wall, over_ns: u64, passage: &Passage) -> Self {
+    /// Returns a span of one probe, of which nothing is received.
+    pub(super) const fn lost(at: Wall, seq: u64, stamp: StampSource) -> Self {
         Self {
             start: at,
             end: at,
-            peak_ns: over_ns,
-            sum_ns: over_ns,
-            received: 1,
+            peak_ns: 0,
+            sum_ns: 0,
+            received: 0,
             skipped: 0,
-            base_ns: passage.delay_ns.saturating_sub_unsigned(over_ns),
-            seqs: Seqs::one(passage.seq),
-            stamp: passage.stamp,
+            base_ns: 0,
+            seqs: Seqs {
+                first: seq,
+                last: seq,
+            },
+            stamp,
         }
     }
 
-    fn extend(&mut self, at: Wall, over_ns: u64, passage: &Passage, unsure: &mut Unsure) {
-        let Unsure {
-            sum_ns,
-            received,
-            skipped,
-        } = std::mem::take(unsure);
-        self.end = self.end.max(at);
-        self.peak_ns = self.peak_ns.max(over_ns);
-        self.sum_ns += sum_ns + over_ns;
-        self.received += received + 1;
-        self.skipped += skipped;
-        self.seqs.first = self.seqs.first.min(passage.seq);
-        self.seqs.last = self.seqs.last.max(passage.seq);
-        self.stamp = self.stamp.min(passage.stamp);
+    fn new(seen: &Seen<'_>) -> Self {
+        let mut span = Self::lost(seen.at, seen.passage.seq, seen.passage.stamp);
+        span.base_ns = seen.passage.delay_ns.saturating_sub_unsigned(seen.over_ns);
+        span.extend(seen, Unsure::default());
+        span
     }
+
+    /// Takes a packet, and those before it that were not sure to belong to the burst.
+    fn extend(&mut self, seen: &Seen<'_>, unsure: Unsure) {
+        self.end = self.end.max(seen.at);
+        self.peak_ns = self.peak_ns.max(seen.over_ns);
+        self.sum_ns += unsure.sum_ns + seen.over_ns;
+        self.received += unsure.received + 1;
+        self.skipped += unsure.skipped;
+        self.seqs.first = self.seqs.first.min(seen.passage.seq);
+        self.seqs.last = self.seqs.last.max(seen.passage.seq);
+        self.stamp = self.stamp.min(seen.passage.stamp);
+    }
+}
+
+/// A packet beside the line.
+struct Seen<'a> {
+    passage: &'a Passage,
+    /// When it left.
+    at: Wall,
+    over_ns: u64,
 }
 
 /// What a packet has shown.
@@ -182,8 +189,7 @@ impl DirectionDetector {
     }
 
     fn abandon(&mut self) {
-        self.rising = None;
-        self.over = 0;
+        self.sink();
         self.active = None;
         self.low = None;
         self.noise.discard();
@@ -216,23 +222,28 @@ impl DirectionDetector {
             return None;
         }
         let signed_ns = self.base.over(at_ns, passage.delay_ns);
-        let over_ns = u64::try_from(signed_ns).unwrap_or(0);
-        let at = if passage.is_arrival {
-            passage.at.plus(-signed_ns.max(0))
+        let queued_ns = if passage.is_arrival {
+            signed_ns.max(0)
         } else {
-            passage.at
+            0
+        };
+        let seen = Seen {
+            passage,
+            at: passage.at.plus(-queued_ns),
+            over_ns: u64::try_from(signed_ns).unwrap_or(0),
         };
         let Some(threshold_ns) = rules.threshold_ns.or(self.threshold_ns) else {
-            return self.learn(rules, passage, over_ns);
+            return self.learn(rules, &seen);
         };
         if signed_ns < -i64::try_from(threshold_ns / 2).unwrap_or(i64::MAX) {
-            return self.handle_low(at, passage, signed_ns);
+            return self.handle_low(&seen, signed_ns);
         }
         self.low = None;
         if self.active.is_some() {
-            return self.handle_active(rules, threshold_ns, at, over_ns, passage);
+            self.handle_active(rules, threshold_ns, &seen)
+        } else {
+            self.handle_quiet(rules, threshold_ns, &seen)
         }
-        self.handle_quiet(rules, threshold_ns, at, over_ns, passage)
     }
 
     /// True if the packet's stamps are as good as the flow's usual ones. With worse stamps, the delay contains
@@ -255,53 +266,44 @@ impl DirectionDetector {
     }
 
     /// Takes a packet of a quiet time.
-    fn learn(&mut self, rules: Rules, passage: &Passage, over_ns: u64) -> Option<Found> {
-        self.noise.take(over_ns);
-        if !self.base.take(passage.at.as_unix_nanos(), passage.delay_ns) {
+    fn learn(&mut self, rules: Rules, seen: &Seen<'_>) -> Option<Found> {
+        self.noise.take(seen.over_ns);
+        if !self
+            .base
+            .take(seen.passage.at.as_unix_nanos(), seen.passage.delay_ns)
+        {
             return None;
         }
         self.threshold_ns = self.noise.threshold();
-        rules
-            .threshold_ns
-            .or(self.threshold_ns)
-            .map(Found::Threshold)
+        let threshold_ns = rules.threshold_ns.or(self.threshold_ns);
+        threshold_ns.map(Found::Threshold)
     }
 
-    fn handle_quiet(
-        &mut self,
-        rules: Rules,
-        threshold_ns: u64,
-        at: Wall,
-        over_ns: u64,
-        passage: &Passage,
-    ) -> Option<Found> {
-        if over_ns <= threshold_ns / 2 {
-            self.rising = None;
-            self.over = 0;
-            return self.learn(rules, passage, over_ns);
+    fn handle_quiet(&mut self, rules: Rules, threshold_ns: u64, seen: &Seen<'_>) -> Option<Found> {
+        if seen.over_ns <= threshold_ns / 2 {
+            self.sink();
+            return self.learn(rules, seen);
         }
-        let is_over = over_ns > threshold_ns;
+        let is_over = seen.over_ns > threshold_ns;
         let rising = match &mut self.rising {
             // A burst that passes the threshold starts there.
             Some(rising) if self.over > 0 || !is_over => {
-                rising.extend(at, over_ns, passage, &mut Unsure::default());
+                rising.extend(seen, Unsure::default());
                 rising
             }
-            rising => rising.insert(Span::new(at, over_ns, passage)),
+            rising => rising.insert(Span::new(seen)),
         };
         self.over = if is_over { self.over + 1 } else { 0 };
-        let wanted = if rules.threshold_ns.is_some() {
-            1
-        } else {
-            OVER
+        let is_burst = match rules.threshold_ns {
+            Some(_) => is_over,
+            None => self.over >= OVER || rising.received >= OVER_HALF,
         };
-        let is_long = rules.threshold_ns.is_none() && rising.received >= OVER_HALF;
-        if self.over < wanted && !is_long {
-            return self.learn(rules, passage, over_ns);
+        if !is_burst {
+            return self.learn(rules, seen);
         }
         let span = *rising;
         self.abandon();
-        self.base.pass(passage.at.as_unix_nanos());
+        self.base.pass(seen.passage.at.as_unix_nanos());
         self.active = Some(Active {
             span,
             unsure: Unsure::default(),
@@ -310,31 +312,26 @@ impl DirectionDetector {
         Some(Found::Began(span.start))
     }
 
-    fn handle_active(
-        &mut self,
-        rules: Rules,
-        threshold_ns: u64,
-        at: Wall,
-        over_ns: u64,
-        passage: &Passage,
-    ) -> Option<Found> {
-        self.base.pass(passage.at.as_unix_nanos());
+    fn handle_active(&mut self, rules: Rules, threshold_ns: u64, seen: &Seen<'_>) -> Option<Found> {
+        self.base.pass(seen.passage.at.as_unix_nanos());
+        let over_ns = seen.over_ns;
         let active = self.active.as_mut()?;
-        let for_ns = at.since(active.span.start);
-        let is_long_quiet = at.since(active.span.end) >= rules.quiet_ns;
+        let for_ns = seen.at.since(active.span.start);
+        let is_long_quiet = seen.at.since(active.span.end) >= rules.quiet_ns;
         if over_ns > threshold_ns / 2 && is_long_quiet && active.unsure.received > 0 {
             // The packets between were quiet, so this packet begins another burst.
             let ended = self.close();
             self.over = u32::from(over_ns > threshold_ns);
-            self.rising = Some(Span::new(at, over_ns, passage));
+            self.rising = Some(Span::new(seen));
             return ended.map(Found::Ended);
         }
         if over_ns > threshold_ns / 2 {
-            active.span.extend(at, over_ns, passage, &mut active.unsure);
+            let unsure = std::mem::take(&mut active.unsure);
+            active.span.extend(seen, unsure);
         } else {
             active.unsure.sum_ns += over_ns;
             active.unsure.received += 1;
-            if is_long_quiet && !active.may_go_on(passage.seq) {
+            if is_long_quiet && !active.may_go_on(seen.passage.seq) {
                 return self.close().map(Found::Ended);
             }
         }
@@ -344,14 +341,8 @@ impl DirectionDetector {
         let mean_ns = span.sum_ns / u64::from(span.received);
         let is_steady = mean_ns.saturating_sub(least_ns) <= self.noise.spread();
         if has_moved && least_ns > threshold_ns / 2 && is_steady {
-            let by_ns = i64::try_from(least_ns).unwrap_or(i64::MAX);
-            let old_ns = span.base_ns;
             self.abandon();
-            self.base.shift(by_ns);
-            return Some(Found::Route {
-                old_ns,
-                new_ns: old_ns.saturating_add(by_ns),
-            });
+            return Some(self.move_line(span.base_ns, i64::try_from(least_ns).unwrap_or(i64::MAX)));
         }
         if for_ns >= STANDING_NS && span.received >= STANDING_PACKETS {
             self.step();
@@ -363,31 +354,35 @@ impl DirectionDetector {
     }
 
     /// Takes a delay far under the line. If the delay stays there, the route has changed.
-    fn handle_low(&mut self, at: Wall, passage: &Passage, signed_ns: i64) -> Option<Found> {
-        self.base.pass(passage.at.as_unix_nanos());
+    fn handle_low(&mut self, seen: &Seen<'_>, signed_ns: i64) -> Option<Found> {
+        self.base.pass(seen.passage.at.as_unix_nanos());
         let ended = self.close();
-        self.rising = None;
-        self.over = 0;
+        self.sink();
         let low = self.low.get_or_insert(Low {
-            since: at,
+            since: seen.at,
             packets: 0,
             least_ns: 0,
         });
-        let packets = low.packets;
         low.packets += 1;
         low.least_ns = low.least_ns.min(signed_ns);
-        let Low {
-            since, least_ns, ..
-        } = *low;
-        if at.since(since) >= ROUTE_NS && packets >= ROUTE_PACKETS {
-            self.low = None;
-            self.base.shift(least_ns);
-            let old_ns = passage.delay_ns.saturating_sub(signed_ns);
-            return Some(Found::Route {
-                old_ns,
-                new_ns: old_ns.saturating_add(least_ns),
-            });
+        if seen.at.since(low.since) < ROUTE_NS || low.packets <= ROUTE_PACKETS {
+            return ended.map(Found::Ended);
         }
-        ended.map(Found::Ended)
+        let least_ns = low.least_ns;
+        self.low = None;
+        Some(self.move_line(seen.passage.delay_ns.saturating_sub(signed_ns), least_ns))
+    }
+
+    /// Moves the line, because the route has changed.
+    fn move_line(&mut self, old_ns: i64, by_ns: i64) -> Found {
+        self.base.shift(by_ns);
+        let new_ns = old_ns.saturating_add(by_ns);
+        Found::Route { old_ns, new_ns }
+    }
+
+    /// Forgets the packets that were rising: the last one was no part of a burst.
+    const fn sink(&mut self) {
+        self.rising = None;
+        self.over = 0;
     }
 }

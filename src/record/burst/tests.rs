@@ -8,6 +8,7 @@
 )]
 
 use super::*;
+use crate::proto::StampSource;
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1_000 * MS;
@@ -449,7 +450,7 @@ fn a_route_that_changes_is_no_burst() {
         } else {
             let mut ways: Vec<_> = routes.iter().map(|(way, _)| *way).collect();
             ways.sort();
-            assert_eq!(ways, DIRECTIONS);
+            assert_eq!(ways, Direction::ALL);
         }
     }
 }

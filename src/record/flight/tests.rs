@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::*;
 use crate::limits::FLIGHT_PROBES_LEAST;
-use crate::proto::{Outcome, Stamp, StampSource, Trace};
+use crate::proto::{Direction, Outcome, Stamp, StampSource, Trace};
 use crate::record::event::Burst;
 use crate::record::series::Tags;
 use crate::record::{BurstRules, Recorder};

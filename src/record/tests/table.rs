@@ -89,7 +89,11 @@ fn published() -> BTreeSet<&'static str> {
 /// A record can only have a metric of the table, and here is every one of them.
 #[test]
 fn what_is_published_is_the_table() {
-    let of_pushgateway = BURSTS.iter().flatten().chain(PUSHGATEWAY).chain([EVENTS]);
+    let of_pushgateway = BURSTS
+        .into_iter()
+        .flatten()
+        .chain(PUSHGATEWAY)
+        .chain([EVENTS]);
     let mut names = published();
     for metric in of_pushgateway {
         assert!(names.insert(metric.name), "{} is published", metric.name);
@@ -162,7 +166,11 @@ const SECTIONS: [Section; 5] = [
 ];
 
 fn is_of_pushgateway(metric: &Metric) -> bool {
-    let mut all = BURSTS.iter().flatten().chain(PUSHGATEWAY).chain([EVENTS]);
+    let mut all = BURSTS
+        .into_iter()
+        .flatten()
+        .chain(PUSHGATEWAY)
+        .chain([EVENTS]);
     all.any(|other| other.name == metric.name)
 }
 

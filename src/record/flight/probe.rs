@@ -3,8 +3,11 @@
 use crate::proto::{Direction, Outcome, Stamp, StampSource, Trace, Wall};
 
 const LOST: u16 = 1 << 8;
-const LOST_FORWARD: u16 = 1 << 9;
-const LOST_REVERSE: u16 = 1 << 10;
+/// The directions of a loss, one bit each, in the order of their discriminants.
+const LOST_ON: u16 = 9;
+
+/// The sources of stamps, in the order of their discriminants.
+const SOURCES: [StampSource; 3] = [StampSource::User, StampSource::Kernel, StampSource::Hw];
 
 /// One probe that has ended, in 48 bytes: its number, its stamps with their sources, and its outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +31,7 @@ impl Probe {
         for (place, stamp) in trace.stamps.iter().enumerate() {
             if let Some(stamp) = stamp {
                 probe.at[place] = stamp.at;
-                let code: u16 = match stamp.source {
-                    StampSource::User => 1,
-                    StampSource::Kernel => 2,
-                    StampSource::Hw => 3,
-                };
-                probe.flags |= code << (2 * place);
+                probe.flags |= (stamp.source as u16 + 1) << (2 * place);
             }
         }
         if trace.outcome == Outcome::Lost {
@@ -47,17 +45,12 @@ impl Probe {
 
     /// Returns T1 to T4, as far as they are known.
     pub fn stamps(&self) -> [Option<Stamp>; 4] {
-        let stamp = |place: usize| {
-            let source = match (self.flags >> (2 * place)) & 3 {
-                1 => StampSource::User,
-                2 => StampSource::Kernel,
-                3 => StampSource::Hw,
-                _ => return None,
-            };
+        std::array::from_fn(|place| {
+            let code = usize::from((self.flags >> (2 * place)) & 3);
+            let source = *SOURCES.get(code.checked_sub(1)?)?;
             let at = self.at[place];
             Some(Stamp { at, source })
-        };
-        [stamp(0), stamp(1), stamp(2), stamp(3)]
+        })
     }
 
     /// Returns its outcome.
@@ -71,9 +64,9 @@ impl Probe {
 
     /// Returns the direction in which it was lost, if it was lost and that is known.
     pub const fn lost_on(&self) -> Option<Direction> {
-        match self.flags & (LOST_FORWARD | LOST_REVERSE) {
-            LOST_FORWARD => Some(Direction::Forward),
-            LOST_REVERSE => Some(Direction::Reverse),
+        match (self.flags >> LOST_ON) & 3 {
+            1 => Some(Direction::Forward),
+            2 => Some(Direction::Reverse),
             _ => None,
         }
     }
@@ -81,11 +74,8 @@ impl Probe {
     /// Notes the direction in which it was lost.
     pub(super) const fn place_loss(&mut self, direction: Direction) {
         if self.flags & LOST != 0 {
-            self.flags &= !(LOST_FORWARD | LOST_REVERSE);
-            self.flags |= match direction {
-                Direction::Forward => LOST_FORWARD,
-                Direction::Reverse => LOST_REVERSE,
-            };
+            self.flags &= !(3 << LOST_ON);
+            self.flags |= 1 << (LOST_ON + direction as u16);
         }
     }
 

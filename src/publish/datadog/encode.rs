@@ -173,7 +173,7 @@ impl DatadogEncoder {
             .chars()
             .take(DATADOG_EVENT_CHARS_MAX)
             .collect();
-        let tags: Vec<String> = event.tags().map(|tag| tag.to_string()).collect();
+        let tags: Vec<String> = event.tags.iter().map(|tag| tag.to_string()).collect();
         let entries: [(&str, serde_json::Value); 7] = [
             ("title", format!("latency-monitor: {}", event.name()).into()),
             ("text", text.into()),

@@ -31,8 +31,7 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
 }
 
 fn print(config: &Config, text: &str) -> io::Result<()> {
-    let mut warnings = config.warnings.iter();
-    warnings.try_for_each(|warning| writeln!(io::stderr(), "warning: {warning}"))?;
+    write!(io::stderr(), "{}", monitor::warnings(config))?;
     write(text)
 }
 

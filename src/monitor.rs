@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions, Timestamp
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
+pub use crate::monitor::backends::warnings;
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::config::{BackendSettings, MetricsConfig, Word as _};
+use crate::config::{BackendSettings, Config, MetricsConfig, Word as _};
 use crate::monitor::{StartError, logging};
 use crate::publish::{self, Backend};
 #[cfg(feature = "http-backends")]
@@ -48,6 +48,23 @@ pub(super) fn backend(
         name: metrics.settings.backend().as_word(),
         reason,
     })
+}
+
+/// Returns the warnings of a configuration, and what its backends would find wrong outside it, a
+/// line each. Changes nothing.
+pub fn warnings(config: &Config) -> String {
+    let look = |metrics: &MetricsConfig| {
+        #[cfg(feature = "http-backends")]
+        if let Some(folder) = &metrics.delivery.spool_dir {
+            let name = metrics.settings.backend().as_word();
+            return publish::delivery::look_at_spool(folder, name);
+        }
+        None
+    };
+    let faults = config.metrics.iter().filter_map(look);
+    let warnings = config.warnings.iter().cloned().chain(faults);
+    let lines: Vec<String> = warnings.map(|text| format!("warning: {text}\n")).collect();
+    lines.concat()
 }
 
 /// A backend whose batches wait in a queue and are sent by a thread of their own.

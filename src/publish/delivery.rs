@@ -19,6 +19,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -36,7 +37,6 @@ use crate::publish::{Backend, Batch, BatchId, Encode, Payload, PublishError, Tra
 use crate::record::{BackendStats, Record};
 
 pub use settings::DeliverySettings;
-pub use spool::SpoolError;
 
 /// With a spool, a batch is closed at least this often. A kill loses no more than that.
 const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,13 +44,16 @@ const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
 /// The part of the time to finish that is kept for writing down what is left.
 const LEAVE_MARGIN: Duration = Duration::from_millis(200);
 
+/// Says what is wrong with the spool that a backend of this name has left in a folder, if anything
+/// is, and changes nothing.
+pub fn look_at_spool(folder: &Path, name: &str) -> Option<String> {
+    Spool::new(folder, name).look()
+}
+
 /// Why a delivery cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// The spool cannot be opened.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
     /// The thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -111,10 +114,8 @@ impl<E: Encode> Delivery<E> {
         stats: Arc<BackendStats>,
         world: World,
     ) -> Result<(Self, Sender), DeliveryError> {
-        let spool = match &settings.spool_dir {
-            Some(folder) => Some(Spool::open(folder, stats.name())?),
-            None => None,
-        };
+        let folder = settings.spool_dir.as_deref();
+        let spool = folder.map(|folder| Spool::new(folder, stats.name()));
         let bytes_max = u64::from(settings.buffer_mib) * 1024 * 1024;
         let shared = Arc::new(Shared::new(stats, bytes_max, spool, world));
         let every = match settings.spool_dir {

@@ -68,6 +68,8 @@ backend_stats! {
     left_out, count_left_out;
     /// Batches that the disk did not take, and that wait in memory.
     spool_failed, count_spool_failed;
+    /// Spools that could not be read and were set aside.
+    spool_damaged, count_spool_damaged;
 }
 
 impl BackendStats {

@@ -381,6 +381,8 @@ readings! {
     "monitor.backend.left_out", stats.left_out(), "Records for which the backend has no place";
     "monitor.backend.spool_failed", stats.spool_failed(),
         "Batches that the disk did not take, and that wait in memory";
+    "monitor.backend.spool_damaged", stats.spool_damaged(),
+        "Spools that could not be read and were set aside";
 }
 
 readings! {

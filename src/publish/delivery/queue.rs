@@ -94,6 +94,22 @@ impl Queue {
         self.entries.push_back(entry);
     }
 
+    /// Puts batches of an earlier run before those that wait, which are in memory only and get keys
+    /// after theirs. Returns the key of the next batch. One that is being sent stays the first.
+    pub(super) fn put_first(&mut self, found: Vec<Entry>) -> u64 {
+        let mut next_key = found.last().map_or(0, |last| last.key + 1);
+        for entry in &mut self.entries {
+            entry.key = next_key;
+            next_key += 1;
+        }
+        let first = usize::from(self.is_sending);
+        for entry in found.into_iter().rev() {
+            self.bytes += entry.bytes;
+            self.entries.insert(first, entry);
+        }
+        next_key
+    }
+
     /// Returns the oldest batch, to be sent now. It is not dropped until
     /// [`finished`](Self::finished) or [`kept`](Self::kept) is called.
     pub(super) fn begin(&mut self) -> Option<Entry> {

@@ -10,7 +10,7 @@ use tracing::Level;
 use crate::proto::{Mono, Now, Wall};
 use crate::publish::Batch;
 use crate::publish::delivery::queue::{Body, Entry, Queue};
-use crate::publish::delivery::spool::Spool;
+use crate::publish::delivery::spool::{Opened, Spool};
 use crate::record::BackendStats;
 
 /// Reads both clocks.
@@ -61,28 +61,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Makes a queue with the batches that were found in its spool.
+    /// Makes a queue with the batches that are in its spool.
     pub(super) fn new(
         stats: Arc<BackendStats>,
         bytes_max: u64,
-        spool: Option<(Spool, Vec<Entry>)>,
+        spool: Option<Spool>,
         world: World,
     ) -> Self {
-        let mut queue = Queue::new(bytes_max);
-        let (spool, found) = spool.unzip();
-        let found = found.unwrap_or_default();
-        let next_key = found.last().map_or(0, |last| last.key + 1);
-        let batches = found.len();
-        let records: u64 = found.iter().map(|found| found.records).sum();
-        for entry in found {
-            queue.push(entry);
-        }
         let shared = Self {
             stats,
             spool,
             state: Mutex::new(State {
-                queue,
-                next_key,
+                queue: Queue::new(bytes_max),
+                next_key: 0,
                 version: 0,
                 closing: None,
                 is_abandoned: false,
@@ -94,12 +85,6 @@ impl Shared {
             ended: Condvar::new(),
             world,
         };
-        if batches > 0 {
-            shared.say(
-                Level::INFO,
-                &format!("{records} records in {batches} batches wait from the last run"),
-            );
-        }
         // The buffer may have been larger in the last run.
         shared.push(Vec::new(), shared.now());
         shared
@@ -119,6 +104,7 @@ impl Shared {
 
     /// Appends batches, and drops the oldest ones if there is no room.
     pub(super) fn push(&self, batches: Vec<Batch>, now: Now) {
+        self.open_spool();
         let (mut placed, dropped, lost) = self.place(batches, now);
         self.write(&mut placed, &dropped);
         let dropped_records = lost + dropped.iter().map(|entry| entry.records).sum::<u64>();
@@ -136,6 +122,34 @@ impl Shared {
             self.say(
                 Level::WARN,
                 "the buffer is full: the oldest records are dropped until the backend takes more",
+            );
+        }
+    }
+
+    /// Opens the spool, unless it is open. What an earlier run left in it goes first. Where the
+    /// disk refuses it batches wait in memory, and the next batch tries again.
+    fn open_spool(&self) {
+        let Some(spool) = self.spool.as_ref().filter(|spool| !spool.is_listed()) else {
+            return;
+        };
+        let Opened { found, damage } = match spool.open() {
+            Ok(opened) => opened,
+            Err(reason) => return self.judge_disk(Some(reason)),
+        };
+        let batches = found.len();
+        let records: u64 = found.iter().map(|found| found.records).sum();
+        let mut state = self.lock();
+        state.next_key = state.queue.put_first(found);
+        drop(state);
+        self.judge_disk(None);
+        if let Some(damage) = damage {
+            self.stats.count_spool_damaged(1);
+            self.say(Level::ERROR, &damage);
+        }
+        if batches > 0 {
+            self.say(
+                Level::INFO,
+                &format!("{records} records in {batches} batches wait from the last run"),
             );
         }
     }
@@ -190,11 +204,11 @@ impl Shared {
                 entry.body = Body::Spooled;
             }
         }
-        self.judge_disk(result.err());
+        self.judge_disk(result.err().map(|error| error.to_string()));
     }
 
     /// Logs once that the disk fails, and once that it works again.
-    fn judge_disk(&self, error: Option<redb::Error>) {
+    fn judge_disk(&self, error: Option<String>) {
         let was_failing = std::mem::replace(&mut self.lock().is_disk_failing, error.is_some());
         match error {
             Some(error) if !was_failing => self.say(
@@ -222,7 +236,7 @@ impl Shared {
             let result = spool.remove(entry.key);
             // The thread that closed the spool does not wait for this.
             if !self.lock().is_abandoned {
-                self.judge_disk(result.err());
+                self.judge_disk(result.err().map(|error| error.to_string()));
             }
         }
         let mut state = self.lock();

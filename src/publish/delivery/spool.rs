@@ -6,9 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-};
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::limits::SPOOL_CACHE_BYTES;
 use crate::proto::Wall;
@@ -22,40 +21,6 @@ const BATCHES: TableDefinition<'_, u64, Row<'_>> =
 
 type Row<'a> = (u128, u8, u64, i64, &'a [u8]);
 
-/// Why a spool cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpoolError {
-    /// Another process has it.
-    #[error(
-        "the spool {} is in use by another process; give each daemon a spool_dir of its own",
-        path.display()
-    )]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is something else, or damaged.
-    #[error(
-        "the spool {} cannot be read ({reason}); move it away, or name another spool_dir",
-        path.display()
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The system refused the file or its folder.
-    #[error("cannot open the spool {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
-}
-
 /// The spool; see the [module](self).
 pub(super) struct Spool {
     path: PathBuf,
@@ -63,33 +28,131 @@ pub(super) struct Spool {
 }
 
 struct Disk {
-    /// `None` after an error, until it is opened anew, and once it is closed.
+    /// `None` until it is opened, after an error, until it is opened anew, and once it is closed.
     database: Option<Database>,
+    /// What an earlier run left is known, so that a new key cannot be one of its keys.
+    is_listed: bool,
     is_closed: bool,
     /// Keys that are still to be removed, since an earlier attempt failed.
     stale: Vec<u64>,
 }
 
+/// A spool that was opened.
+pub(super) struct Opened {
+    /// The batches in it, in order.
+    pub(super) found: Vec<Entry>,
+    /// What was wrong with the file that was there, and where it is now.
+    pub(super) damage: Option<String>,
+}
+
 impl Spool {
-    /// Opens the spool of this name, or makes one. Returns it with the batches in it, in order.
-    pub(super) fn open(folder: &Path, name: &str) -> Result<(Self, Vec<Entry>), SpoolError> {
-        fs::create_dir_all(folder).map_err(|source| SpoolError::Io {
-            path: folder.to_owned(),
-            source,
-        })?;
-        let path = folder.join(format!("{name}.redb"));
-        let database = open_database(&path, true)?;
-        let unreadable = |error: redb::Error| SpoolError::Unreadable {
-            path: path.clone(),
-            reason: error.to_string(),
+    /// The spool of this name, which is not open yet.
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
+        Self {
+            path: folder.join(format!("{name}.redb")),
+            disk: Mutex::new(Disk {
+                database: None,
+                is_listed: false,
+                is_closed: false,
+                stale: Vec::new(),
+            }),
+        }
+    }
+
+    /// Opens the file, or makes one. A file that cannot be read is set aside. The error says what
+    /// the system refused; the spool then takes nothing until this is called again.
+    pub(super) fn open(&self) -> Result<Opened, String> {
+        let path = self.path.display();
+        let mut damage = None;
+        let opened = match self.find() {
+            Err(Fault::Damaged(reason)) => {
+                let aside = self.path.with_extension("redb.damaged");
+                fs::rename(&self.path, &aside).map_err(|error| {
+                    format!("the spool {path} cannot be read ({reason}), nor set aside: {error}")
+                })?;
+                damage = Some(format!(
+                    "the spool {path} cannot be read ({reason}); it is now {}, and a new one begins",
+                    aside.display()
+                ));
+                self.find()
+            }
+            opened => opened,
         };
-        let found = list(&database).map_err(unreadable)?;
-        let disk = Mutex::new(Disk {
-            database: Some(database),
-            is_closed: false,
-            stale: Vec::new(),
-        });
-        Ok((Self { path, disk }, found))
+        let (database, found) = opened.map_err(|fault| match fault {
+            Fault::InUse => format!(
+                "the spool {path} is in use by another process; give each daemon a spool_dir of \
+                 its own"
+            ),
+            Fault::Damaged(reason) => format!("the spool {path} cannot be read ({reason})"),
+            Fault::Io(error) => format!("cannot open the spool {path}: {error}"),
+        })?;
+        let mut disk = self.disk.lock();
+        disk.database = Some(database);
+        disk.is_listed = true;
+        Ok(Opened { found, damage })
+    }
+
+    fn find(&self) -> Result<(Database, Vec<Entry>), Fault> {
+        let database = if self.path.try_exists()? {
+            builder(true).open(&self.path)?
+        } else {
+            self.make()?
+        };
+        let found = list(&database)?;
+        Ok((database, found))
+    }
+
+    /// Makes the file under another name, so that a kill or a full disk leaves a whole spool or
+    /// none. Whoever has the lock on that name may begin it anew.
+    fn make(&self) -> Result<Database, Fault> {
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        fs::create_dir_all(folder)?;
+        let fresh = self.path.with_extension("redb.new");
+        let file = (fs::OpenOptions::new().read(true).write(true))
+            .create(true)
+            .truncate(false)
+            .open(&fresh)?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => return Err(Fault::InUse),
+            locked => locked.map_err(io::Error::from)?,
+        }
+        file.set_len(0)?;
+        let database = builder(false).create_with_backend(FileBackend::new(file)?)?;
+        write(&database, &[], &[])?;
+        // Another process may have made it before we had the lock.
+        if self.path.try_exists()? {
+            return Err(Fault::InUse);
+        }
+        fs::rename(&fresh, &self.path)?;
+        fs::File::open(folder)?.sync_all()?;
+        Ok(database)
+    }
+
+    /// Says what is wrong with a file that is there, and changes nothing.
+    pub(super) fn look(&self) -> Option<String> {
+        let path = self.path.display();
+        if !self.path.exists() {
+            return None;
+        }
+        let opened = match builder(true).open_read_only(&self.path) {
+            // A daemon that was killed leaves work in it, which the next one does.
+            Err(DatabaseError::RepairAborted) => return None,
+            opened => opened.map_err(Fault::from),
+        };
+        match opened.and_then(|database| Ok(list(&database)?)).err()? {
+            // A daemon that runs has it.
+            Fault::InUse => None,
+            Fault::Io(error) => Some(format!("the spool {path} cannot be opened: {error}")),
+            Fault::Damaged(reason) => Some(format!(
+                "the spool {path} cannot be read ({reason}): the daemon will set it aside and \
+                 begin a new one"
+            )),
+        }
+    }
+
+    /// True once it was opened.
+    pub(super) fn is_listed(&self) -> bool {
+        self.disk.lock().is_listed
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -103,6 +166,10 @@ impl Spool {
         remove: &[u64],
     ) -> Result<(), redb::Error> {
         let mut disk = self.disk.lock();
+        if !disk.is_listed {
+            // These keys may be those of batches that an earlier run left, which must stay.
+            return Err(redb::Error::DatabaseClosed);
+        }
         disk.stale.extend_from_slice(remove);
         let stale = std::mem::take(&mut disk.stale);
         let result = disk.with(&self.path, |database| write(database, insert, &stale));
@@ -165,32 +232,32 @@ fn builder(check: bool) -> redb::Builder {
     builder
 }
 
-fn open_database(path: &Path, check: bool) -> Result<Database, SpoolError> {
-    builder(check).create(path).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            SpoolError::InUse {
-                path: path.to_owned(),
+/// Why a spool cannot be opened.
+enum Fault {
+    /// Another process has it.
+    InUse,
+    /// The file is something else, or damaged.
+    Damaged(String),
+    /// The system refused the file or its folder.
+    Io(io::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        match error.into() {
+            // These are the kinds for a file that is no database.
+            redb::Error::Io(error) if !matches!(error.kind(), InvalidData | UnexpectedEof) => {
+                Self::Io(error)
             }
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
+            error => Self::Damaged(error.to_string()),
         }
-        // This is the error for a file that is no database.
-        DatabaseError::Storage(StorageError::Io(source))
-            if source.kind() != io::ErrorKind::InvalidData
-                && source.kind() != io::ErrorKind::UnexpectedEof =>
-        {
-            SpoolError::Io {
-                path: path.to_owned(),
-                source,
-            }
-        }
-        error => SpoolError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
-    })
+    }
 }
 
 /// Returns what is in the database. One of another program is left as it is.
-fn list(database: &Database) -> Result<Vec<Entry>, redb::Error> {
+fn list(database: &impl ReadableDatabase) -> Result<Vec<Entry>, redb::Error> {
     let reading = database.begin_read()?;
     let table = match reading.open_table(BATCHES) {
         Ok(table) => table,

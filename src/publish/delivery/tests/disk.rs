@@ -148,83 +148,186 @@ fn with_a_spool_a_batch_is_closed_every_second() {
 }
 
 #[test]
-fn a_spool_is_one_daemons() {
+fn a_spool_is_one_daemons_and_the_next_one_has_it_once_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
-    let _rig = open(folder.path());
-    let error = Rig::with(&spooled(folder.path()), 10).err().unwrap();
-    assert!(matches!(
-        error,
-        DeliveryError::Spool(SpoolError::InUse { .. })
-    ));
-    assert!(
-        error.to_string().contains("lines.redb is in use"),
-        "{error}"
+    let mut first = open(folder.path());
+    first.script.0.lock().is_down = true;
+    first.batches([1, 2]);
+    let mut rig = open(folder.path());
+    let said = rig.said(Level::ERROR);
+    assert!(said[0].contains("lines.redb is in use"), "{said:?}");
+    rig.script.0.lock().is_down = true;
+    rig.batches([3, 4]);
+    assert_eq!(rig.stats.spool_failed(), 2, "they wait in memory");
+    assert_eq!(rig.said(Level::ERROR).len(), 1, "told once");
+    drop(first);
+    // What the other left goes before what waits, and no key stands for two batches.
+    rig.batch(5);
+    let said = rig.said(Level::INFO);
+    assert_eq!(
+        said,
+        [
+            "the spool works again",
+            "2 records in 2 batches wait from the last run"
+        ]
     );
+    rig.script.0.lock().is_down = false;
+    rig.settle();
+    assert_eq!(rig.sent(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(rig.stats.queued().bytes, 0);
 }
 
 #[test]
-fn what_is_no_spool_is_left_alone_and_named() {
+fn what_is_found_while_a_batch_is_sent_goes_behind_it() {
+    let entry = |key| queue::Entry {
+        key,
+        records: 1,
+        bytes: 1,
+        created: Wall::from_unix_nanos(0),
+        attempts: 0,
+        body: queue::Body::Spooled,
+    };
+    let mut queue = queue::Queue::new(100);
+    queue.push(entry(0));
+    queue.push(entry(1));
+    queue.begin().unwrap();
+    assert_eq!(queue.put_first(vec![entry(7), entry(8)]), 11);
+    let keys: Vec<u64> = queue.entries_mut().map(|entry| entry.key).collect();
+    assert_eq!(keys, [9, 7, 8, 10]);
+    assert_eq!(queue.finished().unwrap().key, 9);
+    assert_eq!(queue.queued().bytes, 3);
+}
+
+/// Databases that are whole, of another program and of another version of this one.
+fn other_database(path: &Path, table: &str) -> Vec<u8> {
+    let database = redb::Database::create(path).unwrap();
+    let writing = database.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new(table);
+    writing.open_table(table).unwrap().insert(1, 2).unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn what_is_no_spool_is_set_aside_told_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lines.redb");
-    let mut other = Vec::new();
-    {
-        let elsewhere = folder.path().join("other");
-        let database = redb::Database::create(&elsewhere).unwrap();
-        let writing = database.begin_write().unwrap();
-        let table: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("mine");
-        writing.open_table(table).unwrap().insert(1, 2).unwrap();
-        writing.commit().unwrap();
-        drop(database);
-        other.extend(fs::read(elsewhere).unwrap());
-    }
+    let aside = folder.path().join("lines.redb.damaged");
+    let other = other_database(&folder.path().join("other"), "mine");
     let contents = [
+        Vec::new(),
         b"a text".to_vec(),
         vec![0; 100_000],
         b"x".repeat(100_000),
         other.clone(),
+        other_database(&folder.path().join("next"), "latency-monitor batches 2"),
         other[..other.len() / 2].to_vec(),
         other[..20].to_vec(),
     ];
     for (number, content) in contents.into_iter().enumerate() {
         fs::write(&path, &content).unwrap();
-        let error = Rig::with(&spooled(folder.path()), 10).err();
-        let error = error.unwrap_or_else(|| panic!("content {number} is taken"));
+        // The one that is cut in half is like one that a kill has left, until it is repaired.
+        if number != 6 {
+            let looked = look_at_spool(folder.path(), "lines").unwrap();
+            assert!(looked.contains("lines.redb cannot be read"), "{looked}");
+        }
         assert!(
-            matches!(error, DeliveryError::Spool(SpoolError::Unreadable { .. })),
-            "{number}: {error:?}"
+            fs::read(&path).unwrap() == content,
+            "a look changes nothing"
         );
-        let text = error.to_string();
+        let mut rig = open(folder.path());
+        let said = rig.said(Level::ERROR);
         assert!(
-            text.contains("lines.redb") && text.contains("move it away"),
-            "{text}"
+            said[0].contains("lines.redb.damaged, and a new one begins"),
+            "{number}: {said:?}"
         );
+        assert_eq!(rig.stats.spool_damaged(), 1, "{number}");
+        // A database has a word in its head that says whether it was closed.
+        let kept = fs::read(&aside).unwrap();
+        assert_eq!(kept.len(), content.len(), "{number}");
+        rig.batch(1);
+        assert_eq!(rig.stats.spool_failed(), 0, "the new one takes batches");
+        drop(rig);
+        assert_eq!(look_at_spool(folder.path(), "lines"), None);
+        let mut rig = open(folder.path());
+        rig.settle();
+        assert_eq!(rig.sent(), ["1"], "{number}");
     }
 }
 
 #[test]
-fn a_damaged_spool_is_an_error_or_is_read_but_no_panic() {
+fn a_damaged_spool_is_set_aside_or_read_and_holds_up_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lines.redb");
     let mut rig = Rig::with(&spooled(folder.path()), 3_000).unwrap();
     rig.batches(1..=20);
     drop(rig);
     let whole = fs::read(&path).unwrap();
-    let mut refused = 0;
+    let mut damaged = 0;
     for place in (0..whole.len()).step_by(whole.len() / 40) {
-        let mut damaged = whole.clone();
-        for byte in damaged.iter_mut().skip(place).take(64) {
+        let mut content = whole.clone();
+        for byte in content.iter_mut().skip(place).take(64) {
             *byte ^= 0xA5;
         }
-        fs::write(&path, &damaged).unwrap();
-        match Rig::with(&spooled(folder.path()), 10) {
-            Ok(mut rig) => {
-                rig.settle();
-            }
-            Err(DeliveryError::Spool(SpoolError::Unreadable { .. })) => refused += 1,
-            Err(error) => panic!("{place}: {error:?}"),
-        }
+        fs::write(&path, &content).unwrap();
+        let mut rig = open(folder.path());
+        rig.batch(21);
+        rig.settle();
+        assert_eq!(rig.sent().last().unwrap(), "21", "{place}");
+        damaged += rig.stats.spool_damaged();
     }
-    assert!(refused > 0);
+    assert!(damaged > 0);
+}
+
+#[test]
+fn what_a_kill_leaves_of_a_spool_that_is_being_made_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = folder.path().join("lines.redb.new");
+    let whole = other_database(&folder.path().join("other"), "mine");
+    for content in [
+        &[][..],
+        b"redb",
+        &whole[..whole.len() / 2],
+        &whole,
+        &[0; 9_000],
+    ] {
+        let _ = fs::remove_file(folder.path().join("lines.redb"));
+        fs::write(&fresh, content).unwrap();
+        assert_eq!(look_at_spool(folder.path(), "lines"), None);
+        let mut rig = open(folder.path());
+        assert!(rig.said.lock().is_empty(), "{:?}", rig.said.lock());
+        rig.batch(1);
+        assert_eq!(rig.stats.spool_failed(), 0);
+        assert!(!fresh.exists());
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_the_file_at_the_start_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    fs::write(&blocked, "no folder").unwrap();
+    let is_folder = folder.path().join("lines.redb");
+    fs::create_dir(&is_folder).unwrap();
+    for spool_dir in [blocked.as_path(), folder.path()] {
+        let mut rig = open(spool_dir);
+        let said = rig.said(Level::ERROR);
+        let wanted = "the spool fails, batches wait in memory: cannot open the spool";
+        assert!(said[0].starts_with(wanted), "{said:?}");
+        rig.batches([1, 2]);
+        rig.settle();
+        assert_eq!(rig.sent(), ["1", "2"]);
+        assert_eq!(rig.stats.spool_failed(), 2);
+    }
+    assert!(is_folder.is_dir(), "it is no damaged file");
+    let looked = look_at_spool(folder.path(), "lines").unwrap();
+    assert!(looked.contains("cannot be opened"), "{looked}");
+    fs::remove_dir(&is_folder).unwrap();
+    // It is mended while the daemon runs.
+    let mut rig = open(folder.path());
+    rig.batch(3);
+    assert_eq!(rig.stats.spool_failed(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
-    Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall,
+    Host, Labels, Metric, Mono, Now, Origin, Outcome, Output, Sample, StampSource, Wall,
 };
 use latency_monitor::publish::clickhouse::{ClickHouseEncoder, Columns, Table};
 use latency_monitor::publish::{
@@ -92,7 +92,7 @@ fn lines_of(records: &[Record], mut backend: impl Backend) -> impl FnMut() {
 /// Returns a publisher; libzmq drops its messages, because nobody has subscribed.
 fn zeromq() -> ZeroMq {
     let settings = ZeroMqSettings {
-        address: Ipv4Addr::LOCALHOST.into(),
+        address: Host::Address(Ipv4Addr::LOCALHOST.into()),
         port: 0,
     };
     ZeroMq::bind(&settings).expect("a free port")

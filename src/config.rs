@@ -23,7 +23,6 @@ mod value;
 mod words;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -38,7 +37,7 @@ use crate::config::keys::{
 use crate::config::layer::Layer;
 use crate::config::value::nanos;
 use crate::limits::TARGETS_MAX;
-use crate::proto::TargetSpec;
+use crate::proto::{Host, TargetSpec};
 use crate::sys::process;
 
 pub(crate) use key::Key;
@@ -68,7 +67,7 @@ pub struct Config {
     /// What this host is called in tags.
     pub name: String,
     /// Addresses to answer on; none: all of this host's, of IPv6 too if it has any.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Host>,
     /// Whether TCP is probed and answered.
     pub tcp: bool,
     /// Whether UDP is probed and answered.

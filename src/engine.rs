@@ -24,17 +24,17 @@ mod unreachable;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::clock::Clock;
-use crate::proto::{Host, Mono, Prober, TargetId};
+use crate::proto::{Address, Host, Mono, Prober, TargetId};
 
 /// Where an engine listens, and how it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// Addresses to answer on. `::` takes IPv4 as well, unless an IPv4 address is listed too. None:
     /// all of this host's, and those of IPv6 only if it has any.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Address>,
     /// The port for TCP, if TCP is answered. 0 takes a free one.
     pub tcp_port: Option<u16>,
     /// The port for UDP, if UDP is answered. 0 takes a free one.

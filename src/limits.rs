@@ -165,8 +165,14 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Commands run in one turn. An added target takes some ten microseconds.
 pub const COMMANDS_PER_TURN_MAX: usize = 32;
 
-/// Threads that wait for the system's resolver. One name that hangs must not hold up all others.
+/// Threads that wait for the system's resolver as long as it answers quickly.
 pub const RESOLVER_THREADS: usize = 4;
+
+/// The same while many names hang: each holds a thread for ten seconds, and must not hold up others.
+pub const RESOLVER_THREADS_MAX: usize = 512;
+
+/// Bytes of their stacks, which `lock_memory` keeps in memory. The C library's resolver needs some 100 kB.
+pub const RESOLVER_STACK_BYTES: usize = 256 * 1024;
 
 /// Bytes in a UDP socket's kernel buffers, per direction, while the process or the interface is
 /// busy. They hold some thousands of small packets: at 1 ms, a stall of tens of milliseconds for a

@@ -30,7 +30,7 @@ use crate::monitor::commands::{Command, Commands};
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
-use crate::proto::{Prober, ProberConfig, Protocol, TargetSpec};
+use crate::proto::{Host, Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
 use crate::record::{BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
 
@@ -45,6 +45,14 @@ pub enum StartError {
     /// The engine cannot be made: a port is taken, a permission is missing.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A name that the configuration has for an address of this host leads nowhere.
+    #[error("cannot listen on `address` {host}: {source}")]
+    Address {
+        /// As it is written.
+        host: Host,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A thread cannot be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -319,7 +327,7 @@ impl LatencyMonitor {
         commands: &Arc<Commands>,
     ) -> Result<JoinHandle<Result<(), EngineError>>, StartError> {
         let config = EngineConfig {
-            addresses: self.config.addresses.clone(),
+            addresses: resolver::own_addresses(&self.config.addresses)?,
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
             udp_port: self.config.udp.then_some(self.config.udp_port),
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,

@@ -43,6 +43,6 @@ pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample,
     SelfCounters, Stamp, StampSource, Trace,
 };
-pub use target::{Host, Protocol, TargetSpec};
+pub use target::{Address, Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};
 pub use transmit::{Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit};

@@ -293,7 +293,7 @@ struct Daemon {
 impl Daemon {
     fn new(name: &str) -> Self {
         let engine = MioEngine::new(&EngineConfig {
-            addresses: vec![LOOPBACK],
+            addresses: vec![LOOPBACK.into()],
             tcp_port: Some(0),
             udp_port: Some(0),
             spin_ns: 0,

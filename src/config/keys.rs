@@ -51,7 +51,8 @@ keys! {
 
     ADDRESS = Key::new("address", Top, TextOrTexts(|texts| rules::addresses(texts).map(drop)))
         .help("The addresses to answer probes on, one or a list, and no others. \"::\" is IPv6, and \
-               IPv4 as well unless the list has an IPv4 address.")
+               IPv4 as well unless the list has an IPv4 address. A link-local one has its interface behind \
+               it, as in fe80::1%eth0; a name is looked up at the start.")
         .absent("all of this host's, of IPv6 too if it has any").example("[\"::\", \"192.0.2.1\"]");
 
     TCP = Key::new("tcp", Top, Switch)
@@ -63,7 +64,8 @@ keys! {
         .preset("true").flag(NETWORK, Some('u'), "--udp", "");
 
     HOST = Key::new("host", Target, Text(|text| text.parse::<Host>().map(drop)))
-        .help("The target's IP address or host name.")
+        .help("The target's IP address or host name. A link-local address has its interface behind it, as \
+               in fe80::1%eth0.")
         .absent("a target must have one").example("\"192.0.2.7\"");
 
     LABEL = Key::new("label", Target, Text(rules::name))

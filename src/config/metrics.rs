@@ -12,6 +12,7 @@ use crate::config::keys::{
 };
 use crate::config::layer::{Layer, by_default};
 use crate::config::outside::Outside;
+use crate::config::rules;
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::words::{Backend, LogLevel, Word as _};
@@ -71,7 +72,8 @@ impl BackendSettings {
 
 fn zeromq(layer: &Layer) -> ZeroMqSettings {
     ZeroMqSettings {
-        address: layer.get(&ZEROMQ_ADDRESS),
+        address: rules::address(&layer.get::<String>(&ZEROMQ_ADDRESS))
+            .expect("the key's check parsed it"),
         port: layer.get(&ZEROMQ_PORT),
     }
 }

@@ -1,14 +1,17 @@
 //! Rules for the strings of the configuration: hosts, names, tags, addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::limits::{LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX};
-use crate::proto::Host;
 use crate::proto::wire::text::encode_tags;
+use crate::proto::{Address, Host};
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
+
+/// Bytes of an interface's name (`IFNAMSIZ`, without its end).
+const ZONE_BYTES_MAX: usize = 15;
 
 /// Bytes of a label of a host name (the same section).
 const HOST_LABEL_BYTES_MAX: usize = 63;
@@ -16,25 +19,18 @@ const HOST_LABEL_BYTES_MAX: usize = 63;
 impl FromStr for Host {
     type Err = String;
 
-    /// Parses an IP address of one host, or a host name. Neither has a port.
+    /// Parses an IP address of one host, or a host name. Neither has a port. A link-local address has
+    /// its zone behind it (RFC 4007), and is looked up as a name is.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return if address.is_unspecified() || address.is_multicast() {
-                Err(format!("must be the address of one host, not {address}"))
-            } else {
-                Ok(Self::Address(address))
+            return match Address::from(address).fault() {
+                Some(fault) => Err(format!(
+                    "must be the address of one host: {address} {fault}"
+                )),
+                None => Ok(Self::Address(address)),
             };
         }
-        let is_name_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let looks_like_ip = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-        let is_name = !text.is_empty()
-            && text.len() <= HOST_BYTES_MAX
-            && !looks_like_ip
-            && text.chars().all(is_name_character)
-            && text
-                .split('.')
-                .all(|label| label.len() <= HOST_LABEL_BYTES_MAX);
-        if is_name {
+        if is_name(text) || is_zoned(text) {
             Ok(Self::Name(text.into()))
         } else {
             Err(format!(
@@ -42,6 +38,27 @@ impl FromStr for Host {
             ))
         }
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        (1..=HOST_LABEL_BYTES_MAX).contains(&label.len()) && label.chars().all(is_letter)
+    };
+    // The root may be named, and is empty.
+    let relative = text.strip_suffix('.').unwrap_or(text);
+    let looks_like_ip = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    !looks_like_ip && text.len() <= HOST_BYTES_MAX && relative.split('.').all(is_label)
+}
+
+/// True for a link-local address with the name or number of an interface.
+fn is_zoned(text: &str) -> bool {
+    text.split_once('%').is_some_and(|(address, zone)| {
+        let address = address.parse::<Ipv6Addr>();
+        address.is_ok_and(|address| address.is_unicast_link_local())
+            && (1..=ZONE_BYTES_MAX).contains(&zone.len())
+            && zone.bytes().all(|c| c.is_ascii_graphic() && c != b'/')
+    })
 }
 
 /// Checks a name that goes onto the wire and into tags.
@@ -80,7 +97,7 @@ pub(super) fn tags(tags: &[String]) -> Result<(), String> {
 }
 
 /// Parses the addresses to listen on.
-pub(super) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, String> {
+pub(super) fn addresses(texts: &[String]) -> Result<Vec<Host>, String> {
     if !(1..=LISTEN_ADDRESSES_MAX).contains(&texts.len()) {
         let len = texts.len();
         return Err(format!(
@@ -102,17 +119,25 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-/// Parses an address of this host: IPv4, or IPv6 with or without brackets.
-pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+/// Parses an address of this host, or a name that leads to one. IPv6 may have brackets around it.
+pub(super) fn address(text: &str) -> Result<Host, String> {
     let inside = text.strip_prefix('[');
     let bare = inside.and_then(|rest| rest.strip_suffix(']'));
-    match bare.unwrap_or(text).parse::<IpAddr>() {
-        Ok(address) if address.is_multicast() => {
-            Err(format!("must be an address of this host, not {address}"))
-        }
-        Ok(address) => Ok(address),
-        Err(_) => Err(format!(
-            "must be an IP address such as 0.0.0.0 or ::, not {text:?}"
-        )),
+    // The Python program takes the one for the other.
+    let bare = match bare.unwrap_or(text) {
+        "" | "*" => "0.0.0.0",
+        bare => bare,
+    };
+    match bare.parse::<IpAddr>() {
+        // Sockets take it for all addresses of this host.
+        Ok(address) if address.is_unspecified() => Ok(Host::Address(address)),
+        Ok(_) => bare
+            .parse()
+            .map_err(|fault: String| fault.replace("the address of one host", "an address of this host")),
+        Err(_) => bare.parse().map_err(|_| {
+            format!(
+                "must be an address of this host, such as 0.0.0.0 or ::, or a name for one, not {text:?}"
+            )
+        }),
     }
 }

@@ -1,5 +1,6 @@
 //! What files and flags come to, and what is said about wrong ones.
 
+mod addresses;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
 mod reference;
@@ -336,8 +337,9 @@ const MISTAKES: &[(&str, &str)] = &[
         "line 1: `name` must have no `|`, which ends it on the wire, and no control character: \"a|b\"",
     ),
     (
-        "address = 'localhost'",
-        "line 1: `address` must be an IP address such as 0.0.0.0 or ::, not \"localhost\"",
+        "address = 'local host'",
+        "line 1: `address` must be an address of this host, such as 0.0.0.0 or ::, or a name for one, \
+         not \"local host\"",
     ),
     ("address = ['::', '::']", "line 1: `address` has :: twice"),
     (
@@ -346,7 +348,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "address = '224.0.0.1'",
-        "line 1: `address` must be an address of this host, not 224.0.0.1",
+        "line 1: `address` must be an address of this host: 224.0.0.1 is the address of many hosts",
     ),
     (
         "log_level = 'INFOO'",
@@ -472,7 +474,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[[targets]]\nhost = '0.0.0.0'",
-        "line 2: `host` must be the address of one host, not 0.0.0.0",
+        "line 2: `host` must be the address of one host: 0.0.0.0 is the address of no host",
     ),
     (
         "[[targets]]\nhost = '192.0.2.1'\nsize = 1471",

@@ -1,7 +1,6 @@
 //! The types of keys: how their values are read, checked, written and described.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -9,7 +8,6 @@ use serde::{Serialize, Serializer};
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-use crate::config::rules;
 use crate::config::words::Word;
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
@@ -205,7 +203,6 @@ from_value! {
     f64: Number(number) => Some(*number);
     String: Text(text) => Some(text.clone());
     PathBuf: Text(text) => Some(text.into());
-    IpAddr: Text(text) => rules::address(text).ok();
     Host: Text(text) => text.parse().ok();
     Name: Text(text) => Name::parse(text).ok();
     Site: Text(text) => Site::new(&text.parse().ok()?).ok();

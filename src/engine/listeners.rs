@@ -1,7 +1,7 @@
 //! The sockets on which requests and connections of others come in.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use crate::engine::failure::lacks_family;
 use crate::engine::stamping::Stamping;
@@ -33,7 +33,8 @@ impl<W: Default> Listeners<W> {
         stamping: &Stamping,
     ) -> Result<Self, EngineError> {
         // Two sockets cannot both take IPv4 on one port.
-        let only_v6 = config.addresses.is_empty() || config.addresses.iter().any(IpAddr::is_ipv4);
+        let only_v6 = config.addresses.is_empty()
+            || config.addresses.iter().any(|address| address.ip.is_ipv4());
         let mut listeners = Self {
             udp: Vec::new(),
             tcp: Vec::new(),
@@ -73,7 +74,7 @@ fn open_each(
     }
     let at = config.addresses.iter();
     at.map(|address| {
-        let address = SocketAddr::new(*address, port);
+        let address = address.at(port);
         open(address).map_err(failed(protocol, address))
     })
     .collect()

@@ -1,21 +1,20 @@
 //! Commands of other threads to the poll thread: a queue under a short lock, and a waker.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::limits::COMMANDS_QUEUED_MAX;
 use crate::monitor::TargetHandle;
-use crate::proto::{TargetId, TargetSpec};
+use crate::proto::{Address, TargetId, TargetSpec};
 
 /// One command to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Command {
     Add(TargetHandle, TargetSpec),
     Remove(TargetHandle),
-    Resolved(TargetId, Vec<IpAddr>),
+    Resolved(TargetId, Vec<Address>),
     Dump,
 }
 

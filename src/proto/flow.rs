@@ -1,6 +1,6 @@
 //! One flow of a target: a schedule and a window of probes, carried by a socket, in a conversation.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::proto::carrier::{Carrier, Connect, Datagram, Readiness, Stream};
@@ -10,7 +10,7 @@ use crate::proto::ends::Ends;
 use crate::proto::life::{CloseCause, LifeEvent};
 use crate::proto::sample::{FlowKind, Labels, Stamp, StampSource};
 use crate::proto::schedule::Schedule;
-use crate::proto::target::TargetSpec;
+use crate::proto::target::{Address, TargetSpec};
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
 use crate::proto::window::{Measured, Reply, Window};
 
@@ -57,11 +57,11 @@ impl Flow {
     /// The target is at `address` now: the flow moves there.
     pub(crate) fn handle_address(
         &mut self,
-        address: IpAddr,
+        address: Address,
         ends: &mut Ends,
         context: &mut Context,
     ) {
-        let remote = SocketAddr::new(address, self.port);
+        let remote = address.at(self.port);
         self.carrier.move_to(remote);
         self.restart(CloseCause::Moved, ends, context);
         self.window.teller.remote = Some(remote);

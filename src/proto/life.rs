@@ -1,10 +1,11 @@
 //! The life of a flow: what an operator wants to know of it besides its numbers.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::proto::sample::{FlowKind, Labels};
+use crate::proto::target::Address;
 use crate::proto::transmit::CloseReason;
 
 /// Something happened to a flow, or to a whole target.
@@ -28,9 +29,9 @@ pub enum LifeEvent {
     /// The target's name leads to this address from here on.
     Resolved {
         /// The address that the flows move to.
-        address: IpAddr,
+        address: Address,
         /// The address that they leave.
-        before: Option<IpAddr>,
+        before: Option<Address>,
     },
     /// A fresh 5-tuple is there. It begins with text, unless the target is to speak native only.
     Opened,

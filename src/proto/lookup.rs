@@ -1,12 +1,10 @@
 //! When a target's name is looked up, and which of its addresses is used.
 
-use std::net::IpAddr;
-
 use crate::limits::RESOLVED_ADDRESSES_MAX;
 use crate::proto::backoff::Backoff;
 use crate::proto::context::Context;
 use crate::proto::owner::Timer;
-use crate::proto::target::Host;
+use crate::proto::target::{Address, Host};
 use crate::proto::time::Mono;
 use crate::proto::transmit::{TargetId, Transmit};
 use crate::proto::wheel::TimerKey;
@@ -21,7 +19,7 @@ pub(crate) struct Lookup {
     target: TargetId,
     host: Host,
     /// The address in use.
-    address: Option<IpAddr>,
+    address: Option<Address>,
     interval_ns: u64,
     is_under_way: bool,
     /// The look-up under way was asked for because of a failure.
@@ -51,14 +49,14 @@ impl Lookup {
     }
 
     /// The address in use.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<Address> {
         self.address
     }
 
     /// Asks for the addresses of a name, unless that is under way. Returns a literal address.
-    pub(crate) fn begin(&mut self, context: &mut Context) -> Option<IpAddr> {
+    pub(crate) fn begin(&mut self, context: &mut Context) -> Option<Address> {
         match self.host {
-            Host::Address(address) => self.address = Some(address),
+            Host::Address(address) => self.address = Some(address.into()),
             Host::Name(_) => self.ask(context),
         }
         self.address
@@ -93,9 +91,9 @@ impl Lookup {
     /// The name was looked up; no addresses: it failed. Returns the address to move to.
     pub(crate) fn handle_resolved(
         &mut self,
-        addresses: &[IpAddr],
+        addresses: &[Address],
         context: &mut Context,
-    ) -> Option<IpAddr> {
+    ) -> Option<Address> {
         self.is_under_way = false;
         let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
         // A name with several addresses keeps the one in use while it is among them.

@@ -1,6 +1,5 @@
 //! One target while it is probed: its flows, what they share, and where it is.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::proto::context::Context;
@@ -10,7 +9,7 @@ use crate::proto::life::LifeEvent;
 use crate::proto::lookup::Lookup;
 use crate::proto::peer::Peer;
 use crate::proto::sample::{FlowKind, Labels};
-use crate::proto::target::TargetSpec;
+use crate::proto::target::{Address, TargetSpec};
 use crate::proto::teller::Teller;
 use crate::proto::transmit::{FlowRef, TargetId};
 use crate::proto::wire::text;
@@ -85,7 +84,7 @@ impl Target {
     }
 
     /// The target's name was looked up.
-    pub(crate) fn handle_resolved(&mut self, addresses: &[IpAddr], context: &mut Context) {
+    pub(crate) fn handle_resolved(&mut self, addresses: &[Address], context: &mut Context) {
         let before = self.lookup.address();
         if let Some(address) = self.lookup.handle_resolved(addresses, context) {
             let event = LifeEvent::Resolved { address, before };
@@ -95,7 +94,7 @@ impl Target {
     }
 
     /// The target is at `address` now: its flows move there.
-    fn move_to(&mut self, address: IpAddr, context: &mut Context) {
+    fn move_to(&mut self, address: Address, context: &mut Context) {
         for flow in &mut self.flows {
             flow.handle_address(address, &mut self.ends, context);
         }

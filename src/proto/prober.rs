@@ -16,7 +16,7 @@ use crate::proto::probed::Target;
 use crate::proto::responder::{ReplyTo, Responder};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
-use crate::proto::target::TargetSpec;
+use crate::proto::target::{Address, TargetSpec};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
     Arrival, CloseReason, FlowRef, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
@@ -331,7 +331,7 @@ impl Prober {
     }
 
     /// A name was looked up. An empty list is a failure.
-    pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[IpAddr]) {
+    pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[Address]) {
         self.context.now = now;
         let found = self
             .targets

@@ -1,12 +1,12 @@
 //! One target as the core takes it: valid, with all defaults filled in.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 /// The address or name of a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
-    /// A literal address, never resolved.
+    /// A literal address, never resolved. One with a zone is resolved as a name is.
     Address(IpAddr),
     /// A name, resolved off the loop.
     Name(Box<str>),
@@ -17,6 +17,68 @@ impl fmt::Display for Host {
         match self {
             Self::Address(address) => address.fmt(out),
             Self::Name(name) => out.write_str(name),
+        }
+    }
+}
+
+/// An IP address, with the interface that leads to it if it is link-local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The address itself.
+    pub ip: IpAddr,
+    /// The number of the interface (RFC 4007); 0 where the address says enough.
+    pub scope: u32,
+}
+
+impl Address {
+    /// Returns a port at the address.
+    pub fn at(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(_) => SocketAddr::new(self.ip, port),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope).into(),
+        }
+    }
+
+    /// Returns why it is not where one host can be reached, as the end of a sentence that begins with it.
+    pub fn fault(self) -> Option<&'static str> {
+        let ip = self.ip.to_canonical();
+        let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        match ip {
+            // The kernel takes both for this host itself.
+            _ if ip.is_unspecified() => Some("is the address of no host"),
+            _ if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                Some("is the address of many hosts")
+            }
+            _ if is_link_local && self.scope == 0 => {
+                Some("is link-local and lacks its interface, as in fe80::1%eth0")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, scope: 0 }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    /// Takes the address without its port.
+    fn from(at: SocketAddr) -> Self {
+        let scope = match at {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(at) => at.scope_id(),
+        };
+        Self { ip: at.ip(), scope }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scope {
+            0 => self.ip.fmt(out),
+            scope => write!(out, "{}%{scope}", self.ip),
         }
     }
 }

@@ -42,3 +42,14 @@ fn set(socket: &mut zmq::Socket, option: u32, value: i32) -> Result<(), zmq::Err
     let error = unsafe { zmq_sys::zmq_errno() };
     Err(zmq::Error::from_raw(error))
 }
+
+/// Returns the first IPv4 address of an interface.
+pub(crate) fn interface_address(name: &str) -> Option<String> {
+    let mut found = nix::ifaddrs::getifaddrs().ok()?;
+    found.find_map(|interface| {
+        let address = interface
+            .address
+            .filter(|_| interface.interface_name == name)?;
+        Some(address.as_sockaddr_in()?.ip().to_string())
+    })
+}

@@ -139,7 +139,7 @@ pub(crate) fn run_until<E: Engine>(
 
 pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
     EngineConfig {
-        addresses: vec![address],
+        addresses: vec![address.into()],
         tcp_port: Some(0),
         udp_port: Some(0),
         spin_ns: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId, Stamp,
-    StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
+    Address, Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId,
+    Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
 };
 
 use crate::account::Account;
@@ -236,7 +236,8 @@ impl ProberHost {
             }
             Input::Resolved(target, addresses) => {
                 self.account.closed_something = true;
-                prober.handle_resolved(now, target, addresses);
+                let addresses: Vec<_> = addresses.iter().map(|ip| Address::from(*ip)).collect();
+                prober.handle_resolved(now, target, &addresses);
             }
         }
     }

@@ -149,7 +149,7 @@ fn every_key_is_taken() {
     assert_eq!(
         config.metrics[0].settings,
         BackendSettings::ZeroMq(ZeroMqSettings {
-            address: "::".parse().unwrap(),
+            address: Host::Address("::".parse().unwrap()),
             port: 9002
         })
     );
@@ -383,8 +383,9 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
         "line 3: `port` must be 1 to 65535, not 65536",
     ),
     (
-        "backend = 'zeromq'\naddress = 'eth0'",
-        "line 3: `address` must be an IP address such as 0.0.0.0 or ::, not \"eth0\"",
+        "backend = 'zeromq'\naddress = 'eth 0'",
+        "line 3: `address` must be an address of this host, such as 0.0.0.0 or ::, or a name for one, \
+         not \"eth 0\"",
     ),
     (
         "backend = 'clickhouse'\nhost = 'http://click'",

@@ -1,7 +1,6 @@
 //! The PUB socket and its backend.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use zmq::{Context, Socket};
@@ -62,10 +61,14 @@ impl ZeroMq {
     }
 
     fn bind_with(settings: &ZeroMqSettings, messages_max: i32) -> Result<Self, ZeroMqError> {
-        let address = settings.address;
+        let address = settings.address.to_string();
+        // libzmq, as it is built from its source, knows no names of interfaces.
+        let address = zeromq::interface_address(&address).unwrap_or(address);
+        // A link-local address with its zone is a name.
+        let is_v6 = address.contains(':');
         let context = Context::new();
         let mut socket = context.socket(zmq::PUB)?;
-        socket.set_ipv6(address.is_ipv6())?;
+        socket.set_ipv6(is_v6)?;
         socket.set_sndhwm(messages_max)?;
         // A program that just drops this waits for nothing; see `finish`.
         socket.set_linger(0)?;
@@ -73,7 +76,12 @@ impl ZeroMq {
         socket.set_maxmsgsize(ZEROMQ_RECEIVED_BYTES_MAX)?;
         zeromq::refuse_rather_than_drop(&mut socket)?;
         zeromq::disconnect_stuck_peers(&mut socket, ZEROMQ_STUCK_MS_MAX)?;
-        let endpoint = format!("tcp://{}", SocketAddr::new(address, settings.port));
+        let port = settings.port;
+        let endpoint = if is_v6 {
+            format!("tcp://[{address}]:{port}")
+        } else {
+            format!("tcp://{address}:{port}")
+        };
         if let Err(source) = socket.bind(&endpoint) {
             return Err(ZeroMqError::Bind { endpoint, source });
         }
@@ -139,6 +147,7 @@ impl Backend for ZeroMq {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::Host;
     use crate::publish::testing::gauge;
 
     /// Milliseconds after which an expected message is given up.
@@ -146,7 +155,7 @@ mod tests {
 
     fn settings(address: &str, port: u16) -> ZeroMqSettings {
         ZeroMqSettings {
-            address: address.parse().unwrap(),
+            address: address.parse::<Host>().unwrap(),
             port,
         }
     }
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_gets_each_record_as_a_message_of_json() {
-        for address in ["127.0.0.1", "::1"] {
+        for address in ["127.0.0.1", "::1", "lo"] {
             let mut backend = ZeroMq::bind(&settings(address, 0)).unwrap();
             let (_context, subscriber) = subscriber(backend.endpoint(), 1_000);
             greet(&mut backend, &subscriber);

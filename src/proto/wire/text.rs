@@ -34,6 +34,9 @@ const IDENTIFIER_BYTES: usize = 23;
 /// Bytes of any identifier, also of versions to come.
 const IDENTIFIER_BYTES_MAX: usize = 66;
 
+/// Separators of a header.
+const SEPARATORS: usize = 4;
+
 /// Digits of the largest sequence number.
 const SEQ_DIGITS_MAX: usize = 3;
 
@@ -75,6 +78,15 @@ pub struct Header<'a> {
     pub at: Wall,
     /// The undecoded tags; [`decode_tags`] reads them.
     pub tags: &'a str,
+}
+
+impl Header<'_> {
+    /// Returns how many bytes [`push_header`] appends.
+    fn length(&self) -> usize {
+        let digits = |value: u64| value.checked_ilog10().map_or(1, |power| power as usize + 1);
+        let numbers = digits(u64::from(self.seq)) + digits(decimal(self.at));
+        numbers + self.source.len() + self.tags.len() + SEPARATORS
+    }
 }
 
 /// Our mark at the start of the padding.
@@ -161,24 +173,23 @@ enum Scan {
 impl Head {
     /// Reads a head from the beginning of `bytes`.
     fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
-        // Native packets come here first, and most have a zero in this place.
         if bytes.first().is_some_and(|first| !first.is_ascii_digit()) {
             return Err(DecodeError::Sequence);
         }
         let header = &bytes[..bytes.len().min(HEADER_BYTES_MAX)];
-        let mut separators = [0; 4];
+        let mut separators = [0; SEPARATORS];
         let mut found = 0;
         for (place, _) in header
             .iter()
             .enumerate()
             .filter(|(_, byte)| **byte == b'|')
-            .take(4)
+            .take(SEPARATORS)
         {
             separators[found] = place;
             found += 1;
         }
         check_limits(header, &separators[..found])?;
-        if found < 4 {
+        if found < SEPARATORS {
             return Ok(Scan::More);
         }
         let [seq, source, time, tags] = separators;
@@ -190,7 +201,6 @@ impl Head {
             identifier: None,
             length: tags + 1,
         };
-        head.header(bytes)?;
         match bytes.get(head.length) {
             None => Ok(Scan::Bare(head)),
             Some(b'~') => head.scan_identifier(bytes),
@@ -343,17 +353,26 @@ fn leading_zeros(bytes: &[u8]) -> usize {
 }
 
 /// Reads a datagram as one message.
+#[inline]
 pub fn decode_datagram(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
+    // Native packets come here first, and most have a zero in this place.
+    if payload.first().is_some_and(|first| !first.is_ascii_digit()) {
+        return Err(DecodeError::Sequence);
+    }
+    decode_message(payload)
+}
+
+fn decode_message(payload: &[u8]) -> Result<Message<'_>, DecodeError> {
     let head = match Head::scan(payload)? {
         // Padding is optional: the header alone is a message.
         Scan::Done(head) | Scan::Bare(head) => head,
         Scan::More => return Err(DecodeError::Truncated),
     };
-    let padding = &payload[head.length..];
-    if leading_zeros(padding) < padding.len() {
+    let message = head.message(payload, payload.len())?;
+    if leading_zeros(&payload[head.length..]) < message.zeros {
         return Err(DecodeError::Padding);
     }
-    head.message(payload, payload.len())
+    Ok(message)
 }
 
 /// Appends a request, padded with zeros to `size` bytes, never shorter than its header and
@@ -409,31 +428,18 @@ pub fn encode_reply(
     at: Wall,
     takes_offer: bool,
 ) -> bool {
-    let start = out.len();
+    let mut header = Header {
+        source: "",
+        at,
+        ..request.header
+    };
     let identifier_bytes = request.identifier.map_or(0, |_| IDENTIFIER_BYTES);
     let limit = request.length - usize::from(request.identifier.is_none());
-    push_header(
-        out,
-        Header {
-            source: "",
-            at,
-            ..request.header
-        },
-    );
-    let without_name = out.len() - start + identifier_bytes;
-    out.truncate(start);
-    let Some(room) = limit.checked_sub(without_name) else {
+    let Some(room) = limit.checked_sub(header.length() + identifier_bytes) else {
         return false;
     };
-    let source = &name[..name.floor_char_boundary(room)];
-    push_header(
-        out,
-        Header {
-            source,
-            at,
-            ..request.header
-        },
-    );
+    header.source = &name[..name.floor_char_boundary(room)];
+    push_header(out, header);
     if let Some(identifier) = request.identifier {
         push_identifier(
             out,
@@ -447,7 +453,7 @@ pub fn encode_reply(
             return true;
         }
     }
-    let zeros = request.zeros.min(room - source.len());
+    let zeros = request.zeros.min(room - header.source.len());
     out.resize(out.len() + zeros, b'0');
     true
 }
@@ -457,11 +463,16 @@ fn push_header(out: &mut Vec<u8>, header: Header<'_>) {
     out.push(b'|');
     out.extend_from_slice(header.source.as_bytes());
     out.push(b'|');
-    // No message has a time before 1970: the decoder refuses it, and our clock never shows it.
-    push_decimal(out, u64::try_from(header.at.as_unix_nanos()).unwrap_or(0));
+    push_decimal(out, decimal(header.at));
     out.push(b'|');
     out.extend_from_slice(header.tags.as_bytes());
     out.push(b'|');
+}
+
+/// Returns a time as messages write it. None has one before 1970: the decoder refuses it, and our clock never
+/// shows it.
+fn decimal(at: Wall) -> u64 {
+    u64::try_from(at.as_unix_nanos()).unwrap_or(0)
 }
 
 fn push_decimal(out: &mut Vec<u8>, value: u64) {

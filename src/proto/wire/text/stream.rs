@@ -126,14 +126,13 @@ impl StreamDecoder {
     /// Reads on in a head. Gives how many bytes of `rest` belong to it.
     fn run_head(&mut self, rest: &[u8]) -> Result<usize, DecodeError> {
         let before = self.held.len();
-        let scan = if before == 0 {
-            Head::scan(rest)?
-        } else {
+        let mut bytes = rest;
+        if before > 0 {
             let room = HEAD_BYTES_MAX.saturating_sub(before);
             self.held.extend_from_slice(&rest[..rest.len().min(room)]);
-            Head::scan(&self.held)?
-        };
-        let head = match scan {
+            bytes = &self.held;
+        }
+        let head = match Head::scan(bytes)? {
             Scan::Done(head) => head,
             // A stream whose messages have identifiers is waiting for one.
             Scan::Bare(head) if !self.identified => head,
@@ -144,6 +143,8 @@ impl StreamDecoder {
                 return Ok(rest.len());
             }
         };
+        // At once: the message may never be complete.
+        head.header(bytes)?;
         self.held.truncate(head.length);
         self.identified = head.length > head.header_length();
         self.phase = Phase::Body(Body {

@@ -29,6 +29,8 @@ use std::net::SocketAddr;
 use crate::clock::Clock;
 use crate::proto::{Address, Host, Mono, Prober, TargetId};
 
+pub use crate::sys::stamp::Timestamps;
+
 /// Where an engine listens, and how it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -58,18 +60,6 @@ pub struct SocketOptions {
     pub receive_bytes: Option<usize>,
     /// Bytes of the send buffer. `None` as for the receive buffer.
     pub send_bytes: Option<usize>,
-}
-
-/// Who stamps packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timestamps {
-    /// The interface where it can, else the kernel, else this process.
-    #[default]
-    Auto,
-    /// The kernel, also where the interface could.
-    Kernel,
-    /// This process. The published delays then contain the host's own.
-    User,
 }
 
 /// The addresses that an engine listens on.

@@ -21,9 +21,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions, Timestamps as StampChoice};
+use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions};
 use crate::engine::mio::MioEngine;
-use crate::engine::{Engine, EngineConfig, EngineError, Listening, Timestamps};
+use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
 pub use crate::monitor::backends::warnings;
 use crate::monitor::commands::{Command, Commands};
@@ -331,7 +331,7 @@ impl LatencyMonitor {
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
             udp_port: self.config.udp.then_some(self.config.udp_port),
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
-            timestamps: timestamps(self.config.timestamps),
+            timestamps: self.config.timestamps,
             sockets: tuning::sockets(&self.config.engine),
         };
         let mut seed = [0; 32];
@@ -487,14 +487,6 @@ impl LatencyMonitor {
         self.running.as_ref().is_some_and(|running| {
             running.poll.is_finished() || running.flushers.iter().any(Flusher::has_panicked)
         })
-    }
-}
-
-const fn timestamps(choice: StampChoice) -> Timestamps {
-    match choice {
-        StampChoice::Auto => Timestamps::Auto,
-        StampChoice::Kernel => Timestamps::Kernel,
-        StampChoice::User => Timestamps::User,
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::proto::Protocol;
 use crate::record::Mode;
 
+pub use crate::sys::stamp::Timestamps;
+
 /// A setting that is one of a few words. Upper and lower case are the same.
 pub(crate) trait Word: Copy + PartialEq + 'static {
     /// Every word as it is written, with its meaning.
@@ -65,17 +67,6 @@ impl Word for LogLevel {
         ("ERROR", Self::Error),
         ("CRITICAL", Self::Critical),
     ];
-}
-
-/// Who stamps packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timestamps {
-    /// The interface where it can, else the kernel, else this process.
-    Auto,
-    /// The kernel, also where the interface could.
-    Kernel,
-    /// This process: published delays then contain the host's own.
-    User,
 }
 
 impl Word for Timestamps {

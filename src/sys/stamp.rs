@@ -16,7 +16,19 @@ use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 
 use crate::proto::Wall;
 
-/// Who makes the stamps.
+/// Who stamps packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timestamps {
+    /// The interface where it can, else the kernel, else this process.
+    #[default]
+    Auto,
+    /// The kernel, also where the interface could.
+    Kernel,
+    /// This process. The published delays then contain the host's own.
+    User,
+}
+
+/// Who makes the stamps besides this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     /// The kernel.

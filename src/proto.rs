@@ -27,7 +27,6 @@ mod rng;
 pub mod sample;
 mod schedule;
 pub mod target;
-mod teller;
 pub mod time;
 pub mod transmit;
 pub mod wheel;
@@ -35,7 +34,7 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
-pub use life::{CloseCause, Life, LifeEvent};
+pub use life::{CloseCause, Life, LifeEvent, Subject};
 pub use output::Output;
 pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Jitter;

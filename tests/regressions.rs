@@ -11,7 +11,7 @@ use latency_monitor::proto::wire::native::{
 };
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
+    Arrival, FlowKind, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -93,7 +93,12 @@ fn connections_of_many_targets_begin_one_after_another() {
         prober.handle_timeout(now);
         let before = begun.len();
         while let Some(transmit) = prober.poll_transmit(now, &mut buffer) {
-            if let Transmit::OpenTcp { remote, .. } = transmit {
+            if let Transmit::Open {
+                remote,
+                kind: FlowKind::Tcp,
+                ..
+            } = transmit
+            {
                 begun.push(remote);
             }
         }

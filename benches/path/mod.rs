@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use latency_monitor::proto::{
-    Arrival, Host, ListenerId, Mono, Now, Protocol, Stamp, StampSource, TargetSpec, Transmit, Wall,
+    Arrival, FlowKind, Host, ListenerId, Mono, Now, Protocol, Stamp, StampSource, TargetSpec,
+    Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -143,9 +144,15 @@ impl Path {
                     let peer = self.wire.far_of(socket);
                     self.wire.send(self.now_ns, (peer, true, true), buffer);
                 }
-                Transmit::OpenUdp { socket, remote } => self.wire.open(socket, remote),
-                Transmit::OpenTcp { socket, remote } => {
+                Transmit::Open {
+                    socket,
+                    remote,
+                    kind,
+                } => {
                     self.wire.open(socket, remote);
+                    if kind == FlowKind::Udp {
+                        continue;
+                    }
                     let accepted = self.far.prober.handle_accept(clock(self.now_ns, true));
                     let accepted = accepted.expect("room for a connection");
                     self.wire.connect(socket, accepted);

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use latency_monitor::proto::{
-    Arrival, CloseReason, Host, ListenerId, Mono, Now, Outcome, Output, Prober, ProberConfig,
-    Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit, Wall,
+    Arrival, CloseReason, FlowKind, Host, ListenerId, Mono, Now, Outcome, Output, Prober,
+    ProberConfig, Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 use libfuzzer_sys::fuzz_target;
@@ -180,12 +180,11 @@ impl World {
             bytes: bytes.to_vec(),
         };
         let key = match *transmit {
-            Transmit::OpenUdp { socket, .. } => {
-                self.udp = Some(socket);
-                return;
-            }
-            Transmit::OpenTcp { socket, .. } | Transmit::OpenProbe { socket, .. } => {
-                self.connecting.push(socket);
+            Transmit::Open { socket, kind, .. } => {
+                match kind {
+                    FlowKind::Udp => self.udp = Some(socket),
+                    FlowKind::Tcp | FlowKind::Connect => self.connecting.push(socket),
+                }
                 return;
             }
             Transmit::Datagram { key, .. } | Transmit::Reply { key, .. } => {

@@ -142,8 +142,7 @@ impl<W: Default> Sockets<W> {
                     let end = (range.start + count).min(range.end);
                     for sent in &batch.pending[range.start..end] {
                         let key = self.stamping.wanted(sent.header.key);
-                        let mut give_up = |key| core.prober.handle_stamp_missing(key);
-                        port.stamped.stamps.handle_sent(1, key, &mut give_up);
+                        port.stamped.stamps.handle_sent(1, key);
                     }
                     // The stamps are there already unless the interface has a queue of its own.
                     self.stamping.collect(core, &mut port.stamped);

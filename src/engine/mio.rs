@@ -9,13 +9,14 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
-use self::watch::{Readiness, Source, register};
+use self::watch::{Readiness, Source};
 use crate::clock::Clock;
 use crate::engine::batch::{Batch, Header, Via};
 use crate::engine::sockets::Sockets;
@@ -62,32 +63,18 @@ impl MioEngine {
         let timer = WakeTimer::new().map_err(setup("make a timer"))?;
         let registry = poll.registry();
         let waker = Waker::new(registry, Source::Waker.token()).map_err(setup("make a waker"))?;
-        let readable = Interest::READABLE;
-        registry
-            .register(
-                &mut SourceFd(&timer.raw_fd()),
-                Source::Timer.token(),
-                readable,
-            )
-            .map_err(setup("watch the timer"))?;
+        let watch = |fd: RawFd, source: Source| {
+            registry
+                .register(&mut SourceFd(&fd), source.token(), Interest::READABLE)
+                .map_err(setup("watch a timer or listener"))
+        };
+        watch(timer.raw_fd(), Source::Timer)?;
         let sockets = Sockets::open(config)?;
         for (place, port) in sockets.listeners.udp.iter().enumerate() {
-            register(
-                registry,
-                &port.stamped.socket,
-                Source::Listener(place),
-                readable,
-            )
-            .map_err(setup("watch a listener"))?;
+            watch(port.stamped.socket.as_raw_fd(), Source::Listener(place))?;
         }
         for (place, acceptor) in sockets.listeners.tcp.iter().enumerate() {
-            register(
-                registry,
-                &acceptor.socket,
-                Source::Acceptor(place),
-                readable,
-            )
-            .map_err(setup("watch a listener"))?;
+            watch(acceptor.socket.as_raw_fd(), Source::Acceptor(place))?;
         }
         Ok(Self {
             poll,
@@ -177,9 +164,11 @@ impl MioEngine {
 
     fn carry_out(&mut self, core: &mut Core<'_>, transmit: Transmit) {
         match transmit {
-            Transmit::OpenUdp { socket, .. }
-            | Transmit::OpenTcp { socket, .. }
-            | Transmit::OpenProbe { socket, .. } => self.open(core, socket, &transmit),
+            Transmit::Open {
+                socket,
+                remote,
+                kind,
+            } => self.open(core, socket, remote, kind),
             Transmit::Datagram {
                 socket,
                 key,

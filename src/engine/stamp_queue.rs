@@ -14,6 +14,8 @@ pub(super) struct StampQueue<K> {
     pub(super) level: Option<Level>,
     pub(super) numbers: Numbers,
     sent: VecDeque<Sent<K>>,
+    /// Keys whose stamps can no longer come, or be told from another packet's.
+    pub(super) given_up: Vec<K>,
     max: usize,
     /// A stamp is given up once one has come whose number is this much later.
     patience: u32,
@@ -36,6 +38,7 @@ impl<K: Copy> StampQueue<K> {
             level,
             numbers,
             sent: VecDeque::new(),
+            given_up: Vec::new(),
             max,
             patience,
             next: 0,
@@ -59,34 +62,27 @@ impl<K: Copy> StampQueue<K> {
         self.next
     }
 
-    /// Notes that the kernel has taken one datagram, or this many bytes. Calls `give_up` with a key
-    /// whose stamp can no longer come or be told from another.
-    pub(super) fn handle_sent(&mut self, units: u32, key: Option<K>, mut give_up: impl FnMut(K)) {
+    /// Notes that the kernel has taken one datagram, or this many bytes.
+    pub(super) fn handle_sent(&mut self, units: u32, mut key: Option<K>) {
         if units == 0 || self.level.is_none() {
-            if let Some(key) = key {
-                give_up(key);
-            }
+            self.given_up.extend(key);
             return;
         }
         self.next = self.next.wrapping_add(units);
         let number = self.next.wrapping_sub(1);
-        let mut key = key;
-        if self.is_doubtful(number)
-            && let Some(key) = key.take()
-        {
-            give_up(key);
+        if self.is_doubtful(number) {
+            self.given_up.extend(key.take());
         }
-        if self.sent.len() >= self.max
-            && let Some(key) = self.sent.pop_front().and_then(|sent| sent.key)
-        {
-            give_up(key);
+        if self.sent.len() >= self.max {
+            let oldest = self.sent.pop_front();
+            self.given_up.extend(oldest.and_then(|sent| sent.key));
         }
         self.sent.push_back(Sent { number, key });
     }
 
     /// Takes in the stamp with this number, and returns what it is wanted for. Gives up those that
     /// are missing by now: their packets were merged into this one, or were never stamped.
-    pub(super) fn handle_number(&mut self, number: u32, mut give_up: impl FnMut(K)) -> Option<K> {
+    pub(super) fn handle_number(&mut self, number: u32) -> Option<K> {
         if !is_before(number, self.next) {
             return None; // From before the last renumbering.
         }
@@ -110,16 +106,15 @@ impl<K: Copy> StampQueue<K> {
             if behind <= 0 || behind.cast_unsigned() <= self.patience {
                 break;
             }
-            if let Some(key) = self.sent.pop_front().and_then(|sent| sent.key) {
-                give_up(key);
-            }
+            let front = self.sent.pop_front();
+            self.given_up.extend(front.and_then(|sent| sent.key));
         }
         found.and_then(|sent| sent.key)
     }
 
     /// Begins the numbers at 0 again. With `None` no stamp comes from here on. Gives up all that
     /// are owed.
-    pub(super) fn handle_renumbered(&mut self, level: Option<Level>, mut give_up: impl FnMut(K)) {
+    pub(super) fn handle_renumbered(&mut self, level: Option<Level>) {
         self.level = level;
         if let Some(oldest) = self.sent.front().map(|sent| sent.number) {
             let (from, to) = self.doubtful.unwrap_or((oldest, self.next));
@@ -127,9 +122,8 @@ impl<K: Copy> StampQueue<K> {
             let later = |one, other| if is_before(one, other) { other } else { one };
             self.doubtful = Some((earlier(oldest, from), later(to, self.next)));
         }
-        for key in self.sent.drain(..).filter_map(|sent| sent.key) {
-            give_up(key);
-        }
+        let owed = self.sent.drain(..);
+        self.given_up.extend(owed.filter_map(|sent| sent.key));
         self.next = 0;
         self.certain = 0;
     }
@@ -149,147 +143,123 @@ fn is_before(one: u32, other: u32) -> bool {
 mod tests {
     use super::*;
 
-    struct Rig {
-        queue: StampQueue<u64>,
-        given_up: Vec<u64>,
-    }
-
-    impl Rig {
-        fn new(max: usize, patience: u32) -> Self {
-            Self {
-                queue: StampQueue::new(Some(Level::Software), Numbers::Datagrams, max, patience),
-                given_up: Vec::new(),
-            }
-        }
-
-        fn send(&mut self, units: u32, key: Option<u64>) {
-            let given_up = &mut self.given_up;
-            self.queue.handle_sent(units, key, |key| given_up.push(key));
-        }
-
-        fn stamp(&mut self, number: u32) -> Option<u64> {
-            let given_up = &mut self.given_up;
-            self.queue.handle_number(number, |key| given_up.push(key))
-        }
-
-        fn renumber(&mut self) {
-            let given_up = &mut self.given_up;
-            let level = Some(Level::Software);
-            self.queue
-                .handle_renumbered(level, |key| given_up.push(key));
-        }
+    fn queue(max: usize, patience: u32) -> StampQueue<u64> {
+        StampQueue::new(Some(Level::Software), Numbers::Datagrams, max, patience)
     }
 
     #[test]
     fn datagrams_are_numbered_from_zero() {
-        let mut rig = Rig::new(8, 0);
-        rig.send(1, Some(10));
-        rig.send(1, None);
-        rig.send(1, Some(12));
-        assert_eq!(rig.stamp(0), Some(10));
-        assert_eq!(rig.stamp(1), None);
-        assert!(!rig.queue.is_empty());
-        assert_eq!(rig.stamp(2), Some(12));
-        assert!(rig.queue.is_empty());
-        assert_eq!(rig.stamp(2), None, "once");
-        assert!(rig.given_up.is_empty());
+        let mut queue = queue(8, 0);
+        queue.handle_sent(1, Some(10));
+        queue.handle_sent(1, None);
+        queue.handle_sent(1, Some(12));
+        assert_eq!(queue.handle_number(0), Some(10));
+        assert_eq!(queue.handle_number(1), None);
+        assert!(!queue.is_empty());
+        assert_eq!(queue.handle_number(2), Some(12));
+        assert!(queue.is_empty());
+        assert_eq!(queue.handle_number(2), None, "once");
+        assert!(queue.given_up.is_empty());
     }
 
     #[test]
     fn bytes_count_to_the_last_of_a_write_and_wrap() {
-        let mut rig = Rig::new(8, 0);
-        rig.send(u32::MAX - 9, Some(1));
-        assert_eq!(rig.stamp(u32::MAX - 10), Some(1));
-        rig.send(100, Some(2));
-        rig.send(100, Some(3));
-        assert_eq!(rig.stamp(89), Some(2));
-        assert_eq!(rig.stamp(u32::MAX - 10), None, "sent again");
-        assert_eq!(rig.stamp(189), Some(3));
-        assert!(rig.given_up.is_empty());
+        let mut queue = queue(8, 0);
+        queue.handle_sent(u32::MAX - 9, Some(1));
+        assert_eq!(queue.handle_number(u32::MAX - 10), Some(1));
+        queue.handle_sent(100, Some(2));
+        queue.handle_sent(100, Some(3));
+        assert_eq!(queue.handle_number(89), Some(2));
+        assert_eq!(queue.handle_number(u32::MAX - 10), None, "sent again");
+        assert_eq!(queue.handle_number(189), Some(3));
+        assert!(queue.given_up.is_empty());
     }
 
     #[test]
     fn what_was_merged_is_given_up() {
-        let mut rig = Rig::new(8, 0);
-        rig.send(50, Some(1));
-        rig.send(50, Some(2));
-        rig.send(50, Some(3));
-        assert_eq!(rig.stamp(99), Some(2));
-        assert_eq!(rig.given_up, [1]);
-        assert_eq!(rig.stamp(149), Some(3));
+        let mut queue = queue(8, 0);
+        queue.handle_sent(50, Some(1));
+        queue.handle_sent(50, Some(2));
+        queue.handle_sent(50, Some(3));
+        assert_eq!(queue.handle_number(99), Some(2));
+        assert_eq!(queue.given_up, [1]);
+        assert_eq!(queue.handle_number(149), Some(3));
     }
 
     #[test]
     fn a_listener_waits_for_those_that_were_overtaken() {
-        let mut rig = Rig::new(100, 2);
+        let mut queue = queue(100, 2);
         for key in 0..6 {
-            rig.send(1, Some(key));
+            queue.handle_sent(1, Some(key));
         }
-        assert_eq!(rig.stamp(2), Some(2));
-        assert_eq!(rig.stamp(0), Some(0));
-        assert!(rig.given_up.is_empty());
-        assert_eq!(rig.stamp(4), Some(4));
-        assert_eq!(rig.given_up, [1]);
+        assert_eq!(queue.handle_number(2), Some(2));
+        assert_eq!(queue.handle_number(0), Some(0));
+        assert!(queue.given_up.is_empty());
+        assert_eq!(queue.handle_number(4), Some(4));
+        assert_eq!(queue.given_up, [1]);
     }
 
     #[test]
     fn stamps_that_never_come_make_room() {
-        let mut rig = Rig::new(2, 0);
+        let mut queue = queue(2, 0);
         for key in 0..4 {
-            rig.send(1, Some(key));
+            queue.handle_sent(1, Some(key));
         }
-        assert_eq!(rig.given_up, [0, 1]);
+        assert_eq!(queue.given_up, [0, 1]);
     }
 
     #[test]
     fn numbers_of_before_are_not_mistaken_for_new_ones() {
-        let mut rig = Rig::new(8, 0);
+        let mut queue = queue(8, 0);
         for key in 0..3 {
-            rig.send(1, Some(key));
+            queue.handle_sent(1, Some(key));
         }
-        assert_eq!(rig.stamp(0), Some(0));
-        rig.renumber();
-        assert_eq!(rig.given_up, [1, 2]);
-        assert_eq!(rig.stamp(1), None);
+        assert_eq!(queue.handle_number(0), Some(0));
+        queue.handle_renumbered(Some(Level::Software));
+        assert_eq!(queue.given_up, [1, 2]);
+        assert_eq!(queue.handle_number(1), None);
         // Whether the stamp of number 1 or 2 is the old packet's or the new one's cannot be told.
         for key in 10..14 {
-            rig.send(1, Some(key));
+            queue.handle_sent(1, Some(key));
         }
-        assert_eq!(rig.given_up, [1, 2, 11, 12]);
-        assert_eq!(rig.stamp(2), None);
-        assert_eq!(rig.given_up, [1, 2, 11, 12, 10]);
-        assert_eq!(rig.stamp(3), Some(13));
-        assert!(rig.queue.doubtful.is_none());
+        assert_eq!(queue.given_up, [1, 2, 11, 12]);
+        assert_eq!(queue.handle_number(2), None);
+        assert_eq!(queue.given_up, [1, 2, 11, 12, 10]);
+        assert_eq!(queue.handle_number(3), Some(13));
+        assert!(queue.doubtful.is_none());
     }
 
     #[test]
     fn doubt_ends_with_the_first_stamp_that_is_certain() {
-        let mut rig = Rig::new(8, 0);
+        let mut queue = queue(8, 0);
         for key in 0..1_000 {
-            rig.send(1, Some(key));
+            queue.handle_sent(1, Some(key));
         }
-        rig.given_up.clear();
-        rig.renumber();
-        rig.send(1, Some(2_000));
-        assert_eq!(rig.stamp(0), Some(2_000));
-        rig.send(1, Some(2_001));
-        rig.renumber();
-        rig.given_up.clear();
-        rig.send(1, Some(2_002));
-        assert_eq!(rig.stamp(0), Some(2_002));
+        queue.given_up.clear();
+        queue.handle_renumbered(Some(Level::Software));
+        queue.handle_sent(1, Some(2_000));
+        assert_eq!(queue.handle_number(0), Some(2_000));
+        queue.handle_sent(1, Some(2_001));
+        queue.handle_renumbered(Some(Level::Software));
+        queue.given_up.clear();
+        queue.handle_sent(1, Some(2_002));
+        assert_eq!(queue.handle_number(0), Some(2_002));
         for key in 0..1_000 {
-            rig.send(1, Some(key));
-            assert_eq!(rig.stamp(u32::try_from(key).unwrap() + 1), Some(key));
+            queue.handle_sent(1, Some(key));
+            assert_eq!(
+                queue.handle_number(u32::try_from(key).unwrap() + 1),
+                Some(key)
+            );
         }
-        assert!(rig.given_up.is_empty());
+        assert!(queue.given_up.is_empty());
     }
 
     #[test]
     fn a_socket_that_is_not_stamped_keeps_nothing() {
-        let mut rig = Rig::new(8, 0);
-        rig.queue.level = None;
-        rig.send(1, Some(1));
-        assert!(rig.queue.is_empty());
-        assert_eq!(rig.given_up, [1]);
+        let mut queue = queue(8, 0);
+        queue.level = None;
+        queue.handle_sent(1, Some(1));
+        assert!(queue.is_empty());
+        assert_eq!(queue.given_up, [1]);
     }
 }

@@ -28,6 +28,15 @@ pub(super) struct Stamped<S> {
     pub(super) stamps: StampQueue<StampKey>,
 }
 
+impl<S> Stamped<S> {
+    /// Tells the core of the stamps that will not come.
+    fn report_missing(&mut self, core: &mut Core<'_>) {
+        for key in self.stamps.given_up.drain(..) {
+            core.prober.handle_stamp_missing(key);
+        }
+    }
+}
+
 /// Who stamps packets, and what that takes.
 #[derive(Debug)]
 pub(super) struct Stamping {
@@ -160,8 +169,8 @@ impl Stamping {
         self.empty(core, port);
         if let Some(level) = port.stamps.level {
             let level = renumber(&port.socket, level).ok().map(|()| level);
-            let give_up = |key| core.prober.handle_stamp_missing(key);
-            port.stamps.handle_renumbered(level, give_up);
+            port.stamps.handle_renumbered(level);
+            port.report_missing(core);
         }
     }
 
@@ -171,6 +180,7 @@ impl Stamping {
         core: &mut Core<'_>,
         from: &mut Stamped<S>,
     ) {
+        from.report_missing(core);
         while !from.stamps.is_empty() && self.take(core, from) {}
         let level = from.stamps.level;
         if level != self.level && level.is_some() {
@@ -201,8 +211,7 @@ impl Stamping {
                 self.reports.extend(self.entries.reported(index));
                 continue;
             };
-            let give_up = |key| core.prober.handle_stamp_missing(key);
-            let Some(key) = from.stamps.handle_number(number, give_up) else {
+            let Some(key) = from.stamps.handle_number(number) else {
                 continue;
             };
             match self.judge(core, &mut now, stamps) {
@@ -210,6 +219,7 @@ impl Stamping {
                 None => core.prober.handle_stamp_missing(key),
             }
         }
+        from.report_missing(core);
         has_more && self.reports.len() < REPORTS_PER_TURN_MAX
     }
 

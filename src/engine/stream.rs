@@ -58,17 +58,11 @@ impl<W: Default> Stream<W> {
 }
 
 impl<W> Stream<W> {
-    /// Writes `bytes`, and keeps what the kernel does not take. A stamp that will not come is given
-    /// up.
-    pub(super) fn write(
-        &mut self,
-        bytes: &[u8],
-        key: Option<StampKey>,
-        give_up: &mut dyn FnMut(StampKey),
-    ) -> io::Result<Written> {
+    /// Writes `bytes`, and keeps what the kernel does not take.
+    pub(super) fn write(&mut self, bytes: &[u8], key: Option<StampKey>) -> io::Result<Written> {
         if let Some(key) = key {
             if self.stamped.stamps.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
-                give_up(key);
+                self.stamped.stamps.given_up.push(key);
             } else {
                 let waiting = low_bits(self.unwritten.len() + bytes.len());
                 let end = self.stamped.stamps.next().wrapping_add(waiting);
@@ -79,37 +73,46 @@ impl<W> Stream<W> {
             self.unwritten.extend_from_slice(bytes);
             return Ok(Written::Left(self.unwritten.len()));
         }
-        let taken = write_some(&mut self.stamped.socket, bytes, |count| {
-            note_written(
-                &mut self.stamped.stamps,
-                &mut self.wanted,
-                count,
-                &mut *give_up,
-            );
-        })?;
-        if taken == bytes.len() {
-            return Ok(Written::All);
-        }
+        let taken = self.write_some(bytes)?;
         self.unwritten.extend_from_slice(&bytes[taken..]);
-        Ok(Written::Left(self.unwritten.len()))
+        Ok(self.written())
     }
 
     /// Writes what the kernel has not taken, now that it has room.
-    pub(super) fn flush(&mut self, give_up: &mut dyn FnMut(StampKey)) -> io::Result<Written> {
-        let taken = write_some(&mut self.stamped.socket, &self.unwritten, |count| {
-            note_written(
-                &mut self.stamped.stamps,
-                &mut self.wanted,
-                count,
-                &mut *give_up,
-            );
-        })?;
-        if taken == self.unwritten.len() {
-            self.unwritten = Vec::new();
-            return Ok(Written::All);
+    pub(super) fn flush(&mut self) -> io::Result<Written> {
+        let mut left = std::mem::take(&mut self.unwritten);
+        let taken = self.write_some(&left);
+        left.drain(..*taken.as_ref().unwrap_or(&0));
+        if !left.is_empty() {
+            self.unwritten = left;
         }
-        self.unwritten.drain(..taken);
-        Ok(Written::Left(self.unwritten.len()))
+        taken.map(|_| self.written())
+    }
+
+    fn written(&self) -> Written {
+        match self.unwritten.len() {
+            0 => Written::All,
+            left => Written::Left(left),
+        }
+    }
+
+    /// Writes until the kernel takes no more. Returns how many bytes it has taken.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Stamped { socket, stamps } = &mut self.stamped;
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match socket.write(&bytes[taken..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    note_written(stamps, &mut self.wanted, count);
+                    taken += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(taken)
     }
 
     /// Returns how many bytes the kernel has not taken.
@@ -124,7 +127,6 @@ fn note_written<K: Copy>(
     stamps: &mut StampQueue<K>,
     wanted: &mut VecDeque<(u32, K)>,
     count: usize,
-    mut give_up: impl FnMut(K),
 ) {
     let end = stamps.next().wrapping_add(low_bits(count));
     let mut key = None;
@@ -137,10 +139,10 @@ fn note_written<K: Copy>(
         if offset == end {
             key = Some(wanted);
         } else {
-            give_up(wanted);
+            stamps.given_up.push(wanted);
         }
     }
-    stamps.handle_sent(low_bits(count), key, give_up);
+    stamps.handle_sent(low_bits(count), key);
 }
 
 /// Returns a count modulo 2^32: so the kernel counts offsets.
@@ -148,26 +150,4 @@ fn low_bits(count: usize) -> u32 {
     (count as u64 & u64::from(u32::MAX))
         .try_into()
         .unwrap_or_default()
-}
-
-/// Writes until the kernel takes no more. Calls `took` with each count, and returns their sum.
-fn write_some(
-    socket: &mut impl Write,
-    bytes: &[u8],
-    mut took: impl FnMut(usize),
-) -> io::Result<usize> {
-    let mut taken = 0;
-    while taken < bytes.len() {
-        match socket.write(&bytes[taken..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                took(count);
-                taken += count;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(taken)
 }

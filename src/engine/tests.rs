@@ -16,7 +16,7 @@ use super::stamping::{Stamped, Stamping};
 use super::stream::{Role, Stream, Written};
 use crate::clock::Clock;
 use crate::engine::{Core, Resolve, Timestamps};
-use crate::proto::transmit::Wanted;
+use crate::proto::transmit::{Place, Wanted};
 use crate::proto::{
     Host, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId, Wall,
 };
@@ -30,7 +30,8 @@ fn key(seq: u32) -> StampKey {
         index: u32::MAX,
         generation: 0,
     };
-    StampKey(Wanted::StreamReply { socket, seq })
+    let place = Place::Connection(socket);
+    StampKey(Wanted::Reply { place, seq })
 }
 
 fn prober() -> Prober {
@@ -158,9 +159,8 @@ impl Sender {
     fn probe(&mut self, stamping: &mut Stamping, core: &mut Core<'_>, seq: u32) {
         assert_eq!(self.send(&[b"probe"]).expect("loopback takes it"), 1);
         let key = stamping.wanted(Some(key(seq)));
-        self.stamped
-            .stamps
-            .handle_sent(1, key, |key| panic!("{key:?}"));
+        self.stamped.stamps.handle_sent(1, key);
+        assert!(self.stamped.stamps.given_up.is_empty());
         stamping.collect(core, &mut self.stamped);
     }
 }
@@ -268,7 +268,8 @@ fn numbers_are_right_after_a_failed_send() {
             assert_eq!(flow.send(&payloads).expect("loopback takes it"), 2);
             for _ in 0..2 {
                 let queue = &mut flow.stamped.stamps;
-                queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+                queue.handle_sent(1, Some(key(seq)));
+                assert!(queue.given_up.is_empty());
                 seq += 1;
             }
             flow.send(&payloads[2..]).expect_err("it is too long");
@@ -297,7 +298,8 @@ fn a_message_says_which_datagram_did_not_get_there() {
         for seq in 0..20 {
             assert_eq!(flow.send(&[b"probe"]).expect("nothing is pending"), 1);
             let queue = &mut flow.stamped.stamps;
-            queue.handle_sent(1, Some(key(seq)), |key| panic!("{key:?}"));
+            queue.handle_sent(1, Some(key(seq)));
+            assert!(queue.given_up.is_empty());
             while stamping.reports.is_empty() || !flow.stamped.stamps.is_empty() {
                 stamping.empty(&mut rig.core(), &mut flow.stamped);
             }
@@ -342,7 +344,7 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 let begun = kernel_now();
                 let wanted = Some(key(length));
                 let message = vec![b'0'; length as usize];
-                let written = stream.write(&message, wanted, &mut |key| panic!("{key:?}"));
+                let written = stream.write(&message, wanted);
                 // The peer reads, so the kernel has room.
                 assert_eq!(written.expect("it is connected"), Written::All);
                 let mut inbox = Inbox::new(1, message.len());
@@ -357,12 +359,10 @@ fn messages_on_a_stream_are_stamped_by_their_last_byte() {
                 let mut found = None;
                 while found.is_none() {
                     let (number, stamps) = transmitted(&stream.stamped.socket);
-                    found = stream
-                        .stamped
-                        .stamps
-                        .handle_number(number, |key| panic!("{key:?}"))
-                        .map(|key| (key, stamps));
+                    let found_key = stream.stamped.stamps.handle_number(number);
+                    found = found_key.map(|key| (key, stamps));
                 }
+                assert!(stream.stamped.stamps.given_up.is_empty());
                 let (found, stamps) = found.expect("it was found");
                 assert_eq!(Some(found), wanted);
                 let left = stamps.software.expect("it is stamped");
@@ -388,26 +388,21 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
     let address = loopbacks()[0];
     let (mut stream, mut peer) = stream(&stamping, address);
     let message = [b'0'; 5_000];
-    let (mut seq, mut given_up, mut stamped) = (0, Vec::new(), Vec::new());
-    let collect = |stream: &mut Stream<()>, given_up: &mut Vec<StampKey>| {
+    let (mut seq, mut stamped) = (0, Vec::new());
+    let collect = |stream: &mut Stream<()>| {
         let mut found = Vec::new();
         while let Ok(entry) = take_transmitted(&stream.stamped.socket) {
             let (number, _) = entry.expect("the entry is a stamp");
-            found.extend(
-                stream
-                    .stamped
-                    .stamps
-                    .handle_number(number, |key| given_up.push(key)),
-            );
+            found.extend(stream.stamped.stamps.handle_number(number));
         }
         found
     };
     // More messages than the kernel takes; the last ones wait together.
     while stream.unwritten() < 4 * message.len() {
-        let written = stream.write(&message, Some(key(seq)), &mut |key| given_up.push(key));
+        let written = stream.write(&message, Some(key(seq)));
         written.expect("it is connected");
         seq += 1;
-        stamped.extend(collect(&mut stream, &mut given_up));
+        stamped.extend(collect(&mut stream));
     }
     peer.set_nonblocking(true).expect("a socket can be");
     let mut left = seq as usize * message.len();
@@ -417,19 +412,20 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
             left -= read;
         }
         if stream.unwritten() > 0 {
-            let flushed = stream.flush(&mut |key| given_up.push(key));
+            let flushed = stream.flush();
             flushed.expect("it is connected");
         }
-        stamped.extend(collect(&mut stream, &mut given_up));
+        stamped.extend(collect(&mut stream));
     }
     while !stream.stamped.stamps.is_empty() {
-        stamped.extend(collect(&mut stream, &mut given_up));
+        stamped.extend(collect(&mut stream));
     }
     assert_drained(&stream.stamped.socket);
     // Every message is accounted for, once, and the last one left with the last byte.
     assert_eq!(stamped.first(), Some(&key(0)));
     assert_eq!(stamped.last(), Some(&key(seq - 1)));
-    let mut all: Vec<StampKey> = stamped.iter().chain(&given_up).copied().collect();
+    let given_up = &stream.stamped.stamps.given_up;
+    let mut all: Vec<StampKey> = stamped.iter().chain(given_up).copied().collect();
     all.sort_by_key(|key| format!("{key:?}").len() * 1_000_000 + number_of(*key) as usize);
     all.dedup();
     assert_eq!(all.len(), stamped.len() + given_up.len());
@@ -438,8 +434,8 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
 
 fn number_of(key: StampKey) -> u32 {
     match key.0 {
-        Wanted::StreamReply { seq, .. } => seq,
-        other => panic!("{other:?}"),
+        Wanted::Reply { seq, .. } => seq,
+        other @ Wanted::Probe { .. } => panic!("{other:?}"),
     }
 }
 
@@ -468,8 +464,9 @@ fn a_stamp_that_was_taken_wakes_nobody() {
         }
         for seq in 0..10 {
             flow.probe(&mut stamping, &mut rig.core(), seq);
-            let written = stream.write(b"probe", Some(key(seq)), &mut |key| panic!("{key:?}"));
+            let written = stream.write(b"probe", Some(key(seq)));
             written.expect("it is connected");
+            assert!(stream.stamped.stamps.given_up.is_empty());
             while !(flow.stamped.stamps.is_empty() && stream.stamped.stamps.is_empty()) {
                 stamping.collect(&mut rig.core(), &mut flow.stamped);
                 stamping.collect(&mut rig.core(), &mut stream.stamped);

@@ -10,10 +10,16 @@ use crate::proto::{FlowKind, Life};
 
 /// Logs one event.
 pub(super) fn log(life: &Life) {
-    let label = &life.labels.target;
-    let flow = life.kind.map_or("all", FlowKind::as_str);
-    let remote = life.remote.map(tracing::field::display::<SocketAddr>);
-    let local = life.local.map(tracing::field::display::<SocketAddr>);
+    let label = &life.subject.labels.target;
+    let flow = life.subject.kind.map_or("all", FlowKind::as_str);
+    let remote = life
+        .subject
+        .remote
+        .map(tracing::field::display::<SocketAddr>);
+    let local = life
+        .subject
+        .local
+        .map(tracing::field::display::<SocketAddr>);
     if life.event.is_change() {
         tracing::info!(%label, flow, remote, local, "{}", life.event);
     } else {

@@ -1,22 +1,30 @@
 //! How the probes of a flow travel: over which socket, and when that is made anew.
 //!
-//! A carrier opens and closes sockets and never reads a byte of a packet: that is for the
-//! [conversation](super::conversation).
+//! Datagrams and messages go over one lasting socket, for as long as it works. Each connect probe is a
+//! connection of its own, timed until it is established. A carrier opens and closes sockets and never reads
+//! a byte of a packet: that is for the [conversation](super::conversation).
 
-mod connect;
-mod datagram;
-mod link;
-mod stream;
-
-use std::fmt;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use crate::limits::{CONNECTS_IN_FLIGHT_MAX, UDP_PAYLOAD_V4_MAX, UDP_PAYLOAD_V6_MAX};
+use crate::proto::backoff::Backoff;
 use crate::proto::context::Context;
-use crate::proto::transmit::{SocketId, StampKey, Transmit};
+use crate::proto::owner::{Owner, Timer};
+use crate::proto::sample::FlowKind;
+use crate::proto::time::Mono;
+use crate::proto::transmit::{FlowRef, SocketId, StampKey, Transmit};
+use crate::proto::wheel::TimerKey;
 
-pub(crate) use connect::Connect;
-pub(crate) use datagram::Datagram;
-pub(crate) use stream::Stream;
+/// The longest wait between two fresh UDP sockets toward a peer that stays silent.
+const REOPEN_MOST_NS: u64 = 60_000_000_000;
+/// The shortest, however short the timeout.
+const REOPEN_FIRST_NS: u64 = 100_000_000;
+/// The first wait before a new connection: short, since a restarted peer refuses or accepts at
+/// once and a flow has to be back within its timeout.
+const RETRY_FIRST_NS: u64 = 10_000_000;
+/// A connection attempt gets this long at least, for a SYN that has to be sent twice.
+const CONNECT_LEAST_NS: u64 = 1_000_000_000;
 
 /// Whether a probe can leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,93 +36,305 @@ pub(crate) enum Readiness {
     Stuck,
 }
 
-/// See the [module](self). What a carrier has no use for does nothing.
-pub(crate) trait Carrier: fmt::Debug + Send {
-    /// Leads to `remote` from the next socket on.
-    fn move_to(&mut self, remote: SocketAddr);
+/// The lasting socket; connect probes have none.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// No address, or waiting for the timer to try again.
+    Down,
+    /// The timer is the flow's turn to connect.
+    Waiting,
+    /// The timer gives the attempt up.
+    Connecting(SocketId),
+    Up(SocketId),
+}
 
-    /// Begins to open the lasting socket. True if it is usable at once.
-    fn open(&mut self, _: &mut Context) -> bool {
+/// A connect probe that is not established yet.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    /// The probe's.
+    number: u64,
+    socket: SocketId,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    this: FlowRef,
+    kind: FlowKind,
+    timeout_ns: u64,
+    remote: Option<SocketAddr>,
+    state: State,
+    timer: Option<TimerKey>,
+    backoff: Backoff,
+    /// No fresh UDP socket before this.
+    reopen_after: Mono,
+    /// Datagrams in a row that the kernel did not take.
+    refused: u32,
+    /// It did not take the last one.
+    was_refused: bool,
+    /// The kernel takes no more bytes of the stream for now.
+    is_blocked: bool,
+    /// Since when it has been so, as far as slots that came due have seen.
+    blocked_since: Option<Mono>,
+    /// Segments of this connection sent again, as the kernel counted them last.
+    retransmits: u32,
+    /// Connect probes under way, oldest first.
+    attempts: VecDeque<Attempt>,
+}
+
+impl Carrier {
+    pub(crate) fn new(this: FlowRef, kind: FlowKind, timeout_ns: u64) -> Self {
+        let (first_ns, most_ns) = match kind {
+            FlowKind::Udp => (timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
+            FlowKind::Tcp | FlowKind::Connect => (RETRY_FIRST_NS, timeout_ns / 2),
+        };
+        Self {
+            this,
+            kind,
+            timeout_ns,
+            remote: None,
+            state: State::Down,
+            timer: None,
+            backoff: Backoff::new(first_ns, most_ns),
+            reopen_after: Mono::ZERO,
+            refused: 0,
+            was_refused: false,
+            is_blocked: false,
+            blocked_since: None,
+            retransmits: 0,
+            attempts: VecDeque::new(),
+        }
+    }
+
+    /// Leads to `remote` from the next socket on; what has failed elsewhere does not count. Connect probes
+    /// under way toward another address end by themselves.
+    pub(crate) fn move_to(&mut self, remote: SocketAddr) {
+        self.remote = Some(remote);
+        self.backoff.reset();
+    }
+
+    /// Begins to open the lasting socket. True if it is usable at once. A stream connects when it is this
+    /// flow's turn, which it is at once unless many others wait for theirs.
+    pub(crate) fn open(&mut self, context: &mut Context) -> bool {
+        let Some(remote) = self.remote.filter(|_| self.kind != FlowKind::Connect) else {
+            return false;
+        };
+        if self.kind == FlowKind::Udp {
+            self.reopen_after = self.after_backoff(context);
+            let (socket, open) = self.socket(remote, context);
+            context.actions.push_back(open);
+            self.state = State::Up(socket);
+            return true;
+        }
+        let turn = context.take_turn();
+        if turn > context.now.mono {
+            self.state = State::Waiting;
+            self.arm(turn, context);
+        } else {
+            self.connect(remote, context);
+        }
         false
     }
 
-    /// Closes the lasting socket, if there is one. Returns whether there was.
-    fn close(&mut self, _: &mut Context) -> bool {
-        false
+    fn connect(&mut self, remote: SocketAddr, context: &mut Context) {
+        let (socket, open) = self.socket(remote, context);
+        context.actions.push_back(open);
+        self.state = State::Connecting(socket);
+        let patience_ns = self.timeout_ns.max(CONNECT_LEAST_NS);
+        self.arm(context.now.mono.plus(patience_ns), context);
     }
 
-    /// Opens again after a while.
-    fn retry_later(&mut self, _: &mut Context) {}
+    /// Returns a name for a fresh socket, and what opens it.
+    fn socket(&self, remote: SocketAddr, context: &mut Context) -> (SocketId, Transmit) {
+        let socket = context.open_socket(Owner::Flow(self.this));
+        let open = Transmit::Open {
+            socket,
+            remote,
+            kind: self.kind,
+        };
+        (socket, open)
+    }
+
+    /// Closes the lasting socket, if there is one, and returns whether there was. Nothing is awaited any more.
+    pub(crate) fn close(&mut self, context: &mut Context) -> bool {
+        context.wheel.cancel(self.timer.take());
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Down | State::Waiting => false,
+            State::Connecting(socket) | State::Up(socket) => {
+                context.close_socket(socket);
+                true
+            }
+        }
+    }
+
+    /// Opens again after the backoff's next wait.
+    pub(crate) fn retry_later(&mut self, context: &mut Context) {
+        let at = self.after_backoff(context);
+        self.arm(at, context);
+    }
+
+    fn after_backoff(&mut self, context: &mut Context) -> Mono {
+        let wait_ns = self.backoff.wait(&mut context.jitter);
+        context.now.mono.plus(wait_ns)
+    }
+
+    /// Arms the one timer anew.
+    fn arm(&mut self, at: Mono, context: &mut Context) {
+        context.wheel.cancel(self.timer.take());
+        self.timer = Some(context.wheel.insert(at, Timer::Reopen(self.this)));
+    }
 
     /// The timer fired. True if it was a turn to connect, which is taken.
-    fn handle_timer(&mut self, _: &mut Context) -> bool {
-        false
+    pub(crate) fn handle_timer(&mut self, context: &mut Context) -> bool {
+        self.timer = None;
+        let turn = self.remote.filter(|_| matches!(self.state, State::Waiting));
+        if let Some(remote) = turn {
+            self.connect(remote, context);
+        }
+        turn.is_some()
     }
 
     /// A lasting connection is established. False if none was awaited.
-    fn handle_connected(&mut self, _: &mut Context) -> bool {
-        false
-    }
-
-    /// Removes the attempt of a connect probe, which is over. Returns the probe's number.
-    fn take_attempt(&mut self, _: SocketId, _: &mut Context) -> Option<u64> {
-        None
-    }
-
-    /// Probe `number` has had its time.
-    fn handle_lost(&mut self, _number: u64, _: &mut Context) {}
-
-    /// A reply to a probe has come: the path works.
-    fn handle_reply(&mut self, _is_in_time: bool) {}
-
-    /// The kernel takes no more bytes for now, or does again.
-    fn handle_blocked(&mut self, _is_blocked: bool) {}
-
-    /// The kernel has sent so many segments again. Returns by how many that has grown.
-    fn handle_retransmits(&mut self, _total: u32) -> u32 {
-        0
-    }
-
-    /// The kernel did not take the last probe. Returns how many it has refused in a row once that calls
-    /// for a fresh socket: the address that this one is bound to may be gone.
-    fn handle_unsent(&mut self, _refused_max: u32, _: &Context) -> Option<u32> {
-        None
-    }
-
-    /// True while the lasting socket stands.
-    fn is_up(&self) -> bool {
-        false
-    }
-
-    /// True while a lasting connection is being made.
-    fn is_connecting(&self) -> bool {
-        false
-    }
-
-    /// True unless it is too soon to give the socket up for its losses.
-    fn may_reopen(&self, _: &Context) -> bool {
+    pub(crate) fn handle_connected(&mut self, context: &mut Context) -> bool {
+        let State::Connecting(socket) = self.state else {
+            return false;
+        };
+        context.wheel.cancel(self.timer.take());
+        self.state = State::Up(socket);
+        self.handle_blocked(false);
+        self.retransmits = 0;
         true
     }
 
-    /// Whether a probe can leave now.
-    fn readiness(&mut self, context: &Context) -> Readiness;
-
-    /// Bytes that a probe can have at most.
-    fn payload_max(&self) -> usize {
-        usize::MAX
+    /// A reply to a probe has come: the path works. A fresh UDP socket would lose replies that are late but
+    /// do come, so those do not count there.
+    pub(crate) fn handle_reply(&mut self, is_in_time: bool) {
+        if is_in_time || self.kind != FlowKind::Udp {
+            self.backoff.reset();
+        }
     }
 
-    /// Sends probe `number`, which is in the buffer; `at_once`: alone.
-    fn transmit(
+    /// The kernel takes no more bytes for now, or does again.
+    pub(crate) fn handle_blocked(&mut self, is_blocked: bool) {
+        self.is_blocked = is_blocked;
+        self.blocked_since = None;
+    }
+
+    /// The kernel has sent so many segments again. Returns by how many that has grown.
+    pub(crate) fn handle_retransmits(&mut self, total: u32) -> u32 {
+        let before = std::mem::replace(&mut self.retransmits, total);
+        total.saturating_sub(before)
+    }
+
+    /// The kernel did not take the last datagram. Returns how many it has refused in a row once that calls
+    /// for a fresh socket: the address that this one is bound to may be gone.
+    pub(crate) fn handle_unsent(&mut self, refused_max: u32, context: &Context) -> Option<u32> {
+        self.was_refused = true;
+        self.refused = self.refused.saturating_add(1);
+        let is_over = self.refused >= refused_max && self.may_reopen(context);
+        is_over.then(|| std::mem::take(&mut self.refused))
+    }
+
+    /// Removes the attempt of a connect probe, which is over. Returns the probe's number.
+    pub(crate) fn take_attempt(&mut self, socket: SocketId, context: &mut Context) -> Option<u64> {
+        self.take(|attempt| attempt.socket == socket, context)
+    }
+
+    /// Probe `number` has had its time.
+    pub(crate) fn handle_lost(&mut self, number: u64, context: &mut Context) {
+        self.take(|attempt| attempt.number == number, context);
+    }
+
+    /// Removes an attempt and closes its socket. Returns the probe's number.
+    fn take(&mut self, is_over: impl Fn(&Attempt) -> bool, context: &mut Context) -> Option<u64> {
+        let place = self.attempts.iter().position(is_over)?;
+        let Attempt { number, socket } = self.attempts.remove(place)?;
+        context.close_socket(socket);
+        Some(number)
+    }
+
+    /// True while the lasting socket stands.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// True while a lasting connection is being made.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting(_))
+    }
+
+    /// True unless it is too soon to give the socket up for its losses: what is in flight is not given up
+    /// lightly, and no sooner than a timeout after the last time.
+    pub(crate) fn may_reopen(&self, context: &Context) -> bool {
+        context.now.mono >= self.reopen_after
+    }
+
+    /// Whether a probe can leave now. A peer that reads nothing has the flow held, and TCP itself would wait
+    /// for a quarter of an hour.
+    pub(crate) fn readiness(&mut self, context: &Context) -> Readiness {
+        let has_room = match self.kind {
+            FlowKind::Connect => {
+                self.remote.is_some() && self.attempts.len() < CONNECTS_IN_FLIGHT_MAX
+            }
+            FlowKind::Udp | FlowKind::Tcp => self.is_up(),
+        };
+        if !has_room {
+            return Readiness::Held;
+        }
+        if !self.is_blocked {
+            return Readiness::Ready;
+        }
+        let now = context.now.mono;
+        let since = *self.blocked_since.get_or_insert(now);
+        if now.since(since) >= self.timeout_ns {
+            Readiness::Stuck
+        } else {
+            Readiness::Held
+        }
+    }
+
+    /// Bytes that a probe can have at most.
+    pub(crate) fn payload_max(&self) -> usize {
+        match self.remote {
+            _ if self.kind != FlowKind::Udp => usize::MAX,
+            Some(remote) if remote.is_ipv6() => UDP_PAYLOAD_V6_MAX,
+            _ => UDP_PAYLOAD_V4_MAX,
+        }
+    }
+
+    /// Sends probe `number`, which is in the buffer, unless it is a connection to begin; `at_once`: alone.
+    pub(crate) fn transmit(
         &mut self,
         number: u64,
         key: StampKey,
         at_once: bool,
         context: &mut Context,
-    ) -> Option<Transmit>;
+    ) -> Option<Transmit> {
+        let key = Some(key);
+        match (self.kind, self.state) {
+            (FlowKind::Udp, State::Up(socket)) => {
+                if !std::mem::take(&mut self.was_refused) {
+                    self.refused = 0;
+                }
+                Some(Transmit::Datagram {
+                    socket,
+                    key,
+                    at_once,
+                })
+            }
+            (FlowKind::Tcp, State::Up(socket)) => Some(Transmit::Stream { socket, key }),
+            (FlowKind::Connect, _) => {
+                let (socket, open) = self.socket(self.remote?, context);
+                self.attempts.push_back(Attempt { number, socket });
+                Some(open)
+            }
+            _ => None,
+        }
+    }
 
     /// Closes every socket: the flow ends.
-    fn end(&mut self, context: &mut Context) {
+    pub(crate) fn end(&mut self, context: &mut Context) {
         self.close(context);
+        while self.take(|_| true, context).is_some() {}
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
+use crate::proto::life::{Life, LifeEvent, Subject};
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::rng::{Identifiers, Jitter, Role};
@@ -110,6 +111,13 @@ impl Context {
         {
             self.outputs.push_back(Output::ReceiveGap(gap_ns));
         }
+    }
+
+    /// Tells what happened to a flow. That is rare, and boxed so that the other outputs stay small.
+    pub(crate) fn tell(&mut self, subject: &Subject, event: LifeEvent) {
+        let subject = subject.clone();
+        let life = Box::new(Life { subject, event });
+        self.outputs.push_back(Output::Life(life));
     }
 
     /// Has the engine close the socket, unless it has already. The actions are a queue, so its index may be used again.

@@ -14,7 +14,6 @@ use text::Text;
 use crate::proto::context::Context;
 use crate::proto::ends::Ends;
 use crate::proto::life::LifeEvent;
-use crate::proto::peer::Peer;
 use crate::proto::sample::Stamp;
 use crate::proto::target::Protocol;
 use crate::proto::time::Mono;
@@ -22,6 +21,20 @@ use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
 use crate::proto::wire::native::{FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame};
 use crate::proto::wire::text::{self as text_wire, Role, StreamDecoder};
+
+/// What an event of a flow changes beside its conversation.
+#[derive(Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) window: &'a mut Window,
+    pub(crate) ends: &'a mut Ends,
+    pub(crate) context: &'a mut Context,
+}
+
+impl Scope<'_> {
+    fn tell(&mut self, event: LifeEvent) {
+        self.context.tell(&self.window.subject, event);
+    }
+}
 
 /// How messages are told apart.
 #[derive(Debug)]
@@ -65,9 +78,15 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    fn note(&mut self, reply: Reply) {
-        self.is_received |= matches!(reply, Reply::Received(_));
-        self.is_late |= reply == Reply::Late;
+    /// Notes a message; `reply`: what it was, if it answers a probe of ours.
+    fn note(&mut self, reply: Option<Reply>, window: &mut Window) {
+        self.messages += 1;
+        match reply {
+            Some(Reply::Received(_)) => self.is_received = true,
+            Some(Reply::Late) => self.is_late = true,
+            Some(Reply::Duplicate | Reply::Unknown) => {}
+            None => window.counters.corrupt += 1,
+        }
     }
 }
 
@@ -100,35 +119,29 @@ impl Conversation {
     }
 
     /// Begins anew: the next probe is the first one on its 5-tuple.
-    pub(crate) fn begin(&mut self, window: &mut Window, context: &mut Context) {
+    pub(crate) fn begin(&mut self, scope: &mut Scope<'_>) {
         if !matches!(self.framing, Framing::Datagrams) {
             self.framing = Framing::text_stream();
         }
         self.native = None;
-        self.speak_text(window);
+        self.speak_text(scope);
         if self.protocol == Protocol::Native {
-            self.speak_native(window, context);
+            self.speak_native(scope);
         }
     }
 
-    /// Goes back to text, which anyone may speak who is at the other end now.
-    fn doubt(&mut self, window: &Window, context: &mut Context) {
-        self.speak_text(window);
-        window.teller.tell(LifeEvent::BackToText, context);
-    }
-
     /// Speaks text from the next probe on.
-    fn speak_text(&mut self, window: &Window) {
+    fn speak_text(&mut self, scope: &Scope<'_>) {
         self.is_native = false;
-        self.text.begin(window.next_number());
+        self.text.begin(scope.window.next_number());
     }
 
     /// Speaks native from the next probe on.
-    fn speak_native(&mut self, window: &mut Window, context: &mut Context) {
+    fn speak_native(&mut self, scope: &mut Scope<'_>) {
         self.is_native = true;
         if self.native.is_none() {
-            window.forget_reports();
-            self.native = Some(Native::new(window.next_number(), context));
+            scope.window.forget_reports();
+            self.native = Some(Native::new(scope));
         }
         if let Framing::TextStream { .. } = self.framing {
             self.framing = Framing::NativeStream {
@@ -142,30 +155,26 @@ impl Conversation {
         self.is_native
     }
 
-    /// True if native probes without a reply call for text again: perhaps somebody else is there now, who
-    /// speaks text. In a stream there is no way back.
-    fn may_doubt(&self) -> bool {
+    /// Goes back to text if native probes are `unheard`: perhaps somebody else is there now, who speaks
+    /// text. In a stream there is no way back.
+    fn doubt_if(&mut self, is_unheard: impl FnOnce(&Window) -> bool, scope: &mut Scope<'_>) {
         let is_free = matches!(self.framing, Framing::Datagrams);
-        self.is_native && is_free && self.protocol == Protocol::Auto
+        if self.is_native && is_free && self.protocol == Protocol::Auto && is_unheard(scope.window)
+        {
+            self.speak_text(scope);
+            scope.tell(LifeEvent::BackToText);
+        }
     }
 
     /// A slot is about to be sent.
-    pub(crate) fn handle_slot(
-        &mut self,
-        slot: Mono,
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) {
+    pub(crate) fn handle_slot(&mut self, slot: Mono, scope: &mut Scope<'_>) {
         if let Some(native) = &mut self.native {
-            let before = window.waited_enough(context);
+            let before = scope.window.waited_enough(scope.context);
             // No reply may come to carry T3: the flow cannot send, say.
             let is_old = |pending: &PendingReply| pending.arrival.now.mono < before;
-            native.settle_where(is_old, window, peer, context);
+            native.settle_where(is_old, scope);
         }
-        if self.may_doubt() && window.is_unheard_at(slot) {
-            self.doubt(window, context);
-        }
+        self.doubt_if(|window| window.is_unheard_at(slot), scope);
     }
 
     /// True if the next probe may follow those in flight: a Python responder does not survive it if the
@@ -182,22 +191,21 @@ impl Conversation {
         &mut self,
         number: u64,
         payload_max: usize,
-        ends: &Ends,
-        context: &Context,
+        scope: &Scope<'_>,
         out: &mut Vec<u8>,
     ) {
-        let size = ends.identity.size.map(|size| size.min(payload_max));
+        let size = scope.ends.identity.size.map(|size| size.min(payload_max));
         let Some(native) = self.native.as_ref().filter(|_| self.is_native) else {
-            return self.text.encode(number, size, &ends.identity, context, out);
+            return self.text.encode(number, size, scope, out);
         };
         let Framing::NativeStream { is_new, .. } = &mut self.framing else {
-            return native.encode(number, size, ends, context, out);
+            return native.encode(number, size, scope, out);
         };
         if std::mem::take(is_new) {
             out.extend_from_slice(&PREAMBLE);
         }
         let size = size.map(|size| size.min(FRAMED_BYTES_MAX));
-        encode_frame(out, |out| native.encode(number, size, ends, context, out));
+        encode_frame(out, |out| native.encode(number, size, scope, out));
     }
 
     /// The kernel's stamp of a probe's departure has come.
@@ -210,66 +218,43 @@ impl Conversation {
     /// A datagram, or some bytes of a stream, came in.
     pub(crate) fn handle_payload(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         bytes: &[u8],
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
+        scope: &mut Scope<'_>,
     ) -> Heard {
         match self.framing {
-            Framing::Datagrams => self.handle_datagram(arrival, bytes, window, peer, context),
-            Framing::TextStream { .. } => self.handle_text(arrival, bytes, window, context),
-            Framing::NativeStream { .. } => {
-                self.handle_native(arrival, bytes, window, peer, context)
-            }
+            Framing::Datagrams => self.handle_datagram(arrival, bytes, scope),
+            Framing::TextStream { .. } => self.handle_text(arrival, bytes, scope),
+            Framing::NativeStream { .. } => self.handle_native(arrival, bytes, scope),
         }
     }
 
-    fn handle_datagram(
-        &mut self,
-        arrival: Arrival,
-        bytes: &[u8],
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) -> Heard {
+    fn handle_datagram(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         let reply = match text_wire::decode_datagram(bytes) {
-            Ok(message) => self.text.find(window, &message).map(|answer| {
-                let reply = answer.receive(&arrival, window, context);
+            Ok(message) => self.text.find(scope.window, &message).map(|answer| {
+                let reply = answer.receive(arrival, scope);
                 if answer.takes_offer && !self.is_native {
-                    self.speak_native(window, context);
-                    window.teller.tell(LifeEvent::WentNative, context);
+                    self.speak_native(scope);
+                    scope.tell(LifeEvent::WentNative);
                 }
                 reply
             }),
             Err(_) => self.native.as_mut().and_then(|native| {
-                let reply = native.handle_packet(arrival, bytes, window, peer, context);
+                let reply = native.handle_packet(arrival, bytes, scope);
                 // One that was slower than the doubt about it.
                 if matches!(reply, Some(Reply::Received(_))) && !self.is_native {
                     self.is_native = true;
-                    window.teller.tell(LifeEvent::WentNative, context);
+                    scope.tell(LifeEvent::WentNative);
                 }
                 reply
             }),
         };
-        let mut heard = Heard {
-            messages: 1,
-            ..Heard::default()
-        };
-        match reply {
-            Some(reply) => heard.note(reply),
-            None => window.counters.corrupt += 1,
-        }
+        let mut heard = Heard::default();
+        heard.note(reply, scope.window);
         heard
     }
 
-    fn handle_text(
-        &mut self,
-        arrival: Arrival,
-        bytes: &[u8],
-        window: &mut Window,
-        context: &mut Context,
-    ) -> Heard {
+    fn handle_text(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         let mut heard = Heard::default();
         let text = &self.text;
         let Framing::TextStream {
@@ -283,38 +268,30 @@ impl Conversation {
         let unstamped = Arrival::unstamped(arrival.now);
         let mut last = None;
         let outcome = decoder.feed(bytes, |message| {
-            heard.messages += 1;
-            let Some(answer) = text.find(window, &message) else {
-                window.counters.corrupt += 1;
-                return;
+            let Some(answer) = text.find(scope.window, &message) else {
+                return heard.note(None, scope.window);
             };
             if let Some(before) = last.replace(answer) {
-                heard.note(before.receive(&unstamped, window, context));
+                let reply = before.receive(&unstamped, scope);
+                heard.note(Some(reply), scope.window);
             }
         });
         heard.is_unreadable = outcome.is_err();
         let Some(last) = last else { return heard };
         let is_whole = decoder.buffered() == 0;
-        let arrival = if is_whole { arrival } else { unstamped };
-        heard.note(last.receive(&arrival, window, context));
+        let reply = last.receive(if is_whole { arrival } else { &unstamped }, scope);
+        heard.note(Some(reply), scope.window);
         *is_answered |= heard.is_received || heard.is_late;
         // With a text probe still unanswered the stream is not between two wires yet.
-        let is_between = is_whole && last.number + 1 == window.next_number();
+        let is_between = is_whole && last.number + 1 == scope.window.next_number();
         if last.takes_offer && is_between {
-            self.speak_native(window, context);
-            window.teller.tell(LifeEvent::WentNative, context);
+            self.speak_native(scope);
+            scope.tell(LifeEvent::WentNative);
         }
         heard
     }
 
-    fn handle_native(
-        &mut self,
-        arrival: Arrival,
-        bytes: &[u8],
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) -> Heard {
+    fn handle_native(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         let mut heard = Heard::default();
         let (Framing::NativeStream { decoder, .. }, Some(native)) =
             (&mut self.framing, &mut self.native)
@@ -322,40 +299,27 @@ impl Conversation {
             return heard;
         };
         let outcome = decoder.feed(bytes, |packet, is_last| {
-            heard.messages += 1;
-            let stamp = arrival.stamp.filter(|_| is_last);
-            let arrival = Arrival { stamp, ..arrival };
-            match native.handle_packet(arrival, packet, window, peer, context) {
-                Some(reply) => heard.note(reply),
-                None => window.counters.corrupt += 1,
-            }
+            let reply = native.handle_packet(&arrival.of_last(is_last), packet, scope);
+            heard.note(reply, scope.window);
         });
         heard.is_unreadable = outcome.is_err();
         heard
     }
 
     /// Probes up to `number` have had their time.
-    pub(crate) fn handle_expired(
-        &mut self,
-        number: u64,
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) {
+    pub(crate) fn handle_expired(&mut self, number: u64, scope: &mut Scope<'_>) {
         if let Some(native) = &mut self.native {
             // The reply that was to carry their T3 has not come.
-            native.settle_where(|pending| pending.number < number, window, peer, context);
+            native.settle_where(|pending| pending.number < number, scope);
         }
-        if self.may_doubt() && window.is_native_unheard(number) {
-            self.doubt(window, context);
-        }
+        self.doubt_if(|window| window.is_native_unheard(number), scope);
     }
 
     /// Settles what is pending: our own clock is about to be another one, or the socket or the daemon
     /// ends.
-    pub(crate) fn settle(&mut self, window: &mut Window, peer: &mut Peer, context: &mut Context) {
+    pub(crate) fn settle(&mut self, scope: &mut Scope<'_>) {
         if let Some(native) = &mut self.native {
-            native.settle_where(|_| true, window, peer, context);
+            native.settle_where(|_| true, scope);
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::proto::carrier::{Carrier, Connect, Datagram, Readiness, Stream};
+use crate::proto::carrier::{Carrier, Readiness};
 use crate::proto::context::Context;
-use crate::proto::conversation::Conversation;
+use crate::proto::conversation::{Conversation, Scope};
 use crate::proto::ends::Ends;
 use crate::proto::life::{CloseCause, LifeEvent};
 use crate::proto::sample::{FlowKind, Labels, Stamp, StampSource};
@@ -19,9 +19,9 @@ use crate::proto::window::{Measured, Reply, Window};
 pub(crate) struct Flow {
     pub(crate) window: Window,
     pub(crate) schedule: Schedule,
-    carrier: Box<dyn Carrier>,
+    carrier: Carrier,
     /// Connect probes say nothing.
-    conversation: Option<Box<Conversation>>,
+    conversation: Option<Conversation>,
     port: u16,
     /// Losses in a row after which the flow starts anew.
     max_lost: u32,
@@ -42,13 +42,8 @@ impl Flow {
         Self {
             window: Window::new(this, kind, spec, labels, context),
             schedule: Schedule::new(this, spec.interval_ns, context),
-            carrier: match kind {
-                FlowKind::Udp => Box::new(Datagram::new(this, spec.timeout_ns)),
-                FlowKind::Tcp => Box::new(Stream::new(this, spec.timeout_ns)),
-                FlowKind::Connect => Box::new(Connect::new(this)),
-            },
-            conversation: has_words
-                .then(|| Box::new(Conversation::new(spec.protocol, is_stream, context))),
+            carrier: Carrier::new(this, kind, spec.timeout_ns),
+            conversation: has_words.then(|| Conversation::new(spec.protocol, is_stream, context)),
             port,
             max_lost: spec.max_lost,
         }
@@ -64,7 +59,7 @@ impl Flow {
         let remote = address.at(self.port);
         self.carrier.move_to(remote);
         self.restart(CloseCause::Moved, ends, context);
-        self.window.teller.remote = Some(remote);
+        self.window.subject.remote = Some(remote);
     }
 
     /// Builds the probe of the slot that is queued.
@@ -81,28 +76,27 @@ impl Flow {
             self.restart(CloseCause::PeerReadsNothing, ends, context);
             return None;
         }
-        let Self {
-            window,
-            carrier,
-            conversation,
-            ..
-        } = self;
+        let (carrier, scope) = (
+            &mut self.carrier,
+            &mut scope(&mut self.window, ends, context),
+        );
         let (mut may_send, mut is_native) = (readiness == Readiness::Ready, false);
-        if let Some(conversation) = conversation {
-            conversation.handle_slot(slot, window, &mut ends.peer, context);
-            may_send &= conversation.may_send(window);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.handle_slot(slot, scope);
+            may_send &= conversation.may_send(scope.window);
             is_native = conversation.is_native();
         }
         if !may_send {
-            window.skip();
+            scope.window.skip();
             return None;
         }
-        let number = window.send(slot, is_native, context);
-        if let Some(conversation) = conversation {
-            conversation.encode(number, carrier.payload_max(), ends, context, buffer);
+        let number = scope.window.send(slot, is_native, scope.context);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.encode(number, carrier.payload_max(), scope, buffer);
         }
+        let key = scope.window.stamp_key(number);
         // A text probe carries the only time of its departure that its receiver learns.
-        carrier.transmit(number, window.stamp_key(number), !is_native, context)
+        carrier.transmit(number, key, !is_native, scope.context)
     }
 
     /// The kernel's stamp of a probe's departure has come.
@@ -117,8 +111,8 @@ impl Flow {
     /// The engine has a socket for this flow, bound to `local`.
     pub(crate) fn handle_opened(&mut self, local: SocketAddr, context: &mut Context) {
         if self.conversation.is_some() {
-            self.window.teller.local = Some(local);
-            self.window.teller.tell(LifeEvent::Opened, context);
+            self.window.subject.local = Some(local);
+            context.tell(&self.window.subject, LifeEvent::Opened);
         }
     }
 
@@ -138,12 +132,13 @@ impl Flow {
         &mut self,
         socket: SocketId,
         handshake_ns: Option<u64>,
+        ends: &mut Ends,
         context: &mut Context,
     ) {
         if let Some(number) = self.carrier.take_attempt(socket, context) {
             self.handle_handshake(number, handshake_ns, context);
         } else if self.carrier.handle_connected(context) {
-            self.begin(context);
+            self.begin(ends, context);
         }
     }
 
@@ -169,7 +164,7 @@ impl Flow {
     /// A datagram, or some bytes of a stream, came in. Returns how many messages were complete.
     pub(crate) fn handle_payload(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         bytes: &[u8],
         ends: &mut Ends,
         context: &mut Context,
@@ -178,8 +173,8 @@ impl Flow {
         let Some(conversation) = conversation.filter(|_| self.carrier.is_up()) else {
             return 0;
         };
-        let (window, peer) = (&mut self.window, &mut ends.peer);
-        let heard = conversation.handle_payload(arrival, bytes, window, peer, context);
+        let scope = &mut scope(&mut self.window, ends, context);
+        let heard = conversation.handle_payload(arrival, bytes, scope);
         if heard.is_received || heard.is_late {
             self.carrier.handle_reply(heard.is_received);
         }
@@ -238,7 +233,7 @@ impl Flow {
             carrier.handle_lost(number, context);
         });
         if let (Some(conversation), Some(number)) = (&mut self.conversation, last_lost) {
-            conversation.handle_expired(number, &mut self.window, &mut ends.peer, context);
+            conversation.handle_expired(number, &mut scope(&mut self.window, ends, context));
         }
         let lost = self.window.consecutive_lost;
         let is_silent = lost >= self.max_lost && self.carrier.may_reopen(context);
@@ -252,7 +247,7 @@ impl Flow {
     /// Settles what is pending: our own clock is about to be another one, or the daemon ends.
     pub(crate) fn settle(&mut self, ends: &mut Ends, context: &mut Context) {
         if let Some(conversation) = &mut self.conversation {
-            conversation.settle(&mut self.window, &mut ends.peer, context);
+            conversation.settle(&mut scope(&mut self.window, ends, context));
         }
     }
 
@@ -260,7 +255,7 @@ impl Flow {
     fn restart(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
         self.close(cause, ends, context);
         if self.carrier.open(context) {
-            self.begin(context);
+            self.begin(ends, context);
         }
     }
 
@@ -271,16 +266,16 @@ impl Flow {
         if self.carrier.close(context) {
             self.window.lose_all(context);
             let event = LifeEvent::Closed { cause, had_replies };
-            self.window.teller.tell(event, context);
-            self.window.teller.local = None;
+            context.tell(&self.window.subject, event);
+            self.window.subject.local = None;
         }
     }
 
     /// A fresh 5-tuple is there.
-    fn begin(&mut self, context: &mut Context) {
+    fn begin(&mut self, ends: &mut Ends, context: &mut Context) {
         self.window.begin(context);
         if let Some(conversation) = &mut self.conversation {
-            conversation.begin(&mut self.window, context);
+            conversation.begin(&mut scope(&mut self.window, ends, context));
         }
     }
 
@@ -289,10 +284,22 @@ impl Flow {
         if self.carrier.is_up() {
             let (cause, had_replies) = (CloseCause::Removed, self.window.has_replies());
             let event = LifeEvent::Closed { cause, had_replies };
-            self.window.teller.tell(event, context);
+            context.tell(&self.window.subject, event);
         }
         self.schedule.end(context);
         self.window.end(context);
         self.carrier.end(context);
+    }
+}
+
+const fn scope<'a>(
+    window: &'a mut Window,
+    ends: &'a mut Ends,
+    context: &'a mut Context,
+) -> Scope<'a> {
+    Scope {
+        window,
+        ends,
+        context,
     }
 }

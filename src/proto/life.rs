@@ -11,6 +11,15 @@ use crate::proto::transmit::CloseReason;
 /// Something happened to a flow, or to a whole target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
+    /// To which one.
+    pub subject: Subject,
+    /// What happened.
+    pub event: LifeEvent,
+}
+
+/// A flow as an operator knows it, or all flows of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
     /// The target's tags.
     pub labels: Arc<Labels>,
     /// The flow; `None`: all flows of the target.
@@ -19,8 +28,18 @@ pub struct Life {
     pub remote: Option<SocketAddr>,
     /// Our end, once the engine has told it.
     pub local: Option<SocketAddr>,
-    /// What happened.
-    pub event: LifeEvent,
+}
+
+impl Subject {
+    /// Returns one that leads nowhere yet.
+    pub(crate) const fn new(labels: Arc<Labels>, kind: Option<FlowKind>) -> Self {
+        Self {
+            labels,
+            kind,
+            remote: None,
+            local: None,
+        }
+    }
 }
 
 /// What happened to a flow.

@@ -124,8 +124,6 @@ impl Lookup {
 
     /// Takes the timer off the wheel.
     pub(crate) fn end(&mut self, context: &mut Context) {
-        if let Some(timer) = self.timer.take() {
-            context.wheel.cancel(timer);
-        }
+        context.wheel.cancel(self.timer.take());
     }
 }

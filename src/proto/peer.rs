@@ -110,21 +110,23 @@ impl Peer {
         // An exchange that contradicts all before it has unknown clocks at its ends.
         let is_comparable = trip.is_comparable && self.learn(trip, context) != Seen::Suspicious;
         self.publish_reverse(trip, context);
-        for (direction, delay_ns, pair) in [
-            (Direction::Forward, trip.forward_ns(), [0, 1]),
-            (Direction::Reverse, trip.reverse_ns(), [2, 3]),
+        if !is_comparable {
+            return;
+        }
+        let [left, received, sent, back] = &trip.stamps;
+        for (direction, from, to) in [
+            (Direction::Forward, left, received),
+            (Direction::Reverse, sent, back),
         ] {
-            if is_comparable {
-                context.outputs.push_back(Output::OneWay(OneWay {
-                    origin: trip.origin,
-                    kind: trip.kind,
-                    direction,
-                    seq: trip.number,
-                    delay_ns,
-                    at: trip.stamps[pair[1]].at,
-                    stamp: weaker(&trip.stamps[pair[0]], &trip.stamps[pair[1]]),
-                }));
-            }
+            context.outputs.push_back(Output::OneWay(OneWay {
+                origin: trip.origin,
+                kind: trip.kind,
+                direction,
+                seq: trip.number,
+                delay_ns: to.at.since(from.at),
+                at: to.at,
+                stamp: weaker(from, to),
+            }));
         }
     }
 
@@ -137,10 +139,7 @@ impl Peer {
         let value_ns = trip.reverse_ns();
         context.outputs.push_back(Output::Sample(Sample {
             origin,
-            metric: match trip.kind {
-                FlowKind::Tcp => Metric::TcpOwd,
-                FlowKind::Udp | FlowKind::Connect => Metric::UdpOwd,
-            },
+            metric: Metric::one_way(trip.kind),
             outcome: Outcome::Received,
             value_ns: value_ns.saturating_add(correction_ns.unwrap_or(0)),
             at: trip.stamps[3].at,

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use crate::proto::context::Context;
 use crate::proto::ends::{Ends, Identity};
 use crate::proto::flow::Flow;
-use crate::proto::life::LifeEvent;
+use crate::proto::life::{LifeEvent, Subject};
 use crate::proto::lookup::Lookup;
 use crate::proto::peer::Peer;
 use crate::proto::sample::{FlowKind, Labels};
 use crate::proto::target::{Address, TargetSpec};
-use crate::proto::teller::Teller;
 use crate::proto::transmit::{FlowRef, TargetId};
 use crate::proto::wire::text;
 
@@ -21,7 +20,7 @@ pub(crate) struct Target {
     pub(crate) ends: Ends,
     pub(crate) flows: Box<[Flow]>,
     lookup: Lookup,
-    teller: Teller,
+    subject: Subject,
 }
 
 impl Target {
@@ -65,7 +64,7 @@ impl Target {
             },
             flows,
             lookup: Lookup::new(slot, id, spec.host, resolve_interval_ns),
-            teller: Teller::new(labels, None),
+            subject: Subject::new(labels, None),
         };
         if let Some(address) = target.lookup.begin(context) {
             target.move_to(address, context);
@@ -88,7 +87,7 @@ impl Target {
         let before = self.lookup.address();
         if let Some(address) = self.lookup.handle_resolved(addresses, context) {
             let event = LifeEvent::Resolved { address, before };
-            self.teller.tell(event, context);
+            context.tell(&self.subject, event);
             self.move_to(address, context);
         }
     }

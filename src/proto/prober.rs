@@ -13,7 +13,7 @@ use crate::proto::flow::Flow;
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
-use crate::proto::responder::{ReplyTo, Responder};
+use crate::proto::responder::{Reflector, Responder};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
 use crate::proto::target::{Address, TargetSpec};
@@ -66,13 +66,9 @@ impl Prober {
     /// A prober without targets.
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
+        let reflector = Reflector::new(name.clone(), config.native);
         Self {
-            responder: Responder::new(
-                name.clone(),
-                config.udp_port,
-                config.native,
-                config.accepted_max,
-            ),
+            responder: Responder::new(reflector, config.udp_port, config.accepted_max),
             name,
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
@@ -150,7 +146,7 @@ impl Prober {
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
         self.context.note_arrival(&arrival);
         if let Some((flow, ends, context)) = self.flow_at(socket) {
-            flow.handle_payload(arrival, payload, ends, context);
+            flow.handle_payload(&arrival, payload, ends, context);
         }
     }
 
@@ -164,13 +160,14 @@ impl Prober {
         payload: &[u8],
     ) {
         self.context.note_arrival(&arrival);
-        let reply = ReplyTo {
+        let transmit = |key| Transmit::Reply {
             listener,
             to: from,
             from: local,
+            key,
         };
         self.responder
-            .handle_datagram(arrival, reply, payload, &mut self.context);
+            .handle_datagram(&arrival, from, transmit, payload, &mut self.context);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.
@@ -183,8 +180,8 @@ impl Prober {
     /// the kernel says its handshake took, if it was not sent twice.
     pub fn handle_connected(&mut self, now: Now, socket: SocketId, handshake_ns: Option<u64>) {
         self.context.now = now;
-        if let Some((flow, _, context)) = self.flow_at(socket) {
-            flow.handle_connected(socket, handshake_ns, context);
+        if let Some((flow, ends, context)) = self.flow_at(socket) {
+            flow.handle_connected(socket, handshake_ns, ends, context);
         }
     }
 
@@ -203,10 +200,10 @@ impl Prober {
         match context.owner(socket) {
             Some(Owner::Flow(flow)) => flow_of(&mut self.targets, flow)
                 .map_or(0, |(flow, ends)| {
-                    flow.handle_payload(arrival, bytes, ends, context)
+                    flow.handle_payload(&arrival, bytes, ends, context)
                 }),
             Some(Owner::Accepted(slot)) => {
-                self.responder.handle_stream(arrival, slot, bytes, context)
+                self.responder.handle_stream(&arrival, slot, bytes, context)
             }
             None => 0,
         }
@@ -267,13 +264,8 @@ impl Prober {
                     flow.handle_left(number, stamp, &mut self.context);
                 }
             }
-            Wanted::Reply { slot, birth, seq } => {
-                self.responder.handle_reply_left(slot, birth, seq, stamp);
-            }
-            Wanted::StreamReply { socket, seq } => {
-                if let Some(Owner::Accepted(slot)) = self.context.owner(socket) {
-                    self.responder.handle_stream_reply_left(slot, seq, stamp);
-                }
+            Wanted::Reply { place, seq } => {
+                self.responder.handle_left(place, seq, stamp, &self.context);
             }
         }
     }
@@ -322,7 +314,7 @@ impl Prober {
         for (_, target) in &mut self.targets {
             target.settle(&mut self.context);
         }
-        self.responder.settle_all(&mut self.context);
+        self.responder.settle(&mut self.context);
     }
 
     /// The kernel did not take a reply.

@@ -89,6 +89,14 @@ impl Metric {
         Self::TcpOwd,
         Self::TcpLatency,
     ];
+
+    /// Returns the one-way delay over flows of a kind.
+    pub(crate) const fn one_way(kind: FlowKind) -> Self {
+        match kind {
+            FlowKind::Tcp => Self::TcpOwd,
+            FlowKind::Udp | FlowKind::Connect => Self::UdpOwd,
+        }
+    }
 }
 
 /// How a probe ended. Every probe has exactly one outcome.

@@ -54,8 +54,6 @@ impl Schedule {
 
     /// Takes the timer off the wheel: the flow ends.
     pub(crate) fn end(&mut self, context: &mut Context) {
-        if let Some(timer) = self.timer.take() {
-            context.wheel.cancel(timer);
-        }
+        context.wheel.cancel(self.timer.take());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::proto::sample::Stamp;
+use crate::proto::sample::{FlowKind, Stamp};
 use crate::proto::target::Host;
 use crate::proto::time::Now;
 
@@ -46,10 +46,21 @@ pub struct StampKey(pub(crate) Wanted);
 pub(crate) enum Wanted {
     /// T1 of a probe.
     Probe { flow: FlowRef, number: u64 },
-    /// T3 of a reply to a datagram: the session's place, its identity, the reply's number.
-    Reply { slot: u32, birth: u64, seq: u32 },
-    /// T3 of a reply on an accepted connection.
-    StreamReply { socket: SocketId, seq: u32 },
+    /// T3 of the reply of this number, of the session at this place.
+    Reply { place: Place, seq: u32 },
+}
+
+/// The place of a remote sender's session: what its requests come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the table of those that send datagrams.
+    Datagrams {
+        slot: u32,
+        /// Tells the session from a later one at the same place.
+        birth: u64,
+    },
+    /// An accepted connection.
+    Connection(SocketId),
 }
 
 /// When a packet arrived, by this process's clock and by the kernel's stamp.
@@ -67,6 +78,12 @@ impl Arrival {
         Self { now, stamp: None }
     }
 
+    /// Returns the same for one of several messages read at once: the stamp is of the last of them.
+    pub(crate) fn of_last(&self, is_last: bool) -> Self {
+        let (now, stamp) = (self.now, self.stamp.filter(|_| is_last));
+        Self { now, stamp }
+    }
+
     /// Returns the best stamp, at worst the process's own.
     pub fn best(&self) -> Stamp {
         self.stamp.unwrap_or_else(|| Stamp::user(self.now.wall))
@@ -76,33 +93,20 @@ impl Arrival {
 /// One action for the engine. Payloads are in the buffer passed to `poll_transmit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// Open a fresh 5-tuple for datagrams to and from `remote`. Answer with `handle_opened` or
-    /// `handle_closed`.
-    OpenUdp {
+    /// Open a socket to `remote`. Answer with `handle_connected`, and for a lasting socket with
+    /// `handle_opened`; or with `handle_closed`.
+    Open {
         /// Its key from now on.
         socket: SocketId,
         /// The peer.
         remote: SocketAddr,
-    },
-    /// Begin a persistent TCP connection. Answer with `handle_connected` and `handle_opened`, or
-    /// with `handle_closed`.
-    OpenTcp {
-        /// Its key from now on.
-        socket: SocketId,
-        /// The peer.
-        remote: SocketAddr,
-    },
-    /// Begin a TCP connection that is only timed. Closing it leaves no `TIME_WAIT` behind. Answer
-    /// with `handle_connected` or `handle_closed`.
-    OpenProbe {
-        /// Its key from now on.
-        socket: SocketId,
-        /// The peer.
-        remote: SocketAddr,
+        /// A fresh 5-tuple for datagrams to and from `remote`; a TCP connection to hold; or one that is
+        /// only timed, and closing it leaves no `TIME_WAIT` behind.
+        kind: FlowKind,
     },
     /// Send the buffer as one datagram on a flow's own socket.
     Datagram {
-        /// A socket from `OpenUdp`.
+        /// A socket that was opened for datagrams.
         socket: SocketId,
         /// The purpose of its transmit stamp.
         key: Option<StampKey>,
@@ -123,7 +127,7 @@ pub enum Transmit {
     },
     /// Write the buffer to a stream. Keep the bytes that the kernel does not take yet.
     Stream {
-        /// A socket from `OpenTcp`, or an accepted one.
+        /// A connection that was opened to hold, or an accepted one.
         socket: SocketId,
         /// The purpose of the transmit stamp of its last byte.
         key: Option<StampKey>,

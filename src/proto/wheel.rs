@@ -109,8 +109,9 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Cancels a timer and returns its payload; `None` if it has already fired or been cancelled.
-    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+    /// Cancels a timer and returns its payload; `None` without one, or if it has already fired or been cancelled.
+    pub fn cancel(&mut self, key: impl Into<Option<TimerKey>>) -> Option<T> {
+        let key = key.into()?;
         let entry = self.entries.get(key.index as usize)?;
         if entry.generation != key.generation {
             return None;

@@ -13,6 +13,7 @@ pub(crate) use report::ReceiveReport;
 use std::sync::Arc;
 
 use crate::proto::context::Context;
+use crate::proto::life::Subject;
 use crate::proto::output::Output;
 use crate::proto::owner::Timer;
 use crate::proto::sample::{
@@ -20,7 +21,6 @@ use crate::proto::sample::{
     Trace,
 };
 use crate::proto::target::TargetSpec;
-use crate::proto::teller::Teller;
 use crate::proto::time::{Mono, Wall};
 use crate::proto::transmit::{Arrival, FlowRef, StampKey, Wanted};
 use crate::proto::wheel::TimerKey;
@@ -70,7 +70,7 @@ impl Probe {
 #[derive(Debug)]
 pub(crate) struct Window {
     this: FlowRef,
-    pub(crate) teller: Teller,
+    pub(crate) subject: Subject,
     pub(crate) origin: Origin,
     pub(crate) kind: FlowKind,
     metric: Metric,
@@ -123,7 +123,7 @@ impl Window {
         Self {
             this,
             origin: context.open_origin(labels.clone()),
-            teller: Teller::new(labels, Some(kind)),
+            subject: Subject::new(labels, Some(kind)),
             kind,
             metric: match kind {
                 FlowKind::Udp => Metric::UdpRtt,
@@ -202,8 +202,8 @@ impl Window {
 
     /// Withdraws a probe that the kernel did not take: it was never on the wire.
     pub(crate) fn unsend(&mut self, number: u64) {
-        let index = self.index(number);
-        if self.remembers(number) && self.probes[index].state == State::InFlight {
+        if self.is_in_flight(number) {
+            let index = self.index(number);
             self.probes[index].state = State::Unsent;
             self.counters.sent -= 1;
             self.counters.sent_native -= u64::from(self.probes[index].is_native);
@@ -219,14 +219,13 @@ impl Window {
         }
         let probe = &mut self.probes[index];
         let is_comparable = probe.clock_epoch == context.clock_epoch;
-        if is_comparable && stamp.at.since(probe.sent_wall) < -STEP_LEAST_NS {
+        let gap_ns = stamp.at.since(probe.sent_wall);
+        if is_comparable && gap_ns < -STEP_LEAST_NS {
             // It left before it was sent: this is another packet's stamp.
             return false;
         }
         probe.left = stamp;
-        if let Ok(gap_ns) = u64::try_from(stamp.at.since(probe.sent_wall))
-            && probe.clock_epoch == context.clock_epoch
-        {
+        if let Some(gap_ns) = u64::try_from(gap_ns).ok().filter(|_| is_comparable) {
             context.outputs.push_back(Output::SendGap(gap_ns));
         }
         true
@@ -234,13 +233,12 @@ impl Window {
 
     /// Returns when a probe left, as far as it is known by now.
     pub(crate) fn departure(&self, number: u64, context: &Context) -> Option<Departure> {
-        let probe = &self.probes[self.index(number)];
-        self.remembers(number).then(|| probe.departure(context))
+        self.get(number).map(|probe| probe.departure(context))
     }
 
     /// True if we sent a packet with this number and time.
     pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
-        self.remembers(number) && self.probes[self.index(number)].sent_wall == at
+        self.get(number).is_some_and(|probe| probe.sent_wall == at)
     }
 
     /// Returns the instant before which an event has waited for the next probe and its timeout.
@@ -251,26 +249,23 @@ impl Window {
 
     /// True if a native probe timed out and nothing has arrived since it was sent.
     pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
-        let probe = &self.probes[self.index(number)];
-        self.remembers(number) && probe.is_native && self.last_heard < probe.sent
+        self.get(number)
+            .is_some_and(|probe| probe.is_native && self.last_heard < probe.sent)
     }
 
     /// The same for the oldest probe in flight, at the slot of its timeout. Its timer fires a
     /// moment later, because it counts from the send.
     pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
         let by = slot.plus(self.interval_ns / 16);
-        let mut in_flight = (self.oldest..self.next).map(|number| &self.probes[self.index(number)]);
-        in_flight
-            .find(|probe| probe.state == State::InFlight)
-            .is_some_and(|probe| {
-                let has_had_its_time = by.since(probe.sent) >= self.timeout_ns;
-                has_had_its_time && probe.is_native && self.last_heard < probe.sent
-            })
+        let oldest = self.oldest_in_flight();
+        self.get(oldest)
+            .is_some_and(|probe| by.since(probe.sent) >= self.timeout_ns)
+            && self.is_native_unheard(oldest)
     }
 
     /// True if a probe is on the native wire.
     pub(crate) fn is_native(&self, number: u64) -> bool {
-        self.remembers(number) && self.probes[self.index(number)].is_native
+        self.get(number).is_some_and(|probe| probe.is_native)
     }
 
     /// Takes a reply to probe `number`, received at `now`.
@@ -321,7 +316,7 @@ impl Window {
 
     /// Ends a probe that failed for good: its connect was refused.
     pub(crate) fn handle_failure(&mut self, number: u64, context: &mut Context) {
-        if self.remembers(number) && self.probes[self.index(number)].state == State::InFlight {
+        if self.is_in_flight(number) {
             self.lose(number, context);
         }
     }
@@ -335,32 +330,29 @@ impl Window {
     ) -> Option<u64> {
         self.expiry_timer = None;
         let mut last_lost = None;
-        while self.oldest < self.next {
-            let probe = self.probes[self.index(self.oldest)];
-            if probe.state == State::InFlight {
-                if context.now.mono.since(probe.sent) < self.timeout_ns {
-                    let deadline = probe.sent.plus(self.timeout_ns);
-                    self.expiry_timer =
-                        Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
-                    break;
-                }
-                self.lose(self.oldest, context);
-                on_lost(self.oldest, context);
-                last_lost = Some(self.oldest);
+        loop {
+            self.oldest = self.oldest_in_flight();
+            let Some(oldest) = self.get(self.oldest) else {
+                return last_lost;
+            };
+            let deadline = oldest.sent.plus(self.timeout_ns);
+            if context.now.mono < deadline {
+                let timer = Timer::Expire(self.this);
+                self.expiry_timer = Some(context.wheel.insert(deadline, timer));
+                return last_lost;
             }
-            self.oldest += 1;
+            self.lose(self.oldest, context);
+            on_lost(self.oldest, context);
+            last_lost = Some(self.oldest);
         }
-        last_lost
     }
 
     /// Declares all probes in flight lost, because their connection or socket is gone.
     pub(crate) fn lose_all(&mut self, context: &mut Context) {
-        while self.oldest < self.next {
-            if self.probes[self.index(self.oldest)].state == State::InFlight {
-                self.lose(self.oldest, context);
-            }
-            self.oldest += 1;
+        for number in self.oldest..self.next {
+            self.handle_failure(number, context);
         }
+        self.oldest = self.next;
     }
 
     /// Begins a fresh 5-tuple.
@@ -399,18 +391,12 @@ impl Window {
         let last = self.next.checked_sub(1)?;
         let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
         let number = last.checked_sub(back).filter(|number| *number >= first)?;
-        let mut oldest = self.oldest;
-        while oldest < self.next && self.probes[self.index(oldest)].state != State::InFlight {
-            oldest += 1;
-        }
-        (self.next - oldest <= modulus).then_some(number)
+        (self.next - self.oldest_in_flight() <= modulus).then_some(number)
     }
 
     /// Removes the timer from the wheel, because the flow ends.
     pub(crate) fn end(&mut self, context: &mut Context) {
-        if let Some(timer) = self.expiry_timer.take() {
-            context.wheel.cancel(timer);
-        }
+        context.wheel.cancel(self.expiry_timer.take());
     }
 
     fn lose(&mut self, number: u64, context: &mut Context) {
@@ -514,6 +500,24 @@ impl Window {
 
     fn remembers(&self, number: u64) -> bool {
         number < self.next && self.next - number <= self.probes.len() as u64
+    }
+
+    /// Returns a probe, if it is remembered.
+    fn get(&self, number: u64) -> Option<&Probe> {
+        self.remembers(number)
+            .then(|| &self.probes[self.index(number)])
+    }
+
+    fn is_in_flight(&self, number: u64) -> bool {
+        self.get(number)
+            .is_some_and(|probe| probe.state == State::InFlight)
+    }
+
+    /// Returns the number of the oldest probe in flight; without one, that of the next probe.
+    fn oldest_in_flight(&self) -> u64 {
+        (self.oldest..self.next)
+            .find(|number| self.probes[self.index(*number)].state == State::InFlight)
+            .unwrap_or(self.next)
     }
 
     #[expect(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, Host, ListenerId, Now, Output, Prober, ProberConfig, SocketId,
-    Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
+    Address, Arrival, CloseReason, FlowKind, Host, ListenerId, Now, Output, Prober, ProberConfig,
+    SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
 };
 
 use crate::account::Account;
@@ -271,17 +271,26 @@ impl ProberHost {
     ) {
         let wall_ns = now.wall.as_unix_nanos();
         match *transmit {
-            Transmit::OpenUdp { socket, remote } => {
+            Transmit::Open {
+                socket,
+                remote,
+                kind: FlowKind::Udp,
+            } => {
                 let port = net.open_port();
                 self.sockets.insert(socket, Socket::Udp { port, remote });
                 self.by_port.insert(port, socket);
                 let local = SocketAddr::new(at.address, port);
                 self.prober.handle_opened(socket, local);
             }
-            Transmit::OpenTcp { socket, remote } => self.connect(at, net, socket, remote),
-            Transmit::OpenProbe { socket, remote } => {
+            Transmit::Open {
+                socket,
+                remote,
+                kind,
+            } => {
                 self.connect(at, net, socket, remote);
-                self.drain(at, net, Some(()));
+                if kind == FlowKind::Connect {
+                    self.drain(at, net, Some(()));
+                }
             }
             Transmit::Datagram { socket, key, .. } => {
                 self.drain(at, net, Some(()));

@@ -1,7 +1,7 @@
 //! What the core asks for: sockets opened, datagrams and bytes sent.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use mio::Interest;
@@ -14,29 +14,30 @@ use crate::engine::batch::{Header, Via};
 use crate::engine::sockets::Kind;
 use crate::engine::stream::{Role, Written};
 use crate::limits::UNWRITTEN_BYTES_MAX;
-use crate::proto::{CloseReason, SocketId, StampKey, Transmit};
+use crate::proto::{CloseReason, FlowKind, SocketId, StampKey};
 
 impl MioEngine {
-    pub(super) fn open(&mut self, core: &mut Core<'_>, id: SocketId, transmit: &Transmit) {
+    pub(super) fn open(
+        &mut self,
+        core: &mut Core<'_>,
+        id: SocketId,
+        remote: SocketAddr,
+        kind: FlowKind,
+    ) {
         let (sockets, registry) = (&mut self.sockets, self.poll.registry());
         let watch_stream = |socket: &TcpStream| {
             let both = Interest::READABLE | Interest::WRITABLE;
             register(registry, socket, Source::Stream(id.index as usize), both)
         };
-        let opened = match *transmit {
-            Transmit::OpenUdp { remote, .. } => sockets
+        let opened = match kind {
+            FlowKind::Udp => sockets
                 .open_udp(id, remote, |port, place| {
                     let (socket, source) = (&port.stamped.socket, Source::Shared(place));
                     register(registry, socket, source, Interest::READABLE)
                 })
                 .map(|()| true),
-            Transmit::OpenTcp { remote, .. } => {
-                sockets.open_stream(id, Role::Flow, remote, watch_stream)
-            }
-            Transmit::OpenProbe { remote, .. } => {
-                sockets.open_stream(id, Role::Probe, remote, watch_stream)
-            }
-            _ => return,
+            FlowKind::Tcp => sockets.open_stream(id, Role::Flow, remote, watch_stream),
+            FlowKind::Connect => sockets.open_stream(id, Role::Probe, remote, watch_stream),
         };
         match opened {
             Ok(true) => self.connected(core, id),
@@ -114,8 +115,7 @@ impl MioEngine {
         };
         let key = sockets.stamping.wanted(key);
         let before = stream.unwritten();
-        let mut give_up = |key| core.prober.handle_stamp_missing(key);
-        let written = stream.write(&self.payload, key, &mut give_up);
+        let written = stream.write(&self.payload, key);
         sockets.stamping.collect(core, &mut stream.stamped);
         match written {
             Ok(Written::All) => sockets.report_retransmits(core, id),
@@ -143,7 +143,7 @@ impl MioEngine {
             return;
         };
         let before = stream.unwritten();
-        let written = stream.flush(&mut |key| core.prober.handle_stamp_missing(key));
+        let written = stream.flush();
         let after = stream.unwritten();
         sockets.stamping.collect(core, &mut stream.stamped);
         let written = match written {

@@ -5,11 +5,11 @@
 //! carries it. Until then the reply is pending. If those three pass without the stamp, or the next
 //! probe is lost, the sample uses the time that the reflector wrote into the reply, and says so.
 
-use crate::proto::context::Context;
-use crate::proto::ends::{Ends, Identity};
+use super::Scope;
+use crate::proto::ends::Identity;
 use crate::proto::follow_ups::{FollowUps, Pending};
 use crate::proto::life::LifeEvent;
-use crate::proto::peer::{Peer, RoundTrip};
+use crate::proto::peer::RoundTrip;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Measured, ReceiveReport, Reply, Window, low};
@@ -54,12 +54,12 @@ pub(super) struct Native {
 }
 
 impl Native {
-    /// Begins a session for probes from number `first` on, under an identifier that cannot be guessed.
-    pub(super) fn new(first: u64, context: &mut Context) -> Self {
+    /// Begins a session for probes from the next one on, under an identifier that cannot be guessed.
+    pub(super) fn new(scope: &mut Scope<'_>) -> Self {
         Self {
-            ssid: context.flow_ids.ssid(),
-            cookie: context.flow_ids.cookie(),
-            first,
+            ssid: scope.context.flow_ids.ssid(),
+            cookie: scope.context.flow_ids.cookie(),
+            first: scope.window.next_number(),
             session: 0,
             left: FollowUps::new(),
             pending: Pending::new(),
@@ -71,20 +71,19 @@ impl Native {
         &self,
         number: u64,
         size: Option<usize>,
-        ends: &Ends,
-        context: &Context,
+        scope: &Scope<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Identity { name, tags, .. } = &ends.identity;
+        let Identity { name, tags, .. } = &scope.ends.identity;
         let fields = RequestFields {
             seq: low(number),
-            sent: context.now.wall,
-            error: context.clock_error,
+            sent: scope.context.now.wall,
+            error: scope.context.clock_error,
             ssid: self.ssid,
             cookie: self.cookie,
             session: self.session,
             follow_ups: self.left.newest_first(),
-            offset_ns: ends.peer.correction_ns(),
+            offset_ns: scope.ends.peer.correction_ns(),
             source: name,
             tags,
         };
@@ -111,25 +110,24 @@ impl Native {
     /// A packet came in that is no text. `None` if it is no reply to a probe of this session.
     pub(super) fn handle_packet(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         bytes: &[u8],
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
+        scope: &mut Scope<'_>,
     ) -> Option<Reply> {
         let packet = native::decode_reply(bytes).ok()?;
-        let number = self.number_of(window, &packet)?;
-        let reply = window.handle_reply(number, context);
+        let number = self.number_of(scope.window, &packet)?;
+        let reply = scope.window.handle_reply(number, scope.context);
         if let Some(ours) = &packet.ours {
             let report = ReceiveReport {
                 session: ours.session,
                 received: ours.received,
                 seen: ours.seen,
             };
+            let (window, context) = (&mut *scope.window, &mut *scope.context);
             window.handle_receive_report(number, self.first, report, context);
         }
         if reply != Reply::Unknown {
-            self.handle_follow_ups(&packet, window, peer, context);
+            self.handle_follow_ups(&packet, scope);
         }
         if let Reply::Received(_) = reply {
             let source = packet.ours.and_then(|ours| ours.received_source);
@@ -141,84 +139,64 @@ impl Native {
                     source: source.unwrap_or(StampSource::User),
                 },
                 sent: Stamp::user(packet.sent),
-                arrival,
+                arrival: *arrival,
             };
-            self.await_stamp(pending, window, peer, context);
+            scope.window.counters.settling += 1;
+            // Nothing better is to be expected of a reflector that has no stamps of the kernel's.
+            let is_final = pending.received.source == StampSource::User;
+            // Those whose T3 can still come fit, so one without room is older than they are.
+            if is_final || !self.pending.push(number, pending) {
+                settle(&pending, pending.sent, scope);
+            }
         }
         Some(reply)
     }
 
-    /// Keeps a reply until its T3 comes, if that can come.
-    fn await_stamp(
-        &mut self,
-        pending: PendingReply,
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) {
-        window.counters.settling += 1;
-        // Nothing better is to be expected of a reflector that has no stamps of the kernel's.
-        let is_final = pending.received.source == StampSource::User;
-        // Those whose T3 can still come fit, so one without room is older than they are.
-        if is_final || !self.pending.push(pending.number, pending) {
-            settle(&pending, pending.sent, window, peer, context);
-        }
-    }
-
     /// Takes from any reply of this session who its reflector is, and when earlier replies left.
-    fn handle_follow_ups(
-        &mut self,
-        packet: &Packet<'_>,
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
-    ) {
+    fn handle_follow_ups(&mut self, packet: &Packet<'_>, scope: &mut Scope<'_>) {
         let Some(ours) = &packet.ours else {
             return;
         };
         if self.session != ours.session {
-            self.settle_where(|_| true, window, peer, context);
+            self.settle_where(|_| true, scope);
             if self.session != 0 {
-                window.teller.tell(LifeEvent::PeerRestarted, context);
+                scope.tell(LifeEvent::PeerRestarted);
             }
             self.session = ours.session;
         }
-        peer.handle_name(ours.name, context);
+        scope.ends.peer.handle_name(ours.name, scope.context);
         // The oldest first, so that samples come out in order.
         let [second, third] = ours.older;
         for told in [third, second, packet.follow_up].into_iter().flatten() {
             if let Some(pending) = self.pending.take(|pending| pending.reply == told.seq) {
-                settle(&pending, told.stamp, window, peer, context);
+                settle(&pending, told.stamp, scope);
             }
         }
         let is_past = |pending: &PendingReply| {
             packet.seq.wrapping_sub(pending.reply).cast_signed() >= TOLD_BY.cast_signed()
         };
-        self.settle_where(is_past, window, peer, context);
+        self.settle_where(is_past, scope);
     }
 
     /// Settles the pending replies that match, the oldest first, with the T3 that the replies had.
     pub(super) fn settle_where(
         &mut self,
         is_over: impl Fn(&PendingReply) -> bool,
-        window: &mut Window,
-        peer: &mut Peer,
-        context: &mut Context,
+        scope: &mut Scope<'_>,
     ) {
         while let Some(pending) = self.pending.take(&is_over) {
-            settle(&pending, pending.sent, window, peer, context);
+            settle(&pending, pending.sent, scope);
         }
     }
 }
 
 /// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
-fn settle(
-    pending: &PendingReply,
-    sent: Stamp,
-    window: &mut Window,
-    peer: &mut Peer,
-    context: &mut Context,
-) {
+fn settle(pending: &PendingReply, sent: Stamp, scope: &mut Scope<'_>) {
+    let Scope {
+        window,
+        ends,
+        context,
+    } = scope;
     let PendingReply {
         number,
         received,
@@ -240,7 +218,7 @@ fn settle(
         took_ns: arrival.now.mono.since(departure.sent),
         is_comparable: departure.is_comparable,
     };
-    peer.handle_round_trip(&round_trip, context);
+    ends.peer.handle_round_trip(&round_trip, context);
     // Behind the word that the peer's clock was set, if these stamps have shown it.
     let at_peer = [Some(received), Some(sent)];
     window.trace_received(number, &departure, at_peer, &arrival, context);

@@ -1,5 +1,6 @@
 //! A flow's probes on the text wire: numbered 0 to 100, and told apart by an identifier.
 
+use super::Scope;
 use crate::proto::context::Context;
 use crate::proto::ends::Identity;
 use crate::proto::sample::Stamp;
@@ -48,25 +49,16 @@ impl Text {
         &self,
         number: u64,
         size: Option<usize>,
-        identity: &Identity,
-        context: &Context,
+        scope: &Scope<'_>,
         out: &mut Vec<u8>,
     ) {
         let mut identifier = Identifier::new(self.cookie, low(number));
         if self.offers_native {
             identifier = identifier.offering_native();
         }
-        let Identity { name, tags, .. } = identity;
-        let at = context.now.wall;
-        text::encode_request(
-            out,
-            self.seq(number),
-            name,
-            at,
-            tags,
-            Some(identifier),
-            size,
-        );
+        let Identity { name, tags, .. } = &scope.ends.identity;
+        let (seq, at) = (self.seq(number), scope.context.now.wall);
+        text::encode_request(out, seq, name, at, tags, Some(identifier), size);
     }
 
     /// Returns the probe that a message answers: by the identifier in its padding if that came back, else
@@ -98,12 +90,10 @@ impl Text {
 
 impl Answer {
     /// Counts the reply, and publishes its delay if it is the first one in time.
-    pub(super) fn receive(
-        self,
-        arrival: &Arrival,
-        window: &mut Window,
-        context: &mut Context,
-    ) -> Reply {
+    pub(super) fn receive(self, arrival: &Arrival, scope: &mut Scope<'_>) -> Reply {
+        let Scope {
+            window, context, ..
+        } = scope;
         let reply = window.handle_reply(self.number, context);
         if let Reply::Received(departure) = reply {
             let delay = departure.elapsed(arrival);

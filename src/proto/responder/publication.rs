@@ -112,10 +112,7 @@ impl Publication {
         let at = delay.received.at;
         context.outputs.push_back(Output::Sample(Sample {
             origin,
-            metric: match self.kind {
-                FlowKind::Tcp => Metric::TcpOwd,
-                FlowKind::Udp | FlowKind::Connect => Metric::UdpOwd,
-            },
+            metric: Metric::one_way(self.kind),
             outcome: Outcome::Received,
             value_ns: delay_ns.saturating_sub(delay.correction_ns.unwrap_or(0)),
             at,

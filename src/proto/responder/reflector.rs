@@ -1,6 +1,5 @@
 //! Where requests are answered, whatever they came by and on whichever wire.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::proto::context::Context;
@@ -8,7 +7,7 @@ use crate::proto::responder::publication::RemoteLabels;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
-use crate::proto::transmit::{ListenerId, SocketId, StampKey, Transmit};
+use crate::proto::transmit::{Place, StampKey, Transmit, Wanted};
 use crate::proto::wire::native::{self, encode_frame};
 use crate::proto::wire::text;
 
@@ -20,45 +19,6 @@ pub(super) const MESSAGE_WITHIN_NS: u64 = 10_000_000_000;
 /// microseconds.
 const SEARCH_EVERY_NS: u64 = 1_000_000;
 
-/// Where the answer to a datagram goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReplyTo {
-    pub(crate) listener: ListenerId,
-    /// Who asked.
-    pub(crate) to: SocketAddr,
-    /// The address of ours that was asked, if the system said.
-    pub(crate) from: Option<IpAddr>,
-}
-
-/// Where the answer to a request goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Route {
-    Datagram(ReplyTo),
-    Stream {
-        socket: SocketId,
-        /// The peer does not read: nothing can be sent.
-        is_blocked: bool,
-    },
-}
-
-impl Route {
-    const fn transmit(self, key: Option<StampKey>) -> Transmit {
-        match self {
-            Self::Datagram(ReplyTo { listener, to, from }) => Transmit::Reply {
-                listener,
-                to,
-                from,
-                key,
-            },
-            Self::Stream { socket, .. } => Transmit::Stream { socket, key },
-        }
-    }
-
-    const fn is_blocked(self) -> bool {
-        matches!(self, Self::Stream { is_blocked, .. } if is_blocked)
-    }
-}
-
 /// A request in its session.
 #[derive(Debug)]
 pub(super) struct Heard<'a> {
@@ -68,7 +28,7 @@ pub(super) struct Heard<'a> {
 
 /// What all sessions have in common.
 #[derive(Debug)]
-pub(super) struct Reflector {
+pub(crate) struct Reflector {
     name: Arc<str>,
     /// Native requests are answered, and offers of that wire taken.
     pub(super) is_native: bool,
@@ -78,7 +38,8 @@ pub(super) struct Reflector {
 }
 
 impl Reflector {
-    pub(super) fn new(name: Arc<str>, is_native: bool) -> Self {
+    /// `name` is this host's; STAMP is answered, and offers of it taken, if `is_native`.
+    pub(crate) fn new(name: Arc<str>, is_native: bool) -> Self {
         Self {
             labels: RemoteLabels::new(name.clone()),
             name,
@@ -87,38 +48,41 @@ impl Reflector {
         }
     }
 
-    /// Answers a request that its session has measured. Without a session, for which there was no room,
-    /// a text request is answered all the same; a native reply could not be numbered.
+    /// Answers a request that its session has measured, if the peer reads; `transmit` leads to it, for a reply
+    /// with this key. Without a session, for which there was no room, a text request is answered all the
+    /// same; a native reply could not be numbered.
     pub(super) fn answer(
         &self,
         request: &Request<'_>,
         heard: Option<Heard<'_>>,
-        route: Route,
+        reads: bool,
+        transmit: impl FnOnce(Option<StampKey>) -> Transmit,
         context: &mut Context,
     ) {
-        let has_room = !route.is_blocked() && context.has_room_for_reply();
-        let is_queued = has_room
-            && match (&request.body, heard) {
-                (Body::Text(message), _) => {
-                    let at = context.now.wall;
-                    context.queue_reply(route.transmit(None), |out| {
-                        text::encode_reply(out, message, &self.name, at, self.is_native)
-                    })
-                }
-                (Body::Native { packet, .. }, Some(Heard { session, number })) => {
-                    let fields = session.next_reply(request, number, &self.name, context);
-                    let key = session.place.stamp_key(fields.seq);
-                    let write = |out: &mut Vec<u8>| native::encode_reply(out, packet, &fields);
-                    context.queue_reply(route.transmit(Some(key)), |out| match route {
-                        Route::Datagram(_) => {
-                            write(out);
-                            true
-                        }
-                        Route::Stream { .. } => encode_frame(out, write),
-                    })
-                }
-                (Body::Native { .. }, None) => false,
-            };
+        let has_room = reads && context.has_room_for_reply();
+        let is_queued = match (&request.body, heard) {
+            _ if !has_room => false,
+            (Body::Text(message), _) => {
+                let at = context.now.wall;
+                context.queue_reply(transmit(None), |out| {
+                    text::encode_reply(out, message, &self.name, at, self.is_native)
+                })
+            }
+            (Body::Native { packet, .. }, Some(Heard { session, number })) => {
+                let fields = session.next_reply(request, number, &self.name, context);
+                let (place, seq) = (session.place, fields.seq);
+                let transmit = transmit(Some(StampKey(Wanted::Reply { place, seq })));
+                let write = |out: &mut Vec<u8>| native::encode_reply(out, packet, &fields);
+                context.queue_reply(transmit, |out| match place {
+                    Place::Connection(_) => encode_frame(out, write),
+                    Place::Datagrams { .. } => {
+                        write(out);
+                        true
+                    }
+                })
+            }
+            (Body::Native { .. }, None) => false,
+        };
         if is_queued {
             context.counters.answered += 1;
         } else {

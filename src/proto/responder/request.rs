@@ -24,7 +24,7 @@ pub(super) struct Identity<'a> {
 /// The message, for its answer.
 #[derive(Clone, Debug)]
 pub(super) enum Body<'a> {
-    Text(Message<'a>),
+    Text(&'a Message<'a>),
     Native {
         request: native::Request<'a>,
         packet: &'a [u8],
@@ -34,7 +34,7 @@ pub(super) enum Body<'a> {
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub(super) struct Request<'a> {
-    pub(super) arrival: Arrival,
+    pub(super) arrival: &'a Arrival,
     pub(super) number: Number,
     /// The number of the sender's flow, which tells it from an earlier one; only ours send it.
     pub(super) cookie: Option<u32>,
@@ -47,7 +47,7 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Returns a text message as a request; `None` if it is a reply, which must not be answered.
-    pub(super) fn text(arrival: Arrival, message: Message<'a>) -> Option<Self> {
+    pub(super) fn text(arrival: &'a Arrival, message: &'a Message<'a>) -> Option<Self> {
         if message.is_reply() {
             return None;
         }
@@ -69,7 +69,7 @@ impl<'a> Request<'a> {
     }
 
     /// Reads a native packet as a request; `None` if it is none.
-    pub(super) fn native(arrival: Arrival, packet: &'a [u8]) -> Option<Self> {
+    pub(super) fn native(arrival: &'a Arrival, packet: &'a [u8]) -> Option<Self> {
         let request = native::decode_request(packet).ok()?;
         let ours = request.ours.as_ref();
         Some(Self {

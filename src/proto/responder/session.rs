@@ -8,45 +8,13 @@ use crate::proto::responder::reflection::Reflection;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::sample::{FlowKind, Stamp};
 use crate::proto::time::Mono;
-use crate::proto::transmit::{SocketId, StampKey, Wanted};
+use crate::proto::transmit::Place;
 use crate::proto::wire::native::ReplyFields;
 
 /// A session is forgotten after this long at least, and after eight of its sender's intervals.
 const IDLE_MIN_NS: u64 = 60_000_000_000;
 /// A session with one request is forgotten after this: longer than any sensible interval.
 const IDLE_ONCE_NS: u64 = 3_600_000_000_000;
-
-/// A session of datagrams, by its place in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SessionRef {
-    pub(super) slot: u32,
-    /// Tells the session from a later one at the same place.
-    pub(super) birth: u64,
-}
-
-/// What a session's requests come by, and where the transmit stamps of its replies find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Datagrams(SessionRef),
-    Connection(SocketId),
-}
-
-impl Place {
-    const fn kind(self) -> FlowKind {
-        match self {
-            Self::Datagrams(_) => FlowKind::Udp,
-            Self::Connection(_) => FlowKind::Tcp,
-        }
-    }
-
-    /// Returns what the transmit stamp of the reply numbered `seq` is wanted for.
-    pub(super) const fn stamp_key(self, seq: u32) -> StampKey {
-        StampKey(match self {
-            Self::Datagrams(SessionRef { slot, birth }) => Wanted::Reply { slot, birth, seq },
-            Self::Connection(socket) => Wanted::StreamReply { socket, seq },
-        })
-    }
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -66,9 +34,13 @@ pub(super) struct Session {
 impl Session {
     /// Begins with a sender's first request, whose tags can be read.
     pub(super) fn begin(place: Place, request: &Request<'_>, context: &mut Context) -> Self {
+        let kind = match place {
+            Place::Datagrams { .. } => FlowKind::Udp,
+            Place::Connection(_) => FlowKind::Tcp,
+        };
         let mut session = Self {
             place,
-            publication: Publication::new(place.kind(), request.identity),
+            publication: Publication::new(kind, request.identity),
             received: ReceiveWindow::starting_at(request),
             reflection: None,
             is_proven: false,
@@ -146,11 +118,9 @@ impl Session {
                 },
                 number,
             ) => {
-                let reflection = self
-                    .reflection
-                    .get_or_insert_with(|| Reflection::new(context.session_ids.session()));
+                let reflection = reflection(&mut self.reflection, context);
                 let publish = |delay| publication.measure(delay, context);
-                reflection.handle_request(&request.arrival, packet, number, publish);
+                reflection.handle_request(request.arrival, packet, number, publish);
             }
         }
     }
@@ -164,10 +134,8 @@ impl Session {
         context: &mut Context,
     ) -> ReplyFields<'a> {
         let seen = self.received.seen_before(number);
-        let reflection = self
-            .reflection
-            .get_or_insert_with(|| Reflection::new(context.session_ids.session()));
-        reflection.next_reply(&request.arrival, seen, context.clock_error, name)
+        let reflection = reflection(&mut self.reflection, context);
+        reflection.next_reply(request.arrival, seen, context.clock_error, name)
     }
 
     /// The kernel's stamp of a reply's departure has come.
@@ -199,4 +167,9 @@ impl Session {
         };
         self.last_heard.plus(idle_ns)
     }
+}
+
+/// Returns a session's native part, which the first native request makes.
+fn reflection<'a>(slot: &'a mut Option<Reflection>, context: &mut Context) -> &'a mut Reflection {
+    slot.get_or_insert_with(|| Reflection::new(context.session_ids.session()))
 }

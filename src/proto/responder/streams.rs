@@ -2,15 +2,15 @@
 
 use slab::Slab;
 
+use super::Responder;
 use crate::limits::{ACCEPTED_MAX, FRAME_BYTES_HELD_MAX};
 use crate::proto::context::{Context, small};
 use crate::proto::owner::{Owner, Timer};
-use crate::proto::responder::reflector::{Heard, MESSAGE_WITHIN_NS, Reflector, Route};
+use crate::proto::responder::reflector::{Heard, MESSAGE_WITHIN_NS, Reflector};
 use crate::proto::responder::request::Request;
-use crate::proto::responder::session::{Place, Session};
-use crate::proto::sample::Stamp;
+use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
-use crate::proto::transmit::{Arrival, SocketId};
+use crate::proto::transmit::{Arrival, Place, SocketId, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::native::{FrameDecoder, PREAMBLE};
 use crate::proto::wire::text::{Role, StreamDecoder};
@@ -64,7 +64,7 @@ impl Accepted {
     /// whether all could be read.
     fn handle_bytes(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         bytes: &[u8],
         reflector: &mut Reflector,
         context: &mut Context,
@@ -76,46 +76,41 @@ impl Accepted {
             is_blocked,
             ..
         } = self;
-        let (socket, is_blocked) = (*socket, *is_blocked);
+        let (socket, reads) = (*socket, !*is_blocked);
         let mut messages = 0;
         let mut is_readable = true;
-        let mut receive = |request: Option<Request<'_>>| {
+        let mut receive = |request: &Option<Request<'_>>| {
             messages += 1;
-            let request = request.filter(|_| is_readable);
-            is_readable = request.is_some_and(|request| {
-                let labels = &mut reflector.labels;
-                let number = match session {
-                    Some(session) => session.handle_request(&request, labels, context),
-                    None if request.is_readable() => {
-                        let place = Place::Connection(socket);
-                        let begun = session.insert(Session::begin(place, &request, context));
-                        Some(begun.first_number())
-                    }
-                    None => None,
-                };
-                let heard = session.as_mut().zip(number);
-                let heard = heard.map(|(session, number)| Heard { session, number });
-                let is_heard = heard.is_some();
-                if is_heard {
-                    let route = Route::Stream { socket, is_blocked };
-                    reflector.answer(&request, heard, route, context);
-                }
-                is_heard
-            });
+            let (Some(request), true) = (request, is_readable) else {
+                is_readable = false;
+                return;
+            };
+            let number = match session {
+                Some(session) => session.handle_request(request, &mut reflector.labels, context),
+                None => request.is_readable().then(|| {
+                    let begun = Session::begin(Place::Connection(socket), request, context);
+                    session.insert(begun).first_number()
+                }),
+            };
+            is_readable = number.is_some();
+            if let Some((session, number)) = session.as_mut().zip(number) {
+                let heard = Some(Heard { session, number });
+                let transmit = |key| Transmit::Stream { socket, key };
+                reflector.answer(request, heard, reads, transmit, context);
+            }
         };
         let is_in_step = match incoming {
             Incoming::Text(decoder) => {
                 // Which message the chunk's stamp is of cannot be told; T1 is the sender's own anyway.
                 let arrival = Arrival::unstamped(arrival.now);
-                let outcome =
-                    decoder.feed(bytes, |message| receive(Request::text(arrival, message)));
+                let outcome = decoder.feed(bytes, |message| {
+                    receive(&Request::text(&arrival, &message));
+                });
                 outcome.is_ok()
             }
             Incoming::Native(decoder) => {
                 let outcome = decoder.feed(bytes, |packet, is_last| {
-                    // The stamp is that of the last segment that was read.
-                    let stamp = arrival.stamp.filter(|_| is_last);
-                    receive(Request::native(Arrival { stamp, ..arrival }, packet));
+                    receive(&Request::native(&arrival.of_last(is_last), packet));
                 });
                 outcome.is_ok()
             }
@@ -142,23 +137,30 @@ impl Streams {
         }
     }
 
-    /// A connection came in. `None` if there is no room for it.
-    pub(super) fn handle_accept(
-        &mut self,
-        reflector: &mut Reflector,
-        context: &mut Context,
-    ) -> Option<SocketId> {
-        if self.accepted.len() >= self.accepted_max {
+    pub(super) fn session_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.accepted.get_mut(slot as usize)?.session.as_mut()
+    }
+
+    pub(super) fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        let accepted = self.accepted.iter_mut();
+        accepted.filter_map(|(_, accepted)| accepted.session.as_mut())
+    }
+}
+
+impl Responder {
+    /// A connection came in. Returns its name; `None` if there is no room for it.
+    pub(crate) fn handle_accept(&mut self, context: &mut Context) -> Option<SocketId> {
+        let now = context.now.mono;
+        if self.streams.accepted.len() >= self.streams.accepted_max {
             context.counters.refused += 1;
-            let accepted = self.accepted.iter();
-            let heard = accepted.map(|(slot, it)| (slot, it.last_heard(context.now.mono)));
-            let slot = reflector.find_idlest(heard, context)?;
-            self.close(small(slot), reflector, context);
+            let accepted = self.streams.accepted.iter();
+            let heard = accepted.map(|(slot, it)| (slot, it.last_heard(now)));
+            let slot = self.reflector.find_idlest(heard, context)?;
+            self.close(small(slot), context);
         }
-        let entry = self.accepted.vacant_entry();
+        let entry = self.streams.accepted.vacant_entry();
         let slot = small(entry.key());
         let socket = context.open_socket(Owner::Accepted(slot));
-        let now = context.now.mono;
         let deadline = now.plus(MESSAGE_WITHIN_NS);
         entry.insert(Accepted {
             socket,
@@ -171,17 +173,17 @@ impl Streams {
         Some(socket)
     }
 
-    /// Bytes came in. Closes the connection if they cannot be read. Returns how many messages were
-    /// complete.
-    pub(super) fn handle_bytes(
+    /// Bytes came in on an accepted connection, which is closed if they cannot be read. Returns how many
+    /// messages were complete.
+    pub(crate) fn handle_stream(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         slot: u32,
         bytes: &[u8],
-        reflector: &mut Reflector,
         context: &mut Context,
     ) -> usize {
-        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
+        let (streams, reflector) = (&mut self.streams, &mut self.reflector);
+        let Some(accepted) = streams.accepted.get_mut(slot as usize) else {
             return 0;
         };
         let held = accepted.incoming.held();
@@ -199,38 +201,26 @@ impl Streams {
         if accepted.incoming.buffered() > 0 {
             accepted.waiting_since.get_or_insert(arrival.now.mono);
         }
-        self.held_bytes = self.held_bytes + accepted.incoming.held() - held;
-        let is_too_much = self.held_bytes > FRAME_BYTES_HELD_MAX;
+        streams.held_bytes = streams.held_bytes + accepted.incoming.held() - held;
+        let is_too_much = streams.held_bytes > FRAME_BYTES_HELD_MAX;
         context.counters.refused += u64::from(is_too_much);
         context.counters.corrupt += u64::from(!is_readable);
         if !is_readable || is_too_much {
-            self.close(slot, reflector, context);
+            self.close(slot, context);
         }
         messages
     }
 
-    pub(super) fn handle_blocked(&mut self, slot: u32, is_blocked: bool) {
-        if let Some(accepted) = self.accepted.get_mut(slot as usize) {
+    /// The kernel takes no more bytes on a connection for now, or takes them again.
+    pub(crate) fn handle_blocked(&mut self, slot: u32, is_blocked: bool) {
+        if let Some(accepted) = self.streams.accepted.get_mut(slot as usize) {
             accepted.is_blocked = is_blocked;
         }
     }
 
-    /// The transmit stamp of a reply has come.
-    pub(super) fn handle_left(&mut self, slot: u32, seq: u32, stamp: Stamp) {
-        let accepted = self.accepted.get_mut(slot as usize);
-        if let Some(session) = accepted.and_then(|accepted| accepted.session.as_mut()) {
-            session.handle_left(seq, stamp);
-        }
-    }
-
     /// The timer of a connection fired: closes it if it is idle, or keeps us waiting.
-    pub(super) fn handle_timer(
-        &mut self,
-        slot: u32,
-        reflector: &mut Reflector,
-        context: &mut Context,
-    ) {
-        let Some(accepted) = self.accepted.get_mut(slot as usize) else {
+    pub(crate) fn handle_accepted_timer(&mut self, slot: u32, context: &mut Context) {
+        let Some(accepted) = self.streams.accepted.get_mut(slot as usize) else {
             return;
         };
         let now = context.now.mono;
@@ -240,7 +230,7 @@ impl Streams {
         let deadline = idle.into_iter().chain(stuck).min().unwrap_or(now);
         if deadline <= now {
             context.counters.refused += u64::from(stuck == Some(deadline));
-            self.close(slot, reflector, context);
+            self.close(slot, context);
         } else {
             // A message may be begun at any time, so look again no later than it would expire.
             let again = deadline.min(now.plus(MESSAGE_WITHIN_NS));
@@ -248,28 +238,20 @@ impl Streams {
         }
     }
 
-    fn close(&mut self, slot: u32, reflector: &mut Reflector, context: &mut Context) {
-        if let Some(accepted) = self.accepted.get(slot as usize) {
+    fn close(&mut self, slot: u32, context: &mut Context) {
+        if let Some(accepted) = self.streams.accepted.get(slot as usize) {
             context.close_socket(accepted.socket);
-            self.forget(slot, reflector, context);
+            self.handle_closed(slot, context);
         }
     }
 
-    /// The connection is closed.
-    pub(super) fn forget(&mut self, slot: u32, reflector: &mut Reflector, context: &mut Context) {
-        if let Some(accepted) = self.accepted.try_remove(slot as usize) {
+    /// The engine has no socket for the connection any more.
+    pub(crate) fn handle_closed(&mut self, slot: u32, context: &mut Context) {
+        if let Some(accepted) = self.streams.accepted.try_remove(slot as usize) {
             context.wheel.cancel(accepted.timer);
-            self.held_bytes -= accepted.incoming.held();
+            self.streams.held_bytes -= accepted.incoming.held();
             if let Some(session) = accepted.session {
-                session.end(&mut reflector.labels, context);
-            }
-        }
-    }
-
-    pub(super) fn settle(&mut self, context: &mut Context) {
-        for (_, accepted) in &mut self.accepted {
-            if let Some(session) = &mut accepted.session {
-                session.settle(context);
+                session.end(&mut self.reflector.labels, context);
             }
         }
     }

@@ -387,26 +387,18 @@ pub fn encode_request(
     size: Option<usize>,
 ) {
     let start = out.len();
-    push_header(
-        out,
-        Header {
-            seq,
-            source,
-            at,
-            tags,
-        },
-    );
+    let header = Header {
+        seq,
+        source,
+        at,
+        tags,
+    };
+    push_header(out, header);
     let identifier_bytes = identifier.map_or(0, |_| IDENTIFIER_BYTES);
     let length = size.unwrap_or(0).max(out.len() - start + identifier_bytes);
-    if let Some(identifier) = identifier {
-        let length = u16::try_from(length).unwrap_or(u16::MAX);
-        push_identifier(
-            out,
-            Identifier {
-                length,
-                ..identifier
-            },
-        );
+    if let Some(mut identifier) = identifier {
+        identifier.length = u16::try_from(length).unwrap_or(u16::MAX);
+        push_identifier(out, identifier);
     }
     out.resize(start + length, b'0');
 }

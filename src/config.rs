@@ -166,7 +166,8 @@ impl Config {
     ) -> Result<(Self, String), ConfigError> {
         let mut problems = Problems::default();
         let file = File::parse(text, &mut problems);
-        let built = Self::build(file, overrides, outside, &mut problems);
+        let mut built = Self::build(file, overrides, outside, &mut problems);
+        built.0.warnings.extend(problems.take_warnings(path));
         problems.or(path, built)
     }
 
@@ -235,7 +236,7 @@ impl Config {
             layer.check(Table::Targets, problems);
         }
         // A mistake in what targets inherit is told once, and not again with every target.
-        if !problems.0.is_empty() {
+        if !problems.faults.is_empty() {
             return;
         }
         for (layer, place) in targets {

@@ -9,6 +9,9 @@ use crate::config::layer::Layer;
 use crate::config::metrics::MetricsTable;
 use crate::config::section::{Lines, Section, Times};
 
+/// Keys that the Python program has and never reads.
+const IDLE: [&str; 2] = ["max_conn", "max_seq"];
+
 /// What a file says. Every value has the right type; whether it is in range is checked later, with the
 /// values of flags.
 #[derive(Debug, Default)]
@@ -41,7 +44,14 @@ impl File {
             lines: &lines,
         };
         let tables = ["engine", "burst", "metrics", "targets"];
-        top.check_names(keys::top().map(|key| key.name).chain(tables), problems);
+        let names = keys::top().map(|key| key.name);
+        top.check_names(names.chain(tables).chain(IDLE), problems);
+        for (name, place) in IDLE
+            .into_iter()
+            .filter_map(|key| Some((key, top.find(key)?.1)))
+        {
+            problems.warn(place, name, "has no effect, as in the Python program");
+        }
         let mut file = Self {
             top: top.read(keys::top(), problems),
             ..Self::default()

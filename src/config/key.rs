@@ -20,6 +20,9 @@ pub(crate) struct Key {
     pub(super) help: &'static str,
     /// A value that one could give, as TOML; empty where the preset is example enough.
     pub(super) example: &'static str,
+    /// The Python program takes numbers from 0 up. One that is too large is taken as the largest, one
+    /// that is too small as this, as TOML.
+    pub(super) lenient: Option<&'static str>,
 }
 
 /// Who has a key.
@@ -85,6 +88,7 @@ impl Key {
             variable: None,
             help: "",
             example: "",
+            lenient: None,
         }
     }
 
@@ -109,6 +113,12 @@ impl Key {
             example: toml,
             ..self
         }
+    }
+
+    /// Takes numbers from 0 up; one that is too small is `least`, as TOML.
+    pub(super) const fn lenient(self, least: &'static str) -> Self {
+        let lenient = Some(least);
+        Self { lenient, ..self }
     }
 
     pub(super) const fn variable(self, name: &'static str) -> Self {
@@ -152,6 +162,22 @@ impl Key {
         match self.preset {
             Preset::Value(toml) => self.literal(toml),
             Preset::Absent(_) => None,
+        }
+    }
+
+    /// Returns what a number out of the range is taken as, if it is.
+    pub(super) fn nearest(&self, value: &Value) -> Option<Value> {
+        let least = self.lenient?;
+        match (&self.kind, value) {
+            (Kind::Whole(_, max, _), Value::Whole(number)) if number > max => {
+                Some(Value::Whole(*max))
+            }
+            (Kind::Number(_, max, _), Value::Number(number)) if number > max => {
+                number.is_finite().then_some(Value::Number(*max))
+            }
+            (_, Value::Whole(0..)) => self.literal(least),
+            (_, Value::Number(number)) if *number >= 0.0 => self.literal(least),
+            _ => None,
         }
     }
 

@@ -68,7 +68,7 @@ keys! {
                in fe80::1%eth0.")
         .absent("a target must have one").example("\"192.0.2.7\"");
 
-    LABEL = Key::new("label", Target, Text(rules::name))
+    LABEL = Key::new("label", Target, Text(rules::label))
         .help("The target's name in the tag `target`.")
         .absent("the host").example("\"fra1\"");
 
@@ -99,24 +99,26 @@ keys! {
 
     INTERVAL = Key::new("interval", Target, Number(0.001, 86_400_000.0, "milliseconds"))
         .help("Milliseconds between the probes of a flow; fractions are allowed.")
-        .preset("1000").example("0.5").flag(RUNTIME, Some('i'), "--interval", "MSECONDS");
+        .lenient("1").preset("1000").example("0.5").flag(RUNTIME, Some('i'), "--interval", "MSECONDS");
 
     TIMEOUT = Key::new("timeout", Target, Number(0.001, 60.0, "seconds"))
         .help("Seconds after which a probe without a reply is lost; fractions are allowed.")
-        .preset("1").example("0.25").flag(RUNTIME, Some('T'), "--timeout", "SECONDS");
+        .lenient("0.001").preset("1").example("0.25").flag(RUNTIME, Some('T'), "--timeout", "SECONDS");
 
-    SIZE = Key::new("size", Target, Whole(1, SIZE_MAX, "bytes"))
-        .help("Bytes to pad a probe to, `max_size` at most. A native probe has 164 bytes and more by \
+    SIZE = Key::new("size", Target, Whole(0, SIZE_MAX, "bytes"))
+        .help("Bytes to pad a probe to; 0: it is not padded. A native probe has 164 bytes and more by \
                itself.")
-        .absent("no padding").example("64");
+        .lenient("0").absent("no padding").example("64");
 
-    MAX_SIZE = Key::new("max_size", Top, Whole(1, SIZE_MAX, "bytes"))
-        .help("The largest `size` that a target may have, in bytes.")
-        .preset("1470").flag(NETWORK, Some('s'), "--max-size", "BYTES");
+    MAX_SIZE = Key::new("max_size", Top, Whole(0, SIZE_MAX, "bytes"))
+        .help("The largest `size`, in bytes, that a target is meant to have; 0: any. A larger one is worth \
+               a warning, since a peer that runs the Python program reads no more than its own \
+               `max_size`.")
+        .lenient("0").preset("1470").flag(NETWORK, Some('s'), "--max-size", "BYTES");
 
     MAX_LOST = Key::new("max_lost", Target, Whole(1, 1_000_000, ""))
         .help("Consecutive losses after which a flow starts anew.")
-        .preset("10").flag(NETWORK, Some('x'), "--max-lost", "PROBES");
+        .lenient("1").preset("10").flag(NETWORK, Some('x'), "--max-lost", "PROBES");
 
     PROTOCOL = Key::new("protocol", Both, Word(Protocol::names))
         .help("What flows speak: `text` as the Python program does, `native` at once, or `auto`: \
@@ -233,7 +235,7 @@ keys! {
 
     SEND_INTERVAL = Key::new("send_interval", Metrics, Number(0.1, 86_400.0, "seconds"))
         .help("Seconds between windows, between counts, and between batches.")
-        .preset("30").example("10");
+        .lenient("0.1").preset("30").example("10");
 
     FORMAT = Key::new("format", Metrics, Word(|| vec!["json"]))
         .help("How records are written.")
@@ -268,7 +270,7 @@ keys! {
 
     SECURE = Key::new("secure", Of(CLICKHOUSE), Switch)
         .help("Whether to use HTTPS.")
-        .preset("true");
+        .absent("on, but for port 8123");
 
     DATABASE = Key::new("database", Of(CLICKHOUSE), Text(|text| Name::parse(text).map(drop)))
         .help("The database.")

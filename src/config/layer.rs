@@ -89,8 +89,20 @@ impl Layer {
             let Some(given) = self.0.get(key.name) else {
                 continue;
             };
-            if let Some(fault) = key.kind.fault(&given.value) {
-                problems.add(given.place, key.name, fault);
+            let Some(fault) = key.kind.fault(&given.value) else {
+                continue;
+            };
+            let place = given.place;
+            // Whoever writes a program can have the value right.
+            let nearest = key
+                .nearest(&given.value)
+                .filter(|_| place != Place::Program);
+            if let Some(nearest) = nearest {
+                let text = format_args!("{fault}; it is taken as {}", nearest.toml());
+                problems.warn(place, key.name, text);
+                self.put(key, nearest, place);
+            } else {
+                problems.add(place, key.name, fault);
                 self.remove(key);
             }
         }

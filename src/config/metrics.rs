@@ -70,6 +70,30 @@ impl BackendSettings {
     }
 }
 
+/// Decides what the Python program's client of `ClickHouse` reads out of other settings: the database
+/// before the table's name, and TLS of the port.
+fn as_in_python(layer: &mut Layer, problems: &mut Problems) {
+    let table: Option<String> = layer.find(&TABLE);
+    let place = layer.place(&TABLE);
+    if let Some((database, table)) = table.as_deref().and_then(|table| table.split_once('.'))
+        && layer.find::<String>(&DATABASE).is_none()
+    {
+        layer.put(&DATABASE, database.to_owned().into(), place);
+        layer.put(&TABLE, table.to_owned().into(), place);
+    }
+    let port: u16 = layer.get(&CLICKHOUSE_PORT);
+    if layer.find::<bool>(&SECURE).is_none() {
+        if ![443, 8123, 8443].contains(&port) {
+            let text = format_args!(
+                "is {port}, which the Python program asks over HTTP, and this one over HTTPS: say which \
+                 (`secure`)"
+            );
+            problems.warn(layer.place(&CLICKHOUSE_PORT), CLICKHOUSE_PORT.name, text);
+        }
+        layer.put(&SECURE, (port != 8123).into(), Place::Program);
+    }
+}
+
 fn zeromq(layer: &Layer) -> ZeroMqSettings {
     ZeroMqSettings {
         address: rules::address(&layer.get::<String>(&ZEROMQ_ADDRESS))
@@ -80,9 +104,9 @@ fn zeromq(layer: &Layer) -> ZeroMqSettings {
 
 fn clickhouse(layer: &Layer) -> ClickHouseSettings {
     let (host, port) = (layer.get(&CLICKHOUSE_HOST), layer.get(&CLICKHOUSE_PORT));
+    let is_secure = layer.find(&SECURE).unwrap_or(true);
     ClickHouseSettings {
-        server: BaseUrl::of_host(layer.get(&SECURE), &host, port)
-            .expect("the key's check made one"),
+        server: BaseUrl::of_host(is_secure, &host, port).expect("the key's check made one"),
         database: layer.get(&DATABASE),
         username: layer.get(&USERNAME),
         password: layer.find(&PASSWORD).unwrap_or_default(),
@@ -239,9 +263,12 @@ impl MetricsTable {
         if let Some(lacking) = backend.lacking() {
             problems.add(layer.place_or(&BACKEND, self.place), BACKEND.name, lacking);
         }
-        let before = problems.0.len();
+        let before = problems.faults.len();
         let table = Table::Metrics(backend);
         layer.put(&BACKEND, backend.into(), layer.place(&BACKEND));
+        if backend == Backend::ClickHouse {
+            as_in_python(layer, problems);
+        }
         layer.complete(table, around.outside, problems);
         let mode = around.mode.or_else(|| layer.find(&MODE));
         let mode = mode.unwrap_or_else(|| backend.default_mode());
@@ -250,10 +277,16 @@ impl MetricsTable {
         if backend == Backend::Log && level.tracing() > around.log_level.tracing() {
             let (word, shown) = (level.as_word(), around.log_level.as_word());
             let text = format_args!("is {word}, which a `log_level` of {shown} does not show");
-            problems.add(layer.place_or(&LEVEL, self.place), LEVEL.name, text);
+            problems.warn(layer.place_or(&LEVEL, self.place), LEVEL.name, text);
         }
         let settings = BackendSettings::from_layer(backend, layer);
-        if settings.is_none() && problems.0.len() == before {
+        if let Some(BackendSettings::Datadog(settings)) = &settings
+            && settings.api_key.secret().as_str().contains(' ')
+        {
+            let text = "has spaces, which no key of Datadog has";
+            problems.warn(layer.place_or(&API_KEY, self.place), API_KEY.name, text);
+        }
+        if settings.is_none() && problems.faults.len() == before {
             let text = "`backend = \"datadog\"` needs an API key: give `api_key`, `api_key_file`, or \
                         DD_API_KEY in the environment";
             problems.add_text(self.place, text);

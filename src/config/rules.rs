@@ -30,12 +30,17 @@ impl FromStr for Host {
                 None => Ok(Self::Address(address)),
             };
         }
-        if is_name(text) || is_zoned(text) {
-            Ok(Self::Name(text.into()))
-        } else {
-            Err(format!(
+        let plain = text.bytes().all(|c| c.is_ascii_digit() || c == b'.') || !text.is_ascii();
+        match url::Host::parse(text) {
+            _ if is_name(text) || is_zoned(text) => Ok(Self::Name(text.into())),
+            // Letters of other scripts, and what the C library takes for an address, as `127.1`.
+            Ok(url::Host::Domain(name)) if plain && is_name(&name) => Ok(Self::Name(name.into())),
+            Ok(url::Host::Ipv4(address)) if plain && text.contains('.') => {
+                address.to_string().parse()
+            }
+            _ => Err(format!(
                 "must be an IP address or a host name, without a port, not {text:?}"
-            ))
+            )),
         }
     }
 }
@@ -65,13 +70,22 @@ fn is_zoned(text: &str) -> bool {
 pub(super) fn name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         Err("must not be empty".to_owned())
-    } else if name.len() > NAME_BYTES_MAX {
-        let len = name.len();
-        Err(format!("must be at most {NAME_BYTES_MAX} bytes, not {len}"))
-    } else if name.contains('|') || name.chars().any(char::is_control) {
+    } else if name.contains('|') {
         Err(format!(
             "must have no `|`, which ends it on the wire, and no control character: {name:?}"
         ))
+    } else {
+        label(name)
+    }
+}
+
+/// Checks what a target is called in tags. Without any it is called as its host.
+pub(super) fn label(label: &str) -> Result<(), String> {
+    if label.len() > NAME_BYTES_MAX {
+        let len = label.len();
+        Err(format!("must be at most {NAME_BYTES_MAX} bytes, not {len}"))
+    } else if label.chars().any(char::is_control) {
+        Err(format!("must have no control character: {label:?}"))
     } else {
         Ok(())
     }

@@ -62,6 +62,10 @@ fn properties(table: Table) -> Map<String, Json> {
 
 fn property(key: &Key) -> Json {
     let mut schema = values(&key.kind);
+    if let (Some(_), Some(schema)) = (key.lenient, schema.as_object_mut()) {
+        schema.remove("maximum");
+        schema.insert("minimum".to_owned(), json!(0));
+    }
     schema["description"] = json!(key.help);
     if let Preset::Value(text) = key.preset {
         schema["default"] = json!(key.literal(text));

@@ -1,5 +1,8 @@
 //! The options of a target: as they were given, and as the core takes them.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::config::error::{ConfigError, Place, Problems};
 use crate::config::key::{Key, Table};
@@ -12,7 +15,7 @@ use crate::config::rules;
 use crate::config::value::{Value, nanos};
 use crate::config::words::{FlowKind, Owd};
 use crate::limits::IN_FLIGHT_MAX;
-use crate::proto::{Protocol, TargetSpec};
+use crate::proto::{Host, Protocol, TargetSpec};
 
 /// One target to probe, and how; what is not set is as in the [`Config`](crate::Config).
 ///
@@ -140,7 +143,7 @@ impl Config {
         place: Place,
         problems: &mut Problems,
     ) -> Option<(TargetSpec, Layer)> {
-        let before = problems.0.len();
+        let before = problems.faults.len();
         let mut layer = own.over(&self.inherited);
         let host: Option<String> = layer.find(&HOST);
         if host.is_none() {
@@ -151,35 +154,44 @@ impl Config {
         let has_udp = self.udp && kind != FlowKind::Tcp;
         if !has_tcp && !has_udp {
             let text = "leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)";
-            problems.add(layer.place_or(&TYPE, place), TYPE.name, text);
+            match layer.place_or(&TYPE, place) {
+                Place::Program => problems.add(Place::Program, TYPE.name, text),
+                place => problems.warn(place, TYPE.name, text),
+            }
+            return None;
         }
         let tcp_port = has_tcp.then(|| probed_port(&layer, &TCP_PORT, place, problems));
         let udp_port = has_udp.then(|| probed_port(&layer, &UDP_PORT, place, problems));
-        let size: Option<usize> = layer.find(&SIZE);
-        if let Some(size) = size.filter(|size| *size > self.max_size) {
+        let size: Option<usize> = layer.find(&SIZE).filter(|size| *size > 0);
+        if let Some(size) = size.filter(|size| *size > self.max_size && self.max_size > 0) {
             let max = self.max_size;
-            let text = format_args!("is {size} bytes, more than `max_size`, {max}: raise that");
-            problems.add(layer.place(&SIZE), SIZE.name, text);
-        }
-        let (interval, timeout): (f64, f64) = (layer.get(&INTERVAL), layer.get(&TIMEOUT));
-        let (interval_ns, timeout_ns) = (nanos(interval * 1e6), nanos(timeout * 1e9));
-        let in_flight = timeout_ns / interval_ns.max(1);
-        if in_flight > u64::from(IN_FLIGHT_MAX) {
             let text = format_args!(
-                "of {timeout} s at an `interval` of {interval} ms keeps {in_flight} probes in \
-                 flight, and {IN_FLIGHT_MAX} is the maximum: lower the one or raise the other"
+                "is {size} bytes, more than `max_size`, {max}: a peer that runs the Python program must \
+                 have a `max_size` of at least that"
             );
-            let place = layer.place_or(&TIMEOUT, layer.place(&INTERVAL));
-            problems.add(place, TIMEOUT.name, text);
+            problems.warn(layer.place(&SIZE), SIZE.name, text);
         }
-        if problems.0.len() > before {
+        let (interval_ns, timeout_ns) = times(&mut layer, problems);
+        if problems.faults.len() > before {
             return None;
         }
-        let host = host?;
-        let label: String = layer.find(&LABEL).unwrap_or_else(|| host.clone());
+        let written = host?;
+        let host: Host = written.parse().ok()?;
+        if let Host::Address(address) = host
+            && written.parse::<IpAddr>().is_err()
+        {
+            let text = format_args!("is {written}, which is taken for {address}");
+            problems.warn(layer.place_or(&HOST, place), HOST.name, text);
+        }
+        let label: Option<String> = layer.find(&LABEL);
+        if label.as_ref().is_some_and(String::is_empty) {
+            let text = "is empty: the target is called as its host";
+            problems.warn(layer.place_or(&LABEL, place), LABEL.name, text);
+        }
+        let label = label.filter(|label| !label.is_empty()).unwrap_or(written);
         let tags: Vec<String> = layer.get(&TAGS);
         let spec = TargetSpec {
-            host: host.parse().ok()?,
+            host,
             label: label.as_str().into(),
             tags: tags.into_iter().map(Into::into).collect(),
             udp_port,
@@ -212,6 +224,38 @@ impl Config {
     }
 }
 
+/// Returns the interval and the timeout in nanoseconds. The Python program has one probe in flight,
+/// whatever its timeout is; we have all of that time.
+fn times(layer: &mut Layer, problems: &mut Problems) -> (u64, u64) {
+    let (interval, timeout): (f64, f64) = (layer.get(&INTERVAL), layer.get(&TIMEOUT));
+    let (interval_ns, timeout_ns) = (nanos(interval * 1e6), nanos(timeout * 1e9));
+    let in_flight = timeout_ns / interval_ns.max(1);
+    if in_flight <= u64::from(IN_FLIGHT_MAX) {
+        return (interval_ns, timeout_ns);
+    }
+    let text = format!(
+        "of {timeout} s at an `interval` of {interval} ms keeps {in_flight} probes in flight, and \
+         {IN_FLIGHT_MAX} is the maximum"
+    );
+    let most_ns = interval_ns * u64::from(IN_FLIGHT_MAX);
+    let most = Duration::from_nanos(most_ns).as_secs_f64();
+    match layer.place_or(&TIMEOUT, layer.place(&INTERVAL)) {
+        Place::Program => {
+            let text = format_args!("{text}: lower the one or raise the other");
+            problems.add(Place::Program, TIMEOUT.name, text);
+        }
+        place => {
+            problems.warn(
+                place,
+                TIMEOUT.name,
+                format_args!("{text}; it is taken as {most}"),
+            );
+            layer.put(&TIMEOUT, most.into(), place);
+        }
+    }
+    (interval_ns, most_ns)
+}
+
 /// Checks a target that a program may have made itself.
 pub(super) fn check_spec(target: &TargetSpec, problems: &mut Problems) {
     let tags: Vec<String> = target.tags.iter().map(ToString::to_string).collect();
@@ -221,7 +265,7 @@ pub(super) fn check_spec(target: &TargetSpec, problems: &mut Problems) {
     } else if target.timeout_ns == 0 || in_flight > u64::from(IN_FLIGHT_MAX) {
         Some("a `timeout_ns` of 0, or of too many intervals".to_owned())
     } else {
-        rules::name(&target.label)
+        rules::label(&target.label)
             .and_then(|()| rules::tags(&tags))
             .err()
     };

@@ -133,6 +133,8 @@ impl Kind {
                 (!is_right).then(|| out_of(&format!("{min} to {max}"), unit, number))
             }
             (Self::Text(check), Value::Text(text)) => check(text).err(),
+            // None at all, as in the Python program.
+            (Self::Path, Value::Text(text)) if text.is_empty() => None,
             (Self::Path, Value::Text(text)) => Name::parse(text).err(),
             (Self::Secret(check), Value::Secret(secret)) => check(secret.as_str()).err(),
             (Self::Texts(check) | Self::TextOrTexts(check), Value::Texts(texts)) => {
@@ -202,7 +204,7 @@ from_value! {
     usize: Whole(number) => (*number).try_into().ok();
     f64: Number(number) => Some(*number);
     String: Text(text) => Some(text.clone());
-    PathBuf: Text(text) => Some(text.into());
+    PathBuf: Text(text) => Some(text.into()).filter(|_| !text.is_empty());
     Host: Text(text) => text.parse().ok();
     Name: Text(text) => Name::parse(text).ok();
     Site: Text(text) => Site::new(&text.parse().ok()?).ok();
@@ -295,8 +297,19 @@ fn out_of(range: &str, unit: &str, number: impl std::fmt::Display) -> String {
     format!("must be {range}{unit}, not {number}")
 }
 
+/// What Python's logging calls its levels as well.
+const ALIASES: [(&str, &str); 4] = [
+    ("WARN", "WARNING"),
+    ("FATAL", "CRITICAL"),
+    ("EXCEPTION", "ERROR"),
+    ("NOTSET", "DEBUG"),
+];
+
 /// Returns the word as it is written in the list, whatever its case.
 fn canonical(words: &[&str], given: &str) -> Option<Value> {
+    let mut aliases = ALIASES.iter();
+    let alias = aliases.find(|(alias, _)| alias.eq_ignore_ascii_case(given));
+    let given = alias.map_or(given, |(_, level)| level);
     let word = words.iter().find(|word| word.eq_ignore_ascii_case(given))?;
     Some(Value::Text((*word).to_owned()))
 }

@@ -363,8 +363,8 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
          DD_API_KEY in the environment",
     ),
     (
-        "backend = 'datadog'\napi_key = 'two words'",
-        "line 3: `api_key` must be a key of letters, digits and signs, without spaces",
+        "backend = 'datadog'\napi_key = 'two\twords'",
+        "line 3: `api_key` must be a key of letters, digits and signs",
     ),
     (
         "backend = 'datadog'\napi_key = 'k'\nurl = 'ftp://x'",

@@ -107,11 +107,9 @@ const BEYOND: &[&str] = &[
     "the address of one host",
     "an address of this host",
     "a second time",
-    "more than `max_size`",
     "can be listened on and not probed",
-    "probes in flight",
     "needs an API key",
-    "without spaces",
+    "letters, digits and signs",
     "no control characters",
 ];
 

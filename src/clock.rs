@@ -10,6 +10,7 @@
 )]
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
@@ -46,11 +47,12 @@ pub struct Steps {
 }
 
 impl Clock {
-    /// Starts the monotonic clock at zero. The first clock of a process calibrates the counter,
-    /// which takes up to 200 ms.
+    /// Returns a clock. The monotonic clocks of a process have one zero, when its first one is made,
+    /// so that threads can compare them. That one calibrates the counter, which takes up to 200 ms.
     pub fn new() -> Self {
+        static START: OnceLock<u64> = OnceLock::new();
         let counter = quanta::Clock::new();
-        let start = counter.raw();
+        let start = *START.get_or_init(|| counter.raw());
         let clock = Self {
             counter,
             start,
@@ -202,6 +204,14 @@ mod tests {
         // but never by a step.
         let slack = 1_000_000;
         assert!(wall.since(before) > -slack && after.since(wall) > -slack);
+    }
+
+    #[test]
+    fn the_clocks_of_all_threads_have_one_zero() {
+        let before = Clock::new();
+        let earlier = before.mono();
+        let other = std::thread::spawn(|| Clock::new().mono()).join().unwrap();
+        assert!(earlier <= other && other <= before.mono());
     }
 
     #[test]

@@ -138,6 +138,10 @@ pub const ORIGINS_MAX: u32 = 262_144;
 /// directions, 3 of the peer's clock, 4 burst thresholds. This is the power of two above.
 pub const RING_RECORDS_RESERVED: usize = 64;
 
+/// Steps of this host's clock that cut the windows of one interval, and of the one that is handed
+/// over meanwhile. Later ones cut none; lengths stay those of the monotonic clock.
+pub const WINDOW_CUTS_MAX: usize = 64;
+
 /// Targets whose counters are read in one turn when an interval ends: some hundred microseconds.
 /// Ten thousand at once would stop all sending for five milliseconds.
 pub const TARGETS_COUNTED_PER_TURN_MAX: usize = 512;

@@ -43,9 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use crate::proto::prober::SelfCounters;
-use crate::proto::{
-    ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample, Wall,
-};
+use crate::proto::{ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample};
 use crate::record::burst::{Detector, Finding};
 use crate::record::process::ProcessCounters;
 use crate::record::quantity::FlowDirection;
@@ -228,7 +226,7 @@ impl Recorder {
         }
     }
 
-    fn handle_clock_step(&mut self, origin: Option<Origin>, at: Wall, step_ns: i64) {
+    fn handle_clock_step(&mut self, origin: Option<Origin>, at: Now, step_ns: i64) {
         let (clock, tags) = match origin {
             None => (ClockOwner::Local, Arc::clone(&self.self_series.tags)),
             Some(origin) => match self.series.find(origin) {
@@ -236,18 +234,24 @@ impl Recorder {
                 None => return,
             },
         };
-        self.series.step(origin);
+        self.series.step(origin, at.wall);
         if let Some(detector) = &mut self.detector {
             let series = &self.series;
             let stepped = origin.map(|origin| series.set_of(origin));
-            detector.step(|other| stepped.is_none_or(|set| series.set_of(other) == set));
+            let own_ns = if origin.is_none() { step_ns } else { 0 };
+            detector.step(own_ns, |other| {
+                stepped.is_none_or(|set| series.set_of(other) == set)
+            });
         }
         let event = Arc::new(Event {
-            at,
+            at: at.wall,
             kind: EventKind::ClockStep { clock, step_ns },
             tags,
         });
         for sink in &mut self.sinks {
+            if origin.is_none() {
+                sink.step(at, step_ns);
+            }
             sink.publish(&event);
         }
     }

@@ -5,6 +5,8 @@
 
 mod line;
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -83,6 +85,8 @@ struct DumpWriter {
     /// The snapshot that is being written, and when it was asked for. Its file is `None` once that
     /// has failed.
     snapshot: Option<(Wall, Option<Draft>)>,
+    /// The names of the files of this run, in their order. The times in names follow a clock that may be set.
+    named: VecDeque<OsString>,
     is_failing: bool,
 }
 
@@ -93,6 +97,7 @@ impl DumpWriter {
             dumps_max,
             lines: LineWriter::new(host),
             snapshot: None,
+            named: VecDeque::new(),
             is_failing: false,
         }
     }
@@ -163,7 +168,7 @@ impl DumpWriter {
     }
 
     /// Names a file that is whole, and removes the oldest ones.
-    fn finish(&self, mut draft: Draft, name: &str) -> io::Result<()> {
+    fn finish(&mut self, mut draft: Draft, name: &str) -> io::Result<()> {
         let path = free_path(&self.folder, name);
         let named = draft
             .file
@@ -174,9 +179,14 @@ impl DumpWriter {
             return Err(error);
         }
         tracing::info!(path = %path.display(), "dumped");
+        self.named.extend(path.file_name().map(ToOwned::to_owned));
+        if self.named.len() > self.dumps_max {
+            self.named.pop_front();
+        }
         self.remove_oldest()
     }
 
+    /// Removes the oldest files: first those of earlier runs by the times in their names, then our own in their order.
     fn remove_oldest(&self) -> io::Result<()> {
         let mut dumps = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -184,12 +194,13 @@ impl DumpWriter {
             if let Some(name) = name.to_str()
                 && let Some(time) = time_of(name)
             {
-                dumps.push((time.to_owned(), name.to_owned()));
+                let order = self.named.iter().position(|named| named == name);
+                dumps.push((order, time.to_owned(), name.to_owned()));
             }
         }
         dumps.sort();
         let more = dumps.len().saturating_sub(self.dumps_max);
-        for (_, name) in &dumps[..more] {
+        for (.., name) in &dumps[..more] {
             match fs::remove_file(self.folder.join(name)) {
                 // Another program has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -376,7 +387,8 @@ mod tests {
         writer.take(&Order::End(Wall::from_unix_nanos(3_500_000_000)), &lost);
         let wanted = [
             "a.jsonl",
-            "lm-burst-19700101T000004.000000000Z-udp-forward-b-1.jsonl",
+            // Written after the one of the second 4, so the clock was set.
+            "lm-burst-19700101T000000.000000000Z-udp-forward-b.jsonl",
             "lm-burst-19700101T000004.000000000Z-udp-forward-b.jsonl",
             "lm-burst-notes.jsonl",
             "lm-snapshot-19700101T000003.500000000Z.jsonl",
@@ -384,6 +396,24 @@ mod tests {
         ];
         assert_eq!(names(folder.path()), wanted);
         assert_eq!(lost.into_inner(), 0);
+    }
+
+    /// The next run does not know in which order the last one wrote, but for the times in the names.
+    #[test]
+    fn what_an_earlier_run_has_left_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = AtomicU64::new(0);
+        for seconds in [[7_000, 7_001, 7_002], [1, 0, 3_600]] {
+            let mut writer = DumpWriter::new(folder.path().to_owned(), 4, "me");
+            for second in seconds {
+                let dump = Box::new(dump(second * 1_000_000_000, "b"));
+                writer.take(&Order::Burst(dump), &lost);
+            }
+        }
+        let names = names(folder.path());
+        let times: Vec<_> = names.iter().filter_map(|name| time_of(name)).collect();
+        let times: Vec<_> = times.iter().map(|time| &time[9..15]).collect();
+        assert_eq!(times, ["000000", "000001", "010000", "015642"]);
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl PollLoop {
         self.prober.handle_timeout(now);
         engine.transmit(&mut self.core());
         self.drain();
-        self.publish(now);
+        // A stamp may have shown meanwhile that the clock was set.
+        self.publish(self.clock.now());
         let deadline = [self.prober.poll_timeout(), self.recorder.poll_timeout()]
             .into_iter()
             .flatten()

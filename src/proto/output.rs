@@ -6,7 +6,7 @@ use crate::proto::life::Life;
 use crate::proto::sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, OneWay, Origin, Sample, Trace,
 };
-use crate::proto::time::Wall;
+use crate::proto::time::Now;
 
 /// What the core has to say, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub enum Output {
     ClockStep {
         /// The flow whose peer's clock it is; `None`: this host's own.
         origin: Option<Origin>,
-        /// When that was noticed.
-        at: Wall,
+        /// When that was noticed, with this host's wall clock as it is now.
+        at: Now,
         /// By how much, in nanoseconds; positive: forward.
         step_ns: i64,
     },

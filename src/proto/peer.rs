@@ -169,7 +169,7 @@ impl Peer {
                 self.estimate = None;
                 context.outputs.push_back(Output::ClockStep {
                     origin: Some(origin),
-                    at: now.wall,
+                    at: now,
                     step_ns,
                 });
             }

@@ -299,7 +299,7 @@ impl Prober {
         context.clock_epoch = context.clock_epoch.wrapping_add(1);
         context.outputs.push_back(Output::ClockStep {
             origin: None,
-            at: now.wall,
+            at: now,
             step_ns,
         });
     }

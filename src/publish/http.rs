@@ -9,7 +9,7 @@ mod tests;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -18,7 +18,6 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::clock::Clock;
 use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
-use crate::proto::Wall;
 use crate::publish::{SendError, Verdict};
 
 /// The time to make a connection.
@@ -99,8 +98,7 @@ impl Http {
             .execute(request)
             .map_err(|error| later(&chain(&error.without_url())))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        self.clock.refresh(self.clock.mono());
-        let retry_after = retry_after(&headers, self.clock.now().wall);
+        let retry_after = retry_after(&headers);
         let mut body = Vec::new();
         let mut piece = [0; READ_BYTES];
         let mut rest = (&mut answer).take(HTTP_ANSWER_BYTES_MAX);
@@ -229,19 +227,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date. A date is compared with the clock of the server, if
-/// the answer has its `Date`.
-fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
+/// Reads `Retry-After`: seconds, or a date. A date is compared with the clock of the server that wrote it, so an
+/// answer without its `Date` asks for no time: our clock may be another one.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let wish = text(RETRY_AFTER)?;
+    if let Ok(seconds) = wish.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = |text: &str| httpdate::parse_http_date(text).ok();
-    let servers = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let now = servers
-        .and_then(date)
-        .unwrap_or_else(|| UNIX_EPOCH + Duration::from_nanos(now.as_unix_nanos().unsigned_abs()));
-    Some(date(text)?.duration_since(now).unwrap_or_default())
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let asked = date(wish)?.duration_since(date(text(DATE)?)?);
+    Some(asked.unwrap_or_default())
 }
 
 /// Returns an error with its causes: "error sending request" alone says too little.

@@ -99,7 +99,7 @@ fn a_step_of_a_clock_is_an_event() {
     for origin in [None, Some(Origin(0))] {
         recorder.handle_output(&Output::ClockStep {
             origin,
-            at: at(0).wall,
+            at: at(0),
             step_ns: -3_600_000_000_000,
         });
     }

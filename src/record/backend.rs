@@ -1,20 +1,20 @@
 //! How the delivery of a backend goes. The delivery counts; every sink publishes it as `monitor.backend.*`.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::proto::Wall;
+use crate::proto::Mono;
 
 /// What waits to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queued {
     /// Bytes of all bodies.
     pub bytes: u64,
-    /// When the oldest batch was closed; `None`: nothing waits.
-    pub oldest: Option<Wall>,
+    /// Since when this process has had the oldest batch; `None`: nothing waits.
+    pub oldest: Option<Mono>,
 }
 
-/// No time at which a batch can have been closed.
-const NOTHING_WAITS: i64 = i64::MIN;
+/// No time since when a batch can wait.
+const NOTHING_WAITS: u64 = u64::MAX;
 
 /// Makes the type with a counter for each row: how it is read, and how it is added to.
 macro_rules! backend_stats {
@@ -24,8 +24,8 @@ macro_rules! backend_stats {
         pub struct BackendStats {
             name: Box<str>,
             queued_bytes: AtomicU64,
-            /// Unix nanoseconds; [`NOTHING_WAITS`] if nothing does.
-            oldest: AtomicI64,
+            /// Nanoseconds of [`Mono`]; [`NOTHING_WAITS`] if nothing does.
+            oldest: AtomicU64,
             $($name: AtomicU64,)*
         }
 
@@ -36,7 +36,7 @@ macro_rules! backend_stats {
                 Self {
                     name: name.into(),
                     queued_bytes: AtomicU64::new(0),
-                    oldest: AtomicI64::new(NOTHING_WAITS),
+                    oldest: AtomicU64::new(NOTHING_WAITS),
                     $($name: AtomicU64::new(0),)*
                 }
             }
@@ -83,22 +83,21 @@ impl BackendStats {
         let oldest = self.oldest.load(Ordering::Relaxed);
         Queued {
             bytes: self.queued_bytes.load(Ordering::Relaxed),
-            oldest: (oldest != NOTHING_WAITS).then(|| Wall::from_unix_nanos(oldest)),
+            oldest: (oldest != NOTHING_WAITS).then(|| Mono::from_nanos(oldest)),
         }
     }
 
     /// Says what waits now.
     pub fn set_queued(&self, queued: Queued) {
         self.queued_bytes.store(queued.bytes, Ordering::Relaxed);
-        let oldest = queued.oldest.map_or(NOTHING_WAITS, Wall::as_unix_nanos);
+        let oldest = queued.oldest.map_or(NOTHING_WAITS, Mono::as_nanos);
         self.oldest.store(oldest, Ordering::Relaxed);
     }
 
     /// Returns what waits, at the end of an interval.
-    pub(super) fn backlog(&self, end: Wall) -> Backlog {
+    pub(super) fn backlog(&self, end: Mono) -> Backlog {
         let Queued { bytes, oldest } = self.queued();
-        // Below 0 only where the clock was set back since.
-        let age_ns = oldest.map_or(0, |oldest| end.since(oldest).max(0));
+        let age_ns = oldest.map_or(0, |oldest| end.since(oldest));
         Backlog { bytes, age_ns }
     }
 }
@@ -108,6 +107,6 @@ impl BackendStats {
 pub(super) struct Backlog {
     /// Bytes of all bodies.
     pub(super) bytes: u64,
-    /// Nanoseconds since the oldest batch was closed; 0 if nothing waits.
-    pub(super) age_ns: i64,
+    /// Nanoseconds for which the oldest batch has waited; 0 if nothing waits.
+    pub(super) age_ns: u64,
 }

@@ -105,6 +105,8 @@ struct Undecided {
     span: Span,
     known: Running,
     decided: u64,
+    /// Its end, as this host's clock is now.
+    ended: Wall,
 }
 
 impl Undecided {
@@ -188,14 +190,18 @@ impl Detector {
         }
     }
 
-    /// Forgets the delays of these origins, because a clock that is part of them was set.
-    pub(super) fn step(&mut self, mut is_stepped: impl FnMut(Origin) -> bool) {
+    /// Forgets the delays of these origins, because a clock that is part of them was set: this host's by `own_ns`, or
+    /// another one.
+    pub(super) fn step(&mut self, own_ns: i64, mut is_stepped: impl FnMut(Origin) -> bool) {
+        if own_ns != 0 {
+            self.incidents = Incidents::default();
+        }
         for (number, flows) in (0..).zip(&mut self.flows) {
             if flows.iter().any(Option::is_some) && is_stepped(Origin(number)) {
-                let flows = flows.iter_mut().flatten();
                 flows
-                    .flat_map(|flow| &mut flow.directions)
-                    .for_each(DirectionDetector::step);
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|flow| flow.step(own_ns));
             }
         }
     }
@@ -295,10 +301,11 @@ impl Flow {
         let [Some(left), Some(received), sent, back] = trace.stamps else {
             return;
         };
-        self.follow(trace.seq, left.at);
-        self.decide(trace.seq, left.at, teller);
-        // Without T4 this host is the receiver, who does not know of lost probes.
+        // Without T4 this host is the receiver, who does not know of lost probes, and whose clock took T2.
         let is_remote = back.is_none();
+        let here = if is_remote { received.at } else { left.at };
+        self.follow(trace.seq, here);
+        self.decide(trace.seq, here, teller);
         // The clock of this host is at one end of a passage.
         let passage = |left: Stamp, received: Stamp, is_arrival: bool| Passage {
             at: if is_arrival { received.at } else { left.at },
@@ -342,7 +349,7 @@ impl Flow {
         for burst in &mut self.undecided {
             burst.decided += u64::from(burst.covers(seq));
         }
-        self.tell_decided(|burst| left.since(burst.span.end) > UNDECIDED_NS, teller);
+        self.tell_decided(|burst| left.since(burst.ended) > UNDECIDED_NS, teller);
     }
 
     fn tell_decided(&mut self, is_over: impl Fn(&Undecided) -> bool, teller: &mut Teller<'_>) {
@@ -400,6 +407,7 @@ impl Flow {
             span,
             known,
             decided: u64::from(span.received) + u64::from(span.skipped) + u64::from(known.lost),
+            ended: span.end,
         };
         if is_remote || burst.is_decided() {
             teller.tell_burst(&burst, is_remote);
@@ -411,6 +419,19 @@ impl Flow {
             teller.tell_burst(&oldest, false);
         }
         self.undecided.push_back(burst);
+    }
+
+    /// Forgets the delays, because a clock was set. What runs by this host's clock goes on by the clock as it is now,
+    /// so its length stays the true one.
+    fn step(&mut self, own_ns: i64) {
+        self.directions.iter_mut().for_each(DirectionDetector::step);
+        self.latest = None;
+        for burst in &mut self.undecided {
+            burst.ended = burst.ended.plus(own_ns);
+        }
+        if let Some(Outage { span, .. }) = &mut self.outage {
+            (span.start, span.end) = (span.start.plus(own_ns), span.end.plus(own_ns));
+        }
     }
 
     /// Takes a loss. Losses come in the order in which the probes were sent, a timeout later.
@@ -478,6 +499,7 @@ impl Flow {
                     span,
                     known: self.running[direction],
                     decided: 0,
+                    ended: span.end,
                 };
                 teller.tell_burst(&burst, false);
             }

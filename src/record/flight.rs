@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::proto::{ClockEstimate, ClockState, FlowKind, Labels, Mono, Now, Origin, Output, Wall};
 use crate::record::event::{Event, EventKind};
+use crate::record::flight::probe::Epochs;
 use crate::record::flight::ring::Ring;
 
 pub use probe::Probe;
@@ -144,6 +145,7 @@ pub struct FlightRecorder {
     writer: SyncSender<Order>,
     finishing: bool,
     own_clock: ClockState,
+    epochs: Epochs,
     dropped: u64,
 }
 
@@ -162,6 +164,7 @@ impl FlightRecorder {
             writer,
             finishing: false,
             own_clock: ClockState::default(),
+            epochs: Epochs::default(),
             dropped: 0,
         }
     }
@@ -179,9 +182,10 @@ impl FlightRecorder {
                     && flight.labels.is_some()
                     && let Some(ring) = flight.rings.get_mut(trace.kind as usize)
                 {
-                    let (probe, span_ns) = (Probe::new(trace), self.config.span_ns());
-                    ring.get_or_insert_default()
-                        .push(probe, span_ns, &mut self.room);
+                    let (epochs, span_ns) = (&self.epochs, self.config.span_ns());
+                    let probe = Probe::new(trace).in_epoch(epochs);
+                    let ring = ring.get_or_insert_default();
+                    ring.push(probe, span_ns, epochs, &mut self.room);
                 }
             }
             Output::LossPlaced {
@@ -202,8 +206,28 @@ impl FlightRecorder {
                     flight.clock = Some(*estimate);
                 }
             }
+            Output::ClockStep {
+                origin: None,
+                step_ns,
+                ..
+            } => self.step(*step_ns),
             Output::Closed { origin, .. } => self.close(*origin),
             _ => {}
+        }
+    }
+
+    /// This host's clock was set: what is to be dumped is dumped by the clock as it is now.
+    fn step(&mut self, step_ns: i64) {
+        self.epochs.step(step_ns);
+        let copying = self.copying.iter_mut().map(|copying| &mut *copying.dump);
+        let copying = copying.filter(|dump| dump.event.is_some());
+        let copying = copying.map(|dump| (&mut dump.from, &mut dump.to));
+        let pending = self.pending.iter_mut();
+        for (from, to) in pending
+            .map(|one| (&mut one.from, &mut one.to))
+            .chain(copying)
+        {
+            (*from, *to) = (from.plus(step_ns), to.plus(step_ns));
         }
     }
 
@@ -389,7 +413,7 @@ impl FlightRecorder {
             event: None,
             from: from.unwrap_or_else(|| ring.begin()),
             to,
-            is_complete: from.is_none_or(|from| ring.reaches_back_to(from)),
+            is_complete: from.is_none_or(|from| ring.reaches_back_to(from, &self.epochs)),
             clock: flight.clock,
             own_clock: self.own_clock,
             probes: Vec::new(),
@@ -416,7 +440,7 @@ impl FlightRecorder {
             let range = dump.event.as_ref().map(|_| (dump.from, dump.to));
             while copying.next < copying.end && seen < budget {
                 if let Some(probe) = ring.get(copying.next)
-                    && range.is_none_or(|(from, to)| probe.is_within(from, to))
+                    && range.is_none_or(|(from, to)| probe.is_within(from, to, &self.epochs))
                 {
                     dump.probes.push(*probe);
                 }

@@ -390,8 +390,8 @@ readings! {
     BACKEND_GAUGES: Backlog => Option<i64>, BACKEND_GAUGE, |backlog|
     "monitor.backend.queued_bytes", Some(signed(backlog.bytes)), "Bytes that wait to be sent",
         unit: Unit::Bytes;
-    "monitor.backend.oldest", Some(backlog.age_ns),
-        "Age of the oldest batch that waits to be sent, 0 if none does", unit: Unit::Nanoseconds;
+    "monitor.backend.oldest", Some(signed(backlog.age_ns)),
+        "For how long this process has had the oldest batch that waits to be sent, 0 if none does", unit: Unit::Nanoseconds;
 }
 
 /// The events of each kind, for stores that take no events.

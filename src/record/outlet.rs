@@ -1,11 +1,12 @@
 //! Turns values into records in a ring: windows of this interval and the one before, differences of counts.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rtrb::Producer;
 
-use crate::limits::RING_RECORDS_RESERVED;
-use crate::proto::{OneWay, StampSource, Wall};
+use crate::limits::{RING_RECORDS_RESERVED, WINDOW_CUTS_MAX};
+use crate::proto::{Now, StampSource, Wall};
 use crate::record::counts::difference;
 use crate::record::metrics::Metric;
 use crate::record::pool::Pool;
@@ -25,19 +26,10 @@ impl Windows {
         self.current.is_none() && self.ended.is_none()
     }
 
-    /// Puts a window of an interval before this one aside.
-    fn end(&mut self, generation: u64) {
-        let ended = |window: &mut Box<Window>| window.generation() != generation;
-        if let Some(window) = self.current.take_if(ended) {
-            self.ended = Some(window);
-        }
-    }
-
-    fn take_ended(&mut self, generation: u64) -> Option<Box<Window>> {
-        self.ended.take().or_else(|| {
-            self.current
-                .take_if(|window| window.generation() != generation)
-        })
+    /// Takes the window of the interval before the one that began with this generation.
+    fn take_ended(&mut self, first: u64) -> Option<Box<Window>> {
+        let ended = |window: &mut Box<Window>| window.generation() < first;
+        self.ended.take().or_else(|| self.current.take_if(ended))
     }
 }
 
@@ -47,6 +39,20 @@ pub(super) struct Begin {
     pub(super) series: Arc<Series>,
     /// True if the pool does not know of the series yet.
     pub(super) is_new: bool,
+}
+
+/// A value for a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub(super) ns: i64,
+    pub(super) stamp: StampSource,
+    /// How often the clocks that are in it have been set: values from before and after a step share no window.
+    pub(super) steps: u32,
+    /// When that was noticed last. The value's own time may be one of before.
+    pub(super) stepped: Wall,
+    /// For a window of delays over the least.
+    pub(super) is_over_least: bool,
+    pub(super) is_remote: bool,
 }
 
 /// A cumulative count as last published, and its difference in the interval being handed over.
@@ -83,11 +89,85 @@ pub(super) struct Outlet {
     pub(super) ring: Producer<Record>,
     pub(super) pool: Pool,
     pub(super) dropped: u64,
-    pub(super) generation: u64,
-    pub(super) start: Wall,
+    /// Counts the intervals, and the parts of them between steps of this host's clock.
+    generation: u64,
+    /// The generation with which the interval that runs began.
+    first: u64,
+    /// When the generation that runs began.
+    began: Now,
+    /// How far the clock was set since then without a cut.
+    uncut_ns: i64,
+    /// The ends of the generations before it, as far as windows of them may be here.
+    ends: VecDeque<Wall>,
 }
 
 impl Outlet {
+    pub(super) fn new(ring: Producer<Record>, pool: Pool, began: Now) -> Self {
+        Self {
+            ring,
+            pool,
+            dropped: 0,
+            generation: 0,
+            first: 0,
+            began,
+            uncut_ns: 0,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Ends the interval, and returns its end.
+    pub(super) fn end_interval(&mut self, now: Now) -> Wall {
+        let end = self.end_generation(now);
+        self.first = self.generation;
+        self.pool.end_window();
+        end
+    }
+
+    /// Notes that everything of the intervals before this one has been handed over.
+    pub(super) fn forget_ended(&mut self) {
+        let of_this = usize::try_from(self.generation - self.first).unwrap_or(usize::MAX);
+        let before = self.ends.len().saturating_sub(of_this);
+        self.ends.drain(..before);
+    }
+
+    /// Cuts the interval, because this host's clock was set. A clock that is set again and again cuts it a bounded
+    /// number of times.
+    pub(super) fn step(&mut self, now: Now, step_ns: i64) {
+        if self.ends.len() < WINDOW_CUTS_MAX {
+            self.end_generation(now);
+        } else {
+            self.uncut_ns = self.uncut_ns.saturating_add(step_ns);
+        }
+    }
+
+    /// Ends what runs. Its length is that of the monotonic clock, and its end is as the wall clock would show it had
+    /// nobody set it.
+    fn end_generation(&mut self, now: Now) -> Wall {
+        let length_ns = now.mono.since(self.began.mono);
+        let end = self
+            .began
+            .wall
+            .plus(i64::try_from(length_ns).unwrap_or(i64::MAX));
+        self.ends.push_back(end);
+        self.generation += 1;
+        self.began = now;
+        self.uncut_ns = 0;
+        end
+    }
+
+    /// Returns a time of now by the clock with which the generation that runs began.
+    const fn by_its_clock(&self, at: Wall) -> Wall {
+        at.plus(self.uncut_ns.saturating_neg())
+    }
+
+    /// Returns the end of a generation before the one that runs.
+    fn end_of(&self, generation: u64) -> Wall {
+        let back = usize::try_from(self.generation - generation).unwrap_or(usize::MAX);
+        let place = self.ends.len().checked_sub(back);
+        let end = place.and_then(|place| self.ends.get(place));
+        end.copied().unwrap_or(self.began.wall)
+    }
+
     /// Pushes what comes with a packet, or drops and counts it. It never takes the room that is reserved for
     /// windows and counts. What comes of a remote sender, who may send as much as he likes, never takes the
     /// half that is reserved for our own flows.
@@ -115,53 +195,50 @@ impl Outlet {
         &mut self,
         windows: &mut Windows,
         begin: impl FnOnce() -> Begin,
-        value_ns: i64,
-        stamp: StampSource,
+        value: Value,
     ) {
-        windows.end(self.generation);
-        let pool = &mut self.pool;
-        windows
-            .current
-            .get_or_insert_with(|| begin_window(pool, begin(), self.generation, self.start))
-            .record(value_ns, stamp, pool);
-    }
-
-    /// Takes a delay into a window of delays over the least. `steps` counts how often the clocks of its series
-    /// were set: delays from before and after a step never share a window.
-    pub(super) fn record_over_least(
-        &mut self,
-        windows: &mut Windows,
-        begin: impl FnOnce() -> Begin,
-        one_way: &OneWay,
-        steps: u32,
-        is_remote: bool,
-    ) {
-        let generation = self.generation;
-        let mut start = self.start;
-        if let Some(window) = windows
-            .current
-            .take_if(|window| window.generation() == generation && window.steps() != steps)
-        {
-            // Its end is when its last packet came in.
-            self.push_sample(Record::Window(window), is_remote);
-            start = one_way.at;
+        let (generation, steps) = (self.generation, value.steps);
+        let mut start = self.began.wall;
+        let is_over =
+            |window: &mut Box<Window>| window.generation() != generation || window.steps() != steps;
+        if let Some(window) = windows.current.take_if(is_over) {
+            if window.generation() == generation {
+                // The other end's clock was set: this window begins where the one before it ends.
+                start = self.by_its_clock(value.stepped);
+            }
+            self.put_aside(windows, window, &value);
         }
-        windows.end(generation);
         let pool = &mut self.pool;
         let window = windows.current.get_or_insert_with(|| {
             let mut window = begin_window(pool, begin(), generation, start);
-            window.begin_over_least(steps);
+            window.mark(steps, value.is_over_least);
             window
         });
-        window.record(one_way.delay_ns, one_way.stamp, pool);
-        window.set_end(one_way.at);
+        window.record(value.ns, value.stamp, pool);
     }
 
-    pub(super) fn hand_over(&mut self, windows: &mut Windows, end: Wall) -> usize {
-        let Some(mut window) = windows.take_ended(self.generation) else {
-            return 0;
+    /// Puts a window aside that `value` does not belong to. One of the interval before is handed over with it; one
+    /// that a step has cut goes at once, or is dropped and counted.
+    #[cold]
+    fn put_aside(&mut self, windows: &mut Windows, mut window: Box<Window>, value: &Value) {
+        if window.generation() < self.first {
+            windows.ended = Some(window);
+            return;
+        }
+        let end = if window.generation() == self.generation {
+            self.by_its_clock(value.stepped).max(window.start())
+        } else {
+            self.end_of(window.generation())
         };
         window.set_end(end);
+        self.push_sample(Record::Window(window), value.is_remote);
+    }
+
+    pub(super) fn hand_over(&mut self, windows: &mut Windows) -> usize {
+        let Some(mut window) = windows.take_ended(self.first) else {
+            return 0;
+        };
+        window.set_end(self.end_of(window.generation()));
         self.push(Record::Window(window));
         1
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::limits::RING_RECORDS_RESERVED;
-use crate::proto::{StampSource, Wall};
+use crate::proto::{Now, StampSource, Wall};
 use crate::record::backend::{BackendStats, Backlog};
 use crate::record::metrics::{
     BACKEND_COUNTS, BACKEND_GAUGES, GAPS, HOST_GAUGES, PROCESS_COUNTS, names, read_all, read_gauges,
 };
-use crate::record::outlet::{Begin, Count, Outlet, Windows};
+use crate::record::outlet::{Begin, Count, Outlet, Value, Windows};
 use crate::record::process::{HostGauges, ProcessCounters};
 use crate::record::series::{Series, Tags};
 
@@ -92,14 +92,22 @@ pub(super) struct SelfMetrics {
 impl SelfMetrics {
     /// Takes one packet's gap.
     pub(super) fn record(&mut self, gap: Gap, series: &SelfSeries, ns: u64, outlet: &mut Outlet) {
-        let value_ns = i64::try_from(ns).unwrap_or(i64::MAX);
         let begin = || Begin {
             series: Arc::clone(&series.gaps[gap as usize]),
             is_new: false,
         };
         let windows = &mut self.gaps[gap as usize];
-        // This process reads one end of a gap, at least.
-        outlet.record(windows, begin, value_ns, StampSource::User);
+        let value = Value {
+            ns: i64::try_from(ns).unwrap_or(i64::MAX),
+            // This process reads one end of a gap, at least.
+            stamp: StampSource::User,
+            // A gap is on one clock, and is none if that was set meanwhile.
+            steps: 0,
+            stepped: Wall::default(),
+            is_over_least: false,
+            is_remote: false,
+        };
+        outlet.record(windows, begin, value);
     }
 
     /// Ends the interval: reads the counters and gauges.
@@ -108,7 +116,7 @@ impl SelfMetrics {
         process: &ProcessCounters,
         host: HostGauges,
         series: &SelfSeries,
-        end: Wall,
+        now: Now,
     ) {
         self.count.end_window(&read_all(PROCESS_COUNTS, process));
         self.due = HostGauges {
@@ -122,7 +130,7 @@ impl SelfMetrics {
             .resize_with(backends.len(), Delivery::default);
         for (delivery, Monitored { stats, .. }) in self.deliveries.iter_mut().zip(backends) {
             delivery.count.end_window(&read_all(BACKEND_COUNTS, stats));
-            delivery.backlog = stats.backlog(end);
+            delivery.backlog = stats.backlog(now.mono);
         }
     }
 
@@ -142,7 +150,7 @@ impl SelfMetrics {
     ) -> usize {
         let Some(backend) = part.checked_sub(1) else {
             for windows in &mut self.gaps {
-                outlet.hand_over(windows, end);
+                outlet.hand_over(windows);
             }
             if let Some(due) = self.count.due.take() {
                 outlet.push_counts(names(PROCESS_COUNTS).zip(due), &series.tags, end);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
-use crate::proto::{Counters, FlowKind, Labels, OneWay, Origin};
+use crate::proto::{Counters, Direction, FlowKind, Labels, Metric as Delay, OneWay, Origin, Wall};
 use crate::record::counts::{COUNTS, Counted, counted, difference};
 use crate::record::metrics::KINDS;
 use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
@@ -33,6 +33,8 @@ pub(super) struct SeriesSet {
     pub(super) tallies: [Tally; KINDS],
     /// How often a clock was set while packets came in.
     steps: [u32; FLOW_DIRECTIONS],
+    /// When that was noticed last, by this host's clock of after.
+    pub(super) stepped: Wall,
     origins: u32,
 }
 
@@ -51,9 +53,26 @@ impl SeriesSet {
         })
     }
 
-    /// Returns how often a clock was set while packets came in this direction.
-    pub(super) const fn steps(&self, direction: FlowDirection) -> u32 {
-        self.steps[direction.index()]
+    /// Returns how often a clock was set that is in the values of a quantity.
+    pub(super) fn steps(&self, quantity: Quantity) -> u32 {
+        let of = |kind| {
+            let directions = Direction::ALL.into_iter();
+            let places =
+                directions.filter_map(move |direction| FlowDirection::new(kind, direction));
+            places.fold(0, |sum: u32, place| {
+                sum.wrapping_add(self.steps[place.index()])
+            })
+        };
+        match quantity {
+            Quantity::Delay(Delay::UdpOwd) | Quantity::Corrected { is_tcp: false } => {
+                of(FlowKind::Udp)
+            }
+            Quantity::Delay(Delay::TcpOwd) | Quantity::Corrected { is_tcp: true } => {
+                of(FlowKind::Tcp)
+            }
+            Quantity::Pdv(direction) => self.steps[direction.index()],
+            Quantity::Delay(_) | Quantity::Ipdv(_) => 0,
+        }
     }
 }
 
@@ -130,6 +149,7 @@ impl SeriesTable {
             series: Default::default(),
             tallies: Default::default(),
             steps: Default::default(),
+            stepped: Wall::default(),
             origins: 1,
         });
         let index = if let Some(index) = self.free.pop() {
@@ -206,12 +226,13 @@ impl SeriesTable {
 
     /// Notes that a clock was set. That of an origin's peer is in the delays of all flows under its labels, and
     /// this host's clock is in all delays.
-    pub(super) fn step(&mut self, origin: Option<Origin>) {
+    pub(super) fn step(&mut self, origin: Option<Origin>, at: Wall) {
         let only = origin.map(|origin| self.set_of(origin));
         for owner in self.owners.iter_mut().flatten() {
             if only.is_none_or(|set| set == Some(owner.set))
                 && let Some(set) = &mut self.sets[owner.set]
             {
+                set.stepped = at;
                 owner.step(&mut set.steps);
             }
         }

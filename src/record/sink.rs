@@ -22,7 +22,7 @@ use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
 use crate::record::metrics::{CLOCK_GAUGES, KINDS, read_gauges};
-use crate::record::outlet::{Begin, Count, Outlet, Windows};
+use crate::record::outlet::{Begin, Count, Outlet, Value, Windows};
 use crate::record::pool::Pool;
 use crate::record::process::{HostGauges, ProcessCounters};
 use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
@@ -203,13 +203,7 @@ impl Sink {
             dropped: Arc::clone(&dropped_later),
             spare: None,
         };
-        let outlet = Outlet {
-            ring,
-            pool: Pool::new(returned),
-            dropped: 0,
-            generation: 0,
-            start: now.wall,
-        };
+        let outlet = Outlet::new(ring, Pool::new(returned), now);
         let sink = Self {
             config,
             outlet,
@@ -231,7 +225,8 @@ impl Sink {
     pub(super) fn record(&mut self, found: &mut Found<'_>, sample: &Sample) {
         let quantity = Quantity::of(sample);
         if sample.outcome == Outcome::Received {
-            self.record_in_window(found, quantity, sample.value_ns, sample.stamp);
+            let (ns, stamp) = (sample.value_ns, sample.stamp);
+            self.record_in_window(found, quantity, ns, stamp);
         }
         if self.config.mode.has_samples()
             && let Some(value_ns) = self.published_value(sample)
@@ -272,32 +267,56 @@ impl Sink {
         }
     }
 
-    /// Takes a packet's delay into the window of delays over the least.
+    /// Takes a packet's delay into the window of delays over the least, which every mode has.
     pub(super) fn record_pdv(
         &mut self,
         found: &mut Found<'_>,
         direction: FlowDirection,
         one_way: &OneWay,
     ) {
-        let (steps, is_remote) = (found.set.steps(direction), found.is_remote);
-        let slot = slot(&mut self.slots, found.index);
-        let (windows, begin) = slot.windows(found.set, Quantity::Pdv(direction));
-        self.outlet
-            .record_over_least(windows, begin, one_way, steps, is_remote);
+        self.record_value(
+            found,
+            Quantity::Pdv(direction),
+            one_way.delay_ns,
+            one_way.stamp,
+        );
     }
 
     fn record_in_window(
         &mut self,
         found: &mut Found<'_>,
         quantity: Quantity,
-        value_ns: i64,
+        ns: i64,
         stamp: StampSource,
     ) {
         if self.config.mode.has_windows() {
-            let slot = slot(&mut self.slots, found.index);
-            let (windows, begin) = slot.windows(found.set, quantity);
-            self.outlet.record(windows, begin, value_ns, stamp);
+            self.record_value(found, quantity, ns, stamp);
         }
+    }
+
+    fn record_value(
+        &mut self,
+        found: &mut Found<'_>,
+        quantity: Quantity,
+        ns: i64,
+        stamp: StampSource,
+    ) {
+        let value = Value {
+            ns,
+            stamp,
+            steps: found.set.steps(quantity),
+            stepped: found.set.stepped,
+            is_over_least: matches!(quantity, Quantity::Pdv(_)),
+            is_remote: found.is_remote,
+        };
+        let slot = slot(&mut self.slots, found.index);
+        let (windows, begin) = slot.windows(found.set, quantity);
+        self.outlet.record(windows, begin, value);
+    }
+
+    /// This host's clock was set: windows from before end here.
+    pub(super) fn step(&mut self, now: Now, step_ns: i64) {
+        self.outlet.step(now, step_ns);
     }
 
     /// Takes what an origin knows of its peer's clock.
@@ -410,17 +429,13 @@ impl Sink {
             samples_dropped: self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed),
             ..process
         };
-        self.self_metrics
-            .end_window(&process, host, series, now.wall);
+        self.self_metrics.end_window(&process, host, series, now);
         self.handover = Some(Handover {
-            end: now.wall,
+            end: self.outlet.end_interval(now),
             next_set: 0,
             next_part: 0,
             resume: now.mono,
         });
-        self.outlet.generation += 1;
-        self.outlet.start = now.wall;
-        self.outlet.pool.end_window();
         // Ends stay multiples of the interval since the start, however late this one is.
         let past = now.mono.since(self.began) / self.config.window_ns + 1;
         self.next_end = self.began.plus(past.saturating_mul(self.config.window_ns));
@@ -471,6 +486,7 @@ impl Sink {
             handover.next_part += 1;
             if handover.next_part == self.self_metrics.parts() {
                 self.handover = None;
+                self.outlet.forget_ended();
                 return true;
             }
         }
@@ -488,7 +504,7 @@ impl Sink {
         let (slot, outlet) = (&mut self.slots[index], &mut self.outlet);
         let mut pushed = 0;
         for windows in &mut slot.delays {
-            pushed += outlet.hand_over(windows, end);
+            pushed += outlet.hand_over(windows);
         }
         for (count, kind) in slot.counts.iter_mut().zip(FlowKind::ALL) {
             let Some(due) = count.due.take() else {

@@ -2,6 +2,7 @@
 
 mod backends;
 mod flows;
+mod steps;
 mod table;
 mod variation;
 

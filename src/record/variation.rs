@@ -8,9 +8,9 @@
 //!   interval is over, so it is published as a window in every mode. Until then the window holds the delays
 //!   with the difference of the clocks in them; see [`Window`](super::Window).
 //! - **A step** of either clock parts the delays before it from those after it. The next packet has no pair.
-//!   The window of pdv ends and is handed over at once, or dropped and counted if the ring has no room. The
-//!   next packet begins another window, so this interval has two. Packets between the step and its discovery
-//!   cannot be told.
+//!   The window of pdv ends, as that of the one-way delay itself does. It is handed over at once, or dropped and
+//!   counted if the ring has no room. The next packet begins another window, so this interval has two. Packets
+//!   between the step and its discovery cannot be told.
 
 use crate::proto::{OneWay, StampSource};
 

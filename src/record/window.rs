@@ -55,8 +55,9 @@ struct Filling {
     place: u32,
     /// How many more values may be kept. A chunk that ends early counts as a full one.
     room: usize,
-    /// Of a window over the least: how often the clocks had been set when it began.
-    over_least: Option<u32>,
+    /// How often the clocks that are in its values had been set when it began.
+    steps: u32,
+    is_over_least: bool,
     /// The least of the kept values. The histograms of a window over the least count from it.
     least: i64,
     stamp: StampSource,
@@ -73,7 +74,8 @@ impl Filling {
             base: 0,
             place: CHUNK_VALUES,
             room: WINDOW_VALUES_MAX,
-            over_least: None,
+            steps: 0,
+            is_over_least: false,
             least: i64::MAX,
             stamp: StampSource::Hw,
         }
@@ -133,14 +135,14 @@ impl Window {
         self.start = start;
     }
 
-    /// Makes this new window one of delays over the least.
-    pub(super) fn begin_over_least(&mut self, steps: u32) {
-        self.filling.over_least = Some(steps);
+    /// Marks this new window with the steps that it begins with, and maybe as one of delays over the least.
+    pub(super) fn mark(&mut self, steps: u32, is_over_least: bool) {
+        (self.filling.steps, self.filling.is_over_least) = (steps, is_over_least);
     }
 
-    /// Returns the steps that a window over the least began with.
+    /// Returns the steps that it began with.
     pub(super) fn steps(&self) -> u32 {
-        self.filling.over_least.unwrap_or(0)
+        self.filling.steps
     }
 
     /// Forgets the values and keeps the memory. Runs on the flush thread.
@@ -177,7 +179,7 @@ impl Window {
         let filling = &mut self.filling;
         filling.stamp = filling.stamp.min(stamp);
         // For delays over the least, the end decides which are in range.
-        if filling.room > 0 && (filling.over_least.is_some() || is_in_range(value)) {
+        if filling.room > 0 && (filling.is_over_least || is_in_range(value)) {
             filling.least = filling.least.min(value);
             return filling.keep(value, supply);
         }
@@ -186,12 +188,17 @@ impl Window {
     }
 
     fn record_in_histogram(&mut self, value: i64, supply: &mut impl Supply) {
-        if self.filling.over_least.is_some() && self.positive.is_none() {
+        if self.filling.is_over_least && self.positive.is_none() {
             // A value below all others may come at any time, and must not allocate then.
             self.positive = Some(supply.histogram());
             self.negative = Some(supply.histogram());
         }
-        let reference = self.filling.over_least.map_or(0, |_| self.filling.least);
+        let filling = &self.filling;
+        let reference = if filling.is_over_least {
+            filling.least
+        } else {
+            0
+        };
         let value = value.saturating_sub(reference);
         let histogram = match (is_in_range(value), value < 0) {
             (true, false) => &mut self.positive,
@@ -213,7 +220,7 @@ impl Window {
         let mut moments = std::mem::take(&mut self.moments);
         self.kept().for_each(|value| moments.add(value));
         self.moments = moments;
-        if self.filling.over_least.take().is_none() {
+        if !std::mem::take(&mut self.filling.is_over_least) {
             return;
         }
         let least = self.moments.min;

@@ -107,6 +107,7 @@ fn random_scenario(seed: u64) -> Scenario {
         settled_at: Some((TROUBLE_SECONDS + 4 + RECOVERY_SECONDS) as f64),
         exact_losses: false,
         bursts: false,
+        windows: true,
         life: false,
         link: Link {
             delay_us: 50 + rng.below(20_000),

@@ -12,6 +12,7 @@ use crate::account::Account;
 use crate::clock::HostClock;
 use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
 use crate::truth::Instant;
+use crate::windows::Windows;
 
 /// The ports that every simulated program listens on.
 pub(crate) const TCP_PORT: u16 = 8000;
@@ -79,6 +80,7 @@ pub(crate) struct ProberHost {
     leaves_ns: u64,
     /// UDP sockets that it refuses everything of.
     stale: Vec<SocketId>,
+    pub(crate) windows: Option<Windows>,
     pub(crate) account: Account,
 }
 
@@ -111,6 +113,7 @@ impl ProberHost {
             noise_ns: 0,
             leaves_ns: 0,
             stale: Vec::new(),
+            windows: None,
             account: Account::default(),
         }
     }
@@ -161,6 +164,9 @@ impl ProberHost {
         self.transmit(at, clock, net);
         self.deliver(at, now, input);
         self.transmit(at, clock, net);
+        if let Some(windows) = &mut self.windows {
+            windows.handle_turn(now);
+        }
         self.account.check(net.now_ns, &self.prober);
     }
 
@@ -393,6 +399,9 @@ impl ProberHost {
         let now_ns = net.now_ns;
         let mut lateness = None;
         while let Some(output) = self.prober.poll_output() {
+            if let Some(windows) = &mut self.windows {
+                windows.handle_output(&output);
+            }
             match output {
                 Output::Lateness(ns) if sent.is_some() => lateness = Some(ns),
                 output => {
@@ -421,6 +430,9 @@ impl ProberHost {
 
     pub(crate) fn report(&self, out: &mut String) {
         self.account.report(out, &self.prober);
+        if let Some(windows) = &self.windows {
+            windows.report(out);
+        }
     }
 }
 

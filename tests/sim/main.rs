@@ -21,6 +21,7 @@ mod scenario;
 mod spread;
 mod traces;
 mod truth;
+mod windows;
 mod world;
 
 use std::path::Path;
@@ -100,6 +101,7 @@ scenarios! {
     clocks_peer_steps
     clocks_own_steps
     clocks_stalled
+    clock_set
     clock_set_meanwhile
     bursts
     life

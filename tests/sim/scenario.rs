@@ -11,6 +11,7 @@ use crate::network::Link;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "as in the file")]
 pub(crate) struct Scenario {
     pub(crate) seconds: f64,
     #[serde(default)]
@@ -25,6 +26,9 @@ pub(crate) struct Scenario {
     /// What recorders find in the probes is told too.
     #[serde(default)]
     pub(crate) bursts: bool,
+    /// Every window is held against the turns of its host, and those that a step has cut are told.
+    #[serde(default)]
+    pub(crate) windows: bool,
     /// What happens to flows is told too.
     #[serde(default)]
     pub(crate) life: bool,

@@ -12,6 +12,7 @@ use crate::network::{Datagram, Event, HostId, Network, Side};
 use crate::python::PythonHost;
 use crate::rng::Rng;
 use crate::scenario::{HostConfig, Scenario, What, nanos};
+use crate::windows::Windows;
 
 /// How far apart the datagrams of strangers arrive.
 const STRANGERS_EVERY_NS: u64 = 10_000;
@@ -480,6 +481,9 @@ impl World {
                 .any(|target| target.protocol != "text");
             if self.scenario.bursts {
                 prober.account.bursts = Some(Bursts::new(&config.name, host.clock.now(now_ns)));
+            }
+            if self.scenario.windows {
+                prober.windows = Some(Windows::new(&config.name, host.clock.now(now_ns)));
             }
             prober.account.life = self.scenario.life.then(String::new);
             for target in &config.targets {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::limits::BATCHES_QUEUED_MAX;
-use crate::proto::Wall;
+use crate::proto::{Mono, Wall};
 use crate::publish::Batch;
 use crate::record::Queued;
 
@@ -24,7 +24,10 @@ pub(super) struct Entry {
     pub(super) key: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    /// When the batch was made, for the spool.
     pub(super) created: Wall,
+    /// Since when this process has had it.
+    pub(super) since: Mono,
     /// The number of attempts to send it.
     pub(super) attempts: u32,
     pub(super) body: Body,
@@ -56,7 +59,7 @@ impl Queue {
     pub(super) fn queued(&self) -> Queued {
         Queued {
             bytes: self.bytes,
-            oldest: self.entries.front().map(|entry| entry.created),
+            oldest: self.entries.front().map(|entry| entry.since),
         }
     }
 

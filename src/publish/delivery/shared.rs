@@ -132,10 +132,15 @@ impl Shared {
         let Some(spool) = self.spool.as_ref().filter(|spool| !spool.is_listed()) else {
             return;
         };
-        let Opened { found, damage } = match spool.open() {
+        let Opened { mut found, damage } = match spool.open() {
             Ok(opened) => opened,
             Err(reason) => return self.judge_disk(Some(reason)),
         };
+        // How old they are cannot be known: the wall clock may have been set since they were made.
+        let now = self.now().mono;
+        for found in &mut found {
+            found.since = now;
+        }
         let batches = found.len();
         let records: u64 = found.iter().map(|found| found.records).sum();
         let mut state = self.lock();
@@ -174,6 +179,7 @@ impl Shared {
                 records,
                 bytes,
                 created: now.wall,
+                since: now.mono,
                 attempts: 0,
                 body: Body::Memory(Arc::new(batch)),
             });

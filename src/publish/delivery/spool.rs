@@ -10,7 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::limits::SPOOL_CACHE_BYTES;
-use crate::proto::Wall;
+use crate::proto::{Mono, Wall};
 use crate::publish::delivery::queue::{Body, Entry};
 use crate::publish::{Batch, BatchId, Payload};
 
@@ -279,6 +279,7 @@ fn list(database: &impl ReadableDatabase) -> Result<Vec<Entry>, redb::Error> {
             records,
             bytes: body.len() as u64,
             created: Wall::from_unix_nanos(created),
+            since: Mono::ZERO,
             attempts: 0,
             body: Body::Spooled,
         });

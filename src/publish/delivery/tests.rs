@@ -212,7 +212,7 @@ fn batches_are_sent_in_order_and_counted() {
     rig.batch(3);
     let queued = rig.stats.queued();
     assert_eq!(queued.bytes, 20);
-    assert_eq!(queued.oldest, Some(Wall::from_unix_nanos(START)));
+    assert_eq!(queued.oldest, Some(Mono::ZERO));
     assert!(matches!(rig.settle(), Turn::Wait(_, None)));
     assert_eq!(rig.sent(), ["1,2", "3"]);
     assert_eq!((rig.stats.sent(), rig.stats.left_out()), (3, 1));
@@ -338,6 +338,7 @@ fn what_is_being_sent_is_not_dropped_under_it() {
         records: 1,
         bytes: 4,
         created: Wall::default(),
+        since: Mono::ZERO,
         attempts: 0,
         body: queue::Body::Spooled,
     };

@@ -8,7 +8,7 @@
 )]
 
 use super::*;
-use crate::proto::StampSource;
+use crate::proto::{Stamp, StampSource};
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1_000 * MS;
@@ -461,7 +461,7 @@ fn a_clock_that_is_set_is_no_burst() {
     link.quiet(5_000);
     link.offset_ns += 3.6e12;
     link.quiet(2);
-    link.detector.step(|origin| origin == Origin(0));
+    link.detector.step(0, |origin| origin == Origin(0));
     link.quiet(5_000);
     square(&mut link, 20, [0.0, 5e6]);
     link.quiet(100);
@@ -470,6 +470,70 @@ fn a_clock_that_is_set_is_no_burst() {
         panic!("{bursts:?}");
     };
     assert_eq!(burst.direction, Some(Direction::Reverse));
+}
+
+/// An outage that is as long as it was, whichever way the clock is set in it.
+#[test]
+fn an_outage_is_as_long_as_it_was_although_the_clock_is_set_in_it() {
+    for step_ns in [-3_600 * SECOND, 3_600 * SECOND, -20 * MS] {
+        let mut detector = Detector::new(BurstRules::default());
+        let mut set_ns = 0;
+        for seq in 0..400_i64 {
+            if seq == 200 {
+                set_ns = step_ns;
+                detector.step(step_ns, |_| true);
+            }
+            let stamp = |ns| {
+                let at = Wall::from_unix_nanos(BEGAN + seq * 10 * MS + ns + set_ns);
+                let source = StampSource::Kernel;
+                Some(Stamp { at, source })
+            };
+            let is_lost = (150..250).contains(&seq);
+            let received = [stamp(0), stamp(MS), stamp(MS), stamp(2 * MS)];
+            detector.handle_trace(&Trace {
+                origin: Origin(0),
+                kind: FlowKind::Udp,
+                seq: seq.cast_unsigned(),
+                stamps: if is_lost {
+                    [stamp(0), None, None, None]
+                } else {
+                    received
+                },
+                outcome: if is_lost {
+                    Outcome::Lost
+                } else {
+                    Outcome::Received
+                },
+                lost_on: None,
+            });
+        }
+        let found: Vec<_> = std::iter::from_fn(|| detector.poll()).collect();
+        let [Finding::Event(_, at, EventKind::Burst(burst))] = found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(
+            burst.duration_ns,
+            990 * MS.cast_unsigned(),
+            "set by {step_ns}"
+        );
+        assert_eq!((burst.probes, burst.lost), (100, 100));
+        // It is told by the clock as it is now.
+        assert_eq!(at.as_unix_nanos(), BEGAN + 1_500 * MS + step_ns);
+    }
+}
+
+/// A burst just before the clock was set and one just after are two incidents, also if the clock shows one time.
+#[test]
+fn the_same_time_twice_is_not_the_same_incident() {
+    let mut incidents = Incidents::default();
+    let start = Wall::from_unix_nanos(BEGAN);
+    let first = incidents.number(start, MS);
+    assert_eq!(incidents.number(start, MS), first);
+    let mut detector = Detector::new(BurstRules::default());
+    detector.incidents = incidents;
+    detector.step(-3_600 * SECOND, |_| true);
+    let later = start.plus(MS / 2);
+    assert_ne!(detector.incidents.number(later, MS), first);
 }
 
 #[test]

@@ -6,6 +6,9 @@ const LOST: u16 = 1 << 8;
 /// The directions of a loss, one bit each, in the order of their discriminants.
 const LOST_ON: u16 = 9;
 
+/// Behind them the number of steps of this host's clock before the probe, as far as the bits go.
+const EPOCH: u16 = 11;
+
 /// The sources of stamps, in the order of their discriminants.
 const SOURCES: [StampSource; 3] = [StampSource::User, StampSource::Kernel, StampSource::Hw];
 
@@ -15,7 +18,7 @@ pub struct Probe {
     /// Its number on its flow.
     pub seq: u64,
     at: [Wall; 4],
-    /// Two bits for each stamp, 0 if there is none; then the outcome.
+    /// Two bits for each stamp, 0 if there is none; then the outcome, and the epoch.
     flags: u16,
 }
 
@@ -41,6 +44,12 @@ impl Probe {
             }
         }
         probe
+    }
+
+    /// Marks it as one that has ended now.
+    pub(super) const fn in_epoch(mut self, epochs: &Epochs) -> Self {
+        self.flags |= epochs.current << EPOCH;
+        self
     }
 
     /// Returns T1 to T4, as far as they are known.
@@ -84,11 +93,39 @@ impl Probe {
         self.at[0]
     }
 
-    /// True if it left within these times; or arrived within them, where only T2 is of this host.
-    pub(super) fn is_within(&self, from: Wall, to: Wall) -> bool {
-        let [t1, t2, _, t4] = self.stamps();
-        let is_in =
-            |stamp: Option<Stamp>| stamp.is_some_and(|stamp| (from..=to).contains(&stamp.at));
-        is_in(t1) || (t4.is_none() && is_in(t2))
+    /// Returns when it was at this host, as this host's clock is now: T1, or T2 where only that is of this host.
+    pub(super) fn here(&self, epochs: &Epochs) -> Wall {
+        let [_, t2, _, t4] = self.stamps();
+        let place = usize::from(t2.is_some() && t4.is_none());
+        let epoch = usize::from(self.flags >> EPOCH);
+        self.at[place].plus(epochs.behind_ns[epoch])
+    }
+
+    /// True if it left within these times, as this host's clock is now; or arrived within them, where only T2 is of
+    /// this host.
+    pub(super) fn is_within(&self, from: Wall, to: Wall, epochs: &Epochs) -> bool {
+        let is_remote = self.stamps()[3].is_none();
+        let is_in = |at: Wall| (from..=to).contains(&at);
+        is_in(self.here(epochs)) || (is_remote && is_in(self.sent()))
+    }
+}
+
+/// The steps of this host's clock, for the stamps of before.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    /// The number of the epoch that runs, as far as it fits into a probe.
+    current: u16,
+    /// How far the clock was set since each epoch. The first epochs of many are taken for later ones.
+    behind_ns: [i64; 1 << (16 - EPOCH)],
+}
+
+impl Epochs {
+    /// The clock was set.
+    pub(super) fn step(&mut self, step_ns: i64) {
+        for behind_ns in &mut self.behind_ns {
+            *behind_ns = behind_ns.saturating_add(step_ns);
+        }
+        self.current = (self.current + 1) % (1 << (16 - EPOCH));
+        self.behind_ns[usize::from(self.current)] = 0;
     }
 }

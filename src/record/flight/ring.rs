@@ -2,7 +2,7 @@
 
 use crate::limits::{FLIGHT_PROBES_LEAST, FLIGHT_PROBES_MAX};
 use crate::proto::{Direction, Wall};
-use crate::record::flight::probe::Probe;
+use crate::record::flight::probe::{Epochs, Probe};
 
 /// A ring that grows until it reaches back far enough. Then the newest probe replaces the oldest. Every probe
 /// has a place, counted from the flow's first.
@@ -19,9 +19,10 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Takes a probe. `room` is the number of probes by which all rings may still grow.
-    pub(super) fn push(&mut self, probe: Probe, span_ns: u64, room: &mut usize) {
+    pub(super) fn push(&mut self, probe: Probe, span_ns: u64, epochs: &Epochs, room: &mut usize) {
         self.count += 1;
-        if self.probes.len() == self.probes.capacity() && !self.grow(&probe, span_ns, room) {
+        if self.probes.len() == self.probes.capacity() && !self.grow(&probe, span_ns, epochs, room)
+        {
             if let Some(oldest) = self.probes.get_mut(self.start) {
                 *oldest = probe;
                 self.start += 1;
@@ -35,10 +36,10 @@ impl Ring {
     }
 
     /// Makes room if the ring does not reach back far enough and may grow. Then the oldest probe is at 0.
-    fn grow(&mut self, newest: &Probe, span_ns: u64, room: &mut usize) -> bool {
+    fn grow(&mut self, newest: &Probe, span_ns: u64, epochs: &Epochs, room: &mut usize) -> bool {
         let length = self.probes.len();
         if let Some(oldest) = self.probes.get(self.start) {
-            let reach = u64::try_from(newest.sent().since(oldest.sent())).unwrap_or(0);
+            let reach = u64::try_from(newest.here(epochs).since(oldest.here(epochs))).unwrap_or(0);
             if reach >= span_ns || length >= FLIGHT_PROBES_MAX {
                 return false;
             }
@@ -103,7 +104,8 @@ impl Ring {
     }
 
     /// True if no probe since then has been replaced.
-    pub(super) fn reaches_back_to(&self, from: Wall) -> bool {
-        self.oldest() == 0 || self.begin() <= from
+    pub(super) fn reaches_back_to(&self, from: Wall, epochs: &Epochs) -> bool {
+        let oldest = self.probes.get(self.start);
+        self.oldest() == 0 || oldest.is_some_and(|oldest| oldest.here(epochs) <= from)
     }
 }

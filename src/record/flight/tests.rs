@@ -324,3 +324,67 @@ fn a_burst_that_ends_with_its_flow_is_dumped_too() {
     let dump = burst_dump(order);
     assert_eq!(seqs(&dump), (2_980..3_005).collect::<Vec<_>>());
 }
+
+/// The clock is set by an hour between the probes of an outage: its dump has those on either side, and the ring is
+/// as long as it was.
+#[test]
+fn a_dump_reaches_over_a_step_of_the_clock() {
+    let hour = 3_600_000 * MS;
+    for step_ns in [-hour, hour] {
+        let (mut recorder, orders) = recorder(4);
+        let take = |recorder: &mut FlightRecorder, seq: u64, set_ns: i64| {
+            let mut trace = trace(3, seq, Outcome::Received);
+            for stamp in trace.stamps.iter_mut().flatten() {
+                stamp.at = stamp.at.plus(set_ns);
+            }
+            recorder.handle_output(&Output::Trace(trace));
+        };
+        let now = |ms: i64| Now {
+            wall: at(ms).wall.plus(step_ns),
+            ..at(ms)
+        };
+        let set = |recorder: &mut FlightRecorder, ms: i64| {
+            recorder.handle_output(&Output::ClockStep {
+                origin: None,
+                at: now(ms),
+                step_ns,
+            });
+        };
+        (0..10_000).for_each(|seq| take(&mut recorder, seq, 0));
+        set(&mut recorder, 10_000);
+        let length = |recorder: &FlightRecorder| FLIGHT_PROBES_TOTAL_MAX - recorder.room;
+        let before = length(&recorder);
+        (10_000..20_000).for_each(|seq| take(&mut recorder, seq, step_ns));
+        assert_eq!(length(&recorder), before, "set by {step_ns}");
+
+        // An event before a step, and the step before what follows it.
+        recorder.handle_event(&burst(19_990, 5), Origin(3));
+        recorder.handle_event(&moved(19_990, 5, step_ns), Origin(3));
+        recorder.handle_timeout(now(20_000));
+        while recorder.poll_timeout().is_some() {
+            recorder.handle_timeout(now(20_200));
+        }
+        let dumps: Vec<_> = std::iter::from_fn(|| orders.try_recv().ok()).collect();
+        let found: Vec<_> = dumps.into_iter().map(burst_dump).collect();
+        let [none, one] = &found[..] else {
+            panic!("two dumps");
+        };
+        assert!(none.probes.is_empty(), "nothing was sent at that time");
+        assert_eq!(seqs(one), (19_970..20_000).collect::<Vec<_>>());
+        assert!(one.is_complete);
+
+        recorder.handle_event(&moved(19_995, 30, step_ns), Origin(3));
+        set(&mut recorder, 20_000);
+        (20_000..20_100).for_each(|seq| take(&mut recorder, seq, 2 * step_ns));
+        while !recorder.finish(now(20_300)) {}
+        let dump = burst_dump(orders.try_recv().unwrap());
+        assert_eq!(seqs(&dump), (19_975..=20_035).collect::<Vec<_>>());
+        assert!(dump.is_complete);
+    }
+}
+
+fn moved(start_ms: i64, duration_ms: i64, by_ns: i64) -> Arc<Event> {
+    let mut event = Arc::unwrap_or_clone(burst(start_ms, duration_ms));
+    event.at = event.at.plus(by_ns);
+    Arc::new(event)
+}

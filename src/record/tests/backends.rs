@@ -14,7 +14,7 @@ fn every_sink_says_how_every_backend_does() {
     up.count_sent(7);
     down.set_queued(Queued {
         bytes: 1_000,
-        oldest: Some(second(0).wall.plus(400_000_000)),
+        oldest: Some(second(0).mono.plus(400_000_000)),
     });
     for _ in 0..3 {
         down.count_retried(1);

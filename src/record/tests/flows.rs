@@ -168,7 +168,7 @@ fn a_step_is_an_event_for_every_backend_at_once() {
         .add_sink(SinkConfig::new(Mode::Samples, SECOND_NS));
     let step = |origin| Output::ClockStep {
         origin,
-        at: second(5).wall,
+        at: second(5),
         step_ns: -8,
     };
     rig.take([opened(0, "b"), step(Some(Origin(0))), step(None)]);

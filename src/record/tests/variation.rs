@@ -25,9 +25,14 @@ fn one_way(origin: u32, kind: FlowKind, direction: Direction, seq: u64, delay_ns
 }
 
 fn step(origin: Option<u32>) -> Output {
+    // Only a step of our own clock shows on it.
+    let set_ns = if origin.is_none() { -HOUR_NS } else { 0 };
     Output::ClockStep {
         origin: origin.map(Origin),
-        at: second(1).wall,
+        at: Now {
+            mono: second(0).mono.plus(3_000),
+            wall: second(0).wall.plus(3_000 + set_ns),
+        },
         step_ns: -HOUR_NS,
     }
 }
@@ -239,11 +244,12 @@ fn a_step_parts_the_window_and_has_no_difference() {
             let pdv = windows_of(&records, "udp.wan.pdv");
             assert_eq!(figures(pdv[0]), (2, 0, 10, 20), "{mode:?}");
             assert_eq!(figures(pdv[1]), (2, 0, 20, 40), "{mode:?}");
-            // They do not overlap.
+            // They do not overlap. The second one is on our own clock, if that was set.
+            let set_ns = if origin.is_none() { -HOUR_NS } else { 0 };
             assert_eq!(pdv[0].start(), second(0).wall);
-            assert_eq!(pdv[0].end(), second(0).wall.plus(2_000));
-            assert_eq!(pdv[1].start(), second(0).wall.plus(3_000));
-            assert_eq!(pdv[1].end(), second(1).wall);
+            assert_eq!(pdv[0].end(), second(0).wall.plus(3_000));
+            assert_eq!(pdv[1].start(), second(0).wall.plus(3_000 + set_ns));
+            assert_eq!(pdv[1].end(), second(1).wall.plus(set_ns));
             let largest = records
                 .iter()
                 .filter(|record| record.metric() == "udp.wan.ipdv")

@@ -40,8 +40,8 @@ fn what_was_not_sent_before_a_kill_is_sent_after_it_once_and_in_order() {
     assert_eq!(rig.stats.queued().bytes, bytes);
     assert_eq!(
         rig.stats.queued().oldest,
-        Some(Wall::from_unix_nanos(START)),
-        "as old as it is"
+        Some(Mono::ZERO),
+        "for as long as this process has had it"
     );
     assert!(rig.said(Level::INFO)[0].starts_with("2 records in 2 batches"));
     rig.batch(4);
@@ -184,6 +184,7 @@ fn what_is_found_while_a_batch_is_sent_goes_behind_it() {
         records: 1,
         bytes: 1,
         created: Wall::from_unix_nanos(0),
+        since: Mono::ZERO,
         attempts: 0,
         body: queue::Body::Spooled,
     };

@@ -93,6 +93,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// Standard output or standard error cannot be used for the log.
+    #[error("cannot write the log: {0}")]
+    Console(#[source] io::Error),
     /// Signals cannot be watched.
     #[error("cannot watch for signals: {0}")]
     Signals(#[source] io::Error),

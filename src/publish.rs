@@ -29,6 +29,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod whole;
 mod zeromq;
 
 pub use backend::{Backend, PublishError};
@@ -54,6 +55,7 @@ pub use pushgateway::Pushgateway;
 pub use pushgateway::{Bounds, PushgatewaySettings};
 pub use settings::{BaseUrl, Name, Secret};
 pub use text::gzip;
+pub use whole::{Lost, WholeLines};
 pub use zeromq::ZeroMqSettings;
 #[cfg(feature = "zeromq")]
 pub use zeromq::{ZeroMq, ZeroMqError};

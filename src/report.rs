@@ -117,7 +117,12 @@ impl Request {
                 written => written,
             }
         } else {
-            fs::write(&output, report)
+            fs::write(&output, report).inspect_err(|_| {
+                // Half a page is worse than none. A device or a pipe is not ours to remove.
+                if fs::metadata(&output).is_ok_and(|found| found.is_file()) {
+                    let _ = fs::remove_file(&output);
+                }
+            })
         };
         written.map_err(|source| ReportError::Write {
             path: output,

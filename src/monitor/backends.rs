@@ -18,7 +18,7 @@ pub(super) fn backend(
 ) -> Result<Box<dyn Backend>, StartError> {
     let level = metrics.level.tracing();
     let made: Result<Box<dyn Backend>, String> = match &metrics.settings {
-        BackendSettings::Cli => Ok(Box::new(publish::Cli::stdout())),
+        BackendSettings::Cli => boxed(publish::Cli::stdout()),
         BackendSettings::Log => Ok(Box::new(publish::Log::new(level, log.dropped()))),
         #[cfg(feature = "zeromq")]
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),

@@ -4,6 +4,8 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
@@ -12,23 +14,27 @@ use tracing_subscriber::fmt::writer::MakeWriterExt;
 use crate::config::{Backend, Config};
 use crate::limits::LOG_LINES_MAX;
 use crate::monitor::RunError;
+use crate::publish::{Lost, WholeLines};
 
 /// The running log. When it is dropped it writes the lines that are left.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub(super) struct Log {
-    #[expect(dead_code, reason = "held for its drop")]
     guards: Vec<WorkerGuard>,
     dropped: Vec<ErrorCounter>,
+    /// Events that could not be written.
+    lost: Arc<AtomicU64>,
 }
 
 impl Log {
-    /// Returns a counter of the lines that found no room in a queue, for use on any thread.
+    /// Returns a counter of the lines that found no room in a queue or on a disk, for use on any
+    /// thread.
     pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + 'static {
-        let counters = self.dropped.clone();
+        let (counters, lost) = (self.dropped.clone(), Arc::clone(&self.lost));
         move || {
             let dropped = counters.iter().map(ErrorCounter::dropped_lines);
-            dropped.map(|lines| lines as u64).sum()
+            let dropped: u64 = dropped.map(|lines| lines as u64).sum();
+            dropped + lost.load(Ordering::Relaxed)
         }
     }
 }
@@ -40,39 +46,89 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
         .metrics
         .iter()
         .any(|metrics| metrics.settings.backend() == Backend::Cli);
-    let (console, console_guard) = if stdout_taken {
-        buffered(io::stderr())
-    } else {
-        buffered(io::stdout())
+    let mut log = Log {
+        guards: Vec::new(),
+        dropped: Vec::new(),
+        lost: Arc::default(),
     };
+    let console = if stdout_taken {
+        WholeLines::to(io::stderr())
+    } else {
+        WholeLines::to(io::stdout())
+    };
+    let console = log.buffered(console.map_err(RunError::Console)?, "the log");
     let builder = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_target(false)
         .with_max_level(LevelFilter::from_level(config.log_level.tracing()));
-    let mut guards = vec![console_guard];
-    let mut dropped = vec![console.error_counter()];
     // A library user's subscriber, if there is one already, stays.
     let _ = match &config.log_file {
         Some(path) => {
-            let file = open(path).map_err(|source| RunError::LogFile {
+            let file = open(path).and_then(WholeLines::to);
+            let file = file.map_err(|source| RunError::LogFile {
                 path: path.clone(),
                 source,
             })?;
-            let (file, file_guard) = buffered(file);
-            guards.push(file_guard);
-            dropped.push(file.error_counter());
+            let file = log.buffered(file, &format!("the log file {}", path.display()));
             builder.with_writer(console.and(file)).try_init()
         }
         None => builder.with_writer(console).try_init(),
     };
-    Ok(Log { guards, dropped })
+    Ok(log)
 }
 
-/// Makes a writer on a thread of its own. Its queue is allocated as a whole.
-fn buffered(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(LOG_LINES_MAX)
-        .finish(writer)
+impl Log {
+    /// Makes a writer on a thread of its own. Its queue is allocated as a whole.
+    fn buffered(&mut self, lines: WholeLines<fs::File>, name: &str) -> NonBlocking {
+        let stream = Stream {
+            lines,
+            name: name.to_owned(),
+            lost: 0,
+            lost_ever: Arc::clone(&self.lost),
+        };
+        let builder = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_MAX);
+        let (writer, guard) = builder.finish(stream);
+        self.guards.push(guard);
+        self.dropped.push(writer.error_counter());
+        writer
+    }
+}
+
+/// One place where the log goes.
+struct Stream {
+    lines: WholeLines<fs::File>,
+    name: String,
+    /// Events that were lost since the last one that was written.
+    lost: u64,
+    lost_ever: Arc<AtomicU64>,
+}
+
+impl io::Write for Stream {
+    /// Takes one event. One that cannot be written is counted. The first of them is told on stderr,
+    /// which may be all that is left, and their number in the log, once that takes more.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        match self.lines.write(event) {
+            Err(Lost { source, .. }) => {
+                if self.lost == 0 {
+                    let name = &self.name;
+                    let told = format!("latency-monitor: {name} cannot be written: {source}\n");
+                    let _ = io::stderr().write_all(told.as_bytes());
+                }
+                self.lost += 1;
+                self.lost_ever.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(()) if self.lost > 0 => {
+                let lost = std::mem::take(&mut self.lost);
+                tracing::warn!("{} is written again; {lost} messages are lost", self.name);
+            }
+            Ok(()) => {}
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens a log file for appending, and creates its folders.

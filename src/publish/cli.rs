@@ -1,8 +1,10 @@
 //! The `cli` backend: one JSON line per record on standard output.
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use crate::publish::json::Encoder;
+use crate::publish::whole::{Lost, WholeLines};
 use crate::publish::{Backend, PublishError};
 use crate::record::Record;
 
@@ -13,43 +15,41 @@ const GATHERED_BYTES: usize = 64 * 1024;
 /// Writes JSON lines.
 #[derive(Debug)]
 pub struct Cli<W> {
-    writer: W,
+    writer: WholeLines<W>,
     encoder: Encoder,
     lines: Vec<u8>,
-    gathered: u64,
 }
 
-impl Cli<io::Stdout> {
+impl Cli<File> {
     /// Writes to standard output.
-    pub fn stdout() -> Self {
-        Self::new(io::stdout())
+    pub fn stdout() -> io::Result<Self> {
+        WholeLines::to(io::stdout()).map(Self::with)
     }
 }
 
 impl<W: Write> Cli<W> {
-    /// Writes to any writer. The writer needs no buffer, since it gets many whole lines at once.
+    /// Writes to any stream. It needs no buffer, since it gets many whole lines at once.
     pub fn new(writer: W) -> Self {
+        Self::with(WholeLines::stream(writer))
+    }
+
+    fn with(writer: WholeLines<W>) -> Self {
         Self {
             writer,
             encoder: Encoder::new(),
             lines: Vec::with_capacity(2 * GATHERED_BYTES),
-            gathered: 0,
         }
     }
 
     fn write(&mut self) -> Result<(), PublishError> {
-        if self.lines.is_empty() {
-            return Ok(());
-        }
-        let result = self
-            .writer
-            .write_all(&self.lines)
-            .and_then(|()| self.writer.flush());
+        let result = self.writer.write(&self.lines);
         self.lines.clear();
-        let lost = std::mem::take(&mut self.gathered);
-        result.map_err(|source| match source.kind() {
+        result.map_err(|Lost { lines, source }| match source.kind() {
             io::ErrorKind::BrokenPipe => PublishError::Closed,
-            _ => PublishError::Write { lost, source },
+            _ => PublishError::Write {
+                lost: lines,
+                source,
+            },
         })
     }
 }
@@ -62,7 +62,6 @@ impl<W: Write + Send> Backend for Cli<W> {
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         self.encoder.encode(record, &mut self.lines);
         self.lines.push(b'\n');
-        self.gathered += 1;
         if self.lines.len() < GATHERED_BYTES {
             return Ok(());
         }
@@ -70,6 +69,9 @@ impl<W: Write + Send> Backend for Cli<W> {
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
         self.write()
     }
 }
@@ -101,7 +103,7 @@ mod tests {
         }
         cli.flush().unwrap();
         cli.flush().unwrap();
-        let pieces = cli.writer.0;
+        let pieces = cli.writer.out.0;
         assert!((2..10).contains(&pieces.len()), "{}", pieces.len());
         assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
         let lines = String::from_utf8(pieces.concat()).unwrap();

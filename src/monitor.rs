@@ -32,7 +32,7 @@ use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{Host, Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
-use crate::record::{BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
+use crate::record::{BackendStats, BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
 
 /// Names a target that was added, to remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,13 +245,18 @@ impl LatencyMonitor {
             threshold_ns: burst.threshold.map(nanos),
             quiet_ns: nanos(burst.quiet),
         });
-        for stats in backends.iter().filter_map(|(_, backend)| backend.stats()) {
-            recorder.add_backend(stats);
-        }
-        let (feeds, backends): (Vec<Feed>, Vec<Box<dyn Backend>>) = backends
-            .into_iter()
-            .map(|(sink, backend)| (recorder.add_sink(sink), backend))
-            .unzip();
+        let is_alone = backends.len() == 1;
+        let add = |(sink, backend): (SinkConfig, Box<dyn Backend>)| {
+            let own = backend.stats();
+            // One that has no queue tells its own losses itself, and needs no others for it.
+            let is_told = !is_alone || own.is_some();
+            let stats = own.unwrap_or_else(|| Arc::new(BackendStats::new(backend.name())));
+            if is_told {
+                recorder.add_backend(Arc::clone(&stats));
+            }
+            (recorder.add_sink_of(sink, stats), backend)
+        };
+        let (feeds, backends): (Vec<Feed>, Vec<_>) = backends.into_iter().map(add).unzip();
         let dumper = self.start_dumper(&mut recorder)?;
         let poll = self.start_poll(clock, recorder, accepted_max, &commands)?;
         let mut running = Running {
@@ -413,11 +418,7 @@ impl Running {
         }
         let panicked = self.flushers.iter().any(Flusher::has_panicked);
         for flusher in self.flushers {
-            if !flusher.join(left()) {
-                tracing::warn!(
-                    "the shutdown timeout has passed before a backend had taken everything"
-                );
-            }
+            flusher.join(left());
         }
         if panicked {
             return Err(RunError::Panicked);
@@ -451,6 +452,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
     while !monitor.has_failed() {
+        monitor.tell_overruns();
         match ended.recv_timeout(FAILURE_CHECK) {
             Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
             Ok(Notice::Signal(signal)) => {
@@ -471,10 +473,17 @@ enum Notice {
     Closed,
 }
 
-/// The daemon checks this often whether its threads still run.
+/// The daemon checks this often whether its threads still run, and take what they should.
 const FAILURE_CHECK: Duration = Duration::from_millis(500);
 
 impl LatencyMonitor {
+    /// Warns of backends that begin to lose records.
+    fn tell_overruns(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.flushers.iter_mut().for_each(Flusher::tell_overrun);
+        }
+    }
+
     /// Handles SIGUSR1.
     fn dump_asked(&self) {
         if self.config.burst.dump_dir.is_some() {

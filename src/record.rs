@@ -103,7 +103,12 @@ impl Recorder {
 
     /// Adds a backend. Its flush thread gets the feed.
     pub fn add_sink(&mut self, config: SinkConfig) -> Feed {
-        let (sink, feed) = Sink::new(config, self.began);
+        self.add_sink_of(config, Arc::new(BackendStats::new("")))
+    }
+
+    /// Adds a backend whose losses these counters get too.
+    pub fn add_sink_of(&mut self, config: SinkConfig, stats: Arc<BackendStats>) -> Feed {
+        let (sink, feed) = Sink::new(config, stats, self.began);
         self.sinks.push(sink);
         feed
     }
@@ -392,6 +397,9 @@ impl Recorder {
         }
         let are_dumped = self.flight.as_mut().is_none_or(|flight| flight.finish(now));
         self.handle_timeout(now, flows, own, host);
+        for sink in &self.sinks {
+            sink.tell_offered();
+        }
         are_dumped && self.sinks.iter().all(Sink::is_finished)
     }
 }

@@ -5,17 +5,20 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::limits::RING_RECORDS_MAX;
 use crate::publish::{Backend, PublishError};
-use crate::record::{Feed, Record, SAMPLES_DROPPED};
+use crate::record::{BackendStats, Feed, Record, SAMPLES_DROPPED};
 
 /// The pause once the ring is empty.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// Looks at a ring, ten seconds of them, after which the next loss is logged again.
+const QUIET_LOOKS: u32 = 20;
 
 /// Turns without a failure, ten seconds of them, after which the next failure is logged again.
 const QUIET_TURNS: u32 = 400;
@@ -28,6 +31,11 @@ pub struct Flusher {
     ended: Receiver<()>,
     /// The thread has ended in order.
     is_done: Arc<AtomicBool>,
+    name: &'static str,
+    stats: Arc<BackendStats>,
+    /// Records without room in the ring at the last look, and looks since there was a new one.
+    overrun: u64,
+    quiet_looks: u32,
 }
 
 impl Flusher {
@@ -43,6 +51,7 @@ impl Flusher {
         let asked = Arc::clone(&stop);
         let is_done = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&is_done);
+        let (name, stats) = (backend.name(), Arc::clone(feed.stats()));
         let thread = thread::Builder::new()
             .name(format!("pub-{}", backend.name()))
             .spawn(move || {
@@ -59,7 +68,26 @@ impl Flusher {
             stop,
             ended,
             is_done,
+            name,
+            stats,
+            overrun: 0,
+            quiet_looks: QUIET_LOOKS,
         })
+    }
+
+    /// Warns when records begin to be lost since the thread takes them too slowly, or not at all.
+    /// Call it every half second; the first loss after ten seconds without one is told.
+    pub fn tell_overrun(&mut self) {
+        let before = std::mem::replace(&mut self.overrun, self.stats.overrun());
+        if self.overrun == before {
+            self.quiet_looks = QUIET_LOOKS.min(self.quiet_looks + 1);
+        } else if std::mem::take(&mut self.quiet_looks) == QUIET_LOOKS {
+            tracing::warn!(
+                backend = self.name,
+                "takes records too slowly or not at all: {} are lost so far",
+                self.overrun
+            );
+        }
     }
 
     /// True if the backend panicked.
@@ -75,15 +103,26 @@ impl Flusher {
         self.thread.thread().unpark();
     }
 
-    /// Waits for its end, at most `timeout`. Returns false if the thread still runs; it is left
-    /// to itself.
+    /// Waits for its end, at most `timeout`, and logs what it has lost. Returns false if the thread
+    /// still runs; it is left to itself.
     pub fn join(self, timeout: Duration) -> bool {
-        use std::sync::mpsc::RecvTimeoutError;
-        match self.ended.recv_timeout(timeout) {
-            // The backend panicked, which has been reported.
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
-            Err(RecvTimeoutError::Timeout) => false,
+        let backend = self.name;
+        // Where the backend has panicked, that has been reported.
+        let has_ended = self.ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout);
+        let mut lost = self.stats.samples_dropped() + self.stats.dropped();
+        if !has_ended {
+            let last = self.stats.untaken();
+            let timeout = "the shutdown timeout has passed";
+            tracing::warn!(
+                backend,
+                "{timeout}, and it has not taken the last {last} records"
+            );
+            lost += last;
         }
+        if lost > 0 {
+            tracing::warn!(backend, "{lost} records are lost since the start");
+        }
+        has_ended
     }
 }
 
@@ -97,6 +136,8 @@ struct Pump {
     backend: Box<dyn Backend>,
     /// Turns without a failure, at most [`QUIET_TURNS`].
     quiet_turns: u32,
+    /// Records from the ring.
+    polled: u64,
 }
 
 impl Pump {
@@ -105,6 +146,7 @@ impl Pump {
             feed,
             backend,
             quiet_turns: QUIET_TURNS,
+            polled: 0,
         }
     }
 
@@ -134,9 +176,9 @@ impl Pump {
         self.quiet_turns = QUIET_TURNS.min(self.quiet_turns + 1);
         for _ in 0..RING_RECORDS_MAX {
             let Some(record) = self.feed.poll() else {
-                let result = self.backend.flush();
-                return self.judge(result).map(|()| true);
+                return self.flush().map(|()| true);
             };
+            self.polled += 1;
             let result = self.backend.publish(&record);
             if let Err(PublishError::Full) = &result {
                 self.feed.count_dropped(told_dropped(&record));
@@ -144,8 +186,21 @@ impl Pump {
             self.feed.recycle(record);
             self.judge(result)?;
         }
+        self.flush().map(|()| false)
+    }
+
+    /// Sends what is due. What was polled before is then taken or lost.
+    fn flush(&mut self) -> Result<(), Closed> {
         let result = self.backend.flush();
-        self.judge(result).map(|()| false)
+        self.judge(result)?;
+        let stats = self.feed.stats();
+        stats.set_taken(self.polled);
+        if self.backend.stats().is_none() {
+            // It has no queue that counts.
+            let taken = self.polled.saturating_sub(stats.gave_up());
+            stats.count_sent(taken.saturating_sub(stats.sent()));
+        }
+        Ok(())
     }
 
     /// Counts lost records, and logs the first failure after a quiet time.

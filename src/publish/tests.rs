@@ -346,7 +346,7 @@ fn what_a_backend_drops_is_counted_by_its_recorder() {
         sender,
         answer: || Err(PublishError::Full),
     };
-    let dropped = Arc::clone(&feed.dropped);
+    let stats = Arc::clone(feed.stats());
     let flusher = Flusher::spawn(feed, Box::new(backend), || unreachable!()).unwrap();
     for _ in 0..3 {
         told.recv_timeout(PATIENCE).unwrap();
@@ -359,7 +359,7 @@ fn what_a_backend_drops_is_counted_by_its_recorder() {
     let published = 3 + u64::try_from(rest.count()).unwrap();
     // The count of drops is among what is dropped, and what it told of is to be told again: the first
     // three or, if the third was just being counted, two of them.
-    let counted = dropped.load(std::sync::atomic::Ordering::Relaxed);
+    let counted = stats.gave_up();
     let again = counted - published;
     assert!((2..=3).contains(&again), "{counted} of {published}");
 }

@@ -60,7 +60,7 @@ impl<W: Write> WholeLines<W> {
     /// Writes these lines, of which the last one has its end too.
     pub fn write(&mut self, lines: &[u8]) -> Result<(), Lost> {
         let lost = |lines: &[u8], source| {
-            let lines = lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let lines = lines.split(|&byte| byte == b'\n').skip(1).count() as u64;
             Lost { lines, source }
         };
         let rest = std::mem::take(&mut self.rest);

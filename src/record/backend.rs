@@ -26,6 +26,10 @@ macro_rules! backend_stats {
             queued_bytes: AtomicU64,
             /// Nanoseconds of [`Mono`]; [`NOTHING_WAITS`] if nothing does.
             oldest: AtomicU64,
+            /// Records that went into the ring in all, known once the recorder ends.
+            offered: AtomicU64,
+            /// Those of them that the backend has published or given up.
+            taken: AtomicU64,
             $($name: AtomicU64,)*
         }
 
@@ -37,6 +41,8 @@ macro_rules! backend_stats {
                     name: name.into(),
                     queued_bytes: AtomicU64::new(0),
                     oldest: AtomicU64::new(NOTHING_WAITS),
+                    offered: AtomicU64::new(0),
+                    taken: AtomicU64::new(0),
                     $($name: AtomicU64::new(0),)*
                 }
             }
@@ -70,12 +76,37 @@ backend_stats! {
     spool_failed, count_spool_failed;
     /// Spools that could not be read and were set aside.
     spool_damaged, count_spool_damaged;
+    /// Records that found no room in the backend's ring: its thread takes them too slowly.
+    overrun, count_overrun;
+    /// Records that the backend's thread gave up, for example since a write failed.
+    gave_up, count_gave_up;
 }
 
 impl BackendStats {
     /// Returns the backend's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the number of records that the backend did not get from its ring, or gave up.
+    pub fn samples_dropped(&self) -> u64 {
+        self.overrun() + self.gave_up()
+    }
+
+    /// Says how many records went into the ring in all.
+    pub(super) fn set_offered(&self, records: u64) {
+        self.offered.store(records, Ordering::Relaxed);
+    }
+
+    /// Says how many records of the ring the backend is done with.
+    pub(crate) fn set_taken(&self, records: u64) {
+        self.taken.store(records, Ordering::Relaxed);
+    }
+
+    /// Returns the number of records that the backend still has to take, once the recorder has ended.
+    pub fn untaken(&self) -> u64 {
+        let offered = self.offered.load(Ordering::Relaxed);
+        offered.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
     /// Returns what waits.

@@ -1,11 +1,11 @@
 //! The [`Feed`]: the flush thread's end of a sink. Records come out, empty windows go back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 use rtrb::{Consumer, Producer, PushError};
 
+use crate::record::backend::BackendStats;
 use crate::record::records::Record;
 use crate::record::window::Window;
 
@@ -17,7 +17,7 @@ pub struct Feed {
     /// Empty windows that found no room on their way back.
     #[expect(clippy::vec_box, reason = "each goes on in the box that it came in")]
     pub(super) emptied: Vec<Box<Window>>,
-    pub(crate) dropped: Arc<AtomicU64>,
+    pub(super) stats: Arc<BackendStats>,
     /// An empty histogram, for a window over the least that moves its values into another.
     pub(super) spare: Option<Box<Histogram<u32>>>,
 }
@@ -54,7 +54,12 @@ impl Feed {
 
     /// Counts records that a backend gave up, in this backend's `monitor.samples_dropped`.
     pub fn count_dropped(&self, records: u64) {
-        self.dropped.fetch_add(records, Ordering::Relaxed);
+        self.stats.count_gave_up(records);
+    }
+
+    /// Returns the counters of the backend.
+    pub fn stats(&self) -> &Arc<BackendStats> {
+        &self.stats
     }
 
     /// True once the recorder is gone; what it left can still be polled.

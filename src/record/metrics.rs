@@ -383,6 +383,8 @@ readings! {
         "Batches that the disk did not take, and that wait in memory";
     "monitor.backend.spool_damaged", stats.spool_damaged(),
         "Spools that could not be read and were set aside";
+    "monitor.backend.samples_dropped", stats.samples_dropped(),
+        "Records that the backend did not take in time, or could not write";
 }
 
 readings! {

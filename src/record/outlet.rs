@@ -7,6 +7,7 @@ use rtrb::Producer;
 
 use crate::limits::{RING_RECORDS_RESERVED, WINDOW_CUTS_MAX};
 use crate::proto::{Now, StampSource, Wall};
+use crate::record::backend::BackendStats;
 use crate::record::counts::difference;
 use crate::record::metrics::Metric;
 use crate::record::pool::Pool;
@@ -88,7 +89,9 @@ impl<const N: usize> Count<N> {
 pub(super) struct Outlet {
     pub(super) ring: Producer<Record>,
     pub(super) pool: Pool,
-    pub(super) dropped: u64,
+    pub(super) stats: Arc<BackendStats>,
+    /// Records that went into the ring.
+    pub(super) pushed: u64,
     /// Counts the intervals, and the parts of them between steps of this host's clock.
     generation: u64,
     /// The generation with which the interval that runs began.
@@ -102,11 +105,17 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(ring: Producer<Record>, pool: Pool, began: Now) -> Self {
+    pub(super) fn new(
+        ring: Producer<Record>,
+        pool: Pool,
+        stats: Arc<BackendStats>,
+        began: Now,
+    ) -> Self {
         Self {
             ring,
             pool,
-            dropped: 0,
+            stats,
+            pushed: 0,
             generation: 0,
             first: 0,
             began,
@@ -178,15 +187,18 @@ impl Outlet {
             RING_RECORDS_RESERVED
         };
         let has_room = self.ring.cached_slots() > reserved || self.ring.slots() > reserved;
-        if !has_room || self.ring.push(record).is_err() {
-            self.dropped += 1;
+        if has_room {
+            self.push(record);
+        } else {
+            self.stats.count_overrun(1);
         }
     }
 
     /// Pushes a record for which the caller has found room.
     pub(super) fn push(&mut self, record: Record) {
-        if self.ring.push(record).is_err() {
-            self.dropped += 1;
+        match self.ring.push(record) {
+            Ok(()) => self.pushed += 1,
+            Err(_) => self.stats.count_overrun(1),
         }
     }
 

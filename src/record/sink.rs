@@ -7,7 +7,6 @@
 //! longer and loses none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rtrb::RingBuffer;
 
@@ -18,6 +17,7 @@ use crate::limits::{
 use crate::proto::{
     ClockEstimate, FlowKind, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
+use crate::record::backend::BackendStats;
 use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
@@ -172,7 +172,6 @@ struct Handover {
 pub(super) struct Sink {
     config: SinkConfig,
     outlet: Outlet,
-    dropped_later: Arc<AtomicU64>,
     began: Mono,
     next_end: Mono,
     /// The number of sets whose counts are taken, while the interval ends.
@@ -188,26 +187,24 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Returns a sink whose first interval begins now, and the other end of its ring.
-    pub(super) fn new(config: SinkConfig, now: Now) -> (Self, Feed) {
+    pub(super) fn new(config: SinkConfig, stats: Arc<BackendStats>, now: Now) -> (Self, Feed) {
         assert!(config.window_ns > 0, "an interval has a length");
         let records_max = config
             .ring_records
             .clamp(2 * RING_RECORDS_RESERVED, RING_RECORDS_MAX);
         let (ring, records) = RingBuffer::new(records_max);
         let (returns, returned) = RingBuffer::new(WINDOWS_RETURNED_MAX.min(records_max));
-        let dropped_later = Arc::new(AtomicU64::new(0));
         let feed = Feed {
             records,
             returns,
             emptied: Vec::new(),
-            dropped: Arc::clone(&dropped_later),
+            stats: Arc::clone(&stats),
             spare: None,
         };
-        let outlet = Outlet::new(ring, Pool::new(returned), now);
+        let outlet = Outlet::new(ring, Pool::new(returned), stats, now);
         let sink = Self {
             config,
             outlet,
-            dropped_later,
             began: now.mono,
             next_end: now.mono.plus(config.window_ns),
             ended_sets: 0,
@@ -370,6 +367,11 @@ impl Sink {
     }
 
     /// True once the last interval is handed over, or nobody takes it any more.
+    /// Says how many records went into the ring.
+    pub(super) fn tell_offered(&self) {
+        self.outlet.stats.set_offered(self.outlet.pushed);
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.outlet.ring.is_abandoned() || (self.ended_last && self.handover.is_none())
     }
@@ -426,7 +428,7 @@ impl Sink {
         }
         self.ended_sets = 0;
         let process = ProcessCounters {
-            samples_dropped: self.outlet.dropped + self.dropped_later.load(Ordering::Relaxed),
+            samples_dropped: self.outlet.stats.samples_dropped(),
             ..process
         };
         self.self_metrics.end_window(&process, host, series, now);

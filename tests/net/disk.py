@@ -20,6 +20,7 @@ def run(lab):
     full_stdout(lab, small)
     full_log(lab, small)
     limited_file(lab)
+    hung_reader(lab)
     full_spool(lab, small)
     damaged_spool(lab)
     killed_spool(lab)
@@ -118,6 +119,27 @@ def limited_file(lab):
     code, _ = daemon.end()
     expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
     whole(daemon.out_path)
+
+
+def hung_reader(lab):
+    """Nobody reads stdout: told once, counted in the other backend, and with a number at the end."""
+    reads, writes = os.pipe()
+    path = lab.folder / "hung.log"
+    backends = [{"backend": "cli"}, {"backend": "log", "level": "INFO", "mode": "windows"}]
+    metrics = [{**backend, "send_interval": 1} for backend in backends]
+    config = {**settings(metrics=metrics), "interval": 0.2, "log_file": str(path), "shutdown_timeout": 1}
+    daemon = lab.ours("hung", config, stdout=writes)
+    os.close(writes)
+    daemon.wait_for_log("takes records too slowly or not at all")
+    counted = lambda: [line for line in daemon.log().splitlines() if "monitor.backend.samples_dropped" in line]
+    wait_until(lambda: any("backend:cli" in line and ", 0]]" not in line for line in counted()), "the count")
+    expect(daemon.log().count("takes records too slowly") == 1, "it is told once")
+    expect("backend=" in daemon.log() and "cli" in daemon.log(), daemon.log()[-500:])
+    daemon.end()
+    last = [line.split("WARN ")[-1] for line in daemon.log().splitlines() if "WARN" in line][-2:]
+    expect("it has not taken the last" in last[0] and "records are lost since the start" in last[1], last)
+    lab.note(last[1])
+    os.close(reads)
 
 
 def spooling(folder):

@@ -10,8 +10,20 @@ pub(super) type Label = (String, String);
 /// The label of tags without a key.
 const KEYLESS: &str = "tags";
 
-/// Names that have a meaning in Prometheus or the gateway.
-const RESERVED: [&str; 6] = ["job", "instance", "le", "quantile", KEYLESS, "event"];
+/// Names that have a meaning in Prometheus or the gateway, and those of labels of ours.
+const RESERVED: [&str; 11] = [
+    "job",
+    "instance",
+    "le",
+    "quantile",
+    KEYLESS,
+    "event",
+    "source",
+    "target",
+    "backend",
+    "direction",
+    "owd",
+];
 
 /// Returns the labels of these tags, sorted by name. Tags of one name share a label, with commas
 /// between their values. An empty value is no label, as in Prometheus.
@@ -35,7 +47,8 @@ pub(super) fn labels<'a>(tags: impl Iterator<Item = Tag<'a>>) -> Vec<Label> {
     labels.into_iter().collect()
 }
 
-/// Returns a key of the user as `[a-zA-Z_][a-zA-Z0-9_]*`, with a prefix if the name is reserved.
+/// Returns a key of the user, or of a stranger, as `[a-zA-Z_][a-zA-Z0-9_]*`, with a prefix if the name is
+/// reserved.
 fn label_name(key: &str) -> String {
     let name = sanitised(key);
     let is_reserved = RESERVED.contains(&name.as_str()) || name.starts_with("__");
@@ -84,6 +97,21 @@ mod tests {
         assert_eq!(
             of("b", &["1st:x", "__name__:x", "le:5", "job:j", "tags:t"]),
             "source=a tag_1st=x tag___name__=x tag_job=j tag_le=5 tag_tags=t target=b"
+        );
+        assert_eq!(
+            of(
+                "b",
+                &[
+                    "source:x",
+                    "target:y",
+                    "direction:north",
+                    "owd:z",
+                    "event:e",
+                    "backend:q"
+                ]
+            ),
+            "source=a tag_backend=q tag_direction=north tag_event=e tag_owd=z tag_source=x \
+             tag_target=y target=b"
         );
         assert_eq!(
             of("b", &["a-b:1", "a.b:2", "\u{e9}t\u{e9}:3"]),

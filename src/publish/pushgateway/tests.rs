@@ -177,14 +177,22 @@ fn a_group_has_the_job_and_our_name_whatever_they_are() {
     assert_eq!(ours.as_str(), wanted);
 }
 
-/// Answers each request with the next of these, and tells what it got; the last answer goes on.
+/// Answers each request with the next of these; the last answer goes on.
 fn gateway(answers: &'static [&'static str]) -> (String, Receiver<String>) {
+    let last = answers.last().unwrap();
+    let mut answers = answers.iter().chain(std::iter::repeat(last));
+    gateway_by(move |_| answers.next().unwrap())
+}
+
+/// Answers each request as this says, and tells what it got.
+fn gateway_by(
+    mut answer: impl FnMut(&str) -> &'static str + Send + 'static,
+) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (sender, receiver) = channel();
     thread::spawn(move || {
-        let last = answers.last().unwrap();
-        for answer in answers.iter().chain(std::iter::repeat(last)) {
+        loop {
             let (stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(&stream);
             let (mut head, mut length) = (String::new(), 0);
@@ -198,10 +206,12 @@ fn gateway(answers: &'static [&'static str]) -> (String, Receiver<String>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
+            let request = head + str::from_utf8(&body).unwrap();
+            let answer = answer(&request);
             let answer =
                 format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             (&stream).write_all(answer.as_bytes()).unwrap();
-            if sender.send(head + str::from_utf8(&body).unwrap()).is_err() {
+            if sender.send(request).is_err() {
                 return;
             }
         }
@@ -223,7 +233,7 @@ fn pushed(requests: &Receiver<String>) -> String {
 
 #[test]
 fn a_push_in_vain_is_made_good_by_the_next() {
-    let (address, requests) = gateway(&["503 Busy", "400 Bad", "200 OK"]);
+    let (address, requests) = gateway(&["503 Busy", "404 Nowhere", "200 OK"]);
     let settings = settings(&address);
     let mut backend = Pushgateway::new(&settings, "a", Mode::Windows).unwrap();
     interval(&mut backend, 1);
@@ -256,6 +266,140 @@ fn a_push_in_vain_is_made_good_by_the_next() {
     );
     let failed = "monitor_pushgateway_pushes_failed_total{source=\"a\"}";
     assert!(last.contains(&format!("{failed} 2\n")), "{last}");
+}
+
+/// A name and labels that a parser finds once in each line, whatever the tags are.
+fn parsed(line: &str) -> (String, Vec<(String, String)>) {
+    let (name, rest) = line.split_once('{').expect("labels");
+    let mut labels = Vec::new();
+    let mut letters = rest.chars();
+    loop {
+        let key: String = letters
+            .by_ref()
+            .take_while(|&letter| letter != '=')
+            .collect();
+        assert_eq!(letters.next(), Some('"'), "{line}");
+        let mut value = String::new();
+        loop {
+            match letters.next().expect("a closing quote") {
+                '"' => break,
+                '\\' => value.push(match letters.next().unwrap() {
+                    'n' => '\n',
+                    escaped @ ('"' | '\\') => escaped,
+                    other => panic!("{other:?} in {line}"),
+                }),
+                letter => value.push(letter),
+            }
+        }
+        labels.push((key, value));
+        match letters.next() {
+            Some(',') => {}
+            Some('}') => break,
+            other => panic!("{other:?} in {line}"),
+        }
+    }
+    let number = letters.as_str().trim();
+    assert!(number.parse::<f64>().is_ok(), "{number} in {line}");
+    (name.to_owned(), labels)
+}
+
+proptest::proptest! {
+    /// No tag, whoever wrote it, makes a text that the gateway refuses.
+    #[test]
+    fn any_tags_make_a_text_that_is_read(
+        tags in proptest::collection::vec(
+            proptest::prop_oneof![
+                "(direction|source|target|backend|owd|event|le|job|instance|tags|quantile|__name__)[:=]?.{0,9}",
+                "\\PC{0,9}:?\\PC{0,9}",
+                "[\r\n\"\\\\{},=# ]{1,9}:.?",
+            ],
+            0..6,
+        ),
+        source in "\\PC{0,9}",
+    ) {
+        let mut backend = backend(Mode::Windows);
+        let labels = || Labels::new(&source, "b", &tags);
+        for record in records(Mode::Windows, Metric::UdpOwd, labels(), &[1, -2]) {
+            backend.publish(&record).unwrap();
+        }
+        for direction in [Some(Direction::Forward), Some(Direction::Reverse), None] {
+            let burst = Burst {
+                flow: FlowKind::Udp,
+                direction,
+                duration_ns: 1,
+                peak_ns: 1,
+                mean_ns: 1,
+                base_ns: 1,
+                probes: 1,
+                lost: 0,
+                incident: 1,
+                stamp: StampSource::Kernel,
+            };
+            let event = Event {
+                at: at(1).wall,
+                kind: EventKind::Burst(burst),
+                tags: Arc::new(Tags::Flow(Arc::new(labels()))),
+            };
+            backend.publish(&Record::Event(Arc::new(event))).unwrap();
+        }
+        let text = backend.text();
+        let mut seen = std::collections::BTreeSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (name, labels) = parsed(line);
+            let mut keys: Vec<&str> = labels.iter().map(|(key, _)| key.as_str()).collect();
+            keys.sort_unstable();
+            assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "{line}");
+            for key in keys {
+                let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+                assert!(key.chars().all(is_name) && !key.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+            }
+            assert!(seen.insert((name, labels)), "twice: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_family_that_the_gateway_refuses_is_left_out_alone() {
+    let bad = ["udp_wan_lost_total", "monitor_pushgateway_refused_total"];
+    let (address, requests) = gateway_by(move |request| {
+        let is_bad = bad
+            .iter()
+            .any(|name| request.contains(&format!("# HELP {name} ")));
+        if is_bad { "400 Inconsistent" } else { "200 OK" }
+    });
+    let mut backend = Pushgateway::new(&settings(&address), "a", Mode::Windows).unwrap();
+    backend.publish(&count("udp.wan.sent", 1)).unwrap();
+    interval(&mut backend, 1);
+    let names = |request: &str| -> Vec<String> {
+        let heads = request
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "));
+        heads
+            .map(|head| head.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    let all = names(&pushed(&requests));
+    let good = |name: &&String| !bad.contains(&name.as_str());
+    let mut left: Vec<_> = all.iter().filter(good).cloned().collect();
+    assert_eq!(left.len() + 2, all.len());
+    // Halves go on until the two are alone; all others are there by then.
+    let mut taken = Vec::new();
+    while taken.len() < left.len() {
+        let request = pushed(&requests);
+        assert!(request.starts_with("POST "));
+        let names = names(&request);
+        if names.iter().all(|name| good(&name)) {
+            taken.extend(names);
+        }
+    }
+    // From then on they are left out, and the others go at once.
+    interval(&mut backend, 1);
+    let request =
+        std::iter::repeat_with(|| pushed(&requests)).find(|request| request.starts_with("PUT "));
+    assert_eq!(names(&request.unwrap()), left);
+    taken.sort();
+    left.sort();
+    assert_eq!(taken, left);
 }
 
 #[test]

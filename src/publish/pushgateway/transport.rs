@@ -24,6 +24,9 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
+/// Pushes after which families that the gateway has refused are tried again.
+const REFUSED_TURNS: u32 = 100;
+
 /// What the flush thread and this thread share.
 #[derive(Debug, Default)]
 struct Slot {
@@ -65,6 +68,8 @@ impl Sender {
             in_vain: 0,
             retry: Retry::new(WAIT_MIN, WAIT_MAX),
             jitter: Jitter::new(seed),
+            refused: Vec::new(),
+            turns_left: 0,
         };
         thread::Builder::new()
             .name("push-sender".to_owned())
@@ -110,6 +115,10 @@ struct Worker {
     in_vain: u64,
     retry: Retry,
     jitter: Jitter,
+    /// Families that the gateway refuses, and that are left out.
+    refused: Vec<String>,
+    /// Pushes until they are tried again.
+    turns_left: u32,
 }
 
 impl Worker {
@@ -134,9 +143,68 @@ impl Worker {
         (slot.text.take(), slot.stop)
     }
 
+    /// Pushes a text. If the gateway refuses it, the rest is pushed without the families that it
+    /// does not take, and those are told.
+    fn put(&mut self, text: &str) -> Result<(), SendError> {
+        self.turns_left = self.turns_left.saturating_sub(1);
+        if self.turns_left == 0 {
+            self.refused.clear();
+        }
+        let families = self.taken(text);
+        match self.call(Method::PUT, families.concat().into_bytes(), PUSH_TIMEOUT) {
+            Err(error) if error.verdict == Verdict::Never => {
+                let before = self.refused.len();
+                self.put_parts(&families, error)?;
+                self.turns_left = REFUSED_TURNS;
+                if self.refused.len() - before == families.len() {
+                    let reason = "the gateway refuses every metric, each for a reason of its own";
+                    return Err(SendError::new(Verdict::Never, reason));
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The families of a text without those that the gateway refuses.
+    fn taken<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        let starts = text.match_indices(HEAD).map(|(at, _)| at);
+        // Text of a tag cannot begin a line: its newlines are escaped.
+        let starts: Vec<usize> = starts
+            .filter(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
+            .collect();
+        let ends = starts.iter().skip(1).copied().chain([text.len()]);
+        let families = starts.iter().zip(ends).map(|(&at, end)| &text[at..end]);
+        let is_taken = |family: &&str| !self.refused.iter().any(|name| name == name_of(family));
+        families.filter(is_taken).collect()
+    }
+
+    /// Pushes families that were refused together: each half, until those that are at fault are
+    /// alone.
+    fn put_parts(&mut self, families: &[&str], error: SendError) -> Result<(), SendError> {
+        let [family] = families else {
+            let (front, back) = families.split_at(families.len() / 2);
+            for half in [front, back].into_iter().filter(|half| !half.is_empty()) {
+                // A POST leaves the other families of the group as they are.
+                match self.call(Method::POST, half.concat().into_bytes(), PUSH_TIMEOUT) {
+                    Err(error) if error.verdict == Verdict::Never => self.put_parts(half, error)?,
+                    result => result?,
+                }
+            }
+            return Ok(());
+        };
+        let name = name_of(family);
+        let SendError { reason, .. } = error;
+        tracing::error!(
+            backend = NAME,
+            "{name} is left out, and all else is pushed: {reason}"
+        );
+        self.refused.push(name.to_owned());
+        Ok(())
+    }
+
     fn push(&mut self, text: String) {
-        let body = text.clone().into_bytes();
-        let Err(error) = self.call(Method::PUT, body, PUSH_TIMEOUT) else {
+        let Err(error) = self.put(&text) else {
             let in_vain = std::mem::take(&mut self.in_vain);
             if in_vain > 0 {
                 tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
@@ -176,7 +244,10 @@ impl Worker {
         }
         let result = match text {
             _ if self.delete_on_stop => self.call(Method::DELETE, Vec::new(), timeout),
-            Some(text) => self.call(Method::PUT, text.into_bytes(), timeout),
+            Some(text) => {
+                let text = self.taken(&text).concat();
+                self.call(Method::PUT, text.into_bytes(), timeout)
+            }
             None => Ok(()),
         };
         result.map_err(|error| error.to_string())
@@ -188,4 +259,13 @@ impl Worker {
             .body(body);
         self.http.send(request, timeout).map(drop)
     }
+}
+
+/// What a family begins with.
+const HEAD: &str = "# HELP ";
+
+/// Returns the name of a family.
+fn name_of(family: &str) -> &str {
+    let rest = family.strip_prefix(HEAD).unwrap_or_default();
+    rest.split(' ').next().unwrap_or_default()
 }

@@ -54,3 +54,22 @@ fn backends_wait_for_room_in_the_ring_one_by_one() {
     assert_eq!(counts(&records, "monitor.backend.sent"), expected);
     assert_eq!(counts(&rig.end(2), "monitor.samples_dropped"), [0]);
 }
+
+#[test]
+fn what_one_backend_does_not_take_is_told_to_all() {
+    let mut rig = Rig::new(Mode::Windows);
+    let stats = Arc::new(BackendStats::new("hung"));
+    let mut config = SinkConfig::new(Mode::Samples, SECOND_NS);
+    config.ring_records = 0;
+    let hung = rig.recorder.add_sink_of(config, Arc::clone(&stats));
+    rig.recorder.add_backend(Arc::clone(&stats));
+    // Of these one is left without room, whatever the size of the ring.
+    rig.take([opened(0, "b")]);
+    rig.take((0..10_000).map(|value| sample(0, Metric::UdpRtt, value)));
+    let overrun = stats.overrun();
+    assert!(overrun > 0);
+    // The rig ends an interval once every sink has handed it over.
+    drop(hung);
+    let told = counts(&rig.end(1), "monitor.backend.samples_dropped");
+    assert_eq!(told, [i64::try_from(overrun).unwrap()]);
+}

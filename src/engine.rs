@@ -145,8 +145,8 @@ pub struct Core<'a> {
 ///    silence.
 /// 3. **Packets**: [`handle_datagram`](Prober::handle_datagram),
 ///    [`handle_request`](Prober::handle_request) and [`handle_stream`](Prober::handle_stream), in
-///    the order in which the kernel gives them. What comes from an address that no flow probes is
-///    dropped.
+///    the order in which the kernel gives them. What comes to a flow's socket from an address that
+///    was never probed over it goes to [`handle_stray`](Prober::handle_stray).
 /// 4. **Receive stamps**: every packet bears the stamp of the kernel or the interface. If it has
 ///    none though stamps are asked for, [`handle_unstamped`](Prober::handle_unstamped) counts it.
 /// 5. **Transmit stamps**: each [`StampKey`](crate::proto::StampKey) that leaves with a packet is

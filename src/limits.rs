@@ -113,6 +113,16 @@ pub const LISTEN_ADDRESSES_MAX: usize = 64;
 /// Addresses of one name that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 16;
 
+/// Targets that are looked at in a second for whose probe a datagram answers that came from an
+/// address which is not probed. Each look takes some nanoseconds. With 100 targets every one of
+/// 10,000 such datagrams a second is found out; ten thousand targets leave a hundred.
+pub const STRAY_TARGETS_PER_SECOND_MAX: usize = 1_000_000;
+
+/// 5-tuples of a flow that it has left for another address and still hears on. A name whose answer
+/// changes with every look-up is followed once a second at most; with a timeout over four of them
+/// the probes on the oldest are lost early.
+pub const TUPLES_LEFT_MAX: usize = 4;
+
 /// Samples and windows between the poll thread and the flush thread; past it they are dropped and
 /// counted. A hundred targets at 1 ms, in both directions, fill it after 60 ms without a processor
 /// for the flush thread; one target after 6 s. The whole ring is used, so all 2 MiB are resident.
@@ -134,9 +144,10 @@ pub const WINDOW_VALUES_MAX: usize = 4_096;
 pub const ORIGINS_MAX: u32 = 262_144;
 
 /// Ring places reserved for windows and counts, so that a flood of samples cannot keep them out.
-/// One set of labels publishes at once: 15 windows, 27 counts and gauges of its flows with both
-/// directions, 3 of the peer's clock, 4 burst thresholds. This is the power of two above.
-pub const RING_RECORDS_RESERVED: usize = 64;
+/// One set of labels publishes at once: 15 windows, 28 counts and gauges of its flows with both
+/// directions, 3 of the peer's clock, 4 burst thresholds. This is the power of two above that with
+/// every count for each kind of flow.
+pub const RING_RECORDS_RESERVED: usize = 128;
 
 /// Steps of this host's clock that cut the windows of one interval, and of the one that is handed
 /// over meanwhile. Later ones cut none; lengths stay those of the monotonic clock.

@@ -7,6 +7,7 @@
 //! Drain order, after any event: `poll_transmit` until it gives `None`, then `poll_output` until it
 //! gives `None`; then wait for the next event, at most until `poll_timeout`.
 
+mod addresses;
 mod backoff;
 mod carrier;
 mod context;
@@ -26,6 +27,7 @@ mod responder;
 mod rng;
 pub mod sample;
 mod schedule;
+mod strays;
 pub mod target;
 pub mod time;
 pub mod transmit;

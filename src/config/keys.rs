@@ -117,7 +117,8 @@ keys! {
         .lenient("0").preset("1470").flag(NETWORK, Some('s'), "--max-size", "BYTES");
 
     MAX_LOST = Key::new("max_lost", Target, Whole(1, 1_000_000, ""))
-        .help("Consecutive losses after which a flow starts anew.")
+        .help("Consecutive losses after which a flow starts anew, at the next address of the target's \
+               name if there is one.")
         .lenient("1").preset("10").flag(NETWORK, Some('x'), "--max-lost", "PROBES");
 
     PROTOCOL = Key::new("protocol", Both, Word(Protocol::names))

@@ -81,6 +81,11 @@ impl<W> SharedSocket<W> {
         *self.flows.get(&remote_of(remote))?
     }
 
+    /// True if a flow probes `remote` from this socket, or has done so.
+    pub(super) fn has_probed(&self, remote: SocketAddr) -> bool {
+        self.flows.contains_key(&remote_of(remote))
+    }
+
     /// Returns the address of ours that the socket is bound to.
     pub(super) fn local(&self) -> IpAddr {
         self.local.0

@@ -167,6 +167,16 @@ impl Carrier {
         }
     }
 
+    /// Gives the lasting socket away, if it is up.
+    pub(crate) fn leave(&mut self, context: &mut Context) -> Option<SocketId> {
+        let State::Up(socket) = self.state else {
+            return None;
+        };
+        context.wheel.cancel(self.timer.take());
+        self.state = State::Down;
+        Some(socket)
+    }
+
     /// Opens again after the backoff's next wait.
     pub(crate) fn retry_later(&mut self, context: &mut Context) {
         let at = self.after_backoff(context);

@@ -19,7 +19,9 @@ use crate::proto::target::Protocol;
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
-use crate::proto::wire::native::{FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame};
+use crate::proto::wire::native::{
+    self as native_wire, FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame,
+};
 use crate::proto::wire::text::{self as text_wire, Role, StreamDecoder};
 
 /// What an event of a flow changes beside its conversation.
@@ -67,7 +69,7 @@ impl Framing {
 /// What the bytes of one event were.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heard {
-    /// Messages that were complete.
+    /// Messages that were complete. A datagram that answers no probe of the flow is none of its.
     pub(crate) messages: usize,
     /// A probe was answered in time.
     pub(crate) is_received: bool,
@@ -87,6 +89,22 @@ impl Heard {
             Some(Reply::Duplicate | Reply::Unknown) => {}
             None => window.counters.corrupt += 1,
         }
+    }
+}
+
+/// A datagram that may answer a probe, whoever's.
+#[derive(Debug)]
+pub(crate) enum Answer<'a> {
+    Text(text_wire::Message<'a>),
+    Native(native_wire::Reply<'a>),
+}
+
+impl<'a> Answer<'a> {
+    /// Reads a datagram; `None` if it is neither.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let text = text_wire::decode_datagram(bytes).map(Self::Text);
+        text.or_else(|_| native_wire::decode_reply(bytes).map(Self::Native))
+            .ok()
     }
 }
 
@@ -128,6 +146,21 @@ impl Conversation {
         if self.protocol == Protocol::Native {
             self.speak_native(scope);
         }
+    }
+
+    /// Begins anew under other identifiers. Returns what was said on the 5-tuple that is left, up to
+    /// the probe before `end`: it says nothing more, and only listens.
+    pub(crate) fn leave(&mut self, end: u64, context: &mut Context) -> Self {
+        let is_stream = !matches!(self.framing, Framing::Datagrams);
+        let fresh = Self::new(self.protocol, is_stream, context);
+        let mut left = std::mem::replace(self, fresh);
+        left.text.leave(end);
+        if let Some(native) = &mut left.native {
+            native.leave();
+        }
+        // Nothing that is heard brings it to another wire.
+        left.is_native = true;
+        left
     }
 
     /// Speaks text from the next probe on.
@@ -181,7 +214,7 @@ impl Conversation {
     /// first message that it reads from a stream is two glued together.
     pub(crate) fn may_send(&self, window: &Window) -> bool {
         match self.framing {
-            Framing::TextStream { is_answered, .. } => is_answered || window.in_flight() == 0,
+            Framing::TextStream { is_answered, .. } => is_answered || !window.has_in_flight(),
             Framing::Datagrams | Framing::NativeStream { .. } => true,
         }
     }
@@ -250,8 +283,23 @@ impl Conversation {
             }),
         };
         let mut heard = Heard::default();
-        heard.note(reply, scope.window);
+        if reply.is_some() {
+            heard.note(reply, scope.window);
+        }
         heard
+    }
+
+    /// True if this is an answer to a probe of ours, as only who received that probe can give it.
+    pub(crate) fn is_answered_by(&self, answer: &Answer<'_>, window: &Window) -> bool {
+        match answer {
+            Answer::Text(message) => {
+                message.identifier.is_some() && self.text.find(window, message).is_some()
+            }
+            Answer::Native(packet) => {
+                let number = |native: &Native| native.number_of(window, packet);
+                self.native.as_ref().and_then(number).is_some()
+            }
+        }
     }
 
     fn handle_text(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {

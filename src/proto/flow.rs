@@ -1,18 +1,34 @@
 //! One flow of a target: a schedule and a window of probes, carried by a socket, in a conversation.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::limits::TUPLES_LEFT_MAX;
 use crate::proto::carrier::{Carrier, Readiness};
 use crate::proto::context::Context;
-use crate::proto::conversation::{Conversation, Scope};
+use crate::proto::conversation::{Answer, Conversation, Heard, Scope};
 use crate::proto::ends::Ends;
 use crate::proto::life::{CloseCause, LifeEvent};
 use crate::proto::sample::{FlowKind, Labels, Stamp, StampSource};
 use crate::proto::schedule::Schedule;
 use crate::proto::target::{Address, TargetSpec};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
 use crate::proto::window::{Measured, Reply, Window};
+
+/// A flow without a socket counts as down no sooner than this, however short its timeout.
+const DOWN_LEAST_NS: u64 = 1_000_000_000;
+
+/// A 5-tuple that the flow has left. Its socket stays open until what is in flight has had its time.
+#[derive(Debug)]
+struct Left {
+    socket: SocketId,
+    remote: SocketAddr,
+    conversation: Conversation,
+    /// The numbers of its probes.
+    probes: Range<u64>,
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -25,6 +41,16 @@ pub(crate) struct Flow {
     port: u16,
     /// Losses in a row after which the flow starts anew.
     max_lost: u32,
+    interval_ns: u64,
+    timeout_ns: u64,
+    /// The address in use has never answered, as another one has.
+    is_trial: bool,
+    /// Since when there is no lasting socket that works.
+    down_since: Option<Mono>,
+    /// 5-tuples to earlier addresses on which probes are in flight, the oldest first.
+    left: Vec<Left>,
+    /// An address from which probes were answered that were sent to the one in use.
+    misaddressed: Option<SocketAddr>,
 }
 
 impl Flow {
@@ -46,6 +72,12 @@ impl Flow {
             conversation: has_words.then(|| Conversation::new(spec.protocol, is_stream, context)),
             port,
             max_lost: spec.max_lost,
+            interval_ns: spec.interval_ns,
+            timeout_ns: spec.timeout_ns,
+            is_trial: false,
+            down_since: None,
+            left: Vec::new(),
+            misaddressed: None,
         }
     }
 
@@ -53,13 +85,71 @@ impl Flow {
     pub(crate) fn handle_address(
         &mut self,
         address: Address,
+        is_trial: bool,
         ends: &mut Ends,
         context: &mut Context,
     ) {
         let remote = address.at(self.port);
         self.carrier.move_to(remote);
-        self.restart(CloseCause::Moved, ends, context);
+        self.leave(ends, context);
+        self.window.begin_address();
+        self.is_trial = is_trial;
+        self.misaddressed = None;
+        self.down_since = None;
+        self.open(ends, context);
         self.window.subject.remote = Some(remote);
+    }
+
+    /// Gives the 5-tuple up for another address. What is in flight there may still be answered.
+    fn leave(&mut self, ends: &mut Ends, context: &mut Context) {
+        let had_replies = self.window.has_replies();
+        let (Some(conversation), true) = (&mut self.conversation, self.carrier.is_up()) else {
+            self.close(CloseCause::Moved, ends, context);
+            return;
+        };
+        conversation.settle(&mut scope(&mut self.window, ends, context));
+        let probes = self.window.probes_of_tuple();
+        let conversation = conversation.leave(probes.end, context);
+        let socket = self.carrier.leave(context);
+        if let Some((socket, remote)) = socket.zip(self.window.subject.remote) {
+            self.left.push(Left {
+                socket,
+                remote,
+                conversation,
+                probes,
+            });
+        }
+        if self.left.len() > TUPLES_LEFT_MAX {
+            self.lose_left(0, ends, context);
+        }
+        self.close_left(ends, context);
+        let cause = CloseCause::Moved;
+        let event = LifeEvent::Closed { cause, had_replies };
+        context.tell(&self.window.subject, event);
+        self.window.subject.local = None;
+    }
+
+    /// Closes those of the left 5-tuples on which nothing is in flight any more.
+    fn close_left(&mut self, ends: &mut Ends, context: &mut Context) {
+        while let Some(left) = self.left.first()
+            && left.probes.end <= self.window.oldest_in_flight()
+        {
+            self.lose_left(0, ends, context);
+        }
+    }
+
+    /// Closes a left 5-tuple; what is in flight there is lost.
+    fn lose_left(&mut self, place: usize, ends: &mut Ends, context: &mut Context) {
+        let mut left = self.left.remove(place);
+        left.conversation
+            .settle(&mut scope(&mut self.window, ends, context));
+        context.close_socket(left.socket);
+        self.window.lose_in_flight(left.probes, context);
+    }
+
+    /// Returns the place of the left 5-tuple that has this socket.
+    fn left_at(&self, socket: SocketId) -> Option<usize> {
+        self.left.iter().position(|left| left.socket == socket)
     }
 
     /// Builds the probe of the slot that is queued.
@@ -118,8 +208,19 @@ impl Flow {
 
     /// The kernel did not take the last probe. True if that went on as losses would, and a fresh socket
     /// was taken for it: the old one's own address may be gone.
-    pub(crate) fn handle_unsent(&mut self, ends: &mut Ends, context: &mut Context) -> bool {
-        self.window.unsend_last();
+    pub(crate) fn handle_unsent(
+        &mut self,
+        socket: SocketId,
+        ends: &mut Ends,
+        context: &mut Context,
+    ) -> bool {
+        if let Some(place) = self.left_at(socket) {
+            let end = self.left[place].probes.end;
+            self.window.unsend_before(end);
+            return false;
+        }
+        let next = self.window.next_number();
+        self.window.unsend_before(next);
         let refused = self.carrier.handle_unsent(self.max_lost, context);
         if let Some(refused) = refused {
             self.restart(CloseCause::Refused(refused), ends, context);
@@ -138,6 +239,7 @@ impl Flow {
         if let Some(number) = self.carrier.take_attempt(socket, context) {
             self.handle_handshake(number, handshake_ns, context);
         } else if self.carrier.handle_connected(context) {
+            self.down_since = None;
             self.begin(ends, context);
         }
     }
@@ -164,56 +266,110 @@ impl Flow {
     /// A datagram, or some bytes of a stream, came in. Returns how many messages were complete.
     pub(crate) fn handle_payload(
         &mut self,
+        socket: SocketId,
         arrival: &Arrival,
         bytes: &[u8],
         ends: &mut Ends,
         context: &mut Context,
-    ) -> usize {
+    ) -> Heard {
+        if let Some(place) = self.left_at(socket) {
+            let scope = &mut scope(&mut self.window, ends, context);
+            let conversation = &mut self.left[place].conversation;
+            let heard = conversation.handle_payload(arrival, bytes, scope);
+            if heard.is_unreadable {
+                self.window.counters.corrupt += 1;
+                self.lose_left(place, ends, context);
+            }
+            return heard;
+        }
         let conversation = self.conversation.as_mut();
         let Some(conversation) = conversation.filter(|_| self.carrier.is_up()) else {
-            return 0;
+            return Heard::default();
         };
         let scope = &mut scope(&mut self.window, ends, context);
         let heard = conversation.handle_payload(arrival, bytes, scope);
         if heard.is_received || heard.is_late {
             self.carrier.handle_reply(heard.is_received);
+            self.down_since = None;
         }
         if heard.is_unreadable {
             self.window.counters.corrupt += 1;
             self.close(CloseCause::Unreadable, ends, context);
             self.carrier.retry_later(context);
         }
-        heard.messages
+        heard
+    }
+
+    /// A datagram has come from an address that is not probed over the socket that it came to. Returns
+    /// whether it answers a probe of this flow. That probe is lost unless a reply comes.
+    pub(crate) fn takes_stray(
+        &mut self,
+        from: SocketAddr,
+        answer: &Answer<'_>,
+        context: &mut Context,
+    ) -> bool {
+        let left = self.left.iter().map(|left| &left.conversation);
+        let mut conversations = left.chain(&self.conversation);
+        // Streams have a peer that cannot be mistaken.
+        let is_mine = self.window.kind == FlowKind::Udp
+            && conversations.any(|one| one.is_answered_by(answer, &self.window));
+        if is_mine {
+            self.window.counters.misaddressed += 1;
+            if self.misaddressed.replace(from).is_none() {
+                let event = LifeEvent::AnsweredFrom { from };
+                context.tell(&self.window.subject, event);
+            }
+        }
+        is_mine
+    }
+
+    /// Returns the address that is probed over a socket of the flow.
+    pub(crate) fn remote_of(&self, socket: SocketId) -> Option<SocketAddr> {
+        match self.left_at(socket) {
+            Some(place) => Some(self.left[place].remote),
+            None => self.window.subject.remote,
+        }
     }
 
     /// The kernel takes no more bytes for now, or does again.
-    pub(crate) fn handle_blocked(&mut self, is_blocked: bool) {
-        self.carrier.handle_blocked(is_blocked);
+    pub(crate) fn handle_blocked(&mut self, socket: SocketId, is_blocked: bool) {
+        if self.left_at(socket).is_none() {
+            self.carrier.handle_blocked(is_blocked);
+        }
     }
 
     /// TCP has sent so many segments again on the connection that stands.
-    pub(crate) fn handle_retransmits(&mut self, total: u32) {
+    pub(crate) fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
+        if self.left_at(socket).is_some() {
+            return;
+        }
         let more = self.carrier.handle_retransmits(total);
         self.window.counters.retransmits += u64::from(more);
     }
 
-    /// The engine has no such socket any more.
+    /// The engine has no such socket any more. True if the flow has failed.
     pub(crate) fn handle_closed(
         &mut self,
         socket: SocketId,
         reason: CloseReason,
         ends: &mut Ends,
         context: &mut Context,
-    ) {
+    ) -> bool {
+        if let Some(place) = self.left_at(socket) {
+            self.lose_left(place, ends, context);
+            return false;
+        }
         match self.carrier.take_attempt(socket, context) {
             // A host without descriptors has not probed anything.
             Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number),
             Some(number) => self.window.handle_failure(number, context),
             None => {
+                self.down_since.get_or_insert(context.now.mono);
                 self.close(CloseCause::Socket(reason), ends, context);
                 self.carrier.retry_later(context);
             }
         }
+        true
     }
 
     /// The reopen timer fired. True if it gave an attempt up.
@@ -223,7 +379,7 @@ impl Flow {
         }
         let was_attempt = self.carrier.is_connecting();
         self.restart(CloseCause::NotConnected, ends, context);
-        was_attempt
+        was_attempt || self.is_down(context.now.mono)
     }
 
     /// The expiry timer fired. True if the losses call for a look at the target's name.
@@ -232,21 +388,57 @@ impl Flow {
         let last_lost = self.window.handle_expiry(context, |number, context| {
             carrier.handle_lost(number, context);
         });
-        if let (Some(conversation), Some(number)) = (&mut self.conversation, last_lost) {
+        if let (Some(conversation), Some(number)) = (&mut self.conversation, last_lost)
+            && self.window.probes_of_tuple().contains(&number)
+        {
             conversation.handle_expired(number, &mut scope(&mut self.window, ends, context));
         }
-        let lost = self.window.consecutive_lost;
-        let is_silent = lost >= self.max_lost && self.carrier.may_reopen(context);
-        // A fresh 5-tuple leaves behind a path, a firewall's state or a balancer's choice that has gone bad.
-        if is_silent && self.carrier.is_up() {
+        self.close_left(ends, context);
+        self.is_silent(context) || self.is_down(context.now.mono)
+    }
+
+    /// True if the losses call for a fresh 5-tuple.
+    fn is_silent(&self, context: &Context) -> bool {
+        self.window.consecutive_lost() >= self.max_lost && self.carrier.may_reopen(context)
+    }
+
+    /// Takes a fresh 5-tuple if the losses call for one. It leaves behind a path, a firewall's state or a
+    /// balancer's choice that has gone bad.
+    pub(crate) fn reopen_if_silent(&mut self, ends: &mut Ends, context: &mut Context) {
+        if self.is_silent(context) && self.carrier.is_up() {
+            let lost = self.window.consecutive_lost();
             self.restart(CloseCause::Lost(lost), ends, context);
         }
-        is_silent
+    }
+
+    /// True if nothing comes from the address in use: `max_lost` probes were lost in a row, or there was no
+    /// socket for a timeout, and for as long as those probes take if there has been one. On trial one loss
+    /// is enough.
+    pub(crate) fn is_down(&self, now: Mono) -> bool {
+        let is_answered = self.window.is_answered();
+        let lost_max = if self.is_trial && !is_answered {
+            1
+        } else {
+            self.max_lost
+        };
+        let mut patience_ns = self.timeout_ns.max(DOWN_LEAST_NS);
+        if is_answered {
+            patience_ns = patience_ns.max(u64::from(lost_max).saturating_mul(self.interval_ns));
+        }
+        let is_cut_off = |since: Mono| now.since(since) >= patience_ns;
+        self.window.lost_at_address() >= lost_max || self.down_since.is_some_and(is_cut_off)
+    }
+
+    /// True if nothing is known yet of the address in use: no probe to it has had its time.
+    pub(crate) fn is_undecided(&self, now: Mono) -> bool {
+        let has_news = self.window.is_answered() || self.window.lost_at_address() > 0;
+        !has_news && !self.is_down(now)
     }
 
     /// Settles what is pending: our own clock is about to be another one, or the daemon ends.
     pub(crate) fn settle(&mut self, ends: &mut Ends, context: &mut Context) {
-        if let Some(conversation) = &mut self.conversation {
+        let left = self.left.iter_mut().map(|left| &mut left.conversation);
+        for conversation in left.chain(&mut self.conversation) {
             conversation.settle(&mut scope(&mut self.window, ends, context));
         }
     }
@@ -254,17 +446,24 @@ impl Flow {
     /// Takes a fresh 5-tuple.
     fn restart(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
         self.close(cause, ends, context);
+        self.open(ends, context);
+    }
+
+    fn open(&mut self, ends: &mut Ends, context: &mut Context) {
         if self.carrier.open(context) {
             self.begin(ends, context);
+        } else if self.conversation.is_some() {
+            self.down_since.get_or_insert(context.now.mono);
         }
     }
 
-    /// Gives the 5-tuple up; what is in flight is lost.
+    /// Gives the 5-tuple up; what is in flight on it is lost.
     fn close(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
         self.settle(ends, context);
         let had_replies = self.carrier.is_up() && self.window.has_replies();
         if self.carrier.close(context) {
-            self.window.lose_all(context);
+            let probes = self.window.probes_of_tuple();
+            self.window.lose_in_flight(probes, context);
             let event = LifeEvent::Closed { cause, had_replies };
             context.tell(&self.window.subject, event);
             self.window.subject.local = None;
@@ -273,7 +472,7 @@ impl Flow {
 
     /// A fresh 5-tuple is there.
     fn begin(&mut self, ends: &mut Ends, context: &mut Context) {
-        self.window.begin(context);
+        self.window.begin();
         if let Some(conversation) = &mut self.conversation {
             conversation.begin(&mut scope(&mut self.window, ends, context));
         }
@@ -285,6 +484,9 @@ impl Flow {
             let (cause, had_replies) = (CloseCause::Removed, self.window.has_replies());
             let event = LifeEvent::Closed { cause, had_replies };
             context.tell(&self.window.subject, event);
+        }
+        for left in self.left.drain(..) {
+            context.close_socket(left.socket);
         }
         self.schedule.end(context);
         self.window.end(context);

@@ -52,8 +52,25 @@ pub enum LifeEvent {
         /// The address that they leave.
         before: Option<Address>,
     },
+    /// The address in use does not answer: the flows go on to another one of the name's.
+    NextAddress {
+        /// The address that the flows move to.
+        address: Address,
+        /// The address that they leave.
+        before: Address,
+        /// A reply had come from that one since they went there.
+        had_replies: bool,
+        /// They have not been at the new one before.
+        is_first_use: bool,
+    },
     /// A fresh 5-tuple is there. It begins with text, unless the target is to speak native only.
     Opened,
+    /// Probes are answered from another address or port than they were sent to. That is no reply: they are
+    /// lost.
+    AnsweredFrom {
+        /// Where the answers come from.
+        from: SocketAddr,
+    },
     /// The peer has taken the offer of the native wire: the next probe speaks it.
     WentNative,
     /// A native probe had no reply within its timeout, nor had any after it. The next one speaks text,
@@ -97,8 +114,13 @@ impl LifeEvent {
     pub fn is_change(&self) -> bool {
         match *self {
             Self::Resolved { before, .. } => before.is_some(),
+            Self::NextAddress {
+                had_replies,
+                is_first_use,
+                ..
+            } => had_replies || is_first_use,
             Self::Opened | Self::WentNative => false,
-            Self::BackToText | Self::PeerRestarted => true,
+            Self::BackToText | Self::PeerRestarted | Self::AnsweredFrom { .. } => true,
             Self::Closed { cause, had_replies } => had_replies && cause != CloseCause::Removed,
         }
     }
@@ -110,6 +132,20 @@ impl fmt::Display for LifeEvent {
             Self::Resolved { address, before } => {
                 write!(out, "the name leads to {address}")?;
                 return before.map_or(Ok(()), |before| write!(out, " and no longer to {before}"));
+            }
+            Self::NextAddress {
+                address, before, ..
+            } => {
+                return write!(
+                    out,
+                    "{before} does not answer: going on to {address}, another address of the name"
+                );
+            }
+            Self::AnsweredFrom { from } => {
+                return write!(
+                    out,
+                    "probes are answered from {from}, which was not probed: they count as lost"
+                );
             }
             Self::Closed { cause, .. } => return write!(out, "the flow {cause}"),
             Self::Opened => "the flow is open",
@@ -130,7 +166,7 @@ impl fmt::Display for CloseCause {
                 return write!(out, "reopens: the kernel refused {count} probes in a row");
             }
             Self::PeerReadsNothing => "reopens: the peer reads nothing",
-            Self::Moved => "is closed: the target is at another address",
+            Self::Moved => "is closed: the target is probed at another address",
             Self::Unreadable => "is closed: the peer sent what cannot be read",
             Self::NotConnected => "is closed: the connection was not established in time",
             Self::Socket(CloseReason::Finished) => "is closed: the peer ended the connection",

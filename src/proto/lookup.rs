@@ -1,10 +1,9 @@
-//! When a target's name is looked up, and which of its addresses is used.
+//! When a target's name is looked up.
 
-use crate::limits::RESOLVED_ADDRESSES_MAX;
 use crate::proto::backoff::Backoff;
 use crate::proto::context::Context;
 use crate::proto::owner::Timer;
-use crate::proto::target::{Address, Host};
+use crate::proto::target::Host;
 use crate::proto::time::Mono;
 use crate::proto::transmit::{TargetId, Transmit};
 use crate::proto::wheel::TimerKey;
@@ -12,14 +11,23 @@ use crate::proto::wheel::TimerKey;
 /// A name that failed to resolve, or whose target failed, is looked up again after this at first.
 const RESOLVE_AGAIN_NS: u64 = 1_000_000_000;
 
+/// What a look-up has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// No address.
+    Nothing,
+    /// The address in use among others, perhaps.
+    Same,
+    /// Another address than the one in use.
+    Other,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Lookup {
     slot: u32,
     target: TargetId,
     host: Host,
-    /// The address in use.
-    address: Option<Address>,
     interval_ns: u64,
     is_under_way: bool,
     /// The look-up under way was asked for because of a failure.
@@ -38,7 +46,6 @@ impl Lookup {
             slot,
             target,
             host,
-            address: None,
             interval_ns,
             is_under_way: false,
             is_for_failure: false,
@@ -48,21 +55,8 @@ impl Lookup {
         }
     }
 
-    /// The address in use.
-    pub(crate) fn address(&self) -> Option<Address> {
-        self.address
-    }
-
-    /// Asks for the addresses of a name, unless that is under way. Returns a literal address.
-    pub(crate) fn begin(&mut self, context: &mut Context) -> Option<Address> {
-        match self.host {
-            Host::Address(address) => self.address = Some(address.into()),
-            Host::Name(_) => self.ask(context),
-        }
-        self.address
-    }
-
-    fn ask(&mut self, context: &mut Context) {
+    /// Asks for the addresses of a name, unless that is under way. A literal is never looked up.
+    pub(crate) fn ask(&mut self, context: &mut Context) {
         if let Host::Name(_) = self.host
             && !self.is_under_way
         {
@@ -88,20 +82,12 @@ impl Lookup {
         }
     }
 
-    /// The name was looked up; no addresses: it failed. Returns the address to move to.
-    pub(crate) fn handle_resolved(
-        &mut self,
-        addresses: &[Address],
-        context: &mut Context,
-    ) -> Option<Address> {
+    /// The name was looked up.
+    pub(crate) fn handle_answer(&mut self, answer: Answer, context: &mut Context) {
         self.is_under_way = false;
-        let addresses = &addresses[..addresses.len().min(RESOLVED_ADDRESSES_MAX)];
-        // A name with several addresses keeps the one in use while it is among them.
-        let keeps = self
-            .address
-            .is_some_and(|address| addresses.contains(&address));
-        let is_failure = std::mem::take(&mut self.is_for_failure);
-        let again_ns = if addresses.is_empty() || (keeps && is_failure) {
+        let is_for_failure = std::mem::take(&mut self.is_for_failure);
+        let is_vain = answer == Answer::Nothing || (answer == Answer::Same && is_for_failure);
+        let again_ns = if is_vain {
             self.backoff.wait(&mut context.jitter)
         } else {
             self.backoff.reset();
@@ -110,16 +96,13 @@ impl Lookup {
         let now = context.now.mono;
         self.after_failure = now.plus(again_ns);
         self.end(context);
-        let wait_ns = if addresses.is_empty() {
+        let wait_ns = if answer == Answer::Nothing {
             again_ns
         } else {
             self.interval_ns
         };
         let timer = Timer::Resolve(self.slot);
         self.timer = Some(context.wheel.insert(now.plus(wait_ns), timer));
-        let moved = addresses.first().copied().filter(|_| !keeps);
-        self.address = moved.or(self.address);
-        moved
     }
 
     /// Takes the timer off the wheel.

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::proto::addresses::{Addresses, Stay};
 use crate::proto::context::Context;
 use crate::proto::ends::{Ends, Identity};
 use crate::proto::flow::Flow;
 use crate::proto::life::{LifeEvent, Subject};
-use crate::proto::lookup::Lookup;
+use crate::proto::lookup::{Answer, Lookup};
 use crate::proto::peer::Peer;
 use crate::proto::sample::{FlowKind, Labels};
-use crate::proto::target::{Address, TargetSpec};
+use crate::proto::target::{Address, Host, TargetSpec};
+use crate::proto::time::Mono;
 use crate::proto::transmit::{FlowRef, TargetId};
 use crate::proto::wire::text;
 
@@ -20,6 +22,7 @@ pub(crate) struct Target {
     pub(crate) ends: Ends,
     pub(crate) flows: Box<[Flow]>,
     lookup: Lookup,
+    addresses: Addresses,
     subject: Subject,
 }
 
@@ -52,6 +55,10 @@ impl Target {
             Flow::new(this, kind, port, &spec, labels.clone(), context)
         });
         let flows = flows.collect();
+        let literal = match spec.host {
+            Host::Address(address) => Some(address.into()),
+            Host::Name(_) => None,
+        };
         let mut target = Self {
             id,
             ends: Ends {
@@ -64,10 +71,16 @@ impl Target {
             },
             flows,
             lookup: Lookup::new(slot, id, spec.host, resolve_interval_ns),
+            addresses: Addresses::default(),
             subject: Subject::new(labels, None),
         };
-        if let Some(address) = target.lookup.begin(context) {
-            target.move_to(address, context);
+        let now = context.now.mono;
+        let first = target
+            .addresses
+            .take_answer(literal.as_slice(), Stay::default(), now);
+        match first {
+            Some(address) => target.move_to(address, context),
+            None => target.lookup.ask(context),
         }
         target
     }
@@ -77,25 +90,64 @@ impl Target {
         self.lookup.handle_timer(context);
     }
 
-    /// A flow of the target has failed: its name may point elsewhere by now.
-    pub(crate) fn handle_failure(&mut self, context: &mut Context) {
+    /// The flow at this place has failed. Its target's name may lead elsewhere by now, and another one of
+    /// its addresses may answer. If there is none, the flow takes a fresh 5-tuple where that may help.
+    pub(crate) fn handle_failure(&mut self, index: u16, context: &mut Context) {
         self.lookup.handle_failure(context);
+        let now = context.now.mono;
+        let stay = self.stay(now);
+        let (place, before) = (usize::from(index), self.addresses.current());
+        let is_down = self.flows.get(place).is_some_and(|flow| flow.is_down(now));
+        let is_undecided = |flow: &Flow| flow.is_undecided(now);
+        let may_go = is_down && (stay.is_answered || !self.flows.iter().any(is_undecided));
+        let next = may_go.then(|| self.addresses.next(stay, now)).flatten();
+        if let Some((address, before)) = next.zip(before) {
+            let event = LifeEvent::NextAddress {
+                address,
+                before,
+                had_replies: stay.is_answered,
+                is_first_use: self.addresses.is_first_use(),
+            };
+            context.tell(&self.subject, event);
+            self.move_to(address, context);
+        } else if let Some(flow) = self.flows.get_mut(place) {
+            flow.reopen_if_silent(&mut self.ends, context);
+        }
     }
 
     /// The target's name was looked up.
     pub(crate) fn handle_resolved(&mut self, addresses: &[Address], context: &mut Context) {
-        let before = self.lookup.address();
-        if let Some(address) = self.lookup.handle_resolved(addresses, context) {
+        let before = self.addresses.current();
+        let now = context.now.mono;
+        let moved = self.addresses.take_answer(addresses, self.stay(now), now);
+        let answer = match moved {
+            _ if addresses.is_empty() => Answer::Nothing,
+            Some(_) => Answer::Other,
+            None => Answer::Same,
+        };
+        self.lookup.handle_answer(answer, context);
+        if let Some(address) = moved {
             let event = LifeEvent::Resolved { address, before };
             context.tell(&self.subject, event);
             self.move_to(address, context);
         }
     }
 
+    /// How its flows do at the address in use.
+    fn stay(&self, now: Mono) -> Stay {
+        let flows = self.flows.iter();
+        let working = flows.filter(|flow| flow.window.is_answered() && !flow.is_down(now));
+        Stay {
+            is_answered: self.flows.iter().any(|flow| flow.window.is_answered()),
+            working: working.count(),
+        }
+    }
+
     /// The target is at `address` now: its flows move there.
     fn move_to(&mut self, address: Address, context: &mut Context) {
+        let is_trial = self.addresses.is_trial();
         for flow in &mut self.flows {
-            flow.handle_address(address, &mut self.ends, context);
+            flow.handle_address(address, is_trial, &mut self.ends, context);
         }
         // After the flows have settled what came from the old one.
         self.ends.peer.handle_move(context);

@@ -8,6 +8,7 @@ use slab::Slab;
 
 use crate::limits::{TARGETS_MAX, TIMERS_PER_TURN_MAX};
 use crate::proto::context::{Context, small};
+use crate::proto::conversation::Answer;
 use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
 use crate::proto::output::Output;
@@ -16,6 +17,7 @@ use crate::proto::probed::Target;
 use crate::proto::responder::{Reflector, Responder};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
+use crate::proto::strays::Strays;
 use crate::proto::target::{Address, TargetSpec};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
@@ -60,6 +62,7 @@ pub struct Prober {
     targets_begun: u64,
     responder: Responder,
     context: Context,
+    strays: Strays,
 }
 
 impl Prober {
@@ -74,6 +77,7 @@ impl Prober {
             targets: Slab::new(),
             targets_begun: 0,
             context: Context::new(config.seed),
+            strays: Strays::default(),
         }
     }
 
@@ -145,9 +149,48 @@ impl Prober {
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
         self.context.note_arrival(&arrival);
-        if let Some((flow, ends, context)) = self.flow_at(socket) {
-            flow.handle_payload(&arrival, payload, ends, context);
+        let Some((flow, ends, context)) = self.flow_at(socket) else {
+            return;
+        };
+        let (from, heard) = (
+            flow.remote_of(socket),
+            flow.handle_payload(socket, &arrival, payload, ends, context),
+        );
+        // The host at that address may have answered a probe to another one of its own.
+        if heard.messages == 0
+            && !from.is_some_and(|from| self.is_misaddressed(from, payload))
+            && let Some((flow, ..)) = self.flow_at(socket)
+        {
+            flow.window.counters.corrupt += 1;
         }
+    }
+
+    /// A datagram came in on a socket of our flows, from an address that none of them on it probes. If it
+    /// answers a probe, that is counted and told. It is no reply to it: only the address that was probed
+    /// can give one.
+    pub fn handle_stray(&mut self, now: Now, from: SocketAddr, payload: &[u8]) {
+        self.context.now = now;
+        self.is_misaddressed(from, payload);
+    }
+
+    /// Looks for the flow whose probe is answered from an address that it does not probe, and returns
+    /// whether there is one. Anyone can send us such packets, so the search is bounded.
+    fn is_misaddressed(&mut self, from: SocketAddr, payload: &[u8]) -> bool {
+        let Some(answer) = Answer::decode(payload) else {
+            return false;
+        };
+        if !self
+            .strays
+            .may_look(self.targets.len(), self.context.now.mono)
+        {
+            return false;
+        }
+        let context = &mut self.context;
+        let mut flows = self
+            .targets
+            .iter_mut()
+            .flat_map(|(_, target)| &mut target.flows);
+        flows.any(|flow| flow.takes_stray(from, &answer, context))
     }
 
     /// A datagram came in on a listener, at our address `local` if the system said.
@@ -198,10 +241,12 @@ impl Prober {
         let context = &mut self.context;
         context.note_arrival(&arrival);
         match context.owner(socket) {
-            Some(Owner::Flow(flow)) => flow_of(&mut self.targets, flow)
-                .map_or(0, |(flow, ends)| {
-                    flow.handle_payload(&arrival, bytes, ends, context)
-                }),
+            Some(Owner::Flow(flow)) => {
+                flow_of(&mut self.targets, flow).map_or(0, |(flow, ends)| {
+                    flow.handle_payload(socket, &arrival, bytes, ends, context)
+                        .messages
+                })
+            }
             Some(Owner::Accepted(slot)) => {
                 self.responder.handle_stream(&arrival, slot, bytes, context)
             }
@@ -216,8 +261,7 @@ impl Prober {
         self.context.forget_socket(socket);
         match owner {
             Some(Owner::Flow(flow)) => self.watch(flow, |flow, ends, context| {
-                flow.handle_closed(socket, reason, ends, context);
-                true
+                flow.handle_closed(socket, reason, ends, context)
             }),
             Some(Owner::Accepted(slot)) => self.responder.handle_closed(slot, &mut self.context),
             None => {}
@@ -230,7 +274,7 @@ impl Prober {
         match self.context.owner(socket) {
             Some(Owner::Flow(flow)) => {
                 if let Some((flow, _)) = flow_of(&mut self.targets, flow) {
-                    flow.handle_blocked(blocked);
+                    flow.handle_blocked(socket, blocked);
                 }
             }
             Some(Owner::Accepted(slot)) => self.responder.handle_blocked(slot, blocked),
@@ -243,7 +287,9 @@ impl Prober {
     pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
         self.context.now = now;
         if let Some(Owner::Flow(flow)) = self.context.owner(socket) {
-            self.watch(flow, Flow::handle_unsent);
+            self.watch(flow, |flow, ends, context| {
+                flow.handle_unsent(socket, ends, context)
+            });
         }
     }
 
@@ -284,7 +330,7 @@ impl Prober {
     /// TCP has sent so many segments again on this connection since it began.
     pub fn handle_retransmits(&mut self, socket: SocketId, total: u32) {
         if let Some((flow, ..)) = self.flow_at(socket) {
-            flow.handle_retransmits(total);
+            flow.handle_retransmits(socket, total);
         }
     }
 
@@ -426,7 +472,7 @@ impl Prober {
             && let Some(found) = target.flows.get_mut(usize::from(flow.index))
             && handle(found, &mut target.ends, context)
         {
-            target.handle_failure(context);
+            target.handle_failure(flow.index, context);
         }
     }
 }

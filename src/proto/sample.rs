@@ -306,6 +306,9 @@ pub struct Counters {
     /// ICMP messages that report a probe of this UDP flow as undeliverable. They are no outcome:
     /// such a probe is lost after its timeout without a reply, as any other.
     pub unreachable: u64,
+    /// Answers to probes of this UDP flow from another address or port than was probed. They are no
+    /// replies: such a probe is lost after its timeout, as any other.
+    pub misaddressed: u64,
 }
 
 impl Counters {

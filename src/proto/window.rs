@@ -3,13 +3,16 @@
 mod departure;
 mod loss;
 mod report;
+mod run;
 
 use departure::STEP_LEAST_NS;
 use report::{Reach, Reported};
+use run::Run;
 
 pub(crate) use departure::{Departure, Measured, Reply};
 pub(crate) use report::ReceiveReport;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::proto::context::Context;
@@ -87,14 +90,13 @@ pub(crate) struct Window {
     oldest: u64,
     /// One more than the highest number answered: RFC 4737's `NextExp`, at the sender.
     next_expected: u64,
-    pub(crate) consecutive_lost: u32,
     pub(crate) counters: Counters,
     /// The receive reports of the reflector so far.
     reported: Option<Reported>,
-    /// When the last reply that named a probe of this flow came.
-    last_heard: Mono,
-    /// When the 5-tuple began.
-    began: Mono,
+    /// The probes of the 5-tuple in use.
+    tuple: Run,
+    /// Those to the address in use.
+    address: Run,
 }
 
 impl Window {
@@ -138,11 +140,10 @@ impl Window {
             next: 0,
             oldest: 0,
             next_expected: 0,
-            consecutive_lost: 0,
             counters: Counters::default(),
             reported: None,
-            last_heard: Mono::ZERO,
-            began: Mono::ZERO,
+            tuple: Run::default(),
+            address: Run::default(),
         }
     }
 
@@ -192,12 +193,11 @@ impl Window {
         number
     }
 
-    /// Withdraws the last probe, which the kernel did not take.
-    pub(crate) fn unsend_last(&mut self) {
-        let Some(number) = self.next.checked_sub(1) else {
-            return;
-        };
-        self.unsend(number);
+    /// Withdraws the probe before this number, which the kernel did not take.
+    pub(crate) fn unsend_before(&mut self, end: u64) {
+        if let Some(number) = end.checked_sub(1) {
+            self.unsend(number);
+        }
     }
 
     /// Withdraws a probe that the kernel did not take: it was never on the wire.
@@ -250,7 +250,7 @@ impl Window {
     /// True if a native probe timed out and nothing has arrived since it was sent.
     pub(crate) fn is_native_unheard(&self, number: u64) -> bool {
         self.get(number)
-            .is_some_and(|probe| probe.is_native && self.last_heard < probe.sent)
+            .is_some_and(|probe| probe.is_native && !self.tuple.is_heard_since(probe.sent))
     }
 
     /// The same for the oldest probe in flight, at the slot of its timeout. Its timer fires a
@@ -270,13 +270,17 @@ impl Window {
 
     /// Takes a reply to probe `number`, received at `now`.
     pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
-        self.last_heard = context.now.mono;
+        for run in self.runs() {
+            run.note_heard(number, context.now.mono);
+        }
         let index = self.index(number);
         if !self.remembers(number) || self.probes[index].state == State::Unsent {
             // It is later than the ring is long, so whether it is the first is unknown. It does
             // show that the path works.
             self.counters.corrupt += 1;
-            self.consecutive_lost = 0;
+            for run in self.runs() {
+                run.note_reply(number);
+            }
             return Reply::Unknown;
         }
         let took_ns = context.now.mono.since(self.probes[index].sent);
@@ -300,8 +304,12 @@ impl Window {
                 return Reply::Duplicate;
             }
         };
-        self.consecutive_lost = 0;
-        if number < self.next_expected {
+        for run in self.runs() {
+            run.note_reply(number);
+        }
+        if number < self.tuple.first {
+            // It took another path, so it is in no order with those after it.
+        } else if number < self.next_expected {
             self.counters.reordered += 1;
         } else {
             self.next_expected = number + 1;
@@ -347,27 +355,58 @@ impl Window {
         }
     }
 
-    /// Declares all probes in flight lost, because their connection or socket is gone.
-    pub(crate) fn lose_all(&mut self, context: &mut Context) {
-        for number in self.oldest..self.next {
+    /// Declares those of these probes that are in flight lost, because their socket is gone.
+    pub(crate) fn lose_in_flight(&mut self, probes: Range<u64>, context: &mut Context) {
+        for number in probes.start.max(self.oldest)..probes.end {
             self.handle_failure(number, context);
         }
-        self.oldest = self.next;
+        self.oldest = self.oldest_in_flight();
+    }
+
+    /// Returns the numbers of the probes on this 5-tuple so far.
+    pub(crate) fn probes_of_tuple(&self) -> Range<u64> {
+        self.tuple.first..self.next
+    }
+
+    /// True if a probe is in flight on this 5-tuple.
+    pub(crate) fn has_in_flight(&self) -> bool {
+        let first = self.tuple.first.max(self.oldest);
+        (first..self.next).any(|number| self.is_in_flight(number))
     }
 
     /// Begins a fresh 5-tuple.
-    pub(crate) fn begin(&mut self, context: &Context) {
-        self.consecutive_lost = 0;
-        self.began = context.now.mono;
+    pub(crate) fn begin(&mut self) {
+        self.tuple = Run::new(self.next);
     }
 
-    /// True if a reply has come since the 5-tuple began.
+    /// Begins with another address.
+    pub(crate) fn begin_address(&mut self) {
+        self.begin();
+        self.address = Run::new(self.next);
+    }
+
+    fn runs(&mut self) -> [&mut Run; 2] {
+        [&mut self.tuple, &mut self.address]
+    }
+
+    /// True if a reply has come over this 5-tuple.
     pub(crate) fn has_replies(&self) -> bool {
-        self.last_heard > self.began
+        self.tuple.is_heard()
     }
 
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.counters.in_flight()
+    /// True if a reply has come from the address in use.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.address.is_heard()
+    }
+
+    /// Returns the losses in a row on this 5-tuple.
+    pub(crate) fn consecutive_lost(&self) -> u32 {
+        self.tuple.lost
+    }
+
+    /// Returns the losses in a row at the address in use.
+    pub(crate) fn lost_at_address(&self) -> u32 {
+        self.address.lost
     }
 
     /// Returns the number below `next` with these low 32 bits, as an identifier carries them.
@@ -385,13 +424,15 @@ impl Window {
         }
     }
 
-    /// Returns the latest number whose distance from `first` is `residue` modulo `modulus`,
-    /// provided that no two probes in flight share a residue.
-    pub(crate) fn by_residue(&self, first: u64, modulus: u64, residue: u64) -> Option<u64> {
-        let last = self.next.checked_sub(1)?;
+    /// Returns the latest of these numbers whose distance from the first is `residue` modulo `modulus`,
+    /// provided that no two of them in flight share a residue.
+    pub(crate) fn by_residue(&self, of: Range<u64>, modulus: u64, residue: u64) -> Option<u64> {
+        let (first, end) = (of.start, of.end.min(self.next));
+        let last = end.checked_sub(1)?;
         let back = ((last.checked_sub(first)? % modulus) + modulus - residue) % modulus;
         let number = last.checked_sub(back).filter(|number| *number >= first)?;
-        (self.next - self.oldest_in_flight() <= modulus).then_some(number)
+        let oldest = self.oldest_in_flight().max(first);
+        (end.saturating_sub(oldest) <= modulus).then_some(number)
     }
 
     /// Removes the timer from the wheel, because the flow ends.
@@ -403,7 +444,9 @@ impl Window {
         let index = self.index(number);
         self.probes[index].state = State::Lost;
         self.counters.lost += 1;
-        self.consecutive_lost = self.consecutive_lost.saturating_add(1);
+        for run in self.runs() {
+            run.note_loss(number);
+        }
         let lost_on = self.count_direction(index);
         let none = Measured {
             value_ns: 0,
@@ -514,7 +557,7 @@ impl Window {
     }
 
     /// Returns the number of the oldest probe in flight; without one, that of the next probe.
-    fn oldest_in_flight(&self) -> u64 {
+    pub(crate) fn oldest_in_flight(&self) -> u64 {
         (self.oldest..self.next)
             .find(|number| self.probes[self.index(*number)].state == State::InFlight)
             .unwrap_or(self.next)

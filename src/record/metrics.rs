@@ -298,6 +298,8 @@ flow_counts! {
     sent_native: "", "", "";
     unreachable: "udp.wan.unreachable", "",
         "ICMP errors received for probes; such a probe is lost at its timeout";
+    misaddressed: "udp.wan.misaddressed", "",
+        "Answers to probes from another address or port than was probed; such a probe is lost";
 }
 
 readings! {

@@ -273,13 +273,13 @@ fn a_full_ring_drops_samples_and_counts_them_but_keeps_room_for_counts() {
     });
     rig.take([opened(0, "b")]);
     rig.flows.insert(0, (FlowKind::Udp, sent(100)));
-    rig.take((0..100).map(|value| sample(0, Metric::UdpRtt, value)));
+    rig.take((0..200).map(|value| sample(0, Metric::UdpRtt, value)));
     let room = i64::try_from(RING_RECORDS_RESERVED).unwrap();
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.rtt").len(), RING_RECORDS_RESERVED);
-    assert_eq!(counts(&records, "monitor.samples_dropped"), [100 - room]);
+    assert_eq!(counts(&records, "monitor.samples_dropped"), [200 - room]);
     assert_eq!(counts(&records, "udp.wan.sent"), [100]);
-    assert_eq!(windows(&records)[0].count(), 100, "no window loses any");
+    assert_eq!(windows(&records)[0].count(), 200, "no window loses any");
     rig.feed.count_dropped(3);
     assert_eq!(counts(&rig.end(2), "monitor.samples_dropped"), [3]);
 }

@@ -42,6 +42,7 @@ engine_suite!(
         takes_the_largest_probes,
         keeps_many_probes_in_flight,
         comes_back_when_the_peer_restarts,
+        tells_answers_from_another_port,
         survives_a_refused_port,
         tells_the_flow_that_is_refused_and_no_other,
         closes_a_stream_that_cannot_be_read,

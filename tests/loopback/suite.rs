@@ -276,6 +276,42 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
     }
 }
 
+/// An answer from another port than was probed is no reply, and is known for what it is. The peer
+/// sends each probe back as it is, which answers it.
+pub(crate) fn tells_answers_from_another_port<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let [probed, other] = [(); 2].map(|()| {
+        let socket = UdpSocket::bind((LOCALHOST, 0)).expect("a free port");
+        socket.set_nonblocking(true).expect("it is a socket");
+        socket
+    });
+    let port = probed.local_addr().expect("it is bound").port();
+    let spec = TargetSpec {
+        protocol: Protocol::Text,
+        ..target(LOCALHOST, None, Some(port))
+    };
+    let mut prober = TestHost::new(make, "a", &silent());
+    let added = prober.prober.add_target(clock.now(), spec);
+    assert!(added.is_some(), "there is room for a target");
+    let mut buffer = [0; 2_048];
+    let mut echo = |from: &UdpSocket| {
+        while let Ok((length, to)) = probed.recv_from(&mut buffer) {
+            from.send_to(&buffer[..length], to).expect("it has room");
+        }
+    };
+    let counters = |hosts: &[&mut TestHost<E>]| hosts[0].counters(FlowKind::Udp);
+    run_until(&clock, &mut [&mut prober], "answers are counted", |hosts| {
+        echo(&other);
+        counters(hosts).misaddressed >= 20
+    });
+    let counted = prober.counters(FlowKind::Udp);
+    assert_eq!((counted.received, counted.corrupt), (0, 0));
+    run_until(&clock, &mut [&mut prober], "replies are heard", |hosts| {
+        echo(&probed);
+        counters(hosts).received >= 20
+    });
+}
+
 pub(crate) fn survives_a_refused_port<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     // A port that was free a moment ago.

@@ -538,9 +538,7 @@ impl Account {
                 c.unsent,
                 flow.delays.show(),
             );
-            if c.unreachable > 0 {
-                let _ = writeln!(out, "  unreachable {}", c.unreachable);
-            }
+            life::troubles(out, &c);
             if c.sent_native > 0 {
                 let _ = writeln!(
                     out,

@@ -81,6 +81,8 @@ pub(crate) struct ProberHost {
     /// UDP sockets that it refuses everything of.
     stale: Vec<SocketId>,
     pub(crate) windows: Option<Windows>,
+    /// Its UDP replies leave from this address, whichever was probed.
+    pub(crate) answers_from: Option<IpAddr>,
     pub(crate) account: Account,
 }
 
@@ -114,6 +116,7 @@ impl ProberHost {
             leaves_ns: 0,
             stale: Vec::new(),
             windows: None,
+            answers_from: None,
             account: Account::default(),
         }
     }
@@ -185,11 +188,13 @@ impl ProberHost {
                 let Some(id) = self.by_port.get(&datagram.to.port()) else {
                     return;
                 };
-                if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
-                    && *remote == datagram.from
-                {
+                if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id) {
                     let arrival = arrival(self.stamps, now, datagram.arrived);
-                    prober.handle_datagram(arrival, *id, &datagram.payload);
+                    if *remote == datagram.from {
+                        prober.handle_datagram(arrival, *id, &datagram.payload);
+                    } else {
+                        prober.handle_stray(now, datagram.from, &datagram.payload);
+                    }
                 }
             }
             // A listener's kernel tells nobody.
@@ -320,7 +325,8 @@ impl ProberHost {
                 key,
             } => {
                 assert_eq!(listener, ListenerId(0));
-                let from = SocketAddr::new(from.expect("as it was given"), UDP_PORT);
+                let from = from.expect("as it was given");
+                let from = SocketAddr::new(self.answers_from.unwrap_or(from), UDP_PORT);
                 let left = self.leave(at, clock, net, key);
                 net.send_datagram((at.host, from), to, payload, (wall_ns, left));
             }

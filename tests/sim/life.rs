@@ -1,9 +1,10 @@
-//! The life of flows as lines of a snapshot.
+//! The life of flows as lines of a snapshot, and what few of them have to count.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use latency_monitor::proto::{FlowKind, Life};
+use latency_monitor::proto::{Counters, FlowKind, Life};
 
 /// Writes one event; `!` marks those that are a change for a flow that had worked.
 pub(crate) fn line(now_ns: u64, life: &Life) -> String {
@@ -18,4 +19,18 @@ pub(crate) fn line(now_ns: u64, life: &Life) -> String {
         "{at:9.3} s {kind} {local} -> {remote}{mark}: {}\n",
         life.event
     )
+}
+
+/// Writes the counts that most flows do not have.
+pub(crate) fn troubles(out: &mut String, counters: &Counters) {
+    let Counters {
+        unreachable,
+        misaddressed,
+        ..
+    } = *counters;
+    for (of, count) in [("unreachable", unreachable), ("misaddressed", misaddressed)] {
+        if count > 0 {
+            let _ = writeln!(out, "  {of} {count}");
+        }
+    }
 }

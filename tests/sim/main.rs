@@ -75,6 +75,9 @@ scenarios! {
     clocks
     frozen_host
     names
+    next_address
+    rotating
+    misaddressed
     targets_come_and_go
     python_peer
     refused_sends

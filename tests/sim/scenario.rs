@@ -224,6 +224,16 @@ pub(crate) enum What {
         host: String,
         address: IpAddr,
     },
+    /// The UDP replies of a host's program leave from this address, whichever was probed.
+    AnswerFrom {
+        host: String,
+        address: IpAddr,
+    },
+    /// Another address leads to a host as well.
+    Alias {
+        host: String,
+        address: IpAddr,
+    },
     /// One host that nobody knows calls itself by so many names, twice by each.
     Aliases {
         host: String,

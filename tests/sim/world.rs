@@ -445,6 +445,13 @@ impl World {
                 self.net.place(address, id);
                 self.hosts[id].address = address;
             }
+            What::AnswerFrom { host, address } => {
+                let id = self.host(&host);
+                if let Program::Prober(prober) = &mut self.hosts[id].program {
+                    prober.answers_from = Some(address);
+                }
+            }
+            What::Alias { host, address } => self.net.place(address, self.host(&host)),
             What::Aliases { host, count } => {
                 let id = self.host(&host);
                 self.send_aliases(id, count);

@@ -148,9 +148,12 @@ impl MioEngine {
         let mut read = read_port(&mut self.inbox, core.clock, registry, port, source, budget);
         for index in 0..read.count {
             let incoming = self.inbox.datagram(index);
-            // A datagram from anyone else is dropped, as if nobody had the port.
+            // One from anyone else is no reply, whatever it says.
             let Some(from) = incoming.from else { continue };
             let Some(flow) = shared.flow(from) else {
+                if !shared.has_probed(from) {
+                    core.prober.handle_stray(read.now, from, incoming.payload);
+                }
                 continue;
             };
             let arrival = sockets

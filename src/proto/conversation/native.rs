@@ -50,6 +50,8 @@ pub(super) struct Native {
     session: u32,
     /// T1 of the last probes of which it is known.
     left: FollowUps<2>,
+    /// The flow has gone to another address, whose peer these replies say nothing of.
+    is_left: bool,
     pending: Pending<PendingReply, PENDING_MAX>,
 }
 
@@ -62,8 +64,14 @@ impl Native {
             first: scope.window.next_number(),
             session: 0,
             left: FollowUps::new(),
+            is_left: false,
             pending: Pending::new(),
         }
+    }
+
+    /// The flow goes to another address.
+    pub(super) fn leave(&mut self) {
+        self.is_left = true;
     }
 
     /// Appends the request for probe `number`, which leaves now, padded to `size` bytes.
@@ -99,7 +107,7 @@ impl Native {
 
     /// Returns the probe that a reply answers, if it is one of this session's: a stranger does not know
     /// its identifiers, nor when the probe left to the nanosecond.
-    fn number_of(&self, window: &Window, packet: &Packet<'_>) -> Option<u64> {
+    pub(super) fn number_of(&self, window: &Window, packet: &Packet<'_>) -> Option<u64> {
         let ours = packet.ours.as_ref();
         let is_ours =
             packet.ssid == self.ssid && ours.is_none_or(|ours| ours.cookie == self.cookie);
@@ -117,7 +125,7 @@ impl Native {
         let packet = native::decode_reply(bytes).ok()?;
         let number = self.number_of(scope.window, &packet)?;
         let reply = scope.window.handle_reply(number, scope.context);
-        if let Some(ours) = &packet.ours {
+        if let Some(ours) = packet.ours.as_ref().filter(|_| !self.is_left) {
             let report = ReceiveReport {
                 session: ours.session,
                 received: ours.received,
@@ -146,7 +154,7 @@ impl Native {
             let is_final = pending.received.source == StampSource::User;
             // Those whose T3 can still come fit, so one without room is older than they are.
             if is_final || !self.pending.push(number, pending) {
-                settle(&pending, pending.sent, scope);
+                self.settle(&pending, pending.sent, scope);
             }
         }
         Some(reply)
@@ -164,12 +172,14 @@ impl Native {
             }
             self.session = ours.session;
         }
-        scope.ends.peer.handle_name(ours.name, scope.context);
+        if !self.is_left {
+            scope.ends.peer.handle_name(ours.name, scope.context);
+        }
         // The oldest first, so that samples come out in order.
         let [second, third] = ours.older;
         for told in [third, second, packet.follow_up].into_iter().flatten() {
             if let Some(pending) = self.pending.take(|pending| pending.reply == told.seq) {
-                settle(&pending, told.stamp, scope);
+                self.settle(&pending, told.stamp, scope);
             }
         }
         let is_past = |pending: &PendingReply| {
@@ -185,43 +195,45 @@ impl Native {
         scope: &mut Scope<'_>,
     ) {
         while let Some(pending) = self.pending.take(&is_over) {
-            settle(&pending, pending.sent, scope);
+            self.settle(&pending, pending.sent, scope);
         }
     }
-}
 
-/// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
-fn settle(pending: &PendingReply, sent: Stamp, scope: &mut Scope<'_>) {
-    let Scope {
-        window,
-        ends,
-        context,
-    } = scope;
-    let PendingReply {
-        number,
-        received,
-        arrival,
-        ..
-    } = *pending;
-    window.counters.settling -= 1;
-    let Some(departure) = window.departure(number, context) else {
-        return;
-    };
-    let delay = without_dwell(departure.elapsed(&arrival), received, sent);
-    window.publish(arrival.best().at, number, delay, context);
-    let round_trip = RoundTrip {
-        origin: window.origin,
-        kind: window.kind,
-        number,
-        stamps: [departure.left, received, sent, arrival.best()],
-        received: arrival.now.mono,
-        took_ns: arrival.now.mono.since(departure.sent),
-        is_comparable: departure.is_comparable,
-    };
-    ends.peer.handle_round_trip(&round_trip, context);
-    // Behind the word that the peer's clock was set, if these stamps have shown it.
-    let at_peer = [Some(received), Some(sent)];
-    window.trace_received(number, &departure, at_peer, &arrival, context);
+    /// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
+    fn settle(&self, pending: &PendingReply, sent: Stamp, scope: &mut Scope<'_>) {
+        let Scope {
+            window,
+            ends,
+            context,
+        } = scope;
+        let PendingReply {
+            number,
+            received,
+            arrival,
+            ..
+        } = *pending;
+        window.counters.settling -= 1;
+        let Some(departure) = window.departure(number, context) else {
+            return;
+        };
+        let delay = without_dwell(departure.elapsed(&arrival), received, sent);
+        window.publish(arrival.best().at, number, delay, context);
+        let round_trip = RoundTrip {
+            origin: window.origin,
+            kind: window.kind,
+            number,
+            stamps: [departure.left, received, sent, arrival.best()],
+            received: arrival.now.mono,
+            took_ns: arrival.now.mono.since(departure.sent),
+            is_comparable: departure.is_comparable,
+        };
+        if !self.is_left {
+            ends.peer.handle_round_trip(&round_trip, context);
+        }
+        // Behind the word that the peer's clock was set, if these stamps have shown it.
+        let at_peer = [Some(received), Some(sent)];
+        window.trace_received(number, &departure, at_peer, &arrival, context);
+    }
 }
 
 /// Subtracts T3 - T2 from T4 - T1, where that can be: a reflector whose clock was set in between has no

@@ -18,6 +18,8 @@ pub(super) struct Text {
     offers_native: bool,
     /// The probe that the sequence starts at 0 with: the first one on this 5-tuple, or after native ones.
     first: u64,
+    /// The first probe that is not of this 5-tuple any more.
+    end: u64,
 }
 
 /// A message that answers a probe of ours.
@@ -36,12 +38,19 @@ impl Text {
             cookie: context.flow_ids.cookie(),
             offers_native,
             first: 0,
+            end: u64::MAX,
         }
     }
 
     /// Starts the sequence at 0 with probe `first`.
     pub(super) fn begin(&mut self, first: u64) {
         self.first = first;
+    }
+
+    /// Ends the sequence before probe `end`.
+    pub(super) fn leave(&mut self, end: u64) {
+        self.end = end;
+        self.offers_native = false;
     }
 
     /// Appends the request for probe `number`, which leaves now, padded to `size` bytes.
@@ -70,12 +79,13 @@ impl Text {
                 window.widen(identifier.number)?
             }
             Some(_) => return None,
-            None => window.by_residue(self.first, SEQUENCES, u64::from(seq))?,
+            None => window.by_residue(self.first..self.end, SEQUENCES, u64::from(seq))?,
         };
         let takes_offer = message
             .identifier
             .is_some_and(|identifier| identifier.is_reply && identifier.is_native);
-        (number >= self.first && self.seq(number) == seq).then_some(Answer {
+        let is_ours = (self.first..self.end).contains(&number);
+        (is_ours && self.seq(number) == seq).then_some(Answer {
             number,
             received: message.header.at,
             takes_offer: takes_offer && self.offers_native,

@@ -297,13 +297,13 @@ fn a_window_that_finds_no_room_at_a_step_is_counted() {
         ..SinkConfig::new(Mode::Samples, SECOND_NS)
     });
     rig.take([opened(0, "b"), udp(1, 10)]);
-    rig.take((0..100).map(|value| sample(0, Metric::UdpRtt, value)));
+    rig.take((0..200).map(|value| sample(0, Metric::UdpRtt, value)));
     rig.take([step(Some(0)), udp(2, 20)]);
     let records = rig.end(1);
     assert_eq!(windows_of(&records, "udp.wan.pdv").len(), 1);
     let room = i64::try_from(RING_RECORDS_RESERVED).unwrap();
     let dropped = counts(&records, "monitor.samples_dropped");
-    assert_eq!(dropped, [100 - room + 1]);
+    assert_eq!(dropped, [200 - room + 1]);
 }
 
 #[test]

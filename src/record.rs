@@ -136,8 +136,8 @@ impl Recorder {
         }
     }
 
-    /// Takes what the kernel says of this host's clock now, for dumps.
-    pub fn handle_clock_state(&mut self, state: ClockState) {
+    /// Takes what the kernel says of this host's clock now, if it does, for dumps.
+    pub fn handle_clock_state(&mut self, state: Option<ClockState>) {
         if let Some(flight) = &mut self.flight {
             flight.handle_clock_state(state);
         }

@@ -335,7 +335,7 @@ mod tests {
             to: Wall::from_unix_nanos(start + 5_000),
             is_complete: true,
             clock: None,
-            own_clock: ClockState::default(),
+            own_clock: Some(ClockState::default()),
             probes: vec![
                 trace(17, all, Outcome::Received, None),
                 trace(18, one, Outcome::Lost, Some(Direction::Forward)),

@@ -1,6 +1,7 @@
 //! The poll thread: one loop that runs everything from the timer wheel to the recorder.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -48,7 +49,9 @@ pub(super) struct PollLoop {
 /// The state of the system's clock, and when to ask for it again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClockWatch {
-    state: ClockState,
+    state: Option<ClockState>,
+    /// It did not say when it was asked last.
+    is_refused: bool,
     ask_at: Mono,
     /// How many steps of the clock were logged.
     logged: u64,
@@ -140,11 +143,7 @@ impl PollLoop {
         }
         if mono >= self.watch.ask_at {
             self.watch.ask_at = mono.plus(CLOCK_STATE_EVERY_NS);
-            // If the kernel does not tell, nothing is known of the clock.
-            self.watch.state = clock_state().unwrap_or(ClockState {
-                is_synchronised: false,
-                error_ns: u64::MAX,
-            });
+            self.watch.ask(clock_state());
             self.prober.handle_clock_state(self.watch.state);
             self.recorder.handle_clock_state(self.watch.state);
         }
@@ -204,12 +203,52 @@ impl PollLoop {
     }
 }
 
-fn host_gauges(clock_steps: u64, state: ClockState) -> HostGauges {
+impl ClockWatch {
+    /// Takes what the kernel says of its clock. That it does not is logged once, and again only after it did.
+    fn ask(&mut self, said: io::Result<ClockState>) {
+        if let Err(error) = &said
+            && !std::mem::replace(&mut self.is_refused, true)
+        {
+            tracing::warn!(
+                %error,
+                "the system does not tell the state of this host's clock (adjtimex); \
+                 monitor.clock.synchronised and monitor.clock.error are not published"
+            );
+        }
+        self.is_refused &= said.is_err();
+        self.state = said.ok();
+    }
+}
+
+fn host_gauges(clock_steps: u64, clock: Option<ClockState>) -> HostGauges {
     HostGauges {
         cpu_ns: process::cpu_ns(),
         resident_bytes: process::resident_bytes(),
         clock_steps,
-        is_synchronised: state.is_synchronised,
-        clock_error_ns: state.error_ns,
+        clock,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_tell_leaves_nothing_known_and_is_told_of_once() {
+        let refused = || Err(io::Error::from_raw_os_error(nix::libc::EPERM));
+        let known = ClockState {
+            is_synchronised: true,
+            error_ns: 5,
+        };
+        let mut watch = ClockWatch::default();
+        watch.ask(Ok(known));
+        assert_eq!((watch.state, watch.is_refused), (Some(known), false));
+        for _ in 0..2 {
+            watch.ask(refused());
+            assert_eq!((watch.state, watch.is_refused), (None, true));
+        }
+        assert_eq!(host_gauges(0, watch.state).clock, None);
+        watch.ask(Ok(known));
+        assert_eq!((watch.state, watch.is_refused), (Some(known), false));
     }
 }

@@ -350,9 +350,13 @@ impl Prober {
         });
     }
 
-    /// What the kernel says of the wall clock now; sent along with every packet.
-    pub fn handle_clock_state(&mut self, state: ClockState) {
-        self.context.clock_error = ErrorEstimate::from_nanos(state.is_synchronised, state.error_ns);
+    /// What the kernel says of the wall clock now, if it does; sent along with every packet.
+    pub fn handle_clock_state(&mut self, state: Option<ClockState>) {
+        // The wire has no word for an error that is not known: it is the largest there.
+        self.context.clock_error = match state {
+            Some(known) => ErrorEstimate::from_nanos(known.is_synchronised, known.error_ns),
+            None => ErrorEstimate::from_nanos(false, u64::MAX),
+        };
     }
 
     /// Probing ends: samples that wait for a transmit stamp are given out with what there is.

@@ -301,7 +301,7 @@ fn the_flush_thread_publishes_everything_before_it_ends() {
     assert_eq!(rest[..2], ["udp.wan.rtt", "udp.wan.rtt"]);
     assert_eq!(
         rest[rest.len() - 2..],
-        ["monitor.clock.error", "finish in 3s"]
+        ["monitor.clock_steps", "finish in 3s"]
     );
 }
 

@@ -74,8 +74,8 @@ pub struct Dump {
     pub is_complete: bool,
     /// What is known of the peer's clock.
     pub clock: Option<ClockEstimate>,
-    /// What the kernel says of this host's clock.
-    pub own_clock: ClockState,
+    /// What the kernel says of this host's clock; `None` if it does not.
+    pub own_clock: Option<ClockState>,
     /// The probes, in the order of their numbers.
     pub probes: Vec<Probe>,
 }
@@ -144,7 +144,7 @@ pub struct FlightRecorder {
     resume: Mono,
     writer: SyncSender<Order>,
     finishing: bool,
-    own_clock: ClockState,
+    own_clock: Option<ClockState>,
     epochs: Epochs,
     dropped: u64,
 }
@@ -163,7 +163,7 @@ impl FlightRecorder {
             resume: Mono::ZERO,
             writer,
             finishing: false,
-            own_clock: ClockState::default(),
+            own_clock: None,
             epochs: Epochs::default(),
             dropped: 0,
         }
@@ -306,8 +306,8 @@ impl FlightRecorder {
         dues.map(|pending| pending.due.unwrap_or(Mono::ZERO)).min()
     }
 
-    /// Takes what the kernel says of this host's clock now.
-    pub fn handle_clock_state(&mut self, state: ClockState) {
+    /// Takes what the kernel says of this host's clock now, if it does.
+    pub fn handle_clock_state(&mut self, state: Option<ClockState>) {
         self.own_clock = state;
     }
 

@@ -361,15 +361,15 @@ readings! {
 readings! {
     /// What is read of this host.
     HOST_GAUGES: HostGauges => Option<i64>, HOST_GAUGE, |host|
-    "monitor.cpu", Some(signed(host.cpu_ns)), "Processor time that this process used",
+    "monitor.cpu", host.cpu_ns.map(signed), "Processor time that this process used",
         kind: MetricKind::Increment, unit: Unit::Nanoseconds;
     "monitor.resident", host.resident_bytes.map(signed), "Resident memory of this process",
         unit: Unit::Bytes;
     "monitor.clock_steps", Some(signed(host.clock_steps)), "How often this host's wall clock was set",
         kind: MetricKind::Increment;
-    "monitor.clock.synchronised", Some(i64::from(host.is_synchronised)),
+    "monitor.clock.synchronised", host.clock.map(|clock| i64::from(clock.is_synchronised)),
         "1 if something keeps this host's clock to UTC, else 0";
-    "monitor.clock.error", Some(signed(host.clock_error_ns)),
+    "monitor.clock.error", host.clock.map(|clock| signed(clock.error_ns)),
         "The kernel's bound on the error of this host's clock", unit: Unit::Nanoseconds;
 }
 

@@ -1,21 +1,20 @@
 //! What is read of this process and its host when an interval ends.
 
+use crate::proto::ClockState;
 use crate::proto::prober::SelfCounters;
 
-/// The host, as this process finds it.
+/// The host, as this process finds it. What is not known is not published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostGauges {
-    /// Nanoseconds of CPU since the process began; published as those of each interval.
-    pub cpu_ns: u64,
+    /// Nanoseconds of CPU since the process began, if the system says; published as those of each interval.
+    pub cpu_ns: Option<u64>,
     /// Bytes of memory resident now, if the system says.
     pub resident_bytes: Option<u64>,
     /// Times that the wall clock was set since the process began; published as those of each
     /// interval.
     pub clock_steps: u64,
-    /// Whether something keeps the wall clock to UTC, as far as the kernel knows.
-    pub is_synchronised: bool,
-    /// The wall clock's largest error in nanoseconds, as far as the kernel knows.
-    pub clock_error_ns: u64,
+    /// What the kernel says of the wall clock, if it does.
+    pub clock: Option<ClockState>,
 }
 
 /// The counters of this process, since it began.

@@ -120,11 +120,17 @@ impl SelfMetrics {
     ) {
         self.count.end_window(&read_all(PROCESS_COUNTS, process));
         self.due = HostGauges {
-            cpu_ns: host.cpu_ns.saturating_sub(self.host.cpu_ns),
+            cpu_ns: host
+                .cpu_ns
+                .map(|ns| ns.saturating_sub(self.host.cpu_ns.unwrap_or(0))),
             clock_steps: host.clock_steps.saturating_sub(self.host.clock_steps),
             ..host
         };
-        self.host = host;
+        self.host = HostGauges {
+            // Where it was not known once, the next interval has both.
+            cpu_ns: host.cpu_ns.or(self.host.cpu_ns),
+            ..host
+        };
         let backends = &series.backends;
         self.deliveries
             .resize_with(backends.len(), Delivery::default);

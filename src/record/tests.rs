@@ -4,6 +4,7 @@ mod backends;
 mod flows;
 mod steps;
 mod table;
+mod unknown;
 mod variation;
 
 use std::collections::BTreeMap;
@@ -183,11 +184,13 @@ fn counts_are_differences_and_published_when_zero() {
     rig.own.stamps_missing_transmit = 3;
     rig.own.stamps_missing_receive = 4;
     rig.host = HostGauges {
-        cpu_ns: 70,
+        cpu_ns: Some(70),
         resident_bytes: Some(9_000),
         clock_steps: 1,
-        is_synchronised: true,
-        clock_error_ns: 40_000,
+        clock: Some(ClockState {
+            is_synchronised: true,
+            error_ns: 40_000,
+        }),
     };
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.sent"), [5]);
@@ -201,7 +204,7 @@ fn counts_are_differences_and_published_when_zero() {
     assert_eq!(counts(&records, "monitor.stamps_missing.transmit"), [3]);
     assert_eq!(counts(&records, "monitor.stamps_missing.receive"), [4]);
     rig.flows.insert(0, (FlowKind::Udp, sent(6)));
-    rig.host.cpu_ns = 100;
+    rig.host.cpu_ns = Some(100);
     rig.host.clock_steps = 3;
     let records = rig.end(2);
     assert_eq!(counts(&records, "udp.wan.sent"), [1]);
@@ -425,7 +428,7 @@ fn finish_publishes_all_there_is_as_the_flush_thread_makes_room() {
         assert!(turns < 100, "it ends");
     }
     assert_eq!(windows(&records).len(), 202);
-    assert_eq!(counts(&records, "monitor.cpu").len(), 2);
+    assert_eq!(counts(&records, "monitor.clock_steps").len(), 2);
     assert_eq!(rig.recorder.poll_timeout(), None);
 }
 

@@ -4,22 +4,15 @@ use std::fs;
 use std::io;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
-/// Returns the processor time used so far by all threads, in user space and kernel, in nanoseconds.
-pub(crate) fn cpu_ns() -> u64 {
-    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
-        [usage.user_time(), usage.system_time()]
-            .into_iter()
-            .map(|time| {
-                let us = time
-                    .tv_sec()
-                    .saturating_mul(1_000_000)
-                    .saturating_add(time.tv_usec());
-                u64::try_from(us).unwrap_or(0).saturating_mul(1_000)
-            })
-            .sum()
-    })
+/// Returns the processor time used so far by all threads, in user space and kernel, in nanoseconds. `None` if the
+/// system does not tell.
+pub(crate) fn cpu_ns() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let ns = |time: TimeVal| u64::try_from(time.num_nanoseconds()).ok();
+    ns(usage.user_time())?.checked_add(ns(usage.system_time())?)
 }
 
 /// Returns the bytes of resident memory. `None` if the system does not tell.

@@ -26,7 +26,7 @@ struct Header<'a> {
     probes: usize,
     /// The offset of the peer's clock from ours.
     clock: Option<Clock>,
-    own_clock: OwnClock,
+    own_clock: Option<OwnClock>,
 }
 
 #[derive(Serialize)]
@@ -138,10 +138,10 @@ impl LineWriter {
                 skew: clock.skew_ppb,
                 error: clock.error_ns,
             }),
-            own_clock: OwnClock {
-                synchronised: dump.own_clock.is_synchronised,
-                error: dump.own_clock.error_ns,
-            },
+            own_clock: dump.own_clock.map(|clock| OwnClock {
+                synchronised: clock.is_synchronised,
+                error: clock.error_ns,
+            }),
         };
         self.line.clear();
         serde_json::to_writer(&mut self.line, &header)?;

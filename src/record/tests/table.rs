@@ -51,7 +51,12 @@ fn published() -> BTreeSet<&'static str> {
     });
     rig.recorder
         .add_backend(Arc::new(BackendStats::new("datadog")));
-    rig.host.resident_bytes = Some(1);
+    rig.host = HostGauges {
+        cpu_ns: Some(1),
+        resident_bytes: Some(1),
+        clock_steps: 1,
+        clock: Some(ClockState::default()),
+    };
     let kinds = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
     for (origin, kind) in (0..).zip(kinds) {
         rig.take([opened(origin, "b")]);

@@ -48,12 +48,14 @@ pub use delivery::{Delivery, DeliveryError};
 pub use flusher::Flusher;
 #[cfg(feature = "http-backends")]
 pub use http::SetupError;
+#[cfg(feature = "http-backends")]
+pub(crate) use http::look_at_ca_file;
 pub use json::Encoder;
 pub use log::Log;
 #[cfg(feature = "http-backends")]
 pub use pushgateway::Pushgateway;
 pub use pushgateway::{Bounds, PushgatewaySettings};
-pub use settings::{BaseUrl, Name, Secret};
+pub use settings::{BaseUrl, Name, Secret, read_secret};
 pub use text::gzip;
 pub use whole::{Lost, WholeLines};
 pub use zeromq::ZeroMqSettings;

@@ -336,6 +336,11 @@ keys! {
         .help("A URL in place of https://api.<site>, for a proxy.")
         .example("\"https://proxy.example.com\"");
 
+    CA_FILE = Key::new("ca_file", Of(QUEUED), Path)
+        .help("A file with certificates in PEM that HTTPS trusts, beside those of the system: of a CA, or the \
+               server's own.")
+        .absent("only those of the system").example("\"/etc/ssl/clickhouse.pem\"");
+
     BUFFER_MIB = Key::new("buffer_mib", Of(QUEUED), Whole(1, 1_048_576, "mebibytes"))
         .help("Mebibytes of batches that wait at most while they cannot be sent.")
         .preset("64");

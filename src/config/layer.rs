@@ -156,6 +156,10 @@ impl Layer {
             Ok(text) => match text.trim_end_matches(['\r', '\n']) {
                 "" => "is empty".to_owned(),
                 secret => match key.kind.read_argument(secret) {
+                    Ok(Value::Secret(secret)) => {
+                        let secret = Value::Secret(secret.of_file(Path::new(&path)));
+                        return self.put(key, secret, place);
+                    }
                     Ok(value) => return self.put(key, value, place),
                     Err(fault) => fault,
                 },

@@ -6,9 +6,9 @@ use crate::config::error::{Place, Problems};
 use crate::config::key::{Key, Scope, Table};
 use crate::config::keys;
 use crate::config::keys::{
-    API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CLICKHOUSE_HOST, CLICKHOUSE_PORT, COLUMNS_RENAMED,
-    COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, MODE, PASSWORD, SECURE,
-    SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
+    API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CA_FILE, CLICKHOUSE_HOST, CLICKHOUSE_PORT,
+    COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, MODE, PASSWORD,
+    SECURE, SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
 };
 use crate::config::layer::{Layer, by_default};
 use crate::config::outside::Outside;
@@ -65,6 +65,7 @@ impl BackendSettings {
                 site: layer.get(&SITE),
                 api_key: layer.find(&API_KEY)?,
                 url: layer.find(&URL),
+                ca_file: layer.find(&CA_FILE),
             }),
         })
     }
@@ -112,6 +113,7 @@ fn clickhouse(layer: &Layer) -> ClickHouseSettings {
         password: layer.find(&PASSWORD).unwrap_or_default(),
         table: layer.get(&TABLE),
         columns: layer.find(&COLUMNS_RENAMED).unwrap_or_default(),
+        ca_file: layer.find(&CA_FILE),
     }
 }
 
@@ -121,6 +123,7 @@ fn pushgateway(layer: &Layer) -> PushgatewaySettings {
         job: layer.get(&JOB),
         buckets: layer.find(&BUCKETS),
         delete_on_stop: layer.get(&DELETE_ON_STOP),
+        ca_file: layer.find(&CA_FILE),
     }
 }
 

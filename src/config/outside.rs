@@ -1,11 +1,10 @@
 //! Reads what a configuration takes from outside its file: secrets, from the environment or from
 //! files of their own. Nothing else reads either.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
-use crate::limits::SECRET_BYTES_MAX;
+use crate::publish::read_secret;
 
 /// The source of secrets that a configuration file does not hold itself.
 pub trait Outside {
@@ -26,14 +25,7 @@ impl Outside for System {
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {
-        let mut text = String::new();
-        let file = File::open(path)?;
-        file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > SECRET_BYTES_MAX {
-            let text = format!("it has more than {SECRET_BYTES_MAX} bytes");
-            return Err(io::Error::other(text));
-        }
-        Ok(text)
+        read_secret(path)
     }
 }
 

@@ -210,7 +210,7 @@ from_value! {
     Site: Text(text) => Site::new(&text.parse().ok()?).ok();
     BaseUrl: Url(url) => Some(url.clone());
     Secret: Secret(secret) => Some(secret.clone());
-    ApiKey: Secret(secret) => ApiKey::parse(secret.as_str()).ok();
+    ApiKey: Secret(secret) => ApiKey::of(secret).ok();
     Vec<String>: Texts(texts) => Some(texts.clone());
     Bounds: Numbers(seconds) => Bounds::parse(seconds).ok();
     Columns: Names(names) => Columns::parse(names.clone()).ok();

@@ -54,14 +54,23 @@ pub(super) fn backend(
 /// line each. Changes nothing.
 pub fn warnings(config: &Config) -> String {
     let look = |metrics: &MetricsConfig| {
+        let mut faults = Vec::new();
         #[cfg(feature = "http-backends")]
-        if let Some(folder) = &metrics.delivery.spool_dir {
+        {
             let name = metrics.settings.backend().as_word();
-            return publish::delivery::look_at_spool(folder, name);
+            let folder = metrics.delivery.spool_dir.as_deref();
+            faults.extend(folder.and_then(|folder| publish::delivery::look_at_spool(folder, name)));
+            let ca_file = match &metrics.settings {
+                BackendSettings::ClickHouse(settings) => settings.ca_file.as_deref(),
+                BackendSettings::Pushgateway(settings) => settings.ca_file.as_deref(),
+                BackendSettings::Datadog(settings) => settings.ca_file.as_deref(),
+                _ => None,
+            };
+            faults.extend(ca_file.and_then(publish::look_at_ca_file));
         }
-        None
+        faults
     };
-    let faults = config.metrics.iter().filter_map(look);
+    let faults = config.metrics.iter().flat_map(look);
     let warnings = config.warnings.iter().cloned().chain(faults);
     let lines: Vec<String> = warnings.map(|text| format!("warning: {text}\n")).collect();
     lines.concat()
@@ -69,12 +78,11 @@ pub fn warnings(config: &Config) -> String {
 
 /// A backend whose batches wait in a queue and are sent by a thread of their own.
 #[cfg(feature = "http-backends")]
-fn queued<E: Encode + 'static, T: Transport + 'static, S: Display>(
+fn queued<E: Encode + 'static, T: Transport + 'static>(
     metrics: &MetricsConfig,
     encoder: E,
-    transport: Result<T, S>,
+    transport: T,
 ) -> Result<Box<dyn Backend>, String> {
-    let transport = transport.map_err(|error| error.to_string())?;
     let stats = Arc::new(BackendStats::new(metrics.settings.backend().as_word()));
     let delivery = &metrics.delivery;
     boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))

@@ -59,6 +59,11 @@ pub trait Transport: Send {
     /// Sends one batch within `timeout`.
     fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError>;
 
+    /// Reads again the secret that it has from a file, if it has one. True if that has changed.
+    fn renew(&mut self) -> Option<bool> {
+        None
+    }
+
     /// Returns how many records of the last batch the backend had no place for.
     fn left_out(&self) -> u64 {
         0

@@ -6,9 +6,12 @@
 
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder};
@@ -41,33 +44,50 @@ pub struct SetupError(pub(super) String);
 /// carries records or a key goes only to the configured place.
 #[derive(Debug)]
 pub(super) struct Http {
-    client: Client,
+    /// `None` until it is needed, and after a failure, so that certificates are read again.
+    client: RefCell<Option<Client>>,
+    ca_file: Option<PathBuf>,
     clock: Clock,
 }
 
 impl Http {
-    /// Makes a client that trusts the certificates of the system.
-    pub(super) fn new() -> Result<Self, SetupError> {
-        // This fails where the process already has a provider, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    /// Makes a client that trusts the certificates of the system and of this file.
+    pub(super) fn new(ca_file: Option<PathBuf>) -> Self {
+        Self {
+            client: RefCell::default(),
+            ca_file,
+            clock: Clock::new(),
+        }
+    }
+
+    /// Begins a request. Give it headers and a body, then [send](Self::send) it. Where there is
+    /// nothing to trust that HTTPS needs, the error says what is missing.
+    pub(super) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, SendError> {
+        Ok(self.client(&url)?.request(method, url))
+    }
+
+    fn client(&self, url: &Url) -> Result<Client, SendError> {
+        if let Some(client) = &*self.client.borrow() {
+            return Ok(client.clone());
+        }
+        let missing = |reason: String| {
+            SendError::new(Verdict::Barred, format!("{}: {reason}", Place(url.clone())))
+        };
+        let tls = if url.scheme() == "https" {
+            tls::client(tls::of_the_system(), self.ca_file.as_deref()).map_err(missing)?
+        } else {
+            tls::none()
+        };
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none())
+            .tls_backend_preconfigured(tls)
             .build()
-            .map_err(|error| {
-                SetupError(format!("no HTTP client can be made: {}", chain(&error)))
-            })?;
-        Ok(Self {
-            client,
-            clock: Clock::new(),
-        })
-    }
-
-    /// Begins a request. Give it headers and a body, then [send](Self::send) it.
-    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.client.request(method, url)
+            .map_err(|error| missing(chain(&error)))?;
+        *self.client.borrow_mut() = Some(client.clone());
+        Ok(client)
     }
 
     /// Sends a request within `timeout`. Returns the answer if its status is a success.
@@ -93,10 +113,16 @@ impl Http {
         let to = Place(request.url().clone());
         let later =
             |what: &dyn fmt::Display| SendError::new(Verdict::Later, format!("{to}: {what}"));
-        let mut answer = self
-            .client
-            .execute(request)
-            .map_err(|error| later(&chain(&error.without_url())))?;
+        let client = self.client(request.url())?;
+        let mut answer = client.execute(request).map_err(|error| {
+            // The server's certificate may be new, and its issuer's as well.
+            self.client.take();
+            let mut what = chain(&error.without_url());
+            if what.contains("certificate") {
+                what.push_str("; name it, or its issuer's, with `ca_file`");
+            }
+            later(&what)
+        })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let retry_after = retry_after(&headers);
         let mut body = Vec::new();
@@ -124,6 +150,11 @@ impl Http {
             from: to,
         })
     }
+}
+
+/// Says why a `ca_file` cannot be used, if it cannot.
+pub(crate) fn look_at_ca_file(path: &Path) -> Option<String> {
+    tls::read(path).err()
 }
 
 /// The answer of a server.

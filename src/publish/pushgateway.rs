@@ -57,7 +57,7 @@ impl Pushgateway {
         let failed = Arc::new(AtomicU64::new(0));
         Ok(Self {
             writer: Writer::new(Arc::clone(&state), Arc::clone(&failed), name),
-            sender: Sender::spawn(url, settings.delete_on_stop, failed)?,
+            sender: Sender::spawn(url, settings, failed)?,
             state,
             turns_left: 0,
             is_dirty: false,

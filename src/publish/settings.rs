@@ -2,36 +2,90 @@
 //! the error goes on from the name of the key: what the value must be, and what it is.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::limits::SECRET_BYTES_MAX;
 use crate::proto::Host;
 
 /// A text that no message shows. An HTTP header can carry it. It may be empty.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(pub(super) String);
+#[derive(Clone, Default)]
+pub struct Secret {
+    text: String,
+    /// Where it stands, so that it can be read again.
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Parses a password. An error if it has a control character other than a tab.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_plain = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
         if text.bytes().all(is_plain) {
-            Ok(Self(text.to_owned()))
+            let (text, file) = (text.to_owned(), None);
+            Ok(Self { text, file })
         } else {
             Err("must have no control characters".to_owned())
         }
     }
 
+    /// The same, read again from this file whenever it is used.
+    #[must_use]
+    pub fn of_file(self, file: &Path) -> Self {
+        let file = Some(file.to_owned());
+        Self { file, ..self }
+    }
+
+    /// The same with another text.
+    pub(super) fn with_text(&self, text: &str) -> Self {
+        let (text, file) = (text.to_owned(), self.file.clone());
+        Self { text, file }
+    }
+
     /// The text itself.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// Reads it again from its file, if it has one. True if it can be read, is not empty, and is
+    /// another one than before.
+    pub(super) fn renew(&mut self) -> Option<bool> {
+        let read = read_secret(self.file.as_deref()?).unwrap_or_default();
+        let text = read.trim_end_matches(['\r', '\n']);
+        let is_new = !text.is_empty() && text != self.text && Self::parse(text).is_ok();
+        if is_new {
+            text.clone_into(&mut self.text);
+        }
+        Some(is_new)
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Secret {}
+
+/// Reads the file of a secret, which has at most [`SECRET_BYTES_MAX`] bytes.
+pub fn read_secret(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(path)?;
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        let text = format!("it has more than {SECRET_BYTES_MAX} bytes");
+        return Err(io::Error::other(text));
+    }
+    Ok(text)
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.0.is_empty() {
+        out.write_str(if self.text.is_empty() {
             "(none)"
         } else {
             "(secret)"

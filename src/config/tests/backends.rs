@@ -144,6 +144,7 @@ fn every_key_is_taken() {
         site = 'datadoghq.eu'
         api_key = 'abc'
         url = 'http://127.0.0.1:8080'
+        ca_file = '/etc/ssl/proxy.pem'
         mode = 'samples'";
     let config = parse(file);
     assert_eq!(
@@ -157,6 +158,7 @@ fn every_key_is_taken() {
     let columns = [("MetricName", "name"), ("Tags", "labels")];
     let columns = columns.map(|(ours, theirs)| (ours.to_owned(), theirs.to_owned()));
     let clickhouse = ClickHouseSettings {
+        ca_file: None,
         server: BaseUrl::of_host(false, &Host::Name("click.example.com".into()), 8123).unwrap(),
         database: name("net"),
         username: name("super"),
@@ -175,6 +177,7 @@ fn every_key_is_taken() {
     };
     assert_eq!(config.metrics[1].delivery, delivery);
     let pushgateway = PushgatewaySettings {
+        ca_file: None,
         gateway: BaseUrl::parse("https://push.example.com:9091/base").unwrap(),
         job: name("wan"),
         buckets: Some(Bounds::parse(&[1e-6, 0.001, 1.0]).unwrap()),
@@ -185,6 +188,7 @@ fn every_key_is_taken() {
         BackendSettings::Pushgateway(pushgateway)
     );
     let datadog = DatadogSettings {
+        ca_file: Some("/etc/ssl/proxy.pem".into()),
         site: Site::new(&Host::Name("datadoghq.eu".into())).unwrap(),
         api_key: api_key("abc"),
         url: Some(BaseUrl::parse_url("http://127.0.0.1:8080").unwrap()),

@@ -29,8 +29,13 @@ const KNOWN: &[(&[u32], Meaning)] = &[
         &[6, 16, 27, 33, 36, 47, 53, 70, 117, 349],
         Meaning::new(Verdict::Never, Cause::Columns, ""),
     ),
-    // What else an operator corrects: settings that the user may not give, a right, a quota.
-    (&[164, 201, 452, 497], Meaning::only(Verdict::Later)),
+    // The server does not know a setting, or the user may not give it.
+    (
+        &[115, 164, 452],
+        Meaning::new(Verdict::Later, Cause::Setting, ""),
+    ),
+    // What else an operator corrects: a right, a quota.
+    (&[201, 497], Meaning::only(Verdict::Later)),
     // A constraint of the table forbids what is in the rows. The status is 500.
     (&[469], Meaning::only(Verdict::Never)),
 ];
@@ -52,6 +57,8 @@ pub(super) enum Cause {
     Table,
     /// The columns have changed since they were asked for.
     Columns,
+    /// A setting of the insert.
+    Setting,
     Other,
 }
 
@@ -127,8 +134,12 @@ impl Meaning {
     }
 }
 
-/// The number in `Code: 60. DB::Exception`.
+/// The number in `Code: 60. DB::Exception`, or in `Code: 60, e.displayText() = DB::Exception` of old
+/// servers.
 fn code_in(text: &str) -> Option<u32> {
-    let (code, rest) = text.trim_start().strip_prefix("Code: ")?.split_once('.')?;
+    let (code, rest) = text
+        .trim_start()
+        .strip_prefix("Code: ")?
+        .split_once(['.', ','])?;
     rest.contains("DB::").then(|| code.parse().ok())?
 }

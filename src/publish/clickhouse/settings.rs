@@ -1,6 +1,7 @@
 //! What the `clickhouse` backend can be told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::publish::{BaseUrl, Name, Secret};
 
@@ -17,6 +18,8 @@ pub struct ClickHouseSettings {
     pub password: Secret,
     /// The table of samples.
     pub table: Name,
+    /// Certificates in PEM that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The names of its columns, where they are not ours.
     pub columns: Columns,
 }

@@ -7,9 +7,9 @@ use super::kind::{Cell, Class, Type, write_varint};
 use super::line::Text;
 use super::table::FIELDS;
 use super::*;
-use crate::publish::Encode as _;
 use crate::publish::Verdict;
 use crate::publish::testing::{gauge, window};
+use crate::publish::{Batch, BatchId, Encode as _, Secret, Transport as _};
 use crate::record::Record;
 
 const WINDOWS: u8 = 1;
@@ -276,4 +276,149 @@ fn the_printed_tables_have_all_our_columns() {
         assert!(table.odd.is_empty(), "{table:?}");
         assert_eq!(table.names().count(), fields.len());
     }
+}
+
+/// Answers each request as this says, and tells the URL of each.
+fn server(
+    mut answer: impl FnMut(&str) -> (&'static str, String) + Send + 'static,
+) -> (ClickHouseTransport, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, urls) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            let (status, body) = answer(&head);
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            if sender.send(head).is_err() {
+                return;
+            }
+        }
+    });
+    let host = crate::proto::Host::Name("localhost".into());
+    let settings = ClickHouseSettings {
+        server: crate::publish::BaseUrl::of_host(false, &host, port).unwrap(),
+        ..ClickHouseSettings::default()
+    };
+    (ClickHouseTransport::new(settings), urls)
+}
+
+fn batch() -> Batch {
+    let mut encoder = ClickHouseEncoder::default();
+    encoder.add(&gauge(1));
+    let mut payloads = Vec::new();
+    encoder.take(&mut payloads);
+    let payload = payloads.pop().unwrap();
+    Batch {
+        id: BatchId(7),
+        payload,
+    }
+}
+
+fn table_of_samples() -> String {
+    described(&[
+        ("MetricName", "String"),
+        ("Timestamp", "UInt64"),
+        ("MetricValue", "Int64"),
+    ])
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn a_setting_that_the_server_does_not_take_is_done_without() {
+    let view = "deduplicate_blocks_in_dependent_materialized_views";
+    let refusals = [
+        format!("Code: 115. DB::Exception: Unknown setting '{view}'. (UNKNOWN_SETTING)"),
+        format!(
+            "Code: 115, e.displayText() = DB::Exception: Unknown setting {view} (version 20.3)"
+        ),
+        format!(
+            "Code: 164. DB::Exception: Cannot modify '{view}' setting in readonly mode. (READONLY)"
+        ),
+        format!("Code: 452. DB::Exception: Setting {view} should not be changed."),
+    ];
+    for refusal in refusals {
+        let (mut transport, urls) = server(move |head| match head {
+            _ if head.contains("DESCRIBE") => ("200 OK", table_of_samples()),
+            _ if head.contains(view) => ("404 Refused", refusal.clone()),
+            _ => ("200 OK", String::new()),
+        });
+        for _ in 0..2 {
+            transport.send(&batch(), PATIENCE).unwrap();
+            assert_eq!(transport.left_out(), 0);
+        }
+        let inserts: Vec<String> = urls
+            .try_iter()
+            .filter(|head| head.contains("INSERT"))
+            .collect();
+        assert_eq!(
+            inserts.len(),
+            3,
+            "the second batch goes at once: {inserts:?}"
+        );
+        assert!(inserts[2].contains("insert_deduplication_token") && !inserts[2].contains(view));
+    }
+}
+
+#[test]
+fn an_unknown_setting_without_a_name_is_all_of_ours_and_then_waits() {
+    let refusal = || "Code: 115. DB::Exception: Unknown setting (UNKNOWN_SETTING)".to_owned();
+    let (mut transport, urls) = server(move |head| match head {
+        _ if head.contains("DESCRIBE") => ("200 OK", table_of_samples()),
+        _ if head.contains("async_insert") => ("400 Bad Request", refusal()),
+        _ => ("200 OK", String::new()),
+    });
+    transport.send(&batch(), PATIENCE).unwrap();
+    assert_eq!(urls.try_iter().count(), 3);
+    // One that goes on is not ours: the batch is kept until it is mended.
+    let (mut transport, _urls) = server(move |head| match head {
+        _ if head.contains("DESCRIBE") => ("200 OK", table_of_samples()),
+        _ => ("400 Bad Request", refusal()),
+    });
+    let error = transport.send(&batch(), PATIENCE).unwrap_err();
+    assert_eq!(error.verdict, Verdict::Later);
+}
+
+#[test]
+fn a_password_is_read_again_from_its_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old\n").unwrap();
+    let (mut transport, _urls) =
+        server(
+            |head| match head.to_lowercase().contains("x-clickhouse-key: new") {
+                true if head.contains("DESCRIBE") => ("200 OK", table_of_samples()),
+                true => ("200 OK", String::new()),
+                false => ("403 Forbidden", "Code: 516. DB::Exception: no".to_owned()),
+            },
+        );
+    transport.settings.password = Secret::parse("old").unwrap().of_file(file.path());
+    let error = transport.send(&batch(), PATIENCE).unwrap_err();
+    assert_eq!(error.verdict, Verdict::Barred);
+    assert_eq!(transport.renew(), Some(false), "it is as it was");
+    // Half of a rotation: the last one that was there stays.
+    for content in ["", "\n", "\u{1}"] {
+        std::fs::write(file.path(), content).unwrap();
+        assert_eq!(transport.renew(), Some(false), "{content:?}");
+    }
+    std::fs::write(file.path(), "new\r\n").unwrap();
+    transport.send(&batch(), PATIENCE).unwrap();
+    std::fs::remove_file(file.path()).unwrap();
+    transport.send(&batch(), PATIENCE).unwrap();
 }

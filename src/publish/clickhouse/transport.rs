@@ -12,15 +12,19 @@ use crate::publish::clickhouse::schema::quoted;
 use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table};
 use crate::publish::http::Http;
 use crate::publish::retry::nanos;
-use crate::publish::{Batch, SendError, SetupError, Transport, Verdict, gzip};
+use crate::publish::{Batch, SendError, Transport, Verdict, gzip};
 
 /// The settings of an insert. It is complete when it is answered, also through a distributed
 /// table, since nobody could repeat it after that. A roll-up takes no row twice.
-const INSERT_SETTINGS: [(&str, &str); 4] = [
-    ("async_insert", "0"),
-    ("insert_distributed_sync", "1"),
-    ("insert_deduplicate", "1"),
-    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+const INSERT_SETTINGS: [(&str, Option<&str>); 5] = [
+    ("insert_deduplication_token", None),
+    ("async_insert", Some("0")),
+    ("insert_distributed_sync", Some("1")),
+    ("insert_deduplicate", Some("1")),
+    (
+        "deduplicate_blocks_in_dependent_materialized_views",
+        Some("1"),
+    ),
 ];
 
 /// Inserts batches.
@@ -29,9 +33,9 @@ pub struct ClickHouseTransport {
     http: Http,
     clock: Clock,
     url: Url,
-    username: HeaderValue,
-    password: HeaderValue,
-    settings: ClickHouseSettings,
+    pub(super) settings: ClickHouseSettings,
+    /// Settings of an insert that the server takes; without a value, the batch's identity.
+    insert_settings: Vec<(&'static str, Option<&'static str>)>,
     tables: [Option<Table>; TABLES.len()],
     /// The last warning about each table, which is not repeated.
     said: [Option<String>; TABLES.len()],
@@ -41,25 +45,18 @@ pub struct ClickHouseTransport {
 
 impl ClickHouseTransport {
     /// Makes a transport that has asked the server nothing yet.
-    pub fn new(settings: ClickHouseSettings) -> Result<Self, SetupError> {
-        let header = |text: &str| {
-            let value = HeaderValue::from_bytes(text.as_bytes());
-            value.expect("a setting has no control characters")
-        };
-        let mut password = header(settings.password.as_str());
-        password.set_sensitive(true);
-        Ok(Self {
-            http: Http::new()?,
+    pub fn new(settings: ClickHouseSettings) -> Self {
+        Self {
+            http: Http::new(settings.ca_file.clone()),
             clock: Clock::new(),
             url: settings.server.join([""]),
-            username: header(settings.username.as_str()),
-            password,
             settings,
+            insert_settings: INSERT_SETTINGS.to_vec(),
             tables: Default::default(),
             said: Default::default(),
             has_said_left_out: false,
             left_out: 0,
-        })
+        }
     }
 
     fn table(&self, kind: usize) -> String {
@@ -81,26 +78,53 @@ impl ClickHouseTransport {
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("query", query);
         if let Some((token, _)) = &rows {
+            let settings = self.insert_settings.iter();
             url.query_pairs_mut()
-                .append_pair("insert_deduplication_token", token)
-                .extend_pairs(INSERT_SETTINGS);
+                .extend_pairs(settings.map(|(name, value)| (name, value.unwrap_or(token))));
         }
         let left = Duration::from_nanos(deadline.since(self.clock.mono()));
         if left.is_zero() {
             let reason = "there is no time left to insert";
             return Err(SendError::new(Verdict::Later, reason).into());
         }
+        let header = |text: &str| {
+            let value = HeaderValue::from_bytes(text.as_bytes());
+            value.expect("a setting has no control characters")
+        };
+        let mut password = header(self.settings.password.as_str());
+        password.set_sensitive(true);
         let mut request = self
             .http
-            .request(Method::POST, url)
-            .header("X-ClickHouse-User", self.username.clone())
-            .header("X-ClickHouse-Key", self.password.clone());
+            .request(Method::POST, url)?
+            .header("X-ClickHouse-User", header(self.settings.username.as_str()))
+            .header("X-ClickHouse-Key", password);
         request = match rows {
             Some((_, body)) => request.header(CONTENT_ENCODING, "gzip").body(body),
             // Some proxies refuse a POST without a length.
             None => request.body(Vec::new()),
         };
         judge(&self.http.exchange(request, left)?)
+    }
+
+    /// Does without the settings that a refusal names, or without any if it names none and says that
+    /// one is unknown. Returns false if there is none to do without.
+    fn does_without(&mut self, reason: &str) -> bool {
+        let is_named = |(name, _): &(&'static str, _)| reason.contains(name);
+        let names_none = !self.insert_settings.iter().any(is_named);
+        let takes_none = names_none && reason.to_ascii_lowercase().contains("unknown setting");
+        let refused = |setting: &mut (&'static str, _)| takes_none || is_named(setting);
+        let refused: Vec<_> = self.insert_settings.extract_if(.., refused).collect();
+        if refused.is_empty() {
+            return false;
+        }
+        let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
+        tracing::warn!(
+            backend = NAME,
+            "goes on without {}, which the server does not take: a batch that is sent again after a lost answer may \
+             be stored twice: {reason}",
+            names.join(", ")
+        );
+        true
     }
 
     /// Asks for the columns of a table.
@@ -185,6 +209,7 @@ impl ClickHouseTransport {
 impl Transport for ClickHouseTransport {
     fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError> {
         self.left_out = 0;
+        self.renew();
         let index = usize::from(batch.payload.kind);
         if index >= TABLES.len() {
             let reason = format!("a batch for table {index}, which there is not");
@@ -200,8 +225,10 @@ impl Transport for ClickHouseTransport {
                 }
                 Err(refusal) => refusal,
             };
-            if refusal.cause == Cause::Other {
-                return Err(refusal.error);
+            match refusal.cause {
+                Cause::Setting if self.does_without(&refusal.error.reason) => continue,
+                Cause::Setting | Cause::Other => return Err(refusal.error),
+                Cause::Table | Cause::Columns => {}
             }
             self.tables[index] = None;
             if was_known {
@@ -221,6 +248,10 @@ impl Transport for ClickHouseTransport {
             self.left_out = batch.payload.records;
             return Ok(());
         }
+    }
+
+    fn renew(&mut self) -> Option<bool> {
+        self.settings.password.renew()
     }
 
     fn left_out(&self) -> u64 {

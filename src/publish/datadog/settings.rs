@@ -1,5 +1,7 @@
 //! What the `datadog` backend can be told.
 
+use std::path::PathBuf;
+
 use crate::proto::Host;
 use crate::publish::{BaseUrl, Secret};
 
@@ -10,6 +12,8 @@ pub struct DatadogSettings {
     pub api_key: ApiKey,
     /// The site.
     pub site: Site,
+    /// Certificates in PEM that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// What is asked instead of the site's API: a proxy, or a test.
     pub url: Option<BaseUrl>,
 }
@@ -20,6 +24,7 @@ impl DatadogSettings {
         Self {
             api_key,
             site: Site::default(),
+            ca_file: None,
             url: None,
         }
     }
@@ -37,12 +42,26 @@ pub struct ApiKey(Secret);
 impl ApiKey {
     /// Parses a key; spaces and newlines around it are no part of it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let key = text.trim();
+        Self::of(&Secret::parse(text.trim())?)
+    }
+
+    /// The key that a secret has, spaces around it left out.
+    pub fn of(secret: &Secret) -> Result<Self, String> {
+        let key = secret.as_str().trim();
         let is_plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if key.is_empty() || !key.bytes().all(is_plain) {
             return Err("must be a key of letters, digits and signs".to_owned());
         }
-        Ok(Self(Secret(key.to_owned())))
+        Ok(Self(secret.with_text(key)))
+    }
+
+    /// Reads it again from its file, if it has one. True if there is a new one.
+    pub(super) fn renew(&mut self) -> Option<bool> {
+        let mut secret = self.0.clone();
+        let renewed = secret.renew()?.then(|| Self::of(&secret).ok()).flatten();
+        let is_new = renewed.is_some();
+        *self = renewed.unwrap_or_else(|| self.clone());
+        Some(is_new)
     }
 
     /// The key as a secret.

@@ -206,8 +206,7 @@ fn sent(answer: &'static str, kind: u8) -> (Result<(), SendError>, String) {
     let mut transport = DatadogTransport::new(DatadogSettings {
         url: Some(BaseUrl::parse_url(&url).unwrap()),
         ..DatadogSettings::new(ApiKey::parse(" secret\n").unwrap())
-    })
-    .unwrap();
+    });
     let payload = Payload {
         kind,
         body: b"[body]".to_vec(),

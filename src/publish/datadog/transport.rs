@@ -6,7 +6,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::publish::datadog::{DatadogSettings, EVENT};
-use crate::publish::http::{Http, SetupError};
+use crate::publish::http::Http;
 use crate::publish::{Batch, SendError, Transport, Verdict};
 
 /// Posts payloads.
@@ -20,26 +20,29 @@ pub struct DatadogTransport {
 
 impl DatadogTransport {
     /// Makes a transport to the site, or the `url`, of these settings.
-    pub fn new(settings: DatadogSettings) -> Result<Self, SetupError> {
+    pub fn new(settings: DatadogSettings) -> Self {
         let base = settings.base();
-        Ok(Self {
-            http: Http::new()?,
+        Self {
+            http: Http::new(settings.ca_file.clone()),
             series_url: base.join(["api", "v2", "series"]),
             events_url: base.join(["api", "v1", "events"]),
             settings,
-        })
+        }
     }
 }
 
 impl Transport for DatadogTransport {
     fn send(&mut self, batch: &Batch, timeout: Duration) -> Result<(), SendError> {
+        self.renew();
         let is_event = batch.payload.kind == EVENT;
         let url = if is_event {
             &self.events_url
         } else {
             &self.series_url
         };
-        let mut request = (self.http.request(Method::POST, url.clone()))
+        let mut request = self
+            .http
+            .request(Method::POST, url.clone())?
             .header("dd-api-key", self.settings.api_key.secret().as_str())
             .header(CONTENT_TYPE, "application/json")
             .body(batch.payload.body.clone());
@@ -68,5 +71,8 @@ impl Transport for DatadogTransport {
             }
             _ => answer.accepted().map(drop),
         }
+    }
+    fn renew(&mut self) -> Option<bool> {
+        self.settings.api_key.renew()
     }
 }

@@ -27,6 +27,9 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// the log of the server until then.
 pub(super) const BARRED_BACKOFF_MAX: Duration = Duration::from_mins(5);
 
+/// While the backend bars us, a secret that has changed is looked for this often.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
 /// Attempts to read a batch from disk before it is given up, so that an unreadable one does not
 /// hold up all behind it.
 pub(super) const READS_MAX: u32 = 4;
@@ -60,6 +63,8 @@ pub(super) struct Sender {
     /// The time to end, once the daemon stops.
     deadline: Option<Mono>,
     unreadable: u32,
+    /// The backend has refused us.
+    is_barred: bool,
     refusals: Refusals,
 }
 
@@ -84,6 +89,7 @@ impl Sender {
             is_wished: false,
             deadline: None,
             unreadable: 0,
+            is_barred: false,
             refusals: Refusals::default(),
         }
     }
@@ -125,7 +131,17 @@ impl Sender {
         }
         if next > now && !state.queue.is_empty() {
             let wait = Duration::from_nanos(next.since(now));
-            return Turn::Wait(state.version, Some(wait));
+            let version = state.version;
+            drop(state);
+            let renewed = self.is_barred.then(|| self.transport.renew()).flatten();
+            return match renewed {
+                None => Turn::Wait(version, Some(wait)),
+                Some(false) => Turn::Wait(version, Some(wait.min(RENEW_EVERY))),
+                Some(true) => {
+                    self.not_before = now;
+                    Turn::Again
+                }
+            };
         }
         let Some(entry) = state.queue.begin() else {
             return Turn::Wait(state.version, None);
@@ -174,6 +190,7 @@ impl Sender {
         self.backoff.reset();
         self.barred.reset();
         self.is_wished = false;
+        self.is_barred = false;
         self.shared.finished(entry);
         self.shared.answered(self.shared.now().mono);
     }
@@ -181,6 +198,7 @@ impl Sender {
     fn try_later(&mut self, reason: &str, after: Option<Duration>) {
         let now = self.shared.now().mono;
         self.is_wished = after.is_some();
+        self.is_barred = false;
         self.not_before = now.plus(nanos(self.backoff.wait(after, &mut self.jitter)));
         if self.shared.failed(now) {
             self.warn(reason);
@@ -192,6 +210,7 @@ impl Sender {
     fn hold_back(&mut self, reason: &str) {
         let now = self.shared.now().mono;
         self.is_wished = false;
+        self.is_barred = true;
         self.not_before = now.plus(nanos(self.barred.wait(None, &mut self.jitter)));
         let is_first = self.shared.failed(now);
         if self.refusals.is_news(reason, now) {

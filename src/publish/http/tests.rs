@@ -67,8 +67,8 @@ fn url(address: SocketAddr) -> Url {
 }
 
 fn post(address: SocketAddr, timeout: Duration) -> Result<Response, SendError> {
-    let http = Http::new().unwrap();
-    let request = http.request(Method::POST, url(address)).body("rows");
+    let http = Http::new(None);
+    let request = http.request(Method::POST, url(address))?.body("rows");
     http.send(request, timeout)
 }
 
@@ -81,9 +81,10 @@ fn result_of(status: &str, headers: &str, body: &str) -> Result<Response, SendEr
 #[test]
 fn says_who_we_are_and_keeps_the_connection() {
     let (address, requests) = serve(vec![answer("200 OK", "x-a: b\r\n", "fine"); 2]);
-    let http = Http::new().unwrap();
+    let http = Http::new(None);
     for _ in 0..2 {
-        let request = http.request(Method::POST, url(address)).body("rows");
+        let request = http.request(Method::POST, url(address)).unwrap();
+        let request = request.body("rows");
         let response = http.send(request, LONG).unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(
@@ -237,4 +238,90 @@ fn of_an_endless_answer_only_the_beginning_is_read() {
     let size = usize::try_from(HTTP_ANSWER_BYTES_MAX).unwrap();
     let response = result_of("200 OK", "", &"x".repeat(size + 5_000)).unwrap();
     assert_eq!(response.text().len(), size);
+}
+
+/// A server that has this certificate and answers every request with 200.
+fn serve_tls(certificate: &str, key: &str) -> Url {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_file(pem(certificate)).unwrap();
+    let key = PrivateKeyDer::from_pem_file(pem(key)).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, stream.unwrap());
+            let mut byte = [0];
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let _ = stream.write_all(answer("200 OK", "connection: close\r\n", "").as_bytes());
+            let _ = stream.flush();
+        }
+    });
+    Url::parse(&format!("https://localhost:{port}/in")).unwrap()
+}
+
+fn pem(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("src/publish/http/certificates").join(name)
+}
+
+fn asked(url: &Url, ca_file: Option<&str>) -> Result<StatusCode, SendError> {
+    let http = Http::new(ca_file.map(pem));
+    let request = http.request(Method::GET, url.clone())?;
+    http.send(request, LONG).map(|answer| answer.status())
+}
+
+#[test]
+fn a_certificate_that_is_named_or_whose_issuer_is_works_and_no_other() {
+    // As the guide of ClickHouse makes it: of itself, of a CA, and without the server's name.
+    let of_itself = serve_tls("server.pem", "server.key");
+    let of_a_ca = serve_tls("leaf.pem", "leaf.key");
+    assert_eq!(asked(&of_itself, Some("server.pem")).unwrap(), 200);
+    assert_eq!(asked(&of_a_ca, Some("ca.pem")).unwrap(), 200);
+    assert_eq!(asked(&of_a_ca, Some("leaf.pem")).unwrap(), 200);
+    for (url, ca_file) in [(&of_itself, Some("ca.pem")), (&of_a_ca, Some("server.pem"))] {
+        let error = asked(url, ca_file).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Later);
+        assert!(error.reason.contains("with `ca_file`"), "{error}");
+    }
+}
+
+#[test]
+fn without_certificates_http_works_and_https_says_what_is_missing() {
+    let error = tls::client(Vec::new(), None).unwrap_err();
+    assert!(
+        error.contains("ca-certificates") && error.contains("`ca_file`"),
+        "{error}"
+    );
+    assert!(tls::client(Vec::new(), Some(&pem("ca.pem"))).is_ok());
+    for (name, wanted) in [
+        ("no.pem", "cannot be read"),
+        ("server.key", "has no certificate"),
+    ] {
+        let https = Url::parse("https://localhost:1/").unwrap();
+        let error = asked(&https, Some(name)).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Barred);
+        assert!(error.reason.contains(wanted), "{error}");
+        let looked = look_at_ca_file(&pem(name)).unwrap();
+        assert!(looked.contains(wanted), "{looked}");
+    }
+    let (address, _requests) = serve(vec![answer("200 OK", "", "")]);
+    let http = Http::new(Some(pem("no.pem")));
+    let request = http.request(Method::POST, url(address)).unwrap();
+    assert!(
+        http.send(request, LONG).is_ok(),
+        "plain HTTP needs no certificate"
+    );
 }

@@ -1,5 +1,6 @@
 //! What the `pushgateway` backend can be told.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::limits::BUCKETS_MAX;
@@ -14,6 +15,8 @@ pub struct PushgatewaySettings {
     pub job: Name,
     /// The buckets of all histograms, if not the default ones.
     pub buckets: Option<Bounds>,
+    /// Certificates in PEM that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The group is deleted when the daemon ends in order.
     pub delete_on_stop: bool,
 }

@@ -10,6 +10,7 @@ use reqwest::{Method, Url, header};
 
 use crate::proto::Jitter;
 use crate::publish::http::{Http, SetupError};
+use crate::publish::pushgateway::PushgatewaySettings;
 use crate::publish::pushgateway::encode::CONTENT_TYPE;
 use crate::publish::retry::Retry;
 use crate::publish::{SendError, Verdict};
@@ -54,15 +55,15 @@ impl Sender {
     /// Starts a thread that pushes to `url`, and counts failures in `failed`.
     pub(super) fn spawn(
         url: Url,
-        delete_on_stop: bool,
+        settings: &PushgatewaySettings,
         failed: Arc<AtomicU64>,
     ) -> Result<Self, SetupError> {
         let seed = getrandom::u64().map_err(|error| SetupError(error.to_string()))?;
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
-            http: Http::new()?,
+            http: Http::new(settings.ca_file.clone()),
             url,
-            delete_on_stop,
+            delete_on_stop: settings.delete_on_stop,
             shared: Arc::clone(&shared),
             failed,
             in_vain: 0,
@@ -254,7 +255,7 @@ impl Worker {
     }
 
     fn call(&self, method: Method, body: Vec<u8>, timeout: Duration) -> Result<(), SendError> {
-        let request = (self.http.request(method, self.url.clone()))
+        let request = (self.http.request(method, self.url.clone())?)
             .header(header::CONTENT_TYPE, CONTENT_TYPE)
             .body(body);
         self.http.send(request, timeout).map(drop)

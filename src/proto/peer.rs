@@ -44,6 +44,15 @@ impl RoundTrip {
     fn reverse_ns(&self) -> i64 {
         self.stamps[3].at.since(self.stamps[2].at)
     }
+
+    fn exchange(&self) -> Exchange {
+        Exchange {
+            at: self.received,
+            forward_ns: self.forward_ns(),
+            reverse_ns: self.reverse_ns(),
+            took_ns: self.took_ns,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -150,14 +159,22 @@ impl Peer {
         }));
     }
 
+    /// True if the next exchange may bring an estimate.
+    pub(crate) fn awaits_estimate(&self, now: Mono) -> bool {
+        self.clock.as_ref().is_some_and(|clock| clock.is_time(now))
+    }
+
+    /// Takes a reply whose T3 is still to come. It bounds the peer's clock as it is now, where the
+    /// exchange that settles next is an interval old.
+    pub(crate) fn handle_unsettled(&mut self, trip: &RoundTrip) {
+        if let Some(clock) = self.clock.as_mut().filter(|_| trip.is_comparable) {
+            clock.handle_unsettled(trip.exchange());
+        }
+    }
+
     fn learn(&mut self, trip: &RoundTrip, context: &mut Context) -> Seen {
         let (now, origin) = (context.now, trip.origin);
-        let exchange = Exchange {
-            at: trip.received,
-            forward_ns: trip.forward_ns(),
-            reverse_ns: trip.reverse_ns(),
-            took_ns: trip.took_ns,
-        };
+        let exchange = trip.exchange();
         let clock = self
             .clock
             .get_or_insert_with(|| Box::new(PeerClock::new(self.interval_ns)));

@@ -1,10 +1,14 @@
 //! Estimates a peer's clock against ours, from the four stamps of each exchange.
 //!
 //! No exchange takes negative time, so each gives an upper and a lower bound of the difference
-//! (`bounds`). While both clocks run at constant rates the difference is a straight line. So all
-//! bounds of the last minutes together leave a narrow tube for it (`tube`). The offset is the
-//! middle of that tube and the error half its width: certain, as far as the rates were constant.
-//! `docs/design/clocks.md` has the picture.
+//! (`bounds`). The bounds of one exchange hold whatever the clocks did before it began. The error
+//! comes from the newest exchange alone, so it is certain.
+//!
+//! While both clocks run at constant rates the difference is a straight line, and all bounds of the
+//! last minutes together leave a narrow tube for it (`tube`). The offset is the middle of that
+//! tube: a much better guess than one exchange gives, but a guess. A step that is smaller than a
+//! round trip contradicts no bound, and older bounds then hold the tube where the clock no longer
+//! is. `docs/design/clocks.md` has the picture and the proof.
 //!
 //! Real clocks change their rates and are set. After a change of rate, the oldest bounds are
 //! forgotten until a line passes again. A jump is what no permitted rate explains. It takes two
@@ -17,7 +21,7 @@ mod tube;
 mod tests;
 
 use crate::limits::CLOCK_BINS;
-use crate::proto::peer_clock::bounds::{Bounds, drift_ns};
+use crate::proto::peer_clock::bounds::Bounds;
 use crate::proto::peer_clock::tube::{Lines, Point, Tube};
 use crate::proto::sample::ClockEstimate;
 use crate::proto::time::Mono;
@@ -29,7 +33,7 @@ const STEP_LEAST_NS: u64 = 1_000_000;
 /// clock's rate hardly changes and jitter averages out.
 const BIN_NS_LEAST: u64 = 1_562_500_000;
 
-/// The interval of estimates.
+/// The shortest interval of estimates. The longest is twice this, while exchanges come.
 const ESTIMATE_EVERY_NS: u64 = 1_000_000_000;
 
 /// One request and its reply, stamped at both ends.
@@ -79,6 +83,13 @@ pub(crate) enum Seen {
     Stepped(i64),
 }
 
+/// The bounds of one exchange, which nothing before it can make wrong.
+#[derive(Clone, Copy, Debug)]
+struct Certain {
+    began: Mono,
+    bounds: Bounds,
+}
+
 /// The estimator for one peer.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerClock {
@@ -93,6 +104,12 @@ pub(crate) struct PeerClock {
     /// The common bounds of all exchanges, if only the limits of the rates are known. They are a
     /// cheap and certain measure of what may come next; `None` before the first exchange.
     known: Option<Bounds>,
+    /// Of the exchanges in the bins the one that began last.
+    settled: Option<Certain>,
+    /// A later one whose T3 is still to come.
+    unsettled: Option<Certain>,
+    /// The width of the narrowest bounds since the last estimate.
+    least_ns: u64,
     /// The exchange that contradicts.
     suspect: Option<Exchange>,
     /// Exchanges that began before this are, at least in part, from before a step.
@@ -112,6 +129,9 @@ impl PeerClock {
             newest: 0,
             latest: Mono::ZERO,
             known: None,
+            settled: None,
+            unsettled: None,
+            least_ns: u64::MAX,
             suspect: None,
             since: Mono::ZERO,
             estimated: None,
@@ -126,12 +146,11 @@ impl PeerClock {
         } else {
             Seen::Estimating
         };
-        let Some(bounds) = Bounds::of(&exchange) else {
+        let Some(bounds) = self.bounds_of(&exchange) else {
+            // Until the next one, what was known may be wrong as well.
+            self.has_news = false;
             return before;
         };
-        if exchange.began() < self.since {
-            return before;
-        }
         let Some(known) = self.known else {
             self.keep(&exchange, bounds, bounds);
             return Seen::Estimating;
@@ -156,6 +175,22 @@ impl PeerClock {
         step_ns.map_or(Seen::Estimating, Seen::Stepped)
     }
 
+    /// Takes a reply whose T3 is still to come, with an earlier reading in its place. That makes a
+    /// looser bound, and a newer one than the last exchange gives.
+    pub(crate) fn handle_unsettled(&mut self, exchange: Exchange) {
+        self.unsettled = self.bounds_of(&exchange).map(|bounds| Certain {
+            began: exchange.began(),
+            bounds,
+        });
+    }
+
+    /// Returns the bounds that an exchange sets; `None` if it is of no use: one of its stamps is
+    /// wrong, or it began before a step.
+    fn bounds_of(&self, exchange: &Exchange) -> Option<Bounds> {
+        let bounds = Bounds::of(exchange)?;
+        (exchange.began() >= self.since).then_some(bounds)
+    }
+
     /// Discards all before `now`, because our own clock was set by then. This includes the
     /// exchanges still under way.
     pub(crate) fn restart(&mut self, now: Mono) {
@@ -164,19 +199,39 @@ impl PeerClock {
         self.newest = 0;
         self.latest = Mono::ZERO;
         self.known = None;
+        self.settled = None;
+        self.unsettled = None;
+        self.least_ns = u64::MAX;
         self.suspect = None;
         self.since = now;
         self.estimated = None;
         self.has_news = false;
     }
 
-    /// True if an estimate is worth its cost: there is a new exchange, and the last estimate is a
-    /// second old.
+    /// True if a second has gone by since the last estimate.
+    pub(crate) fn is_time(&self, now: Mono) -> bool {
+        self.estimated
+            .is_none_or(|last| now.since(last) >= ESTIMATE_EVERY_NS)
+    }
+
+    /// True if an estimate is worth its cost: there is a new exchange, the last estimate is a
+    /// second old, and the newest bounds are good ones.
+    ///
+    /// The error is that of the newest exchange, and the next one may be a faster one. So this
+    /// waits for bounds nearly as narrow as the narrowest since the last estimate. It asks for less
+    /// the longer it waits, and for nothing after another second.
     pub(crate) fn is_due(&self, now: Mono) -> bool {
-        let is_time = self
-            .estimated
-            .is_none_or(|last| now.since(last) >= ESTIMATE_EVERY_NS);
-        self.has_news && self.suspect.is_none() && is_time
+        if !self.has_news || self.suspect.is_some() || !self.is_time(now) {
+            return false;
+        }
+        let (Some(last), Some(certain)) = (self.estimated, self.certain(now)) else {
+            return true;
+        };
+        let over_ns = now.since(last) - ESTIMATE_EVERY_NS;
+        // An eighth more at first, twice as much at the end.
+        let eighths = 9 + over_ns / (ESTIMATE_EVERY_NS / 8);
+        over_ns >= ESTIMATE_EVERY_NS
+            || u128::from(certain.width_ns()) * 8 <= u128::from(self.least_ns) * u128::from(eighths)
     }
 
     /// Estimates for the instant `now`: the peer's clock less ours is within `error_ns` of
@@ -188,7 +243,35 @@ impl PeerClock {
         }
         self.estimated = Some(now);
         self.has_news = false;
-        self.fit(now)
+        self.least_ns = u64::MAX;
+        let certain = self.certain(now)?;
+        let fit = self.fit(now)?;
+        // The clock is not where the tube is if the newest exchange excludes that.
+        let offset_ns = fit.offset_ns.clamp(certain.low_ns, certain.high_ns);
+        let error_ns = offset_ns
+            .abs_diff(certain.low_ns)
+            .max(offset_ns.abs_diff(certain.high_ns));
+        Some(ClockEstimate {
+            offset_ns,
+            skew_ppb: fit.skew_ppb,
+            error_ns,
+        })
+    }
+
+    /// Returns the newest bounds, as they are at `now`.
+    fn certain(&self, now: Mono) -> Option<Bounds> {
+        let newest = self.settled?;
+        let settled = newest.bounds.moved_to(now);
+        let later = self
+            .unsettled
+            .filter(|later| later.began > newest.began)
+            .map(|later| later.bounds.moved_to(now));
+        Some(match later {
+            Some(later) if later.width_ns() < settled.width_ns() || later.and(settled).is_err() => {
+                later
+            }
+            _ => settled,
+        })
     }
 
     fn keep(&mut self, exchange: &Exchange, bounds: Bounds, known: Bounds) {
@@ -202,7 +285,12 @@ impl PeerClock {
         }
         self.latest = self.latest.max(exchange.at);
         self.has_news = true;
-        self.bins[slot_of(number)].take(number, bounds, exchange.round_trip_ns());
+        self.least_ns = self.least_ns.min(bounds.width_ns());
+        let began = exchange.began();
+        if self.settled.is_none_or(|newest| newest.began <= began) {
+            self.settled = Some(Certain { began, bounds });
+        }
+        self.bins[slot_of(number)].take(number, bounds);
     }
 
     /// Returns how far the clock moved from its expected place; `None` if so little that it counts
@@ -213,37 +301,28 @@ impl PeerClock {
             return None;
         }
         let expected_ns = match self.fit(found.at) {
-            Some(estimate) => estimate.offset_ns,
+            Some(fit) => fit.offset_ns,
             None => known.middle_ns(),
         };
         Some(found.middle_ns().saturating_sub(expected_ns))
     }
 
     /// Fits lines to the bins. Forgets the oldest bins while no line passes.
-    fn fit(&mut self, now: Mono) -> Option<ClockEstimate> {
+    fn fit(&mut self, now: Mono) -> Option<Fit> {
         let at = now.max(self.latest);
         loop {
             let reference_ns = self.filled().next()?.high.ns;
             let mut tube = Tube::new();
-            let mut round_trip_ns_min = u64::MAX;
             let mut last = self.newest;
             for bin in self.filled() {
                 tube.push(
                     bin.high.seen_from(at, reference_ns),
                     bin.low.seen_from(at, reference_ns),
                 );
-                round_trip_ns_min = round_trip_ns_min.min(bin.round_trip_ns_min);
                 last = bin.number;
             }
             if let Some(lines) = tube.lines().filter(|lines| !tube.is_pinched(lines)) {
-                // The lines hold from the last exchange on. Before it, the clocks may drift.
-                let early_ns = drift_ns(at.since(now));
-                return Some(estimate_of(
-                    &lines,
-                    reference_ns,
-                    round_trip_ns_min,
-                    early_ns,
-                ));
+                return Some(Fit::of(&lines, reference_ns));
             }
             self.bins[slot_of(last)] = Bin::VACANT;
             self.oldest = self.newest.min(last.saturating_add(1));
@@ -265,27 +344,24 @@ fn slot_of(number: u64) -> usize {
     (number % CLOCK_BINS as u64) as usize
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rounded outwards, and a slope of a thousandth at most"
-)]
-fn estimate_of(
-    lines: &Lines,
-    reference_ns: i64,
-    round_trip_ns_min: u64,
-    early_ns: u64,
-) -> ClockEstimate {
-    // Adds one for the rounding of the additions before.
-    let high_ns = i128::from(reference_ns) + lines.high.ceil() as i128 + 1;
-    let low_ns = i128::from(reference_ns) + lines.low.floor() as i128 - 1;
-    let offset_ns = (high_ns + low_ns).div_euclid(2);
-    let error_ns = u64::try_from(high_ns - offset_ns).unwrap_or(u64::MAX);
-    ClockEstimate {
-        offset_ns: offset_ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64,
-        skew_ppb: (lines.slope_middle() * 1e9).round() as i64,
-        error_ns: error_ns
-            .saturating_add(early_ns)
-            .max(round_trip_ns_min.div_ceil(2)),
+/// The middle of the lines in a tube.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    offset_ns: i64,
+    skew_ppb: i64,
+}
+
+impl Fit {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within the range of stamps, and a slope of a thousandth at most"
+    )]
+    fn of(lines: &Lines, reference_ns: i64) -> Self {
+        let middle = f64::midpoint(lines.low, lines.high).round() as i64;
+        Self {
+            offset_ns: reference_ns.saturating_add(middle),
+            skew_ppb: (lines.slope_middle() * 1e9).round() as i64,
+        }
     }
 }
 
@@ -318,7 +394,6 @@ struct Bin {
     number: u64,
     high: Bound,
     low: Bound,
-    round_trip_ns_min: u64,
 }
 
 impl Bin {
@@ -327,17 +402,15 @@ impl Bin {
         number: u64::MAX,
         high: Bound::NONE,
         low: Bound::NONE,
-        round_trip_ns_min: 0,
     };
 
-    fn take(&mut self, number: u64, bounds: Bounds, round_trip_ns: u64) {
+    fn take(&mut self, number: u64, bounds: Bounds) {
         let (at, high_ns, low_ns) = (bounds.at, bounds.high_ns, bounds.low_ns);
         if self.number != number {
             *self = Self {
                 number,
                 high: Bound { at, ns: high_ns },
                 low: Bound { at, ns: low_ns },
-                round_trip_ns_min: round_trip_ns,
             };
             return;
         }
@@ -347,6 +420,5 @@ impl Bin {
         if low_ns > self.low.ns {
             self.low = Bound { at, ns: low_ns };
         }
-        self.round_trip_ns_min = self.round_trip_ns_min.min(round_trip_ns);
     }
 }

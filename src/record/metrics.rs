@@ -309,7 +309,7 @@ readings! {
     "clock.skew", Some(clock.skew_ppb), "Rate at which clock.offset grows",
         unit: Unit::PartsPerBillion;
     "clock.error", Some(signed(clock.error_ns)),
-        "Bound on the error of clock.offset, at least half of the least round-trip time";
+        "Bound on the error of clock.offset, at least half of a round-trip time";
 }
 
 /// What this host adds to a packet's time, in the order of `Gap`.

@@ -629,8 +629,7 @@ impl FlowAccount {
                 "{label}: not what the clock says"
             );
         } else {
-            // The clocks' rates are within 100 ppm, and so are both ends' parts of it.
-            let most_ns = signed(took_ns + took_ns / 5_000 + 4);
+            let most_ns = signed(took_ns) + truth.drift_ns(signed(took_ns));
             let is_between = (-most_ns / 1_000 - 4..=most_ns).contains(&value_ns);
             assert!(is_between, "{label}: {sample:?} within {took_ns} ns");
         }

@@ -165,7 +165,7 @@ impl ProberHost {
         let now = clock.now(net.now_ns);
         self.prober.handle_timeout(now);
         self.transmit(at, clock, net);
-        self.deliver(at, now, input);
+        self.deliver(at, clock, now, input);
         self.transmit(at, clock, net);
         if let Some(windows) = &mut self.windows {
             windows.handle_turn(now);
@@ -173,12 +173,17 @@ impl ProberHost {
         self.account.check(net.now_ns, &self.prober);
     }
 
-    fn deliver(&mut self, at: Place, now: Now, input: &Input<'_>) {
+    fn deliver(&mut self, at: Place, clock: &HostClock, now: Now, input: &Input<'_>) {
         let prober = &mut self.prober;
         match *input {
             Input::Tick => {}
             Input::Datagram(datagram) if datagram.to.port() == UDP_PORT => {
-                let arrival = arrival(self.stamps, now, datagram.arrived);
+                // As our engine does, for a dwell must not have a step in it. That of a reply is
+                // left in, which does no harm.
+                let arrived = datagram
+                    .arrived
+                    .filter(|at| !clock.is_set_since(at.true_ns));
+                let arrival = arrival(self.stamps, now, arrived);
                 let owd_ns = arrival.best().at.as_unix_nanos() - datagram.left_wall_ns;
                 self.account.request = Some((datagram.id, owd_ns));
                 let (from, local) = (datagram.from, Some(datagram.to.ip()));

@@ -105,6 +105,9 @@ scenarios! {
     clocks_own_steps
     clocks_stalled
     clock_set
+    clocks_step_within_round_trip
+    clocks_step_as_path_changes
+    clocks_bend
     clock_set_meanwhile
     bursts
     life

@@ -45,6 +45,19 @@ pub(crate) struct Scenario {
     pub(crate) names: std::collections::BTreeMap<String, Vec<IpAddr>>,
 }
 
+impl Scenario {
+    /// The fastest rate, forward or back, at which a clock ever runs off the true one.
+    pub(crate) fn drift_ppb_max(&self) -> u64 {
+        let first = self.hosts.iter().map(|host| host.clock_drift_ppb);
+        let later = self.acts.iter().filter_map(|act| match act.what {
+            What::Drift { ppb, .. } => Some(ppb),
+            _ => None,
+        });
+        let rates = first.chain(later).map(i64::unsigned_abs);
+        rates.max().unwrap_or(0)
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostConfig {
@@ -191,6 +204,11 @@ pub(crate) enum What {
     Step {
         host: String,
         ns: i64,
+    },
+    /// Its wall clock runs at another rate.
+    Drift {
+        host: String,
+        ppb: i64,
     },
     /// A link changes.
     Link {

@@ -48,7 +48,7 @@ impl FlowTraces {
         match trace.outcome {
             Outcome::Received => {
                 self.received += 1;
-                check_received(trace, left, now_ns - sent_ns);
+                check_received(trace, left, now_ns - sent_ns, truth);
                 assert_eq!(trace.lost_on, None, "{trace:?}");
             }
             Outcome::Lost => {
@@ -121,14 +121,13 @@ impl FlowTraces {
 }
 
 /// The stamps of this host are its own, and no further apart than the probe took.
-fn check_received(trace: &Trace, left: Stamp, took_ns: u64) {
+fn check_received(trace: &Trace, left: Stamp, took_ns: u64, truth: &Truth) {
     let [_, Some(_), _, Some(back)] = trace.stamps else {
         panic!("a stamp is missing: {trace:?}");
     };
     let took_ns = i64::try_from(took_ns).expect("virtual time fits");
     let elapsed_ns = back.at.since(left.at);
-    // The clocks' rates are within 100 ppm.
-    let most_ns = took_ns + took_ns / 5_000 + 4;
+    let most_ns = took_ns + truth.drift_ns(took_ns);
     assert!((-4..=most_ns).contains(&elapsed_ns), "{trace:?}: {took_ns}");
 }
 

@@ -44,11 +44,19 @@ struct Exchange {
 /// All of them, by the number that their packets carry.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
+    /// The most by which two clocks' rates may differ.
+    pub(crate) rates_ppb: u64,
     exchanges: BTreeMap<u32, Vec<Exchange>>,
     order: VecDeque<u32>,
 }
 
 impl Truth {
+    /// How far two clocks may drift apart in some time, with the rounding of four stamps.
+    pub(crate) fn drift_ns(&self, ns: i64) -> i64 {
+        let drift = i128::from(ns) * i128::from(self.rates_ppb) / 1_000_000_000;
+        4 + i64::try_from(drift).expect("rates are small")
+    }
+
     /// A datagram leaves a host.
     pub(crate) fn note_left(&mut self, host: HostId, payload: &[u8], at: Instant) {
         if let Ok(request) = native::decode_request(payload) {
@@ -153,8 +161,7 @@ impl Truth {
                     let forward = signed(reached.true_ns) - signed(exchange.left.true_ns);
                     let reverse = signed(back.true_ns) - signed(left.true_ns);
                     let whole = signed(back.true_ns) - signed(exchange.left.true_ns);
-                    // 100 ppm of either clock.
-                    (ns - forward - reverse).abs() <= 4 + whole / 5_000
+                    (ns - forward - reverse).abs() <= self.drift_ns(whole)
                 })
             })
     }

@@ -34,8 +34,6 @@ struct Host {
     frozen_until_ns: u64,
     /// Nothing reaches its program before what arrived earlier.
     delivers_ns: u64,
-    /// When its wall clock was set last.
-    stepped_ns: Option<u64>,
     /// Whether its kernel runs, with the program or without.
     powered: bool,
 }
@@ -49,11 +47,27 @@ pub(crate) struct World {
     /// When the last datagram of a stranger arrives.
     strangers_at_ns: u64,
     report: String,
+    /// The error of every estimate of a peer's clock that was compared with the truth.
+    errors_ns: Vec<u64>,
+}
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What happened.
+    pub(crate) report: String,
+    /// The error of every estimate of a peer's clock that was compared with the truth.
+    pub(crate) errors_ns: Vec<u64>,
 }
 
 impl World {
     /// Runs a scenario to its end. Gives what happened; panics if anything does not add up.
     pub(crate) fn run(scenario: Scenario) -> String {
+        Self::play(scenario).report
+    }
+
+    /// The same, with what was compared.
+    pub(crate) fn play(scenario: Scenario) -> Outcome {
         let mut world = Self::new(scenario);
         let end_ns = nanos(world.scenario.seconds);
         if let Some(settled_ns) = world.scenario.settled_at.map(nanos) {
@@ -77,11 +91,15 @@ impl World {
             }
             world.tell(id);
         }
-        world.report
+        Outcome {
+            report: world.report,
+            errors_ns: world.errors_ns,
+        }
     }
 
     fn new(scenario: Scenario) -> Self {
         let mut net = Network::new(scenario.seed);
+        net.truth.rates_ppb = 2 * scenario.drift_ppb_max();
         net.names.clone_from(&scenario.names);
         let mut hosts = Vec::new();
         for (id, config) in scenario.hosts.iter().enumerate() {
@@ -95,7 +113,6 @@ impl World {
                 life: 0,
                 frozen_until_ns: 0,
                 delivers_ns: 0,
-                stepped_ns: None,
                 powered: true,
                 config: config.clone(),
             });
@@ -116,6 +133,7 @@ impl World {
             seeds,
             strangers_at_ns: 0,
             report: String::new(),
+            errors_ns: Vec::new(),
         };
         for link in world.scenario.links.clone() {
             let (from, to) = (world.host(&link.from), world.host(&link.to));
@@ -190,7 +208,8 @@ impl World {
         let Program::Prober(prober) = &mut self.hosts[id].program else {
             return;
         };
-        for claim in std::mem::take(&mut prober.account.claims) {
+        let claims = std::mem::take(&mut prober.account.claims);
+        for claim in claims {
             let now_ns = self.net.now_ns;
             let Some(peer) = self.net.host_at(claim.address) else {
                 continue;
@@ -198,10 +217,9 @@ impl World {
             // An exchange that began before the peer's clock was set still says what that was before, and
             // so does what is claimed with it, however long its reply or T3 has been waited for.
             let began_ns = claim.began_ns.expect("claimed with an exchange");
-            let is_from_before = |at: u64| began_ns <= at;
             // Nor is what was known until our own clock was set, at this very instant, of this one.
-            let is_set_now = self.hosts[id].stepped_ns == Some(now_ns);
-            if is_set_now || self.hosts[peer].stepped_ns.is_some_and(is_from_before) {
+            let is_set_now = self.hosts[id].clock.is_set_since(now_ns);
+            if is_set_now || self.hosts[peer].clock.is_set_since(began_ns) {
                 continue;
             }
             let wall = |host: HostId| self.hosts[host].clock.instant(now_ns).wall_ns;
@@ -213,6 +231,7 @@ impl World {
                 self.hosts[id].config.name,
                 claim.estimate,
             );
+            self.errors_ns.push(claim.estimate.error_ns);
         }
     }
 
@@ -394,9 +413,12 @@ impl World {
             }
             What::Step { host, ns } => {
                 let id = self.host(&host);
-                self.hosts[id].clock.step(ns);
-                self.hosts[id].stepped_ns = Some(self.net.now_ns);
+                self.hosts[id].clock.step(self.net.now_ns, ns);
                 self.step(id, &Input::ClockStep(ns));
+            }
+            What::Drift { host, ppb } => {
+                let id = self.host(&host);
+                self.hosts[id].clock.bend(self.net.now_ns, ppb);
             }
             What::Link { from, to, is } => {
                 let (from, to) = (self.host(&from), self.host(&to));

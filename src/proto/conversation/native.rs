@@ -12,7 +12,7 @@ use crate::proto::life::LifeEvent;
 use crate::proto::peer::RoundTrip;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::transmit::Arrival;
-use crate::proto::window::{Measured, ReceiveReport, Reply, Window, low};
+use crate::proto::window::{Departure, Measured, ReceiveReport, Reply, Window, low};
 use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
 
 /// Later replies that carry T3 of a reply.
@@ -37,6 +37,36 @@ pub(super) struct PendingReply {
     /// T3 as the reflector read it before it sent.
     sent: Stamp,
     pub(super) arrival: Arrival,
+}
+
+impl PendingReply {
+    fn of(number: u64, packet: &Packet<'_>, arrival: Arrival) -> Self {
+        let ours = packet.ours.as_ref();
+        let source = ours.and_then(|ours| ours.received_source);
+        Self {
+            number,
+            reply: packet.seq,
+            received: Stamp {
+                at: packet.received,
+                source: source.unwrap_or(StampSource::User),
+            },
+            sent: Stamp::user(packet.sent),
+            arrival,
+        }
+    }
+
+    /// Returns the exchange, if the reply left at `sent`.
+    fn round_trip(&self, sent: Stamp, departure: &Departure, window: &Window) -> RoundTrip {
+        RoundTrip {
+            origin: window.origin,
+            kind: window.kind,
+            number: self.number,
+            stamps: [departure.left, self.received, sent, self.arrival.best()],
+            received: self.arrival.now.mono,
+            took_ns: self.arrival.now.mono.since(departure.sent),
+            is_comparable: departure.is_comparable,
+        }
+    }
 }
 
 /// The sender's end of a STAMP session.
@@ -134,21 +164,19 @@ impl Native {
             let (window, context) = (&mut *scope.window, &mut *scope.context);
             window.handle_receive_report(number, self.first, report, context);
         }
+        let pending = PendingReply::of(number, &packet, *arrival);
+        if let Reply::Received(departure) = &reply
+            && !self.is_left
+            && scope.ends.peer.awaits_estimate(scope.context.now.mono)
+        {
+            // Before the follow-ups, which bring the estimate.
+            let round_trip = pending.round_trip(pending.sent, departure, scope.window);
+            scope.ends.peer.handle_unsettled(&round_trip);
+        }
         if reply != Reply::Unknown {
             self.handle_follow_ups(&packet, scope);
         }
         if let Reply::Received(_) = reply {
-            let source = packet.ours.and_then(|ours| ours.received_source);
-            let pending = PendingReply {
-                number,
-                reply: packet.seq,
-                received: Stamp {
-                    at: packet.received,
-                    source: source.unwrap_or(StampSource::User),
-                },
-                sent: Stamp::user(packet.sent),
-                arrival: *arrival,
-            };
             scope.window.counters.settling += 1;
             // Nothing better is to be expected of a reflector that has no stamps of the kernel's.
             let is_final = pending.received.source == StampSource::User;
@@ -218,15 +246,7 @@ impl Native {
         };
         let delay = without_dwell(departure.elapsed(&arrival), received, sent);
         window.publish(arrival.best().at, number, delay, context);
-        let round_trip = RoundTrip {
-            origin: window.origin,
-            kind: window.kind,
-            number,
-            stamps: [departure.left, received, sent, arrival.best()],
-            received: arrival.now.mono,
-            took_ns: arrival.now.mono.since(departure.sent),
-            is_comparable: departure.is_comparable,
-        };
+        let round_trip = pending.round_trip(sent, &departure, window);
         if !self.is_left {
             ends.peer.handle_round_trip(&round_trip, context);
         }

@@ -86,8 +86,12 @@ impl Bounds {
         })
     }
 
+    pub(super) fn width_ns(self) -> u64 {
+        self.high_ns.abs_diff(self.low_ns)
+    }
+
     pub(super) fn middle_ns(self) -> i64 {
-        let half_ns = self.high_ns.abs_diff(self.low_ns) / 2;
+        let half_ns = self.width_ns() / 2;
         self.low_ns.saturating_add_unsigned(half_ns)
     }
 }

@@ -363,8 +363,8 @@ fn two_uneven_exchanges_are_no_bend() {
     assert!(estimate.error_ns >= 20_500_000, "{estimate:?}");
 }
 
-/// Nothing is certain across a bend, but with even delays the truth stays inside: the tube is
-/// given up before it is half as wide as a round trip.
+/// A bend contradicts no bounds for some time. The error covers it from the first exchange on, and
+/// the rate is the new one once the bounds from before are forgotten.
 #[test]
 fn a_bend_is_followed() {
     for bend_ppb in [5_000, -5_000, 300, -100_000, 400_000] {
@@ -406,6 +406,89 @@ fn a_clock_that_is_slewed_hard_is_not_reported_as_stepping() {
             let wrong_ns = wrong_by(&estimate, &truth, exchange.at.as_nanos());
             assert!(wrong_ns <= estimate.error_ns + MS, "{wrong_ns}");
         }
+    }
+}
+
+/// The path gets slow, then the clock is set by less than the new round trip: no exchange
+/// contradicts those before.
+#[test]
+fn a_step_within_the_round_trip_is_within_the_error() {
+    for step_ns in [30_000_000, -30_000_000, 70_000_000, -70_000_000] {
+        let truth = Truth {
+            step: Some((40 * S, step_ns)),
+            ..Truth::steady(HOUR_NS, 30_000)
+        };
+        let fast = Link::quiet(50 * MS, [MS, MS]);
+        let slow = Link::quiet(50 * MS, [80 * MS, 80 * MS]);
+        let mut clock = PeerClock::new(fast.interval_ns);
+        follow(&mut clock, &truth, &fast.exchanges(&truth, 0, 30 * S));
+        follow(
+            &mut clock,
+            &truth,
+            &slow.exchanges(&truth, 30 * S, 40 * S - 50 * MS),
+        );
+        let after = slow.exchanges(&truth, 40 * S, 120 * S);
+        let estimate = follow(&mut clock, &truth, &after);
+        assert!(estimate.error_ns >= 80 * MS, "{estimate:?}");
+        // A fast path again tells at once where the clock is.
+        let after = fast.exchanges(&truth, 121 * S, 200 * S);
+        let estimate = follow(&mut clock, &truth, &after);
+        assert!(estimate.error_ns < 2 * MS, "{estimate:?}");
+    }
+}
+
+/// An estimate rests on one exchange, so it waits for a fast one.
+#[test]
+fn an_estimate_waits_for_narrow_bounds_and_for_a_second_at_the_most() {
+    let exchange = |now, delay_ns: u64| Exchange {
+        at: at(now),
+        forward_ns: delay_ns.cast_signed(),
+        reverse_ns: MS.cast_signed(),
+        took_ns: delay_ns + MS,
+    };
+    let mut clock = PeerClock::new(100 * MS);
+    clock.handle_exchange(exchange(10 * S, MS));
+    assert!(clock.is_due(at(10 * S)), "the first one does not wait");
+    clock.estimate(at(10 * S));
+    clock.handle_exchange(exchange(10 * S + 500 * MS, MS));
+    assert!(!clock.is_due(at(10 * S + 500 * MS)));
+    clock.handle_exchange(exchange(11 * S, 20 * MS));
+    assert!(
+        !clock.is_due(at(11 * S)),
+        "a slow one, and there was a fast one"
+    );
+    let mut fast = clock.clone();
+    fast.handle_exchange(exchange(11 * S + 100 * MS, MS));
+    assert!(fast.is_due(at(11 * S + 100 * MS)));
+    let estimate = fast.estimate(at(11 * S + 100 * MS));
+    assert!(estimate.expect("there is one").error_ns < 2 * MS);
+    clock.handle_exchange(exchange(12 * S, 20 * MS));
+    assert!(clock.is_due(at(12 * S)), "it has waited long enough");
+    let estimate = clock.estimate(at(12 * S)).expect("there is one");
+    assert!(estimate.error_ns >= 10 * MS, "{estimate:?}");
+}
+
+/// With slow probes the last exchange with four stamps is old when its T3 comes. The reply that
+/// brings it bounds the clock as it is now.
+#[test]
+fn an_unsettled_reply_bounds_the_clock_as_it_is_now() {
+    let truth = Truth {
+        bend: Some((30 * S, 900_000)),
+        ..Truth::steady(0, 0)
+    };
+    let link = Link::quiet(S, [100 * US, 100 * US]);
+    let mut clock = PeerClock::new(link.interval_ns);
+    let exchanges = link.exchanges(&truth, 0, 60 * S);
+    for pair in exchanges.windows(2) {
+        let reply = pair[1];
+        let early_ns = 20_000;
+        clock.handle_unsettled(Exchange {
+            reverse_ns: reply.reverse_ns + early_ns,
+            ..reply
+        });
+        assert_eq!(clock.handle_exchange(pair[0]), Seen::Estimating);
+        let estimate = check(&mut clock, &truth, reply.at.as_nanos());
+        assert!(estimate.error_ns < 300 * US, "{estimate:?}");
     }
 }
 
@@ -531,6 +614,39 @@ proptest! {
             }
         }
         prop_assert!(count > 30);
+    }
+
+    /// Whatever the clock and the path do, and however well that fits together: an estimate holds
+    /// the truth if the exchange that brings it began after the last step.
+    #[test]
+    fn the_truth_is_within_the_error_after_any_step(
+        before in link(),
+        after in link(),
+        step_ns in prop_oneof![-200_000_000_i64..200_000_000, -2_000_000_i64..2_000_000],
+        bend_ppb in -900_000_i64..900_000,
+        at_s in 20_u64..40,
+    ) {
+        let truth = Truth {
+            bend: Some((30 * S, bend_ppb)),
+            step: Some((at_s * S, step_ns)),
+            ..Truth::steady(HOUR_NS, 50_000)
+        };
+        let after = Link { interval_ns: before.interval_ns, ..after };
+        let mut clock = PeerClock::new(before.interval_ns);
+        let mut exchanges = before.exchanges(&truth, 0, 30 * S);
+        exchanges.extend(after.exchanges(&truth, 30 * S, 90 * S));
+        exchanges.sort_by_key(|exchange| exchange.at);
+        for exchange in &exchanges {
+            clock.handle_exchange(*exchange);
+            let is_from_before = exchange.began() < at(at_s * S) && exchange.at >= at(at_s * S);
+            if is_from_before || !clock.is_due(exchange.at) {
+                continue;
+            }
+            if let Some(estimate) = clock.estimate(exchange.at) {
+                let wrong_ns = wrong_by(&estimate, &truth, exchange.at.as_nanos());
+                prop_assert!(wrong_ns <= estimate.error_ns, "{:?} is {} off", estimate, wrong_ns);
+            }
+        }
     }
 
     #[test]

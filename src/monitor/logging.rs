@@ -84,6 +84,7 @@ impl Log {
             lines,
             name: name.to_owned(),
             lost: 0,
+            written: 0,
             lost_ever: Arc::clone(&self.lost),
         };
         let builder = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES_MAX);
@@ -94,12 +95,17 @@ impl Log {
     }
 }
 
+/// Events in a row that are written before the log says how many were lost.
+const WRITTEN_AGAIN: u32 = 16;
+
 /// One place where the log goes.
 struct Stream {
     lines: WholeLines<fs::File>,
     name: String,
-    /// Events that were lost since the last one that was written.
+    /// Events that were lost since it was written without a gap.
     lost: u64,
+    /// Events that were written since the last that was lost.
+    written: u32,
     lost_ever: Arc<AtomicU64>,
 }
 
@@ -115,9 +121,15 @@ impl io::Write for Stream {
                     let _ = io::stderr().write_all(told.as_bytes());
                 }
                 self.lost += 1;
+                self.written = 0;
                 self.lost_ever.fetch_add(1, Ordering::Relaxed);
             }
             Ok(()) if self.lost > 0 => {
+                // On a disk that is all but full short messages still fit where long ones do not.
+                self.written += 1;
+                if self.written < WRITTEN_AGAIN {
+                    return Ok(event.len());
+                }
                 let lost = std::mem::take(&mut self.lost);
                 tracing::warn!("{} is written again; {lost} messages are lost", self.name);
             }

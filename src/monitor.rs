@@ -405,7 +405,8 @@ impl Running {
     fn stop(self, timeout: Duration) -> Result<(), RunError> {
         // The poll thread and the flush threads share the time.
         let clock = Clock::new();
-        let left = || timeout.saturating_sub(Duration::from_nanos(clock.mono().as_nanos()));
+        let began = clock.mono();
+        let left = || timeout.saturating_sub(Duration::from_nanos(clock.mono().since(began)));
         self.commands.stop();
         let ended = self.poll.join().map_err(|_| RunError::Panicked);
         for flusher in &self.flushers {

@@ -329,6 +329,10 @@ pub const REPORT_PROBES_MAX: usize = 1_048_576;
 /// Series that a report distinguishes, at 320 KiB each: two histograms and a heatmap.
 pub const REPORT_SERIES_MAX: usize = 512;
 
+/// Spans of time that a report tells apart in one series, of samples and of windows, to count no
+/// delay twice. At a second or less between two samples there is one span between two pauses.
+pub const REPORT_SPANS_MAX: usize = 4_096;
+
 /// Flows of dumps, and series, that a page plots. Of all others it shows the numbers.
 pub const REPORT_FLOWS_MAX: usize = 32;
 

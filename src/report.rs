@@ -1,7 +1,8 @@
 //! `latency-monitor report` turns dumps, and files of samples and windows, into a page with plots or into text.
 //!
-//! It reads files line by line and keeps a bounded part: the probes of dumps up to
-//! [`REPORT_PROBES_MAX`](crate::limits::REPORT_PROBES_MAX), and a histogram and a heatmap for each other series.
+//! It reads files line by line, and leaves out and tells what cannot be read. It keeps a bounded part: the probes of
+//! dumps up to [`REPORT_PROBES_MAX`](crate::limits::REPORT_PROBES_MAX), and a histogram and a heatmap for each other
+//! series.
 //! This room knows the lines, and nothing of how they are made.
 
 mod data;
@@ -12,9 +13,12 @@ mod read;
 mod tests;
 mod text;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
 
 use crate::limits::REPORT_LINE_BYTES_MAX;
 use crate::report::data::Data;
@@ -32,7 +36,7 @@ pub enum Format {
 /// The arguments of `latency-monitor report`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Request {
-    /// Dumps, or files of samples and windows as lines of JSON; - is the standard input
+    /// Dumps, or files of samples and windows as lines of JSON, by gzip or not; - is the standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Where to write, - for the standard output [default: HTML beside the first file, with .html behind its
@@ -56,19 +60,15 @@ pub enum ReportError {
         /// What the system said.
         source: io::Error,
     },
-    /// A line is not what it should be.
-    #[error("{}, line {line}: {reason}", path.display())]
-    Line {
-        /// In which file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// There is no delay in any of the files.
-    #[error("there is nothing to report: no file has a probe, a sample or a window")]
-    Empty,
+    #[error(
+        "there is nothing to report: no file has a probe, a sample or a window{}",
+        told(unread)
+    )]
+    Empty {
+        /// What could not be read, a line for each file.
+        unread: Vec<String>,
+    },
     /// The report cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -77,6 +77,11 @@ pub enum ReportError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn told(unread: &[String]) -> String {
+    let lines = unread.iter().flat_map(|line| ["\n", line]);
+    lines.collect()
 }
 
 impl Request {
@@ -95,7 +100,8 @@ impl Request {
             }
         }
         if data.is_empty() {
-            return Err(ReportError::Empty);
+            let unread = data.unread;
+            return Err(ReportError::Empty { unread });
         }
         let report = match self.format {
             Format::Html => html::page(&data),
@@ -131,32 +137,97 @@ impl Request {
     }
 }
 
-/// Reads lines and adds them to the data.
-fn read(path: &Path, mut lines: impl BufRead, data: &mut Data) -> Result<(), ReportError> {
-    let mut line = Vec::new();
+/// Reads a file, compressed by gzip or not, and adds its lines to the data.
+fn read(path: &Path, mut file: impl BufRead, data: &mut Data) -> Result<(), ReportError> {
+    let begin = file.fill_buf().map_err(|source| ReportError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    // No line of text begins so. A file of several compressed parts is read as one.
+    let unread = if begin.first() == Some(&GZIP) {
+        read_lines(BufReader::new(MultiGzDecoder::new(file)), data)
+    } else {
+        read_lines(file, data)
+    };
+    data.end_file();
+    if let Some(words) = unread.words() {
+        data.unread.push(format!("{}{words}", path.display()));
+    }
+    Ok(())
+}
+
+/// The first byte of a file that gzip has written.
+const GZIP: u8 = 0x1f;
+
+/// What was left out of a file.
+#[derive(Debug, Default)]
+struct Unread {
+    lines: u64,
+    /// The number of the first one, counted from 1, and what is wrong with it.
+    first: Option<(u64, String)>,
+    /// Why the file was not read to its end.
+    end: Option<io::Error>,
+    /// How many probes the dump at its end should have besides those that are there.
+    missing: Option<usize>,
+    is_empty: bool,
+}
+
+impl Unread {
+    /// Says what was left out, behind the name of the file; `None` if nothing was.
+    fn words(&self) -> Option<String> {
+        let mut words = match &self.first {
+            None => String::new(),
+            Some((line, reason)) if self.lines == 1 => {
+                format!(", line {line}: {reason}; it is left out")
+            }
+            Some((line, reason)) => {
+                let lines = self.lines;
+                format!(": {lines} lines are left out, from line {line} on: {reason}")
+            }
+        };
+        if let Some(error) = &self.end {
+            let _ = write!(words, ": it cannot be read to its end: {error}");
+        }
+        if let Some(missing) = self.missing {
+            let _ = write!(words, ": the last dump lacks {missing} of its probes");
+        }
+        if self.is_empty {
+            words.push_str(": it is empty");
+        }
+        (!words.is_empty()).then_some(words)
+    }
+
+    fn leave_out(&mut self, line: u64, reason: String) {
+        self.lines += 1;
+        self.first.get_or_insert((line, reason));
+    }
+}
+
+/// Adds the lines that can be read to the data. Returns what was left out.
+fn read_lines(mut file: impl BufRead, data: &mut Data) -> Unread {
+    let (mut unread, mut line) = (Unread::default(), Vec::new());
     for number in 1.. {
         line.clear();
         let limit = REPORT_LINE_BYTES_MAX + 1;
-        let length = lines.by_ref().take(limit).read_until(b'\n', &mut line);
-        let length = length.map_err(|source| ReportError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let taken = if length as u64 == limit {
-            Err(format!("longer than {REPORT_LINE_BYTES_MAX} bytes"))
-        } else if length == 0 {
+        let read = file.by_ref().take(limit).read_until(b'\n', &mut line);
+        unread.end = read.err();
+        let is_long = line.len() as u64 == limit && !line.ends_with(b"\n");
+        if is_long {
+            unread.leave_out(number, format!("longer than {REPORT_LINE_BYTES_MAX} bytes"));
+            unread.end = unread.end.or_else(|| file.skip_until(b'\n').err());
+        } else if !line.trim_ascii().is_empty()
+            && let Err(mut reason) = read::line(&line).and_then(|line| data.add(line))
+        {
+            if !line.ends_with(b"\n") {
+                reason.insert_str(0, "cut off, and ");
+            }
+            unread.leave_out(number, reason);
+        }
+        if line.is_empty() || unread.end.is_some() {
+            unread.is_empty = number == 1 && line.is_empty() && unread.end.is_none();
             break;
-        } else if line.trim_ascii().is_empty() {
-            Ok(())
-        } else {
-            read::line(&line).and_then(|line| data.add(line))
-        };
-        taken.map_err(|reason| ReportError::Line {
-            path: path.to_owned(),
-            line: number,
-            reason,
-        })?;
+        }
     }
-    data.end_file();
-    Ok(())
+    unread.missing = data.missing();
+    unread
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::{
     REPORT_BURSTS_MAX, REPORT_DUMPS_MAX, REPORT_NUMBERS_MAX, REPORT_PROBES_MAX, REPORT_SERIES_MAX,
+    REPORT_SPANS_MAX,
 };
 use crate::record::{SignedHistogram, rank};
 use crate::report::read::Line;
@@ -123,6 +124,37 @@ pub(super) struct Series {
     pub(super) delays: Delays,
     pub(super) heat: Heat,
     pub(super) stamps: BTreeMap<String, u64>,
+    sampled: Spans,
+    windowed: Spans,
+}
+
+/// Times that are known already, as spans from the first to the last.
+#[derive(Debug, Default)]
+struct Spans(BTreeMap<i64, i64>);
+
+/// Nanoseconds between two samples with no other one, up to which there is one span.
+const SPAN_GAP_NS: i64 = 1_000_000_000;
+
+impl Spans {
+    fn overlaps(&self, from: i64, to: i64) -> bool {
+        let before = self.0.range(..=to).next_back();
+        before.is_some_and(|(_, &end)| end >= from)
+    }
+
+    /// Adds a span, and joins it with those near to it.
+    fn add(&mut self, mut from: i64, mut to: i64) {
+        let reach = to.saturating_add(SPAN_GAP_NS);
+        while let Some((&start, &end)) = self.0.range(..=reach).next_back() {
+            let is_near = end >= from.saturating_sub(SPAN_GAP_NS);
+            // With too many spans, the time between two is taken for known.
+            if !is_near && self.0.len() < REPORT_SPANS_MAX {
+                break;
+            }
+            self.0.remove(&start);
+            (from, to) = (from.min(start), to.max(end));
+        }
+        self.0.insert(from, to);
+    }
 }
 
 /// One probe of a dump.
@@ -141,6 +173,8 @@ pub(super) struct Probe {
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     pub(super) header: Line,
+    /// The lines of its probes, with those that a limit left out.
+    lines: usize,
     pub(super) probes: Vec<Probe>,
     pub(super) stamps: BTreeMap<String, u64>,
 }
@@ -191,6 +225,8 @@ pub(super) struct Data {
     pub(super) bursts: Vec<Line>,
     /// The number of lines left out because of a limit.
     pub(super) left_out: u64,
+    /// What could not be read, a line for each file.
+    pub(super) unread: Vec<String>,
     probes: usize,
     in_dump: bool,
     /// True if there was room for the dump that is read.
@@ -205,6 +241,13 @@ impl Data {
     /// Ends a file: the next line belongs to no dump before it.
     pub(super) fn end_file(&mut self) {
         self.in_dump = false;
+    }
+
+    /// Returns how many probes the last dump lacks, if the file ends within it.
+    pub(super) fn missing(&self) -> Option<usize> {
+        let flow = self.flows.last().filter(|_| self.in_dump && self.is_kept)?;
+        let missing = flow.header.probes?.checked_sub(flow.lines)?;
+        Some(missing).filter(|missing| *missing > 0)
     }
 
     pub(super) fn add(&mut self, line: Line) -> Result<(), String> {
@@ -240,6 +283,7 @@ impl Data {
         let Some(flow) = self.flows.last_mut().filter(|_| self.in_dump) else {
             return Err("a probe without the line that says whose it is".to_owned());
         };
+        flow.lines += 1;
         let at = time(line.t1.or(line.t2).ok_or("a probe without a time")?)?;
         if self.probes >= REPORT_PROBES_MAX || !self.is_kept {
             self.left_out += 1;
@@ -267,13 +311,10 @@ impl Data {
 
     fn add_metric(&mut self, line: Line) -> Result<(), String> {
         let key = (line.metric.unwrap_or_default(), line.tags.join(" "));
-        let is_delay = line.hdr.is_some() || line.seq.is_some();
-        let Some((at, value)) = line
-            .points
-            .first()
-            .copied()
-            .or_else(|| line.hdr.as_ref().map(|_| (line.end, 0)))
-        else {
+        let is_window = line.hdr.is_some() || line.hdr_negative.is_some();
+        let is_delay = is_window || line.seq.is_some();
+        let window = is_window.then_some((line.end, 0));
+        let Some((at, value)) = line.points.first().copied().or(window) else {
             return Err("a metric without a point".to_owned());
         };
         let at = time(at)?;
@@ -294,27 +335,46 @@ impl Data {
             self.left_out += 1;
             return Ok(());
         }
-        let series = self.series.entry(key).or_default();
-        count(&mut series.stamps, line.stamp.unwrap_or_default());
-        let Some(hdr) = line.hdr else {
-            series.delays.add(within(value), 1);
-            series.heat.add(at, within(value), 1);
-            return Ok(());
+        let mut values = Vec::new();
+        for (text, sign) in [(line.hdr, 1), (line.hdr_negative, -1)] {
+            let text = text.filter(|text| !text.is_empty());
+            let window = text.as_deref().map(histogram).transpose()?;
+            values.extend(
+                window
+                    .iter()
+                    .flat_map(Histogram::iter_recorded)
+                    .map(|bucket| {
+                        let ns = i64::try_from(bucket.value_iterated_to()).unwrap_or(i64::MAX);
+                        (sign * within(ns), bucket.count_at_value())
+                    }),
+            );
+        }
+        let (start, middle) = if is_window {
+            let start = time(line.start)?;
+            (start.min(at), start.midpoint(at))
+        } else {
+            values.push((within(value), 1));
+            (at, at)
         };
-        let middle = time(line.start)?.midpoint(at);
-        for (text, sign) in [(hdr, 1), (line.hdr_negative, -1)] {
-            if text.is_empty() {
-                continue;
-            }
-            let window = histogram(&text)?;
-            for bucket in window.iter_recorded() {
-                let ns =
-                    sign * within(i64::try_from(bucket.value_iterated_to()).unwrap_or(i64::MAX));
-                let many = bucket.count_at_value();
-                series.delays.add(ns, many);
-                let many = u32::try_from(many).unwrap_or(u32::MAX);
-                series.heat.add(middle, ns, many);
-            }
+        if values.is_empty() {
+            return Ok(());
+        }
+        let series = self.series.entry(key).or_default();
+        // With `mode = "both"` a window's values are there as samples too, and finer.
+        let (known, these) = if is_window {
+            (&series.sampled, &mut series.windowed)
+        } else {
+            (&series.windowed, &mut series.sampled)
+        };
+        if known.overlaps(start, at) {
+            return Ok(());
+        }
+        these.add(start, at);
+        count(&mut series.stamps, line.stamp.unwrap_or_default());
+        for (ns, many) in values {
+            series.delays.add(ns, many);
+            let many = u32::try_from(many).unwrap_or(u32::MAX);
+            series.heat.add(middle, ns, many);
         }
         Ok(())
     }

@@ -79,12 +79,8 @@ pub(super) fn page(data: &Data) -> String {
             "<p class=\"note\">Plots are of the first {REPORT_FLOWS_MAX} flows and series.</p>"
         );
     }
-    if data.left_out > 0 {
-        let _ = writeln!(
-            out,
-            "<p class=\"note\">{}</p>",
-            text::left_out(data.left_out)
-        );
+    for line in text::notes(data) {
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", escaped(&line));
     }
     out.push_str("</body></html>\n");
     out

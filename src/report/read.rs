@@ -11,6 +11,7 @@ pub(super) struct Line {
     pub(super) host: String,
     pub(super) flow: String,
     pub(super) complete: bool,
+    pub(super) probes: Option<usize>,
     pub(super) clock: Option<serde_json::Value>,
     pub(super) event: Option<serde_json::Value>,
     pub(super) outcome: Option<String>,
@@ -36,7 +37,7 @@ pub(super) struct Line {
     pub(super) start: i64,
     pub(super) end: i64,
     pub(super) hdr: Option<String>,
-    pub(super) hdr_negative: String,
+    pub(super) hdr_negative: Option<String>,
 }
 
 /// The version of dumps that this program reads.

@@ -142,8 +142,31 @@ fn windows_of_the_encoder_are_read_with_their_signs() {
     assert_eq!(quantiles, [-1_000, -1_000, 1_000, 1_000]);
 }
 
+/// The one line that says what could not be read; the report shows it.
+fn unread(data: &Data) -> &str {
+    let [unread] = &data.unread[..] else {
+        panic!("{:?}", data.unread);
+    };
+    assert!(text::page(data).contains(&**unread));
+    assert!(html::page(data).contains(&escaped(unread)));
+    unread
+}
+
+fn read_bytes(bytes: &[u8]) -> Data {
+    let mut data = Data::default();
+    read(Path::new("a file"), Cursor::new(bytes), &mut data).unwrap();
+    data
+}
+
+fn count_of(data: &Data) -> u64 {
+    data.series
+        .values()
+        .map(|series| series.delays.count())
+        .sum()
+}
+
 #[test]
-fn a_mistake_is_told_with_its_file_and_line() {
+fn what_cannot_be_read_is_left_out_and_told_with_its_file_and_line() {
     let mistakes = [
         ("{", "not a line"),
         ("{\"a\": 1}", "neither"),
@@ -158,19 +181,253 @@ fn a_mistake_is_told_with_its_file_and_line() {
         ("{\"metric\": \"m\", \"hdr\": \"AAAA\"}", "not a histogram"),
     ];
     for (line, words) in mistakes {
-        let error = data_of(&format!("{}\n{line}\n", sample(1, 1)))
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("a file, line 3: "), "{error}");
-        assert!(error.contains(words), "{error}");
+        for end in ["\n", ""] {
+            let lines = format!("{}\n{line}\n{}{line}{end}", sample(1, 1), sample(2, 3));
+            let data = data_of(&lines).unwrap();
+            let told = unread(&data);
+            let begin = "a file: 2 lines are left out, from line 3 on: ";
+            assert!(told.starts_with(begin) && told.contains(words), "{told}");
+            assert_eq!(count_of(&data), 2, "the lines around it");
+        }
     }
-    let long = " ".repeat(usize::try_from(REPORT_LINE_BYTES_MAX).unwrap() + 1);
+}
+
+#[test]
+fn a_file_that_was_cut_shows_what_is_there() {
+    let dump = dump();
+    let cut = &dump[..dump.len() - 40];
+    let data = data_of(cut).unwrap();
+    assert_eq!(data.flows[0].probes.len(), 199);
+    let told = unread(&data);
     assert!(
-        data_of(&long)
-            .unwrap_err()
-            .to_string()
-            .contains("longer than")
+        told.starts_with("a file, line 201: cut off, and not a line"),
+        "{told}"
     );
+    assert!(
+        told.ends_with("; it is left out: the last dump lacks 1 of its probes"),
+        "{told}"
+    );
+    // Between two lines nothing shows but what the header says.
+    let lines: String = dump.split_inclusive('\n').take(150).collect();
+    let data = data_of(&lines).unwrap();
+    assert_eq!(data.flows[0].probes.len(), 149);
+    assert_eq!(
+        unread(&data),
+        "a file: the last dump lacks 51 of its probes"
+    );
+    // Samples end in the middle of one, or without the end of the last line.
+    let samples = sample(1, 1) + &sample(2, 2);
+    let data = data_of(&samples[..samples.len() - 5]).unwrap();
+    assert_eq!(count_of(&data), 1);
+    assert!(unread(&data).starts_with("a file, line 2: cut off, and"));
+    let data = data_of(samples.trim_end()).unwrap();
+    assert_eq!((count_of(&data), data.unread.len()), (2, 0), "a whole line");
+}
+
+#[test]
+fn a_line_that_is_no_text_or_too_long_is_one_line() {
+    let longest = usize::try_from(REPORT_LINE_BYTES_MAX).unwrap();
+    let binary: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
+    for (middle, words) in [
+        (binary, "not a line"),
+        (vec![0; 4_096], "not a line"),
+        (vec![b'x'; longest + 1], "longer than"),
+        (vec![b' '; 3 * longest], "longer than"),
+    ] {
+        let mut bytes = sample(1, 1).into_bytes();
+        bytes.extend(middle);
+        bytes.extend(format!("\n{}", sample(2, 2)).bytes());
+        let data = read_bytes(&bytes);
+        assert_eq!(count_of(&data), 2);
+        let told = unread(&data);
+        assert!(
+            told.starts_with("a file, line 2: ") && told.contains(words),
+            "{told}"
+        );
+    }
+    // One that is as long as it may be is read.
+    let padded = format!(
+        "{}{}\n",
+        " ".repeat(longest - sample(1, 1).len()),
+        sample(1, 1).trim_end()
+    );
+    let data = read_bytes(padded.as_bytes());
+    assert_eq!((count_of(&data), data.unread.len()), (1, 0));
+}
+
+#[test]
+fn an_empty_file_is_told_beside_others() {
+    let mut data = data_of(&sample(1, 1)).unwrap();
+    read(Path::new("b file"), Cursor::new(""), &mut data).unwrap();
+    assert_eq!(unread(&data), "b file: it is empty");
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_file_that_gzip_has_written_is_read_as_any() {
+    let plain = text::page(&data_of(&dump()).unwrap());
+    assert_eq!(text::page(&read_bytes(&gzip(&dump()))), plain);
+    // As `cat a.gz b.gz` makes it, also if a line goes over from one to the other.
+    let text = dump();
+    let (one, two) = text.split_at(text.len() / 3);
+    let both = [gzip(one), gzip(""), gzip(two)].concat();
+    assert_eq!(text::page(&read_bytes(&both)), plain);
+    let data = read_bytes(&gzip(""));
+    assert_eq!(data.unread, ["a file: it is empty"]);
+}
+
+#[test]
+fn a_file_of_gzip_that_was_cut_or_damaged_shows_what_is_there() {
+    let lines: String = (1..=20_000)
+        .map(|n| sample(n * 1_000_000, n * 37 % 9_973))
+        .collect();
+    let whole = gzip(&lines);
+    let cut = read_bytes(&whole[..whole.len() / 2]);
+    assert!(
+        (1_000..19_999).contains(&count_of(&cut)),
+        "{}",
+        count_of(&cut)
+    );
+    let told = unread(&cut);
+    assert!(told.contains("it cannot be read to its end: "), "{told}");
+    // Behind a whole part stands something else, or the beginning of another part.
+    for rest in [&b"rubbish"[..], &whole[..100], &[0; 512]] {
+        let bytes = [&whole, rest].concat();
+        let data = read_bytes(&bytes);
+        assert_eq!(count_of(&data), 20_000);
+        assert!(
+            unread(&data).contains("it cannot be read to its end"),
+            "{rest:?}"
+        );
+    }
+    // A byte in the middle is another one: the checksum or the codes do not fit.
+    let mut damaged = whole;
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0xff;
+    let data = read_bytes(&damaged);
+    assert!(count_of(&data) <= 20_000 && !data.unread.is_empty());
+}
+
+/// A window of so many values of 1 us from one millisecond to another.
+fn window(from_ms: i64, to_ms: i64, values: u64) -> String {
+    let mut histogram =
+        hdrhistogram::Histogram::<u32>::new_with_bounds(1, 60_000_000_000, 3).unwrap();
+    histogram
+        .record_n(1_000, u32::try_from(values).unwrap())
+        .unwrap();
+    let mut bytes = Vec::new();
+    let mut serializer = hdrhistogram::serialization::V2DeflateSerializer::new();
+    hdrhistogram::serialization::Serializer::serialize(&mut serializer, &histogram, &mut bytes)
+        .unwrap();
+    let hdr = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let (start, end) = (from_ms * 1_000_000, to_ms * 1_000_000);
+    format!(
+        "{{\"metric\": \"udp.wan.rtt\", \"tags\": [\"source:a\"], \"start\": {start}, \"end\": {end}, \
+         \"stamp\": \"kernel\", \"hdr\": \"{hdr}\"}}\n"
+    )
+}
+
+/// Samples of 1 us, one in each tenth of a second.
+fn samples(from_ms: i64, to_ms: i64) -> String {
+    let times = (from_ms + 50..to_ms).step_by(100);
+    times.map(|ms| sample(ms * 1_000_000, 1_000)).collect()
+}
+
+#[test]
+fn with_samples_and_windows_each_value_counts_once() {
+    let second = |n: i64| samples(n * 1_000, (n + 1) * 1_000);
+    let window_of = |n: i64| window(n * 1_000, (n + 1) * 1_000, 10);
+    let both = |n: i64| second(n) + &window_of(n);
+    let cases = [
+        ("both", (0..10).map(both).collect(), 100),
+        ("windows alone", (0..10).map(window_of).collect(), 100),
+        ("samples alone", (0..10).map(second).collect(), 100),
+        // Two files, in either order.
+        (
+            "windows first",
+            (0..10).map(window_of).chain((0..10).map(second)).collect(),
+            100,
+        ),
+        (
+            "samples first",
+            (0..10).map(second).chain((0..10).map(window_of)).collect(),
+            100,
+        ),
+        // The mode was changed in between.
+        (
+            "one, then the other",
+            (0..5).map(window_of).chain((5..10).map(second)).collect(),
+            100,
+        ),
+        // The ring had no room for samples for four seconds: the windows have them.
+        (
+            "no samples for a while",
+            (0..10)
+                .map(|n| {
+                    if (3..7).contains(&n) {
+                        window_of(n)
+                    } else {
+                        both(n)
+                    }
+                })
+                .collect(),
+            100,
+        ),
+        // The samples of a slow flow are far apart.
+        (
+            "a slow flow",
+            (0..10_i64)
+                .map(|n| {
+                    samples(n * 60_000, n * 60_000 + 100)
+                        + &window(n * 60_000, n * 60_000 + 60_000, 1)
+                })
+                .collect(),
+            10,
+        ),
+    ] as [(&str, String, u64); 8];
+    for (name, lines, values) in cases {
+        let data = data_of(&lines).unwrap();
+        assert_eq!(count_of(&data), values, "{name}");
+        let series = data.series.values().next().unwrap();
+        let cells = series
+            .heat
+            .cells
+            .iter()
+            .flatten()
+            .map(|cell| u64::from(*cell));
+        assert_eq!(cells.sum::<u64>(), values, "{name}");
+    }
+}
+
+/// Windows whose values are all below 0, or all beyond what a histogram holds, and one from a clock that was set back.
+#[test]
+fn windows_of_any_kind_are_read() {
+    let negative = window(0, 1_000, 7).replace("\"hdr\"", "\"hdr_negative\"");
+    let data = data_of(&negative).unwrap();
+    let series = data.series.values().next().unwrap();
+    assert_eq!((series.delays.count(), series.delays.most), (7, -1_000));
+    let empty =
+        "{\"metric\": \"udp.wan.rtt\", \"tags\": [], \"start\": 0, \"end\": 5, \"hdr\": \"\"}\n";
+    let data = data_of(&format!("{}{empty}{}", sample(1, 1), window(0, 1, 0))).unwrap();
+    assert_eq!((data.series.len(), data.unread.len()), (1, 0));
+    let backwards = window(3_600_000, 1_000, 5) + &window(1_000, 2_000, 5);
+    assert_eq!(count_of(&data_of(&backwards).unwrap()), 10);
+}
+
+/// A series of samples that are all far apart has a bounded number of spans, and no sample is lost.
+#[test]
+fn spans_are_bounded() {
+    let count = 2 * i64::try_from(crate::limits::REPORT_SPANS_MAX).unwrap();
+    let lines: String = (0..count)
+        .map(|n| sample(n * 10_000_000_000, 1_000))
+        .collect();
+    let data = data_of(&lines).unwrap();
+    assert_eq!(count_of(&data), count.cast_unsigned());
 }
 
 #[test]
@@ -255,5 +512,19 @@ fn a_page_goes_beside_its_file() {
     let empty = request(vec![folder.path().join("empty")])
         .run()
         .unwrap_err();
-    assert!(matches!(empty, ReportError::Empty));
+    let told = empty.to_string();
+    assert!(told.starts_with("there is nothing to report"), "{told}");
+    // What was wrong with it is told then too.
+    fs::write(folder.path().join("other"), "no line of ours\n").unwrap();
+    let other = request(vec![folder.path().join("other")])
+        .run()
+        .unwrap_err();
+    let told = other.to_string();
+    assert!(
+        told.contains("other, line 1: not a line of a dump"),
+        "{told}"
+    );
+    // A folder is none.
+    let folder = request(vec![folder.path().to_owned()]).run().unwrap_err();
+    assert!(matches!(folder, ReportError::Read { .. }), "{folder}");
 }

@@ -141,9 +141,16 @@ pub(super) fn told(burst: &Line) -> String {
     )
 }
 
-/// Says how many lines a limit left out.
-pub(super) fn left_out(lines: u64) -> String {
-    format!("{lines} lines are beyond what a report holds and were left out")
+/// Says what is not in the report: a line for each file that could not be read, and what a limit left out.
+pub(super) fn notes(data: &Data) -> Vec<String> {
+    let mut notes = data.unread.clone();
+    if data.left_out > 0 {
+        let lines = data.left_out;
+        notes.push(format!(
+            "{lines} lines are beyond what a report holds and were left out"
+        ));
+    }
+    notes
 }
 
 /// Returns the report.
@@ -186,8 +193,8 @@ pub(super) fn page(data: &Data) -> String {
     for burst in &data.bursts {
         let _ = writeln!(out, "{}", plain(&told(burst)));
     }
-    if data.left_out > 0 {
-        let _ = writeln!(out, "{}", left_out(data.left_out));
+    for line in notes(data) {
+        let _ = writeln!(out, "{}", plain(&line));
     }
     out
 }

@@ -37,7 +37,7 @@ pub mod wire;
 
 pub(crate) use backoff::Backoff;
 pub use life::{CloseCause, Life, LifeEvent, Subject};
-pub use output::Output;
+pub use output::{Outage, Output};
 pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Jitter;
 pub use sample::{

@@ -43,7 +43,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use crate::proto::prober::SelfCounters;
-use crate::proto::{ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Output, Sample};
+use crate::proto::{
+    ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Outage, Output, Sample, Wall,
+};
 use crate::record::burst::{Detector, Finding};
 use crate::record::process::ProcessCounters;
 use crate::record::quantity::FlowDirection;
@@ -161,17 +163,8 @@ impl Recorder {
                     self.publish_found();
                 }
             }
-            Output::LossPlaced {
-                origin,
-                kind,
-                seq,
-                direction,
-            } => {
-                if let Some(detector) = &mut self.detector {
-                    detector.handle_placed(*origin, *kind, *seq, *direction);
-                }
-            }
-            Output::Life(_) => {}
+            Output::Outage(outage) => self.handle_outage(outage),
+            Output::LossPlaced { .. } | Output::Life(_) => {}
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
@@ -261,23 +254,50 @@ impl Recorder {
         }
     }
 
+    /// Publishes an outage, unless bursts have shown it already.
+    fn handle_outage(&mut self, outage: &Outage) {
+        let incident = match &mut self.detector {
+            Some(detector) => detector.number(outage),
+            None => Some(outage.start.as_unix_nanos().cast_unsigned()),
+        };
+        let Some(incident) = incident else { return };
+        let kind = match outage.duration_ns {
+            None => EventKind::OutageBegan { flow: outage.kind },
+            Some(duration_ns) => EventKind::Burst(Burst {
+                flow: outage.kind,
+                direction: outage.direction,
+                duration_ns,
+                peak_ns: 0,
+                mean_ns: 0,
+                base_ns: 0,
+                probes: outage.slots,
+                lost: outage.slots,
+                incident,
+                stamp: outage.stamp,
+            }),
+        };
+        self.publish_event(outage.origin, outage.start, kind);
+    }
+
+    fn publish_event(&mut self, origin: Origin, at: Wall, kind: EventKind) {
+        let Some(found) = self.series.find(origin) else {
+            return;
+        };
+        let (tags, is_remote) = (Arc::clone(&found.set.tags), found.is_remote);
+        let event = Arc::new(Event { at, kind, tags });
+        if let Some(flight) = &mut self.flight {
+            flight.handle_event(&event, origin);
+        }
+        for sink in &mut self.sinks {
+            sink.publish_found(&event, is_remote);
+        }
+    }
+
     /// Publishes what the detector found.
     fn publish_found(&mut self) {
         while let Some(found) = self.detector.as_mut().and_then(Detector::poll) {
             match found {
-                Finding::Event(origin, at, kind) => {
-                    let Some(found) = self.series.find(origin) else {
-                        continue;
-                    };
-                    let (tags, is_remote) = (Arc::clone(&found.set.tags), found.is_remote);
-                    let event = Arc::new(Event { at, kind, tags });
-                    if let Some(flight) = &mut self.flight {
-                        flight.handle_event(&event, origin);
-                    }
-                    for sink in &mut self.sinks {
-                        sink.publish_found(&event, is_remote);
-                    }
-                }
+                Finding::Event(origin, at, kind) => self.publish_event(origin, at, kind),
                 Finding::Threshold(origin, kind, direction, ns) => {
                     let direction = FlowDirection::new(kind, direction);
                     let found = self.series.find(origin);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use crate::engine::Core;
+use crate::engine::failure::close_reason;
 use crate::engine::sockets::Sockets;
 use crate::limits::{DATAGRAM_BYTES_PER_CALL_MAX, DATAGRAMS_PER_CALL_MAX};
 use crate::proto::{SocketId, StampKey};
@@ -179,7 +180,10 @@ impl<W: Default> Sockets<W> {
 fn report_unsent(core: &mut Core<'_>, unsent: &Header, error: &io::Error) {
     tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
     match unsent.flow {
-        Some(flow) => core.prober.handle_unsent(core.clock.now(), flow),
+        Some(flow) => {
+            let reason = close_reason(error);
+            core.prober.handle_unsent(core.clock.now(), flow, reason);
+        }
         None => core.prober.handle_reply_unsent(),
     }
 }

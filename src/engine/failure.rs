@@ -22,13 +22,10 @@ pub(super) fn close_reason(error: &io::Error) -> CloseReason {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
             CloseReason::Exhausted
         }
-        Errno::ENETUNREACH
-        | Errno::EHOSTUNREACH
-        | Errno::ENETDOWN
-        | Errno::EACCES
-        | Errno::EPERM
-        | Errno::EADDRNOTAVAIL
-        | Errno::EAFNOSUPPORT => CloseReason::Unreachable,
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => CloseReason::NoRoute,
+        Errno::ENETDOWN | Errno::ENODEV | Errno::ENXIO => CloseReason::NetworkDown,
+        Errno::EACCES | Errno::EPERM => CloseReason::Denied,
+        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EINVAL => CloseReason::NoAddress,
         _ => CloseReason::Failed,
     }
 }

@@ -20,9 +20,11 @@ use crate::proto::wheel::TimerKey;
 const REOPEN_MOST_NS: u64 = 60_000_000_000;
 /// The shortest, however short the timeout.
 const REOPEN_FIRST_NS: u64 = 100_000_000;
-/// The first wait before a new connection: short, since a restarted peer refuses or accepts at
-/// once and a flow has to be back within its timeout.
+/// The first wait after a socket or a connection has failed: short, since a restarted peer refuses or
+/// accepts at once and a flow has to be back within its timeout.
 const RETRY_FIRST_NS: u64 = 10_000_000;
+/// The longest: a flow is back soon after its link, however long that was down.
+const RETRY_MOST_NS: u64 = 1_000_000_000;
 /// A connection attempt gets this long at least, for a SYN that has to be sent twice.
 const CONNECT_LEAST_NS: u64 = 1_000_000_000;
 
@@ -65,9 +67,14 @@ pub(crate) struct Carrier {
     remote: Option<SocketAddr>,
     state: State,
     timer: Option<TimerKey>,
-    backoff: Backoff,
-    /// No fresh UDP socket before this.
+    /// After a socket or a connection has failed.
+    retry: Backoff,
+    /// Between fresh UDP sockets toward a peer that stays silent.
+    reopen: Backoff,
+    /// No fresh UDP socket before this for losses.
     reopen_after: Mono,
+    /// When the last one was opened.
+    opened: Mono,
     /// Datagrams in a row that the kernel did not take.
     refused: u32,
     /// It did not take the last one.
@@ -84,10 +91,6 @@ pub(crate) struct Carrier {
 
 impl Carrier {
     pub(crate) fn new(this: FlowRef, kind: FlowKind, timeout_ns: u64) -> Self {
-        let (first_ns, most_ns) = match kind {
-            FlowKind::Udp => (timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
-            FlowKind::Tcp | FlowKind::Connect => (RETRY_FIRST_NS, timeout_ns / 2),
-        };
         Self {
             this,
             kind,
@@ -95,8 +98,10 @@ impl Carrier {
             remote: None,
             state: State::Down,
             timer: None,
-            backoff: Backoff::new(first_ns, most_ns),
+            retry: Backoff::new(RETRY_FIRST_NS, RETRY_MOST_NS.min(timeout_ns / 2)),
+            reopen: Backoff::new(timeout_ns.max(REOPEN_FIRST_NS), REOPEN_MOST_NS),
             reopen_after: Mono::ZERO,
+            opened: Mono::ZERO,
             refused: 0,
             was_refused: false,
             is_blocked: false,
@@ -110,7 +115,8 @@ impl Carrier {
     /// under way toward another address end by themselves.
     pub(crate) fn move_to(&mut self, remote: SocketAddr) {
         self.remote = Some(remote);
-        self.backoff.reset();
+        self.retry.reset();
+        self.reopen.reset();
     }
 
     /// Begins to open the lasting socket. True if it is usable at once. A stream connects when it is this
@@ -120,7 +126,8 @@ impl Carrier {
             return false;
         };
         if self.kind == FlowKind::Udp {
-            self.reopen_after = self.after_backoff(context);
+            self.opened = context.now.mono;
+            self.reopen_after = self.opened.plus(self.reopen.wait(&mut context.jitter));
             let (socket, open) = self.socket(remote, context);
             context.actions.push_back(open);
             self.state = State::Up(socket);
@@ -179,13 +186,8 @@ impl Carrier {
 
     /// Opens again after the backoff's next wait.
     pub(crate) fn retry_later(&mut self, context: &mut Context) {
-        let at = self.after_backoff(context);
-        self.arm(at, context);
-    }
-
-    fn after_backoff(&mut self, context: &mut Context) -> Mono {
-        let wait_ns = self.backoff.wait(&mut context.jitter);
-        context.now.mono.plus(wait_ns)
+        let wait_ns = self.retry.wait(&mut context.jitter);
+        self.arm(context.now.mono.plus(wait_ns), context);
     }
 
     /// Arms the one timer anew.
@@ -219,8 +221,9 @@ impl Carrier {
     /// A reply to a probe has come: the path works. A fresh UDP socket would lose replies that are late but
     /// do come, so those do not count there.
     pub(crate) fn handle_reply(&mut self, is_in_time: bool) {
-        if is_in_time || self.kind != FlowKind::Udp {
-            self.backoff.reset();
+        self.retry.reset();
+        if is_in_time {
+            self.reopen.reset();
         }
     }
 
@@ -241,7 +244,8 @@ impl Carrier {
     pub(crate) fn handle_unsent(&mut self, refused_max: u32, context: &Context) -> Option<u32> {
         self.was_refused = true;
         self.refused = self.refused.saturating_add(1);
-        let is_over = self.refused >= refused_max && self.may_reopen(context);
+        let is_time = context.now.mono.since(self.opened) >= RETRY_MOST_NS;
+        let is_over = self.refused >= refused_max && is_time;
         is_over.then(|| std::mem::take(&mut self.refused))
     }
 

@@ -162,7 +162,7 @@ impl Flow {
         let slot = self.schedule.take_slot()?;
         let readiness = self.carrier.readiness(context);
         if readiness == Readiness::Stuck {
-            self.window.skip();
+            self.window.skip(context);
             self.restart(CloseCause::PeerReadsNothing, ends, context);
             return None;
         }
@@ -170,14 +170,18 @@ impl Flow {
             &mut self.carrier,
             &mut scope(&mut self.window, ends, context),
         );
-        let (mut may_send, mut is_native) = (readiness == Readiness::Ready, false);
+        let (mut may_send, mut is_native) = (true, false);
         if let Some(conversation) = &mut self.conversation {
             conversation.handle_slot(slot, scope);
-            may_send &= conversation.may_send(scope.window);
+            may_send = conversation.may_send(scope.window);
             is_native = conversation.is_native();
         }
+        if readiness == Readiness::Held {
+            scope.window.skip(scope.context);
+            return None;
+        }
         if !may_send {
-            scope.window.skip();
+            scope.window.hold();
             return None;
         }
         let number = scope.window.send(slot, is_native, scope.context);
@@ -211,16 +215,18 @@ impl Flow {
     pub(crate) fn handle_unsent(
         &mut self,
         socket: SocketId,
+        reason: CloseReason,
         ends: &mut Ends,
         context: &mut Context,
     ) -> bool {
         if let Some(place) = self.left_at(socket) {
             let end = self.left[place].probes.end;
-            self.window.unsend_before(end);
+            self.window.unsend_before(end, context);
             return false;
         }
         let next = self.window.next_number();
-        self.window.unsend_before(next);
+        self.window.unsend_before(next, context);
+        self.window.handle_trouble(reason, context);
         let refused = self.carrier.handle_unsent(self.max_lost, context);
         if let Some(refused) = refused {
             self.restart(CloseCause::Refused(refused), ends, context);
@@ -361,7 +367,7 @@ impl Flow {
         }
         match self.carrier.take_attempt(socket, context) {
             // A host without descriptors has not probed anything.
-            Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number),
+            Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number, context),
             Some(number) => self.window.handle_failure(number, context),
             None => {
                 self.down_since.get_or_insert(context.now.mono);
@@ -369,6 +375,7 @@ impl Flow {
                 self.carrier.retry_later(context);
             }
         }
+        self.window.handle_trouble(reason, context);
         true
     }
 
@@ -464,8 +471,12 @@ impl Flow {
         if self.carrier.close(context) {
             let probes = self.window.probes_of_tuple();
             self.window.lose_in_flight(probes, context);
-            let event = LifeEvent::Closed { cause, had_replies };
-            context.tell(&self.window.subject, event);
+            let was_open = self.window.subject.local.is_some();
+            // While this host cannot send, nobody wants to hear of each try.
+            if was_open || !matches!(cause, CloseCause::Socket(reason) if reason.is_local()) {
+                let event = LifeEvent::Closed { cause, had_replies };
+                context.tell(&self.window.subject, event);
+            }
             self.window.subject.local = None;
         }
     }

@@ -78,6 +78,17 @@ pub enum LifeEvent {
     BackToText,
     /// The reflector has begun another session while ours goes on: its program was restarted.
     PeerRestarted,
+    /// Nothing comes back from the peer; why, as far as the system has said.
+    OutageBegan(Option<CloseReason>),
+    /// The system has said why nothing can leave, after that was told without a reason.
+    Trouble(CloseReason),
+    /// Probes are answered again.
+    OutageEnded {
+        /// Nanoseconds from the first slot that was not answered to the last.
+        ns: u64,
+        /// How many these were.
+        slots: u32,
+    },
     /// The 5-tuple is given up.
     Closed {
         /// What was wrong.
@@ -120,8 +131,18 @@ impl LifeEvent {
                 ..
             } => had_replies || is_first_use,
             Self::Opened | Self::WentNative => false,
-            Self::BackToText | Self::PeerRestarted | Self::AnsweredFrom { .. } => true,
-            Self::Closed { cause, had_replies } => had_replies && cause != CloseCause::Removed,
+            Self::BackToText
+            | Self::PeerRestarted
+            | Self::AnsweredFrom { .. }
+            | Self::OutageBegan(_)
+            | Self::Trouble(_)
+            | Self::OutageEnded { .. } => true,
+            // That this host cannot send at all is told as an outage.
+            Self::Closed { cause, had_replies } => match cause {
+                CloseCause::Removed | CloseCause::Refused(_) => false,
+                CloseCause::Socket(reason) => had_replies && !reason.is_local(),
+                _ => had_replies,
+            },
         }
     }
 }
@@ -148,6 +169,18 @@ impl fmt::Display for LifeEvent {
                 );
             }
             Self::Closed { cause, .. } => return write!(out, "the flow {cause}"),
+            Self::OutageBegan(Some(reason)) => {
+                return write!(out, "an outage has begun, no probe gets through: {reason}");
+            }
+            Self::Trouble(reason) => return write!(out, "no probe gets through: {reason}"),
+            Self::OutageEnded { ns, slots } => {
+                let (s, ms) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
+                return write!(
+                    out,
+                    "the outage is over: {slots} probes in {s}.{ms:03} s were lost or could not leave"
+                );
+            }
+            Self::OutageBegan(None) => "an outage has begun: no probe is answered",
             Self::Opened => "the flow is open",
             Self::WentNative => "the flow speaks the native wire",
             Self::BackToText => "the flow speaks text again: a native probe had no reply in time",
@@ -169,12 +202,23 @@ impl fmt::Display for CloseCause {
             Self::Moved => "is closed: the target is probed at another address",
             Self::Unreadable => "is closed: the peer sent what cannot be read",
             Self::NotConnected => "is closed: the connection was not established in time",
-            Self::Socket(CloseReason::Finished) => "is closed: the peer ended the connection",
-            Self::Socket(CloseReason::Reset) => "is closed: the connection was refused or reset",
-            Self::Socket(CloseReason::Unreachable) => "is closed: there is no way to the peer",
-            Self::Socket(CloseReason::Exhausted) => "is closed: this host has no descriptor left",
-            Self::Socket(CloseReason::Failed) => "is closed: the socket failed",
+            Self::Socket(reason) => return write!(out, "is closed: {reason}"),
             Self::Removed => "is closed: the target is probed no more",
+        })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Finished => "the peer ended the connection",
+            Self::Reset => "the connection was refused or reset",
+            Self::NoRoute => "there is no route to the peer",
+            Self::NetworkDown => "the network is down",
+            Self::Denied => "this host does not permit it",
+            Self::NoAddress => "this host has no address for it",
+            Self::Exhausted => "this host has no descriptor or memory left",
+            Self::Failed => "the socket failed",
         })
     }
 }

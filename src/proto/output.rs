@@ -4,9 +4,33 @@ use std::sync::Arc;
 
 use crate::proto::life::Life;
 use crate::proto::sample::{
-    ClockEstimate, Counters, Direction, FlowKind, Labels, OneWay, Origin, Sample, Trace,
+    ClockEstimate, Counters, Direction, FlowKind, Labels, OneWay, Origin, Sample, StampSource,
+    Trace,
 };
-use crate::proto::time::Now;
+use crate::proto::time::{Now, Wall};
+
+/// Slots of a flow in a row of which nothing came back: their probes were lost, or could not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The flow's.
+    pub origin: Origin,
+    /// Which of the flows.
+    pub kind: FlowKind,
+    /// When the first probe left, or was to leave, by our wall clock as it goes now.
+    pub start: Wall,
+    /// Nanoseconds from then to the last one, by the clock that never steps. `None`: it has just begun.
+    pub duration_ns: Option<u64>,
+    /// Nanoseconds between two slots.
+    pub interval_ns: u64,
+    /// Slots so far.
+    pub slots: u32,
+    /// The first and the last probe lost; `None` if none has left.
+    pub lost: Option<[u64; 2]>,
+    /// The way on which all were lost of which that is known.
+    pub direction: Option<Direction>,
+    /// The weakest source of the times at which they left.
+    pub stamp: StampSource,
+}
 
 /// What the core has to say, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +59,8 @@ pub enum Output {
         /// The way on which it was lost.
         direction: Direction,
     },
+    /// A flow is cut off, or is so no longer.
+    Outage(Outage),
     /// How long after its due time a probe was handed to the kernel, in nanoseconds.
     Lateness(u64),
     /// How long after the send call was begun the packet left, by the kernel's stamp, in nanoseconds.

@@ -166,9 +166,17 @@ impl Target {
         }
     }
 
+    /// Settles what is pending, and ends outages that last: nothing more is to come.
+    pub(crate) fn finish(&mut self, context: &mut Context) {
+        self.settle(context);
+        for flow in &mut self.flows {
+            flow.window.finish(context);
+        }
+    }
+
     /// Ends the target: it is probed no more.
     pub(crate) fn end(mut self, context: &mut Context) {
-        self.settle(context);
+        self.finish(context);
         for flow in &self.flows {
             let window = &flow.window;
             context.close_origin(window.origin, Some((window.kind, window.counters)));

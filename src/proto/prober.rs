@@ -284,11 +284,11 @@ impl Prober {
 
     /// The kernel did not take the datagram that `poll_transmit` gave last for this socket:
     /// that probe was never sent. An engine may have gone on with other sockets meanwhile.
-    pub fn handle_unsent(&mut self, now: Now, socket: SocketId) {
+    pub fn handle_unsent(&mut self, now: Now, socket: SocketId, reason: CloseReason) {
         self.context.now = now;
         if let Some(Owner::Flow(flow)) = self.context.owner(socket) {
             self.watch(flow, |flow, ends, context| {
-                flow.handle_unsent(socket, ends, context)
+                flow.handle_unsent(socket, reason, ends, context)
             });
         }
     }
@@ -362,7 +362,7 @@ impl Prober {
     /// Probing ends: samples that wait for a transmit stamp are given out with what there is.
     pub fn handle_end(&mut self) {
         for (_, target) in &mut self.targets {
-            target.settle(&mut self.context);
+            target.finish(&mut self.context);
         }
         self.responder.settle(&mut self.context);
     }

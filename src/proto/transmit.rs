@@ -153,10 +153,23 @@ pub enum CloseReason {
     Finished,
     /// The peer, or a host on the path, refused or reset it.
     Reset,
-    /// It could not be opened: no route, no permission, no address.
-    Unreachable,
+    /// This host has no route to the peer, or nobody answers on the peer's link.
+    NoRoute,
+    /// The interface that leads to the peer is down.
+    NetworkDown,
+    /// A filter or a missing right of this host forbids it.
+    Denied,
+    /// This host has no address of that family, or not the one that it was bound to.
+    NoAddress,
     /// This host has no descriptor or memory for it.
     Exhausted,
     /// Any other failure of the socket.
     Failed,
+}
+
+impl CloseReason {
+    /// True if it is this host that cannot send.
+    pub(crate) const fn is_local(self) -> bool {
+        !matches!(self, Self::Finished | Self::Reset | Self::Failed)
+    }
 }

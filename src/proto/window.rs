@@ -2,10 +2,12 @@
 
 mod departure;
 mod loss;
+mod outage;
 mod report;
 mod run;
 
 use departure::STEP_LEAST_NS;
+use outage::Silence;
 use report::{Reach, Reported};
 use run::Run;
 
@@ -97,6 +99,7 @@ pub(crate) struct Window {
     tuple: Run,
     /// Those to the address in use.
     address: Run,
+    silence: Silence,
 }
 
 impl Window {
@@ -144,11 +147,12 @@ impl Window {
             reported: None,
             tuple: Run::default(),
             address: Run::default(),
+            silence: Silence::default(),
         }
     }
 
-    /// Counts a slot without an address, a connection or room to send.
-    pub(crate) fn skip(&mut self) {
+    /// Counts a slot whose probe must not leave yet.
+    pub(crate) fn hold(&mut self) {
         self.counters.unsent += 1;
     }
 
@@ -194,20 +198,21 @@ impl Window {
     }
 
     /// Withdraws the probe before this number, which the kernel did not take.
-    pub(crate) fn unsend_before(&mut self, end: u64) {
+    pub(crate) fn unsend_before(&mut self, end: u64, context: &mut Context) {
         if let Some(number) = end.checked_sub(1) {
-            self.unsend(number);
+            self.unsend(number, context);
         }
     }
 
     /// Withdraws a probe that the kernel did not take: it was never on the wire.
-    pub(crate) fn unsend(&mut self, number: u64) {
+    pub(crate) fn unsend(&mut self, number: u64, context: &mut Context) {
         if self.is_in_flight(number) {
             let index = self.index(number);
             self.probes[index].state = State::Unsent;
             self.counters.sent -= 1;
             self.counters.sent_native -= u64::from(self.probes[index].is_native);
             self.counters.unsent += 1;
+            self.judge_slots(context);
         }
     }
 
@@ -318,8 +323,15 @@ impl Window {
     }
 
     /// Publishes the delay of a probe received at `at`.
-    pub(crate) fn publish(&self, at: Wall, number: u64, delay: Measured, context: &mut Context) {
+    pub(crate) fn publish(
+        &mut self,
+        at: Wall,
+        number: u64,
+        delay: Measured,
+        context: &mut Context,
+    ) {
         self.publish_outcome(at, number, Outcome::Received, delay, context);
+        self.judge_slots(context);
     }
 
     /// Ends a probe that failed for good: its connect was refused.
@@ -339,8 +351,9 @@ impl Window {
         self.expiry_timer = None;
         let mut last_lost = None;
         loop {
-            self.oldest = self.oldest_in_flight();
-            let Some(oldest) = self.get(self.oldest) else {
+            self.judge_slots(context);
+            let number = self.oldest;
+            let Some(oldest) = self.get(number) else {
                 return last_lost;
             };
             let deadline = oldest.sent.plus(self.timeout_ns);
@@ -349,9 +362,9 @@ impl Window {
                 self.expiry_timer = Some(context.wheel.insert(deadline, timer));
                 return last_lost;
             }
-            self.lose(self.oldest, context);
-            on_lost(self.oldest, context);
-            last_lost = Some(self.oldest);
+            self.lose(number, context);
+            on_lost(number, context);
+            last_lost = Some(number);
         }
     }
 
@@ -360,7 +373,6 @@ impl Window {
         for number in probes.start.max(self.oldest)..probes.end {
             self.handle_failure(number, context);
         }
-        self.oldest = self.oldest_in_flight();
     }
 
     /// Returns the numbers of the probes on this 5-tuple so far.
@@ -458,6 +470,7 @@ impl Window {
         let left = departure.map(|departure| departure.left_by(context.now));
         let stamps = [left, None, None, None];
         self.trace(number, stamps, Outcome::Lost, lost_on, context);
+        self.judge_slots(context);
     }
 
     /// Counts a loss in its direction, if known, and returns that direction.

@@ -246,6 +246,11 @@ impl Json<'_> {
                 map.serialize_entry("incident", &burst.incident)?;
                 map.serialize_entry("stamp", burst.stamp.as_str())
             }
+            EventKind::OutageBegan { flow } => {
+                map.serialize_entry("flow", flow.as_str())?;
+                map.serialize_entry("start", &at)?;
+                map.serialize_entry("tags", tags)
+            }
             EventKind::RouteChange {
                 flow,
                 direction,

@@ -13,8 +13,8 @@ use hdrhistogram::serialization::Deserializer;
 use super::*;
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
-    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outcome, Output, Sample, Stamp,
-    StampSource, Trace, Wall,
+    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outage, Outcome, Output,
+    Sample, Stamp, StampSource, Trace, Wall,
 };
 use crate::publish::testing::{gauge, metric};
 use crate::record::{
@@ -147,8 +147,29 @@ fn bursts_outages_and_other_routes_are_events() {
             lost_on: None,
         })
     });
-    outputs.for_each(|output| recorder.handle_output(&output));
+    let outage = |duration_ns| {
+        Output::Outage(Outage {
+            origin: Origin(0),
+            kind: FlowKind::Udp,
+            start: stamp(3_500, 0).unwrap().at,
+            duration_ns,
+            interval_ns: 1_000_000,
+            slots: 40,
+            lost: Some([3_500, 3_539]),
+            direction: None,
+            stamp: StampSource::Kernel,
+        })
+    };
+    for (seq, output) in outputs.enumerate() {
+        recorder.handle_output(&output);
+        match seq {
+            3_502 => recorder.handle_output(&outage(None)),
+            3_540 => recorder.handle_output(&outage(Some(39_000_000))),
+            _ => {}
+        }
+    }
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "burst", "flow": "udp", "direction": "forward", "start": 1768219137587069267, "duration": 9000000, "peak": 4000000, "mean": 4000000, "base": 250000, "probes": 10, "lost": 0, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219137587069267, "stamp": "kernel"}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage_begin", "flow": "udp", "start": 1768219138087069267, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage", "flow": "udp", "direction": null, "start": 1768219138087069267, "duration": 39000000, "peak": 0, "mean": 0, "base": 0, "probes": 40, "lost": 40, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219138087069267, "stamp": "kernel"}"#);
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "route_change", "flow": "udp", "direction": "forward", "at": 1768219141587069267, "old": 250000, "new": 2250000, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
     assert!(feed.poll().is_none());

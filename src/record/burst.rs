@@ -1,4 +1,4 @@
-//! Finds micro-bursts, outages and changes of route in the probes of each flow, as they end. See
+//! Finds micro-bursts and changes of route in the probes of each flow, as they end. See
 //! `docs/design/bursts.md`.
 //!
 //! Every probe costs the same, and nothing is allocated until something is found.
@@ -12,15 +12,9 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::limits::{BURSTS_UNDECIDED_MAX, INCIDENTS_RECENT, ORIGINS_MAX};
-use crate::proto::{Direction, FlowKind, Origin, Outcome, Stamp, Trace, Wall};
+use crate::proto::{Direction, FlowKind, Origin, Outage, Outcome, Stamp, Trace, Wall};
 use crate::record::event::{Burst, EventKind};
 use direction::{DirectionDetector, Found, Passage, Rules, Span};
-
-/// Losses in a row that are an outage.
-const OUTAGE_PROBES: u32 = 3;
-
-/// Replies after the last loss of an outage that end it: the next probe has its outcome by then.
-const OUTAGE_REPLIES: u32 = 8;
 
 /// The longest time, in nanoseconds, that a burst waits until every probe in it has an outcome.
 const UNDECIDED_NS: i64 = 10_000_000_000;
@@ -84,7 +78,8 @@ struct Flow {
     running: [Running; 2],
     /// Bursts that wait for outcomes, in the order of their ends.
     undecided: VecDeque<Undecided>,
-    outage: Option<Outage>,
+    /// The last probe lost outside of all bursts.
+    lost_alone: Option<u64>,
     /// The last probe received, and the shortest time between two that follow each other.
     latest: Option<(u64, Wall)>,
     interval_ns: i64,
@@ -117,15 +112,6 @@ impl Undecided {
     const fn covers(&self, seq: u64) -> bool {
         self.span.seqs.contains(seq)
     }
-}
-
-/// Losses in a row.
-#[derive(Clone, Copy, Debug)]
-struct Outage {
-    span: Span,
-    /// Of those placed so far, how many each way.
-    placed: [u32; 2],
-    replies: u32,
 }
 
 impl Detector {
@@ -173,21 +159,17 @@ impl Detector {
         }
     }
 
-    /// Takes the direction of a loss, once it is known.
-    pub(super) fn handle_placed(
-        &mut self,
-        origin: Origin,
-        kind: FlowKind,
-        seq: u64,
-        direction: Direction,
-    ) {
-        if let Some(flows) = self.flows.get_mut(origin.0 as usize)
-            && let Some(Some(flow)) = flows.get_mut(kind as usize)
-            && let Some(outage) = &mut flow.outage
-            && outage.span.seqs.contains(seq)
+    /// Returns the incident of an outage; nothing if all its losses are part of bursts.
+    pub(super) fn number(&mut self, outage: &Outage) -> Option<u64> {
+        let flows = self.flows.get(outage.origin.0 as usize);
+        let flow = flows.and_then(|flows| flows.get(outage.kind as usize));
+        if let (Some(Some(flow)), Some([first, _])) = (flow, outage.lost)
+            && flow.lost_alone.is_none_or(|alone| alone < first)
         {
-            outage.placed[direction as usize] += 1;
+            return None;
         }
+        let interval_ns = i64::try_from(outage.interval_ns).unwrap_or(i64::MAX);
+        Some(self.incidents.number(outage.start, interval_ns))
     }
 
     /// Forgets the delays of these origins, because a clock that is part of them was set: this host's by `own_ns`, or
@@ -254,21 +236,6 @@ impl Teller<'_> {
         self.tell_span(&burst.span, direction, probes, burst.known);
     }
 
-    fn tell_outage(&mut self, outage: &Outage, interval_ns: i64) {
-        let probes = outage.span.seqs.len();
-        let lost = saturated(probes);
-        if lost < OUTAGE_PROBES {
-            return;
-        }
-        let direction = match outage.placed {
-            [forward, 0] if forward > 0 => Some(Direction::Forward),
-            [0, reverse] if reverse > 0 => Some(Direction::Reverse),
-            _ => None,
-        };
-        let incident = self.incidents.number(outage.span.start, interval_ns);
-        self.tell_span(&outage.span, direction, probes, Running { incident, lost });
-    }
-
     fn tell_span(
         &mut self,
         span: &Span,
@@ -318,12 +285,6 @@ impl Flow {
         self.handle_passage(rules, 0, &forward, is_remote, teller);
         if let (Some(sent), Some(back)) = (sent, back) {
             self.handle_passage(rules, 1, &passage(sent, back, true), false, teller);
-        }
-        if let Some(outage) = &mut self.outage {
-            outage.replies += 1;
-            if outage.replies >= OUTAGE_REPLIES {
-                self.end_outage(teller);
-            }
         }
     }
 
@@ -429,16 +390,13 @@ impl Flow {
         for burst in &mut self.undecided {
             burst.ended = burst.ended.plus(own_ns);
         }
-        if let Some(Outage { span, .. }) = &mut self.outage {
-            (span.start, span.end) = (span.start.plus(own_ns), span.end.plus(own_ns));
-        }
     }
 
     /// Takes a loss. Losses come in the order in which the probes were sent, a timeout later.
     fn handle_lost(&mut self, trace: &Trace, teller: &mut Teller<'_>) {
         let seq = trace.seq;
         if !self.lose_in_burst(seq, trace.lost_on) {
-            self.lose_alone(trace, teller);
+            self.lost_alone = Some(seq);
         }
         self.tell_decided(|burst| burst.span.seqs.last < seq, teller);
     }
@@ -463,35 +421,8 @@ impl Flow {
         false
     }
 
-    fn lose_alone(&mut self, trace: &Trace, teller: &mut Teller<'_>) {
-        let Some(left) = trace.stamps[0] else { return };
-        let follows = |outage: &Outage| outage.span.seqs.last + 1 == trace.seq;
-        if !self.outage.as_ref().is_some_and(follows) {
-            self.end_outage(teller);
-        }
-        let outage = self.outage.get_or_insert_with(|| Outage {
-            span: Span::lost(left.at, trace.seq, left.source),
-            placed: [0, 0],
-            replies: 0,
-        });
-        outage.span.end = left.at;
-        outage.span.seqs.last = trace.seq;
-        outage.span.stamp = outage.span.stamp.min(left.source);
-        outage.replies = 0;
-        if let Some(direction) = trace.lost_on {
-            outage.placed[direction as usize] += 1;
-        }
-    }
-
-    fn end_outage(&mut self, teller: &mut Teller<'_>) {
-        if let Some(outage) = self.outage.take() {
-            teller.tell_outage(&outage, self.interval_ns);
-        }
-    }
-
     fn close(&mut self, teller: &mut Teller<'_>) {
         self.tell_decided(|_| true, teller);
-        self.end_outage(teller);
         for direction in 0..Direction::ALL.len() {
             if let Some(span) = self.directions[direction].close() {
                 let burst = Undecided {

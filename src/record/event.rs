@@ -29,6 +29,11 @@ pub enum EventKind {
     },
     /// A micro-burst; or an outage, if no probe in it was received.
     Burst(Burst),
+    /// An outage has begun. Its own event follows when it is over.
+    OutageBegan {
+        /// The kind of flow that is cut off.
+        flow: FlowKind,
+    },
     /// The least one-way delay of a flow has moved, and has stayed there.
     RouteChange {
         /// The kind of flow that it was seen on.
@@ -103,6 +108,7 @@ impl Event {
             EventKind::ClockStep { .. } => "clock_step",
             EventKind::Burst(burst) if burst.is_outage() => "outage",
             EventKind::Burst(_) => "burst",
+            EventKind::OutageBegan { .. } => "outage_begin",
             EventKind::RouteChange { .. } => "route_change",
         }
     }
@@ -120,6 +126,7 @@ impl Event {
                 };
                 i64::try_from(ns).unwrap_or(i64::MAX)
             }
+            EventKind::OutageBegan { .. } => 0,
             EventKind::RouteChange { old_ns, new_ns, .. } => new_ns.saturating_sub(old_ns),
         }
     }

@@ -273,6 +273,9 @@ impl FlightRecorder {
         let EventKind::Burst(burst) = event.kind else {
             return;
         };
+        if burst.flow as usize >= KINDS {
+            return;
+        }
         if self.pending.len() >= DUMPS_PENDING_MAX {
             self.dropped += 1;
             return;

@@ -224,7 +224,7 @@ impl Account {
             }
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
-            Output::SendGap(_) | Output::ReceiveGap(_) => {}
+            Output::SendGap(_) | Output::ReceiveGap(_) | Output::Outage(_) => {}
             Output::Life(life) => {
                 if let Some(lines) = &mut self.life {
                     lines.push_str(&life::line(now_ns, &life));

@@ -83,6 +83,8 @@ pub(crate) struct ProberHost {
     pub(crate) windows: Option<Windows>,
     /// Its UDP replies leave from this address, whichever was probed.
     pub(crate) answers_from: Option<IpAddr>,
+    /// Its link is down.
+    pub(crate) is_cut_off: bool,
     pub(crate) account: Account,
 }
 
@@ -117,6 +119,7 @@ impl ProberHost {
             stale: Vec::new(),
             windows: None,
             answers_from: None,
+            is_cut_off: false,
             account: Account::default(),
         }
     }
@@ -287,6 +290,14 @@ impl ProberHost {
     ) {
         let wall_ns = now.wall.as_unix_nanos();
         match *transmit {
+            Transmit::Open { socket, kind, .. } if self.is_cut_off => {
+                if kind == FlowKind::Connect {
+                    self.drain(at, net, Some(()));
+                }
+                self.account.closed_something = true;
+                let reason = CloseReason::NoRoute;
+                self.prober.handle_closed(now, socket, reason);
+            }
             Transmit::Open {
                 socket,
                 remote,
@@ -313,9 +324,15 @@ impl ProberHost {
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
                 };
-                if self.stale.contains(&socket) || net.rng.chance(self.send_fails) {
+                let reason = match () {
+                    () if self.is_cut_off => Some(CloseReason::NoRoute),
+                    () if self.stale.contains(&socket) => Some(CloseReason::NoAddress),
+                    () if net.rng.chance(self.send_fails) => Some(CloseReason::Exhausted),
+                    () => None,
+                };
+                if let Some(reason) = reason {
                     self.account.closed_something = true;
-                    self.prober.handle_unsent(now, socket);
+                    self.prober.handle_unsent(now, socket, reason);
                     self.account.handle_unsent(&self.prober);
                 } else {
                     let from = SocketAddr::new(at.address, port);

@@ -72,6 +72,8 @@ scenarios! {
     peer_restarts
     power_cut
     outage
+    link_down
+    outage_clock_set
     clocks
     frozen_host
     names

@@ -195,6 +195,11 @@ pub(crate) enum What {
     LoseAddress {
         host: String,
     },
+    /// The host's own link goes down, or up again: its kernel refuses whatever is sent and opened.
+    Interface {
+        host: String,
+        down: bool,
+    },
     /// The program gets no processor time.
     Freeze {
         host: String,

@@ -8,7 +8,7 @@ use latency_monitor::proto::wire::text;
 use crate::bursts::Bursts;
 use crate::clock::HostClock;
 use crate::host::{Input, Place, ProberHost, UDP_PORT};
-use crate::network::{Datagram, Event, HostId, Network, Side};
+use crate::network::{Datagram, Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
 use crate::rng::Rng;
 use crate::scenario::{HostConfig, Scenario, What, nanos};
@@ -411,6 +411,10 @@ impl World {
                     prober.lose_address();
                 }
             }
+            What::Interface { host, down } => {
+                let id = self.host(&host);
+                self.set_interface(id, down);
+            }
             What::Step { host, ns } => {
                 let id = self.host(&host);
                 self.hosts[id].clock.step(self.net.now_ns, ns);
@@ -424,14 +428,7 @@ impl World {
                 let (from, to) = (self.host(&from), self.host(&to));
                 self.net.set_link(from, to, is);
             }
-            What::Heal => {
-                for link in self.net.links_mut() {
-                    *link = self.scenario.link;
-                }
-                for id in 0..self.hosts.len() {
-                    self.start(id);
-                }
-            }
+            What::Heal => self.heal(),
             What::Add { host, target } => {
                 let id = self.host(&host);
                 let now_ns = self.net.now_ns;
@@ -482,6 +479,32 @@ impl World {
                 let id = self.host(&host);
                 self.send_strangers(id, count, again);
             }
+        }
+    }
+
+    fn heal(&mut self) {
+        for link in self.net.links_mut() {
+            *link = self.scenario.link;
+        }
+        for id in 0..self.hosts.len() {
+            if let Program::Prober(prober) = &mut self.hosts[id].program {
+                prober.is_cut_off = false;
+            }
+            self.start(id);
+        }
+    }
+
+    fn set_interface(&mut self, id: HostId, down: bool) {
+        let link = Link {
+            down,
+            ..self.scenario.link
+        };
+        for other in 0..self.hosts.len() {
+            self.net.set_link(id, other, link);
+            self.net.set_link(other, id, link);
+        }
+        if let Program::Prober(prober) = &mut self.hosts[id].program {
+            prober.is_cut_off = down;
         }
     }
 

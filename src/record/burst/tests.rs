@@ -374,46 +374,6 @@ fn a_loss_between_two_bursts_keeps_them_apart() {
 }
 
 #[test]
-fn losses_in_a_row_are_an_outage() {
-    for placed in [Some(Direction::Reverse), None] {
-        let mut link = Link::new(Jitter::Gamma, 8, None);
-        link.quiet(5_000);
-        let lost = link.seq..link.seq + 40;
-        link.seq = lost.end;
-        link.quiet(1_000);
-        for seq in lost.clone() {
-            link.lose(seq);
-            if let Some(way) = placed {
-                link.detector
-                    .handle_placed(Origin(0), FlowKind::Udp, seq, way);
-            }
-        }
-        link.quiet(20);
-        let events = link.events();
-        let [(start, EventKind::Burst(outage))] = events[..] else {
-            panic!("{events:?}");
-        };
-        assert!(outage.is_outage());
-        assert_eq!((outage.probes, outage.direction), (40, placed));
-        let began = BEGAN + i64::try_from(lost.start).unwrap() * MS;
-        assert_eq!(start.as_unix_nanos(), began);
-        assert_eq!(outage.duration_ns, 39_000_000);
-    }
-}
-
-#[test]
-fn two_losses_are_no_outage() {
-    let mut link = Link::new(Jitter::Gamma, 9, None);
-    link.quiet(5_000);
-    link.seq += 2;
-    link.quiet(1_000);
-    link.lose(5_000);
-    link.lose(5_001);
-    link.quiet(20);
-    assert_eq!(link.events(), []);
-}
-
-#[test]
 fn a_route_that_changes_is_no_burst() {
     for by_ns in [2e6_f64, -200_000.0] {
         let mut link = Link::new(Jitter::Gamma, 10, None);
@@ -470,56 +430,6 @@ fn a_clock_that_is_set_is_no_burst() {
         panic!("{bursts:?}");
     };
     assert_eq!(burst.direction, Some(Direction::Reverse));
-}
-
-/// An outage that is as long as it was, whichever way the clock is set in it.
-#[test]
-fn an_outage_is_as_long_as_it_was_although_the_clock_is_set_in_it() {
-    for step_ns in [-3_600 * SECOND, 3_600 * SECOND, -20 * MS] {
-        let mut detector = Detector::new(BurstRules::default());
-        let mut set_ns = 0;
-        for seq in 0..400_i64 {
-            if seq == 200 {
-                set_ns = step_ns;
-                detector.step(step_ns, |_| true);
-            }
-            let stamp = |ns| {
-                let at = Wall::from_unix_nanos(BEGAN + seq * 10 * MS + ns + set_ns);
-                let source = StampSource::Kernel;
-                Some(Stamp { at, source })
-            };
-            let is_lost = (150..250).contains(&seq);
-            let received = [stamp(0), stamp(MS), stamp(MS), stamp(2 * MS)];
-            detector.handle_trace(&Trace {
-                origin: Origin(0),
-                kind: FlowKind::Udp,
-                seq: seq.cast_unsigned(),
-                stamps: if is_lost {
-                    [stamp(0), None, None, None]
-                } else {
-                    received
-                },
-                outcome: if is_lost {
-                    Outcome::Lost
-                } else {
-                    Outcome::Received
-                },
-                lost_on: None,
-            });
-        }
-        let found: Vec<_> = std::iter::from_fn(|| detector.poll()).collect();
-        let [Finding::Event(_, at, EventKind::Burst(burst))] = found[..] else {
-            panic!("{found:?}");
-        };
-        assert_eq!(
-            burst.duration_ns,
-            990 * MS.cast_unsigned(),
-            "set by {step_ns}"
-        );
-        assert_eq!((burst.probes, burst.lost), (100, 100));
-        // It is told by the clock as it is now.
-        assert_eq!(at.as_unix_nanos(), BEGAN + 1_500 * MS + step_ns);
-    }
 }
 
 /// A burst just before the clock was set and one just after are two incidents, also if the clock shows one time.

@@ -8,7 +8,7 @@
 mod native;
 mod text;
 
-use native::{Native, PendingReply};
+use native::{Names, Native, PendingReply};
 use text::Text;
 
 use crate::proto::context::Context;
@@ -117,6 +117,8 @@ pub(crate) struct Conversation {
     /// The session on the native wire, once there was one on this 5-tuple: replies are read also when
     /// text is spoken again.
     native: Option<Native>,
+    /// The names of the last session before that, on another 5-tuple to the same address.
+    former: Option<Names>,
     /// The next probe speaks native.
     is_native: bool,
 }
@@ -132,6 +134,7 @@ impl Conversation {
             },
             text: Text::new(protocol == Protocol::Auto, context),
             native: None,
+            former: None,
             is_native: false,
         }
     }
@@ -141,7 +144,8 @@ impl Conversation {
         if !matches!(self.framing, Framing::Datagrams) {
             self.framing = Framing::text_stream();
         }
-        self.native = None;
+        let ended = self.native.take();
+        self.former = ended.map(|native| native.names).or(self.former);
         self.speak_text(scope);
         if self.protocol == Protocol::Native {
             self.speak_native(scope);
@@ -289,15 +293,15 @@ impl Conversation {
         heard
     }
 
-    /// True if this is an answer to a probe of ours, as only who received that probe can give it.
+    /// True if this is an answer to a probe of ours, as only who received that probe can give it. The
+    /// probe may be given up, and its 5-tuple with it.
     pub(crate) fn is_answered_by(&self, answer: &Answer<'_>, window: &Window) -> bool {
         match answer {
-            Answer::Text(message) => {
-                message.identifier.is_some() && self.text.find(window, message).is_some()
-            }
+            Answer::Text(message) => self.text.has_named(message),
             Answer::Native(packet) => {
-                let number = |native: &Native| native.number_of(window, packet);
-                self.native.as_ref().and_then(number).is_some()
+                let native = self.native.iter().map(|native| &native.names);
+                let mut sessions = native.chain(&self.former);
+                sessions.any(|names| names.number_of(window, packet).is_some())
             }
         }
     }

@@ -69,13 +69,31 @@ impl PendingReply {
     }
 }
 
-/// The sender's end of a STAMP session.
-#[derive(Debug)]
-pub(super) struct Native {
+/// What the probes of a session are known by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
     ssid: u16,
     cookie: u32,
     /// The first probe under this session identifier.
     first: u64,
+}
+
+impl Names {
+    /// Returns the probe that a reply answers, if it is one of this session's: a stranger does not know
+    /// its identifiers, nor when the probe left to the nanosecond.
+    pub(super) fn number_of(&self, window: &Window, packet: &Packet<'_>) -> Option<u64> {
+        let ours = packet.ours.as_ref();
+        let is_ours =
+            packet.ssid == self.ssid && ours.is_none_or(|ours| ours.cookie == self.cookie);
+        let number = window.widen(packet.sender_seq).filter(|_| is_ours)?;
+        (number >= self.first && window.has_sent(number, packet.sender_sent)).then_some(number)
+    }
+}
+
+/// The sender's end of a STAMP session.
+#[derive(Debug)]
+pub(super) struct Native {
+    pub(super) names: Names,
     /// The reflector's session, as its last reply said; 0 before that.
     session: u32,
     /// T1 of the last probes of which it is known.
@@ -89,9 +107,11 @@ impl Native {
     /// Begins a session for probes from the next one on, under an identifier that cannot be guessed.
     pub(super) fn new(scope: &mut Scope<'_>) -> Self {
         Self {
-            ssid: scope.context.flow_ids.ssid(),
-            cookie: scope.context.flow_ids.cookie(),
-            first: scope.window.next_number(),
+            names: Names {
+                ssid: scope.context.flow_ids.ssid(),
+                cookie: scope.context.flow_ids.cookie(),
+                first: scope.window.next_number(),
+            },
             session: 0,
             left: FollowUps::new(),
             is_left: false,
@@ -117,8 +137,8 @@ impl Native {
             seq: low(number),
             sent: scope.context.now.wall,
             error: scope.context.clock_error,
-            ssid: self.ssid,
-            cookie: self.cookie,
+            ssid: self.names.ssid,
+            cookie: self.names.cookie,
             session: self.session,
             follow_ups: self.left.newest_first(),
             offset_ns: scope.ends.peer.correction_ns(),
@@ -130,19 +150,9 @@ impl Native {
 
     /// The kernel's stamp of a probe's departure has come: the next requests carry it.
     pub(super) fn handle_left(&mut self, number: u64, stamp: Stamp) {
-        if number >= self.first {
+        if number >= self.names.first {
             self.left.push(low(number), stamp);
         }
-    }
-
-    /// Returns the probe that a reply answers, if it is one of this session's: a stranger does not know
-    /// its identifiers, nor when the probe left to the nanosecond.
-    pub(super) fn number_of(&self, window: &Window, packet: &Packet<'_>) -> Option<u64> {
-        let ours = packet.ours.as_ref();
-        let is_ours =
-            packet.ssid == self.ssid && ours.is_none_or(|ours| ours.cookie == self.cookie);
-        let number = window.widen(packet.sender_seq).filter(|_| is_ours)?;
-        (number >= self.first && window.has_sent(number, packet.sender_sent)).then_some(number)
     }
 
     /// A packet came in that is no text. `None` if it is no reply to a probe of this session.
@@ -153,7 +163,7 @@ impl Native {
         scope: &mut Scope<'_>,
     ) -> Option<Reply> {
         let packet = native::decode_reply(bytes).ok()?;
-        let number = self.number_of(scope.window, &packet)?;
+        let number = self.names.number_of(scope.window, &packet)?;
         let reply = scope.window.handle_reply(number, scope.context);
         if let Some(ours) = packet.ours.as_ref().filter(|_| !self.is_left) {
             let report = ReceiveReport {
@@ -162,7 +172,7 @@ impl Native {
                 seen: ours.seen,
             };
             let (window, context) = (&mut *scope.window, &mut *scope.context);
-            window.handle_receive_report(number, self.first, report, context);
+            window.handle_receive_report(number, self.names.first, report, context);
         }
         let pending = PendingReply::of(number, &packet, *arrival);
         if let Reply::Received(departure) = &reply

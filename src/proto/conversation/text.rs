@@ -92,6 +92,12 @@ impl Text {
         })
     }
 
+    /// True if the message has brought back the identifier of a probe of ours.
+    pub(super) fn has_named(&self, message: &Message<'_>) -> bool {
+        let identifier = message.identifier.as_ref();
+        identifier.is_some_and(|identifier| identifier.cookie == self.cookie)
+    }
+
     /// The wire's sequence number, 0 to 100, of a probe since `first`.
     fn seq(&self, number: u64) -> u8 {
         u8::try_from((number - self.first) % SEQUENCES).expect("the modulus is 101")

@@ -4,6 +4,7 @@
 //! program changes in a [`Config`] is checked when a monitor starts.
 
 mod burst;
+mod distinct;
 mod engine;
 mod error;
 mod file;
@@ -22,7 +23,6 @@ mod tests;
 mod value;
 mod words;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -254,16 +254,8 @@ impl Config {
             let text = "`tcp` and `udp` are both false: there is nothing to do";
             problems.add_text(place, text);
         }
-        let mut seen = BTreeSet::new();
-        for target in &self.targets {
-            let label = &target.label;
-            if !seen.insert((label, &target.tags)) {
-                self.warnings.push(format!(
-                    "two targets are called \"{label}\" with the same tags: their samples cannot be \
-                     told apart; give one another `label`",
-                ));
-            }
-        }
+        let shared = distinct::warnings(&self.targets, &self.metrics);
+        self.warnings.extend(shared);
         for target in &self.targets {
             if target.owd_corrected && target.protocol == Protocol::Text {
                 self.warnings.push(format!(

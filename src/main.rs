@@ -16,13 +16,11 @@ fn main() -> ExitCode {
         Some(Command::Check) | None => {}
     }
     let wrong = |error| fail(&error, ExitCode::from(2)); // As clap has it.
-    let file = cli.config_file.as_deref();
-    if cli.command.is_some() {
-        let loaded = Config::load_effective(file, &cli.overrides);
-        return loaded.map_or_else(wrong, |(config, text)| end(print(&config, &text)));
-    }
-    let loaded = Config::load(file, &cli.overrides);
-    loaded.map_or_else(wrong, |config| end(monitor::run(config)))
+    let loaded = Config::load_effective(cli.config_file.as_deref(), &cli.overrides);
+    loaded.map_or_else(wrong, |(config, text)| match cli.command {
+        None => end(monitor::run(config)),
+        Some(_) => check(&config, &text),
+    })
 }
 
 fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
@@ -30,9 +28,12 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
     ended.map_or_else(failed, |()| ExitCode::SUCCESS)
 }
 
-fn print(config: &Config, text: &str) -> io::Result<()> {
-    write!(io::stderr(), "{}", monitor::warnings(config))?;
-    write(text)
+fn check(config: &Config, text: &str) -> ExitCode {
+    let said = write!(io::stderr(), "{}", monitor::preflight::report(config));
+    match said.and_then(|()| write(text)) {
+        Ok(()) => end(monitor::preflight::check(config)),
+        failed => end(failed),
+    }
 }
 
 fn write(text: &str) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod dump;
 mod life;
 mod logging;
 mod poll;
+pub mod preflight;
 mod resolver;
 mod signals;
 mod tuning;
@@ -25,7 +26,6 @@ use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
-pub use crate::monitor::backends::warnings;
 use crate::monitor::commands::{Command, Commands};
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
@@ -431,7 +431,7 @@ impl Running {
 /// Runs the daemon until a signal ends it, or the reader of its output has gone.
 pub fn run(config: Config) -> Result<(), RunError> {
     let log = logging::start(&config)?;
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&preflight::warnings(&config)) {
         tracing::warn!("{warning}");
     }
     let (ends, ended): (Sender<Notice>, _) = channel();

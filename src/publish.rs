@@ -41,6 +41,7 @@ pub use clickhouse::ClickHouseTransport;
 pub use clickhouse::{ClickHouseEncoder, ClickHouseSettings};
 #[cfg(feature = "http-backends")]
 pub use datadog::DatadogTransport;
+pub(crate) use datadog::datadog_tag;
 pub use datadog::{ApiKey, DatadogEncoder, DatadogSettings, Site};
 pub use delivery::DeliverySettings;
 #[cfg(feature = "http-backends")]
@@ -54,6 +55,8 @@ pub use json::Encoder;
 pub use log::Log;
 #[cfg(feature = "http-backends")]
 pub use pushgateway::Pushgateway;
+#[cfg(feature = "http-backends")]
+pub(crate) use pushgateway::prometheus_labels;
 pub use pushgateway::{Bounds, PushgatewaySettings};
 pub use settings::{BaseUrl, Name, Secret, read_secret};
 pub use text::gzip;

@@ -179,6 +179,56 @@ fn a_file_that_is_named_must_be_there_and_flags_are_checked() {
 }
 
 #[test]
+fn check_says_what_would_not_work_on_this_host_and_starts_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "tcp_port = 0\n[burst]\ndump_dir = 'lm.toml/dumps'\n\
+                [[targets]]\nhost = '127.0.0.1'\nsize = 1500";
+    std::fs::write(folder.path().join("lm.toml"), file).expect("a file");
+    let told = run(
+        folder.path(),
+        &["check", "-c", "lm.toml", "--tcp-port", "9"],
+    );
+    assert!(told.status.success(), "{told:?}");
+    let said = text(&told.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(
+        lines[0].starts_with("warning: lm.toml, line 6: `size` is 1500 bytes"),
+        "{said}"
+    );
+    assert!(
+        lines[1].starts_with("warning: `dump_dir` lm.toml/dumps cannot be written: "),
+        "{said}"
+    );
+    assert!(lines[2].starts_with("1 targets: up to "), "{said}");
+    // What would end the daemon ends the check.
+    for (file, wanted) in [
+        (
+            "log_file = 'lm.toml/log'",
+            "cannot open the log file lm.toml/log",
+        ),
+        (
+            "address = '203.0.113.7'",
+            "cannot listen on UDP 203.0.113.7:0",
+        ),
+        (
+            "address = 'fe80::1%nowhere'",
+            "cannot listen on `address` fe80::1%nowhere",
+        ),
+    ] {
+        std::fs::write(folder.path().join("lm.toml"), file).expect("a file");
+        for arguments in [&["check", "-c", "lm.toml"][..], &["-c", "lm.toml"]] {
+            let told = run(folder.path(), arguments);
+            assert_eq!(told.status.code(), Some(1), "{file}");
+            let said = text(&told.stderr);
+            let wanted = wanted.trim_end_matches('0');
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it").count(), 1);
+}
+
+#[test]
 fn samples_come_as_the_predecessor_prints_them_and_a_signal_ends_it_in_order() {
     let far = Daemon::start("name = \"far\"", &[]);
     for signal in ["-TERM", "-INT"] {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::config::{BackendSettings, Config, MetricsConfig, Word as _};
+use crate::config::{BackendSettings, MetricsConfig, Word as _};
 use crate::monitor::{StartError, logging};
 use crate::publish::{self, Backend};
 #[cfg(feature = "http-backends")]
@@ -48,32 +48,6 @@ pub(super) fn backend(
         name: metrics.settings.backend().as_word(),
         reason,
     })
-}
-
-/// Returns the warnings of a configuration, and what its backends would find wrong outside it, a
-/// line each. Changes nothing.
-pub fn warnings(config: &Config) -> String {
-    let look = |metrics: &MetricsConfig| {
-        let mut faults = Vec::new();
-        #[cfg(feature = "http-backends")]
-        {
-            let name = metrics.settings.backend().as_word();
-            let folder = metrics.delivery.spool_dir.as_deref();
-            faults.extend(folder.and_then(|folder| publish::delivery::look_at_spool(folder, name)));
-            let ca_file = match &metrics.settings {
-                BackendSettings::ClickHouse(settings) => settings.ca_file.as_deref(),
-                BackendSettings::Pushgateway(settings) => settings.ca_file.as_deref(),
-                BackendSettings::Datadog(settings) => settings.ca_file.as_deref(),
-                _ => None,
-            };
-            faults.extend(ca_file.and_then(publish::look_at_ca_file));
-        }
-        faults
-    };
-    let faults = config.metrics.iter().flat_map(look);
-    let warnings = config.warnings.iter().cloned().chain(faults);
-    let lines: Vec<String> = warnings.map(|text| format!("warning: {text}\n")).collect();
-    lines.concat()
 }
 
 /// A backend whose batches wait in a queue and are sent by a thread of their own.

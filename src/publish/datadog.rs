@@ -2,6 +2,7 @@
 
 mod encode;
 mod settings;
+mod tags;
 #[cfg(all(test, feature = "http-backends"))]
 mod tests;
 #[cfg(feature = "http-backends")]
@@ -9,6 +10,7 @@ mod transport;
 
 pub use encode::DatadogEncoder;
 pub use settings::{ApiKey, DatadogSettings, Site};
+pub(crate) use tags::datadog_tag;
 #[cfg(feature = "http-backends")]
 pub use transport::DatadogTransport;
 

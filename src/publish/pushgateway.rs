@@ -30,6 +30,7 @@ use crate::publish::pushgateway::transport::{NAME, Sender};
 use crate::publish::{Backend, PublishError};
 use crate::record::{Mode, Record};
 
+pub(crate) use labels::labels as prometheus_labels;
 pub use settings::{Bounds, PushgatewaySettings};
 
 /// Calls of [`Backend::flush`] without a new record, after which an interval is complete: a tenth

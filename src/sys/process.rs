@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
+use nix::libc;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{SysconfVar, gethostname, sysconf};
@@ -38,4 +41,22 @@ pub(crate) fn host_name() -> String {
     let name = gethostname().ok().and_then(|name| name.into_string().ok());
     name.filter(|name| !name.is_empty())
         .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Tries to write to a folder, or to the first one on the way to it that is there. Leaves nothing behind.
+pub(crate) fn can_write(folder: &Path) -> io::Result<()> {
+    let mut known = folder
+        .ancestors()
+        .filter(|path| path.symlink_metadata().is_ok());
+    let known = known.next().unwrap_or_else(|| Path::new("."));
+    let mut options = fs::OpenOptions::new();
+    let unnamed = options
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600);
+    match unnamed.open(known) {
+        // This file system has no files without a name: nothing is known.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        tried => tried.map(drop),
+    }
 }

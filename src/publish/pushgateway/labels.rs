@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::proto::sample::Tag;
 
 /// The name and the value of a label.
-pub(super) type Label = (String, String);
+pub(crate) type Label = (String, String);
 
 /// The label of tags without a key.
 const KEYLESS: &str = "tags";
@@ -27,7 +27,7 @@ const RESERVED: [&str; 11] = [
 
 /// Returns the labels of these tags, sorted by name. Tags of one name share a label, with commas
 /// between their values. An empty value is no label, as in Prometheus.
-pub(super) fn labels<'a>(tags: impl Iterator<Item = Tag<'a>>) -> Vec<Label> {
+pub(crate) fn labels<'a>(tags: impl Iterator<Item = Tag<'a>>) -> Vec<Label> {
     let mut labels = BTreeMap::<String, String>::new();
     for tag in tags {
         let (name, value) = match (tag.key, tag.value.split_once(':')) {

@@ -456,6 +456,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         monitor.tell_overruns();
         match ended.recv_timeout(FAILURE_CHECK) {
             Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
+            Ok(Notice::Signal(signals::REOPEN)) => log.reopen(),
             Ok(Notice::Signal(signal)) => {
                 tracing::info!(signal, "ending");
                 break;

@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub(crate) mod hardware;
 pub(crate) mod icmp;
 pub(crate) mod process;
+pub(crate) mod signal;
 pub(crate) mod stamp;
 pub(crate) mod tcp;
 pub(crate) mod time;

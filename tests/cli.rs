@@ -32,10 +32,14 @@ struct Daemon {
 impl Daemon {
     /// Starts it on free ports and waits until it listens.
     fn start(file: &str, arguments: &[&str]) -> Self {
+        Self::start_by(Command::new(PROGRAM), file, arguments)
+    }
+
+    fn start_by(mut program: Command, file: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lm.toml");
         std::fs::write(&path, file).expect("a file");
-        let mut child = Command::new(PROGRAM)
+        let mut child = program
             .arg("-c")
             .arg(&path)
             .args(["--tcp-port", "0", "--udp-port", "0"])
@@ -226,6 +230,48 @@ fn check_says_what_would_not_work_on_this_host_and_starts_nothing() {
         }
     }
     assert_eq!(std::fs::read_dir(folder.path()).expect("it").count(), 1);
+}
+
+/// `nohup` and a shell's `&` start a program so.
+#[test]
+fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
+    for (ignored, ends) in [("HUP", "-TERM"), ("INT", "-TERM"), ("TERM", "-INT")] {
+        let mut shell = Command::new("sh");
+        let script = format!("trap '' {ignored}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, PROGRAM]);
+        let mut daemon = Daemon::start_by(shell, "", &[]);
+        // The kernel drops it at once; the next one shows that the daemon goes on.
+        daemon.signal(&format!("-{ignored}"));
+        daemon.signal("-USR1");
+        let mut line = String::new();
+        while !line.contains("cannot dump") {
+            line.clear();
+            assert!(daemon.log.read_line(&mut line).expect("a log") > 0);
+            assert!(!line.contains("ending"), "{ignored}: {line}");
+        }
+        daemon.signal(ends);
+        assert!(daemon.end().success());
+    }
+}
+
+#[test]
+fn a_log_file_that_was_moved_is_opened_again_on_sighup() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+    let file = format!("log_file = '{}'", log.display());
+    let mut daemon = Daemon::start(&file, &[]);
+    std::fs::rename(&log, &moved).expect("a log");
+    daemon.signal("-HUP");
+    let mut line = String::new();
+    while !line.contains("is opened again") {
+        line.clear();
+        assert!(daemon.log.read_line(&mut line).expect("a log") > 0);
+    }
+    daemon.signal("-TERM");
+    assert!(daemon.end().success());
+    let text = |path| std::fs::read_to_string(path).expect("a log");
+    assert!(text(&moved).contains("answering probes") && !text(&moved).contains("ending"));
+    assert!(text(&log).contains("ending") && !text(&log).contains("answering probes"));
 }
 
 #[test]

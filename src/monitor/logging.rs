@@ -2,10 +2,10 @@
 //! thread ever waits for a disk or a terminal.
 
 use std::fs::{self, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
@@ -24,9 +24,24 @@ pub(super) struct Log {
     dropped: Vec<ErrorCounter>,
     /// Events that could not be written.
     lost: Arc<AtomicU64>,
+    /// The file, and that it is to be opened again.
+    file: Option<NonBlocking>,
+    reopen: Arc<AtomicBool>,
 }
 
 impl Log {
+    /// Opens the log file again under its name, since the one that is open may have been moved. The
+    /// thread that writes it does so at once.
+    pub(super) fn reopen(&self) {
+        let Some(file) = &self.file else {
+            tracing::debug!("there is no log file to open again");
+            return;
+        };
+        self.reopen.store(true, Ordering::Release);
+        // Nothing to write, and so nothing that could be lost.
+        let _ = file.clone().write(&[]);
+    }
+
     /// Returns a counter of the lines that found no room in a queue or on a disk, for use on any
     /// thread.
     pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + 'static {
@@ -50,13 +65,15 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
         guards: Vec::new(),
         dropped: Vec::new(),
         lost: Arc::default(),
+        file: None,
+        reopen: Arc::default(),
     };
     let console = if stdout_taken {
         WholeLines::to(io::stderr())
     } else {
         WholeLines::to(io::stdout())
     };
-    let console = log.buffered(console.map_err(RunError::Console)?, "the log");
+    let console = log.buffered(console.map_err(RunError::Console)?, None);
     let builder = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_target(false)
@@ -69,7 +86,8 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
                 path: path.clone(),
                 source,
             })?;
-            let file = log.buffered(file, &format!("the log file {}", path.display()));
+            let file = log.buffered(file, Some(path));
+            log.file = Some(file.clone());
             builder.with_writer(console.and(file)).try_init()
         }
         None => builder.with_writer(console).try_init(),
@@ -79,10 +97,15 @@ pub(super) fn start(config: &Config) -> Result<Log, RunError> {
 
 impl Log {
     /// Makes a writer on a thread of its own. Its queue is allocated as a whole.
-    fn buffered(&mut self, lines: WholeLines<fs::File>, name: &str) -> NonBlocking {
+    fn buffered(&mut self, lines: WholeLines<fs::File>, path: Option<&PathBuf>) -> NonBlocking {
         let stream = Stream {
             lines,
-            name: name.to_owned(),
+            name: match path {
+                Some(path) => format!("the log file {}", path.display()),
+                None => "the log".to_owned(),
+            },
+            path: path.cloned(),
+            reopen: Arc::clone(&self.reopen),
             lost: 0,
             written: 0,
             lost_ever: Arc::clone(&self.lost),
@@ -102,6 +125,9 @@ const WRITTEN_AGAIN: u32 = 16;
 struct Stream {
     lines: WholeLines<fs::File>,
     name: String,
+    /// The file, if it is one, and that it is to be opened again.
+    path: Option<PathBuf>,
+    reopen: Arc<AtomicBool>,
     /// Events that were lost since it was written without a gap.
     lost: u64,
     /// Events that were written since the last that was lost.
@@ -109,10 +135,31 @@ struct Stream {
     lost_ever: Arc<AtomicU64>,
 }
 
+impl Stream {
+    /// Opens the file again, if that was asked for.
+    fn renew(&mut self) {
+        let Some(path) = &self.path else { return };
+        if !self.reopen.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        match open(path).and_then(WholeLines::to) {
+            Ok(lines) => {
+                self.lines = lines;
+                tracing::info!("{} is opened again", self.name);
+            }
+            Err(error) => tracing::error!(
+                "{} cannot be opened again, and the one that is open goes on: {error}",
+                self.name
+            ),
+        }
+    }
+}
+
 impl io::Write for Stream {
     /// Takes one event. One that cannot be written is counted. The first of them is told on stderr,
     /// which may be all that is left, and their number in the log, once that takes more.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.renew();
         match self.lines.write(event) {
             Err(Lost { source, .. }) => {
                 if self.lost == 0 {
@@ -139,6 +186,7 @@ impl io::Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.renew();
         Ok(())
     }
 }

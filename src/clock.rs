@@ -1,17 +1,25 @@
 //! The clocks of this host. Nothing else reads a clock.
 //!
 //! Time is read from the processor's time-stamp counter through quanta, which costs some twenty
-//! nanoseconds and never steps. Unix time is that counter plus an anchor: a pair of readings of
-//! both clocks. The anchor is renewed several times a second. So one read serves for both clocks,
-//! and Unix time follows the system's clock to within a microsecond.
+//! nanoseconds. The kernel's monotonic clock watches over it: a suspend or a restored snapshot can
+//! make the counter start over, jump or stand still. Then time goes on by the kernel's clock, at
+//! once and for good. Either way [`Mono`] never goes back.
+//!
+//! Unix time is that counter plus an anchor: a pair of readings of both clocks. The anchor is
+//! renewed several times a second. So one read serves for both clocks, and Unix time follows the
+//! system's clock to within a microsecond.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads clocks"
 )]
 
 use std::cell::Cell;
+#[cfg(test)]
+use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
 
@@ -26,13 +34,44 @@ const READINGS: usize = 5;
 /// Slewing moves it by 50 us at most between two anchors.
 const STEP_LEAST_NS: u64 = 1_000_000;
 
+/// A reading of the counter that is this much after the last one, or before it, is compared with
+/// the kernel's clock. The poll loop reads more often, unless it is stalled.
+const DOUBT_NS: u64 = 500_000_000;
+
+/// How far the counter may be from the kernel's monotonic clock, and a thousandth of the time since
+/// they were set equal: the kernel slews its clock by half of that.
+const APART_NS_MAX: u64 = 10_000_000;
+
+/// The two are set equal again this often, so that a wrong rate adds up to something.
+const EQUAL_EVERY_NS: u64 = 10_000_000_000;
+
+/// The zero of the kernel's clock, as this process reads it.
+static KERNEL_START: OnceLock<Instant> = OnceLock::new();
+
+/// One instant by the counter and by the kernel's monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Equal {
+    mono_ns: u64,
+    kernel_ns: u64,
+}
+
 /// Both clocks of this host. The thread that owns it may renew the anchor whenever it doubts it.
 #[derive(Debug)]
 pub struct Clock {
     counter: quanta::Clock,
     start: u64,
+    /// The last reading, before which there is none.
+    last_ns: Cell<u64>,
+    equal: Cell<Equal>,
+    /// Since when the kernel's clock is read in the counter's place.
+    since_failure: Cell<Option<Equal>>,
+    /// How far the counter was off, until `refresh` tells.
+    untold_ns: Cell<Option<i64>>,
     anchor: Cell<Now>,
     steps: Cell<Steps>,
+    /// The kernel's monotonic clock, in place of this host's.
+    #[cfg(test)]
+    kernel: Option<Arc<AtomicU64>>,
 }
 
 /// The steps of the system's clock that were noticed.
@@ -42,6 +81,8 @@ pub struct Steps {
     pub count: u64,
     /// The size of the last one, in nanoseconds; positive: forward.
     pub last_ns: i64,
+    /// How far the processor's counter was off when it was given up; positive: ahead.
+    pub counter_ns: Option<i64>,
     /// A time before this, on the clock as it is now, may have been read before the last step.
     since: Wall,
 }
@@ -53,23 +94,158 @@ impl Clock {
         static START: OnceLock<u64> = OnceLock::new();
         let counter = quanta::Clock::new();
         let start = *START.get_or_init(|| counter.raw());
+        Self::starting_at(counter, start)
+    }
+
+    fn starting_at(counter: quanta::Clock, start: u64) -> Self {
         let clock = Self {
             counter,
             start,
+            last_ns: Cell::default(),
+            equal: Cell::default(),
+            since_failure: Cell::default(),
+            untold_ns: Cell::default(),
+            #[cfg(test)]
+            kernel: None,
             anchor: Cell::default(),
             steps: Cell::new(Steps {
                 count: 0,
                 last_ns: 0,
+                counter_ns: None,
                 since: Wall::from_unix_nanos(i64::MIN),
             }),
         };
+        clock.last_ns.set(clock.counter_ns());
+        clock.set_equal();
         clock.anchor.set(clock.read_anchor());
         clock
     }
 
     /// Returns the time since the clock was made.
     pub fn mono(&self) -> Mono {
-        Mono::from_nanos(self.counter.delta_as_nanos(self.start, self.counter.raw()))
+        let ns = match self.since_failure.get() {
+            None => self.counter_ns(),
+            Some(since) => since.mono_ns + (self.kernel_ns() - since.kernel_ns),
+        };
+        // A reading before the last one wraps to a large number.
+        let ns = if ns.wrapping_sub(self.last_ns.get()) > DOUBT_NS {
+            self.doubt(ns)
+        } else {
+            ns
+        };
+        self.last_ns.set(ns);
+        Mono::from_nanos(ns)
+    }
+
+    /// The same for a thread that waits for a time to pass and has nothing else to tell it by: it
+    /// passes even if the counter stands still.
+    pub fn mono_for_sure(&self) -> Mono {
+        self.watch();
+        self.mono()
+    }
+
+    fn counter_ns(&self) -> u64 {
+        self.counter.delta_as_nanos(self.start, self.counter.raw())
+    }
+
+    /// Reads the kernel's monotonic clock, which nobody sets. It does not count while the host is
+    /// suspended.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "a test's clock has its own")
+    )]
+    fn kernel_ns(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(kernel) = &self.kernel {
+            return kernel.load(Ordering::SeqCst);
+        }
+        let passed = KERNEL_START.get_or_init(Instant::now).elapsed();
+        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "a test's clock has its own")
+    )]
+    fn system_now(&self) -> Wall {
+        #[cfg(test)]
+        if self.kernel.is_some() {
+            return Wall::from_unix_nanos(self.kernel_ns().cast_signed());
+        }
+        wall_of(SystemTime::now())
+    }
+
+    /// Reads the counter between two readings of the kernel's clock; returns it, the first of those
+    /// and the last. This thread may have been kept waiting in between.
+    fn read_between(&self) -> (u64, u64, u64) {
+        let before_ns = self.kernel_ns();
+        let counter_ns = self.counter_ns();
+        (counter_ns, before_ns, self.kernel_ns())
+    }
+
+    fn set_equal(&self) {
+        let readings = (0..READINGS).map(|_| self.read_between());
+        let quickest = readings.min_by_key(|(_, before_ns, after_ns)| after_ns - before_ns);
+        if let Some((mono_ns, before_ns, after_ns)) = quickest {
+            self.equal.set(Equal {
+                mono_ns,
+                kernel_ns: u64::midpoint(before_ns, after_ns),
+            });
+        }
+    }
+
+    /// Gives up the counter if it stands still, or has not gone as fast as the kernel's clock.
+    fn watch(&self) {
+        if self.since_failure.get().is_none() {
+            let ns = self.counter_ns();
+            self.last_ns.set(self.doubt(ns));
+            let equal = self.equal.get();
+            if self.last_ns.get().saturating_sub(equal.mono_ns) >= EQUAL_EVERY_NS {
+                self.set_equal();
+            }
+        }
+    }
+
+    /// What the counter should read at an instant of the kernel's clock.
+    fn expected_ns(&self, kernel_ns: u64) -> u64 {
+        let equal = self.equal.get();
+        equal.mono_ns + kernel_ns.saturating_sub(equal.kernel_ns)
+    }
+
+    /// Whether a reading of the counter, made up to `early_ns` before that of the kernel's clock, is
+    /// where the kernel's clock says.
+    fn has_kept_up(&self, ns: u64, kernel_ns: u64, early_ns: u64) -> bool {
+        let passed_ns = kernel_ns.saturating_sub(self.equal.get().kernel_ns);
+        let (expected_ns, apart_ns) = (
+            self.expected_ns(kernel_ns),
+            APART_NS_MAX + passed_ns / 1_000,
+        );
+        ns <= expected_ns.saturating_add(apart_ns)
+            && ns.saturating_add(early_ns + apart_ns) >= expected_ns
+    }
+
+    /// Compares a reading with the kernel's clock. Returns the one to believe, which is never before
+    /// the last.
+    #[cold]
+    fn doubt(&self, ns: u64) -> u64 {
+        let last_ns = self.last_ns.get();
+        if self.since_failure.get().is_some() {
+            return ns.max(last_ns);
+        }
+        if self.has_kept_up(ns, self.kernel_ns(), 0) {
+            return ns.max(last_ns);
+        }
+        // This thread may have been kept waiting between the two readings: that is no verdict.
+        let (ns, before_ns, kernel_ns) = self.read_between();
+        if self.has_kept_up(ns, kernel_ns, kernel_ns - before_ns) {
+            return ns.max(last_ns);
+        }
+        let expected_ns = self.expected_ns(kernel_ns);
+        let mono_ns = expected_ns.max(last_ns);
+        self.since_failure.set(Some(Equal { mono_ns, kernel_ns }));
+        let off_ns = ns.wrapping_sub(expected_ns).cast_signed();
+        self.untold_ns.set(Some(off_ns));
+        mono_ns
     }
 
     /// Returns both clocks from one reading of the counter.
@@ -87,12 +263,21 @@ impl Clock {
     }
 
     /// Renews the anchor if that is due. Returns the size of the step in nanoseconds if the
-    /// system's clock was set since the last anchor.
+    /// system's clock was set since the last anchor, or the counter was given up.
     pub fn refresh(&self, now: Mono) -> Option<i64> {
-        if now < self.refresh_due() {
-            return None;
-        }
-        self.renew()
+        self.watch();
+        let Some(off_ns) = self.untold_ns.take() else {
+            return (now >= self.refresh_due()).then(|| self.renew()).flatten();
+        };
+        let moved_ns = self.renew();
+        let steps = self.steps.get();
+        self.steps.set(Steps {
+            count: steps.count + u64::from(moved_ns.is_none()),
+            last_ns: moved_ns.unwrap_or(off_ns),
+            counter_ns: Some(off_ns),
+            ..steps
+        });
+        Some(moved_ns.unwrap_or(off_ns))
     }
 
     /// Renews the anchor if it is in doubt: `at`, just read on the system's clock, is far from
@@ -136,6 +321,7 @@ impl Clock {
                 count: self.steps.get().count + 1,
                 last_ns: moved_ns,
                 since: anchor.wall.plus(-between_ns),
+                ..self.steps.get()
             });
         }
         has_stepped.then_some(moved_ns)
@@ -153,13 +339,13 @@ impl Clock {
         (0..READINGS)
             .map(|_| {
                 let before = self.mono();
-                let wall = SystemTime::now();
+                let wall = self.system_now();
                 let around_ns = self.mono().since(before);
                 (
                     around_ns,
                     Now {
                         mono: before.plus(around_ns / 2),
-                        wall: wall_of(wall),
+                        wall,
                     },
                 )
             })
@@ -186,6 +372,121 @@ fn wall_of(time: SystemTime) -> Wall {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    const MS: u64 = 1_000_000;
+
+    /// A clock that has run for some hours, with its counter and the kernel's clock to turn.
+    fn turned() -> (Clock, Arc<quanta::Mock>, Arc<AtomicU64>) {
+        let (counter, mock) = quanta::Clock::mock();
+        let mut clock = Clock::starting_at(counter, 0);
+        let kernel = Arc::new(AtomicU64::new(0));
+        clock.kernel = Some(kernel.clone());
+        clock.set_equal();
+        clock.anchor.set(clock.read_anchor());
+        for _ in 0..100_000 {
+            mock.increment(100 * MS);
+            kernel.fetch_add(100 * MS, Ordering::SeqCst);
+            assert_eq!(clock.refresh(clock.mono()), None);
+        }
+        assert_eq!(clock.mono(), Mono::from_nanos(10_000_000 * MS));
+        (clock, mock, kernel)
+    }
+
+    /// From now on it goes on with the kernel's clock, whatever the counter does.
+    fn goes_on(clock: &Clock, mock: &quanta::Mock, kernel: &AtomicU64) {
+        let before = clock.mono();
+        for turn in 1..100 {
+            kernel.fetch_add(MS, Ordering::SeqCst);
+            mock.increment(turn * 7 * MS);
+            assert_eq!(clock.refresh(clock.mono()), None, "told once");
+            assert_eq!(clock.mono(), before.plus(turn * MS));
+        }
+    }
+
+    #[test]
+    fn a_counter_that_starts_over_or_jumps_is_given_up_at_once() {
+        let now_ns = 10_000_000 * MS;
+        for jump_ns in [
+            -now_ns.cast_signed(),
+            -700_000_000,
+            3 * HOUR_NS.cast_signed(),
+            700_000_000,
+        ] {
+            let (clock, mock, kernel) = turned();
+            if jump_ns < 0 {
+                mock.decrement(jump_ns.unsigned_abs());
+            } else {
+                mock.increment(jump_ns.unsigned_abs());
+            }
+            kernel.fetch_add(3 * MS, Ordering::SeqCst);
+            // The first reading after it is right already.
+            assert_eq!(clock.mono(), Mono::from_nanos(now_ns + 3 * MS));
+            let told_ns = clock.refresh(clock.mono()).expect("a step is told");
+            assert_eq!(told_ns, jump_ns - 3 * MS.cast_signed());
+            assert_eq!(clock.steps().count, 1);
+            assert_eq!(clock.steps().counter_ns, Some(told_ns));
+            goes_on(&clock, &mock, &kernel);
+        }
+    }
+
+    #[test]
+    fn a_small_jump_is_found_within_a_turn_and_time_never_goes_back() {
+        for jump_ns in [60 * MS.cast_signed(), -60 * MS.cast_signed()] {
+            let (clock, mock, kernel) = turned();
+            let before = clock.mono();
+            if jump_ns < 0 {
+                mock.decrement(jump_ns.unsigned_abs());
+            } else {
+                mock.increment(jump_ns.unsigned_abs());
+            }
+            assert!(clock.mono() >= before);
+            let told_ns = clock.refresh(clock.mono()).expect("a step is told");
+            assert_eq!(told_ns.abs(), jump_ns.abs());
+            assert!(clock.mono() >= before);
+            goes_on(&clock, &mock, &kernel);
+        }
+    }
+
+    #[test]
+    fn a_counter_that_stands_still_or_crawls_is_given_up() {
+        for crawl_ns in [0, MS / 2, 2 * MS] {
+            let (clock, mock, kernel) = turned();
+            let mut told = 0;
+            for _ in 0..20_000 {
+                kernel.fetch_add(MS, Ordering::SeqCst);
+                mock.increment(crawl_ns);
+                told += u64::from(clock.refresh(clock.mono()).is_some());
+            }
+            assert_eq!((told, clock.steps().count), (1, 1));
+            let now_ns = clock.mono().as_nanos();
+            assert!(now_ns.abs_diff(10_020_000 * MS) < 25 * MS, "{now_ns}");
+            goes_on(&clock, &mock, &kernel);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_time_sees_it_pass_though_the_counter_stands_still() {
+        let (clock, _, kernel) = turned();
+        let until = clock.mono().plus(50 * MS);
+        for _ in 0..60 {
+            kernel.fetch_add(MS, Ordering::SeqCst);
+            clock.mono_for_sure();
+        }
+        assert!(clock.mono() >= until);
+    }
+
+    #[test]
+    fn a_stalled_process_does_not_blame_the_counter() {
+        let (clock, mock, kernel) = turned();
+        let before = clock.mono();
+        mock.increment(HOUR_NS);
+        kernel.fetch_add(HOUR_NS + HOUR_NS / 2_000, Ordering::SeqCst);
+        assert_eq!(clock.mono(), before.plus(HOUR_NS));
+        clock.watch();
+        assert_eq!(clock.untold_ns.get(), None);
+        assert_eq!(clock.since_failure.get().map(|since| since.mono_ns), None);
+    }
 
     #[test]
     fn follows_the_system_clock() {

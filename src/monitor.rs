@@ -405,8 +405,11 @@ impl Running {
     fn stop(self, timeout: Duration) -> Result<(), RunError> {
         // The poll thread and the flush threads share the time.
         let clock = Clock::new();
-        let began = clock.mono();
-        let left = || timeout.saturating_sub(Duration::from_nanos(clock.mono().since(began)));
+        let began = clock.mono_for_sure();
+        let left = || {
+            let gone = Duration::from_nanos(clock.mono_for_sure().since(began));
+            timeout.saturating_sub(gone)
+        };
         self.commands.stop();
         let ended = self.poll.join().map_err(|_| RunError::Panicked);
         for flusher in &self.flushers {

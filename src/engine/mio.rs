@@ -124,7 +124,7 @@ impl MioEngine {
         }
         loop {
             self.poll_events(at_once)?;
-            if !self.events.is_empty() || clock.mono() >= deadline {
+            if !self.events.is_empty() || clock.mono_for_sure() >= deadline {
                 return Ok(());
             }
             std::hint::spin_loop();

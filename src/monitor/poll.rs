@@ -55,6 +55,8 @@ pub(super) struct ClockWatch {
     ask_at: Mono,
     /// How many steps of the clock were logged.
     logged: u64,
+    /// True once the log says that the counter was given up.
+    is_counter_told: bool,
 }
 
 impl PollLoop {
@@ -136,10 +138,21 @@ impl PollLoop {
         let steps = self.clock.steps();
         if steps.count != self.watch.logged {
             self.watch.logged = steps.count;
-            tracing::warn!(
-                step_ns = steps.last_ns,
-                "the system clock was set; one-way delays move by as much, round trips do not"
-            );
+            match steps.counter_ns {
+                Some(off_ns) if !self.watch.is_counter_told => {
+                    self.watch.is_counter_told = true;
+                    tracing::warn!(
+                        off_ns,
+                        step_ns = steps.last_ns,
+                        "the processor's counter started over, jumped or stands still, as after a \
+                         suspend or a restored snapshot; time goes on by the kernel's monotonic clock"
+                    );
+                }
+                _ => tracing::warn!(
+                    step_ns = steps.last_ns,
+                    "the system clock was set; one-way delays move by as much, round trips do not"
+                ),
+            }
         }
         if mono >= self.watch.ask_at {
             self.watch.ask_at = mono.plus(CLOCK_STATE_EVERY_NS);

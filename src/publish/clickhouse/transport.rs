@@ -82,7 +82,7 @@ impl ClickHouseTransport {
             url.query_pairs_mut()
                 .extend_pairs(settings.map(|(name, value)| (name, value.unwrap_or(token))));
         }
-        let left = Duration::from_nanos(deadline.since(self.clock.mono()));
+        let left = Duration::from_nanos(deadline.since(self.clock.mono_for_sure()));
         if left.is_zero() {
             let reason = "there is no time left to insert";
             return Err(SendError::new(Verdict::Later, reason).into());

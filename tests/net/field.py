@@ -57,7 +57,7 @@ def late_network(lab):
     client = lab.ours("late", settings, namespace=near)
     pause(AWAY_S)
     expect(not any(values(client.records(), kind) for kind in KINDS), "samples without a network")
-    expect("unreachable" in client.log().lower(), f"no reason in the log: {client.log()[-500:]}")
+    expect("there is no route" in client.log(), f"no reason in the log: {client.log()[-500:]}")
     command("ip", "-n", near, "link", "set", "lm0", "up")
     collect(client, at_least(SAMPLES, KINDS), "samples once the network is there", 10)
     end(client, server)

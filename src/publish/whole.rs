@@ -21,7 +21,7 @@ pub struct Lost {
     pub source: io::Error,
 }
 
-/// Writes lines; see the [module](self).
+/// Writes lines whole or not at all, and counts those that are lost.
 #[derive(Debug)]
 pub struct WholeLines<W> {
     pub(super) out: W,

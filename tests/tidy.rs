@@ -301,6 +301,25 @@ fn every_document_that_is_pointed_at_is_there() {
 }
 
 #[test]
+fn what_troubleshooting_explains_is_said_somewhere() {
+    let mut said = String::new();
+    for path in source_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).expect("a readable file");
+        // A long text goes on in the next line of the source.
+        let mut pieces = text.split("\\\n");
+        said.extend(pieces.next());
+        said.extend(pieces.map(str::trim_start));
+    }
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page");
+    let told = page.lines().filter_map(|line| line.strip_prefix("- `"));
+    let messages: Vec<&str> = told.filter_map(|line| line.split('`').next()).collect();
+    assert!(messages.len() > 20, "{messages:?}");
+    for message in messages {
+        assert!(said.contains(message), "nothing in src says {message:?}");
+    }
+}
+
+#[test]
 fn documents_are_read_without_scrolling_sideways() {
     let mut wide = Vec::new();
     for path in documents(&root()) {

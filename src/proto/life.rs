@@ -131,6 +131,9 @@ impl LifeEvent {
                 ..
             } => had_replies || is_first_use,
             Self::Opened | Self::WentNative => false,
+            // Hundreds of flows may find this at once; the process tells it once.
+            Self::OutageBegan(Some(CloseReason::Exhausted))
+            | Self::Trouble(CloseReason::Exhausted) => false,
             Self::BackToText
             | Self::PeerRestarted
             | Self::AnsweredFrom { .. }

@@ -130,9 +130,10 @@ impl LifeEvent {
                 is_first_use,
                 ..
             } => had_replies || is_first_use,
-            Self::Opened | Self::WentNative => false,
-            // Hundreds of flows may find this at once; the process tells it once.
-            Self::OutageBegan(Some(CloseReason::Exhausted))
+            // That no descriptor is left hundreds of flows may find at once; the process tells it once.
+            Self::Opened
+            | Self::WentNative
+            | Self::OutageBegan(Some(CloseReason::Exhausted))
             | Self::Trouble(CloseReason::Exhausted) => false,
             Self::BackToText
             | Self::PeerRestarted

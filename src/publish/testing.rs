@@ -1,5 +1,7 @@
 //! Records for the tests of the backends.
 
+#[cfg(feature = "http-backends")]
+use std::io::BufRead;
 use std::sync::Arc;
 
 use crate::proto::prober::SelfCounters;
@@ -70,4 +72,23 @@ pub(super) fn count(name: &str, value: u64) -> Record {
         at: at(10).wall,
         value,
     }
+}
+
+/// Reads one request of HTTP: its head as it was sent, and its body. `None` once the stream has ended.
+#[cfg(feature = "http-backends")]
+pub(super) fn read_request(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((head, body))
 }

@@ -8,7 +8,7 @@ use super::line::Text;
 use super::table::FIELDS;
 use super::*;
 use crate::publish::Verdict;
-use crate::publish::testing::{gauge, window};
+use crate::publish::testing::{gauge, read_request, window};
 use crate::publish::{Batch, BatchId, Encode as _, Secret, Transport as _};
 use crate::record::Record;
 
@@ -282,7 +282,7 @@ fn the_printed_tables_have_all_our_columns() {
 fn server(
     mut answer: impl FnMut(&str) -> (&'static str, String) + Send + 'static,
 ) -> (ClickHouseTransport, std::sync::mpsc::Receiver<String>) {
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::io::{BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, urls) = std::sync::mpsc::channel();
@@ -290,16 +290,7 @@ fn server(
         for stream in listener.incoming() {
             let stream = stream.unwrap();
             let mut reader = BufReader::new(&stream);
-            let (mut head, mut length) = (String::new(), 0);
-            while !head.ends_with("\r\n\r\n") {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                head.push_str(&line);
-            }
-            reader.read_exact(&mut vec![0; length]).unwrap();
+            let (head, _) = read_request(&mut reader).unwrap();
             let (status, body) = answer(&head);
             let length = body.len();
             let answer = format!(

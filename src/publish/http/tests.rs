@@ -1,33 +1,12 @@
 //! Against a small server on the loopback, which says what it is told to.
 
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use super::*;
-
-/// Reads one request: its head, and its body.
-fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut head = String::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head.push_str(&line.to_ascii_lowercase());
-    }
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.trim().parse().unwrap());
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((head, body))
-}
+use crate::publish::testing::read_request;
 
 type Request = (String, Vec<u8>);
 
@@ -41,9 +20,10 @@ fn serve(answers: Vec<String>) -> (SocketAddr, Receiver<Request>) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let mut stream = stream;
         for answer in answers {
-            let Some(request) = read_request(&mut reader) else {
+            let Some((head, body)) = read_request(&mut reader) else {
                 return;
             };
+            let request = (head.to_ascii_lowercase(), body);
             // Nobody may want to hear it out.
             if stream.write_all(answer.as_bytes()).is_err() || sender.send(request).is_err() {
                 return;

@@ -1,6 +1,6 @@
 //! The text to the byte, the state over intervals, and pushes to a gateway of our own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -8,7 +8,7 @@ use std::thread;
 use super::*;
 use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
 use crate::publish::pushgateway::series::{Entry, Key, Value};
-use crate::publish::testing::{at, count, gauge, metric, records, window};
+use crate::publish::testing::{at, count, gauge, metric, read_request, records, window};
 use crate::publish::{BaseUrl, Name};
 use crate::record::{Burst, ClockOwner, Event, EventKind, Tags};
 
@@ -195,17 +195,7 @@ fn gateway_by(
         loop {
             let (stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(&stream);
-            let (mut head, mut length) = (String::new(), 0);
-            while !head.ends_with("\r\n\r\n") {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                head.push_str(&line);
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
+            let (head, body) = read_request(&mut reader).unwrap();
             let request = head + str::from_utf8(&body).unwrap();
             let answer = answer(&request);
             let answer =

@@ -226,7 +226,6 @@ impl Clock {
 
     /// Compares a reading with the kernel's clock. Returns the one to believe, which is never before
     /// the last.
-    #[cold]
     fn doubt(&self, ns: u64) -> u64 {
         let last_ns = self.last_ns.get();
         if self.since_failure.get().is_some() {

@@ -214,11 +214,12 @@ impl Head {
         let Some(end) = rest.iter().skip(1).position(|byte| *byte == b'~') else {
             let known = rest[1..].iter().all(|byte| is_identifier_byte(*byte));
             let room = rest.len() < IDENTIFIER_BYTES_MAX;
-            return if known && room {
-                Ok(Scan::More)
-            } else {
-                Err(DecodeError::Padding)
-            };
+            if !(known && room) {
+                return Err(DecodeError::Padding);
+            }
+            // Not later: the identifier may never end.
+            self.header(bytes)?;
+            return Ok(Scan::More);
         };
         let whole = &rest[..end + 2];
         self.identifier = read_identifier(whole)?;

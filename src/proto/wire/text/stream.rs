@@ -132,7 +132,12 @@ impl StreamDecoder {
             self.held.extend_from_slice(&rest[..rest.len().min(room)]);
             bytes = &self.held;
         }
-        let head = match Head::scan(bytes)? {
+        let scan = Head::scan(bytes)?;
+        if let Scan::Done(head) | Scan::Bare(head) = scan {
+            // At once: the message may never be complete.
+            head.header(bytes)?;
+        }
+        let head = match scan {
             Scan::Done(head) => head,
             // A stream whose messages have identifiers is waiting for one.
             Scan::Bare(head) if !self.identified => head,
@@ -143,8 +148,6 @@ impl StreamDecoder {
                 return Ok(rest.len());
             }
         };
-        // At once: the message may never be complete.
-        head.header(bytes)?;
         self.held.truncate(head.length);
         self.identified = head.length > head.header_length();
         self.phase = Phase::Body(Body {
@@ -487,6 +490,20 @@ mod tests {
         );
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!((found[0].2, found[1].2), (None, Some(1)));
+    }
+
+    #[test]
+    fn a_header_is_refused_before_its_identifier_ends_however_it_is_cut() {
+        let good = &probes(1, true, None)[0];
+        let head = b"1|a|1|\xff|";
+        for identifier in [&b""[..], b"~", b"~a0000"] {
+            let stream = [&good[..], head, identifier].concat();
+            for cut in 0..stream.len() {
+                let (first, rest) = stream.split_at(cut);
+                let fed = feed_all(&mut StreamDecoder::new(Role::Requests), &[first, rest]);
+                assert_eq!(fed, Err(DecodeError::Tags), "{identifier:?}, cut at {cut}");
+            }
+        }
     }
 
     #[test]

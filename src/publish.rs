@@ -50,7 +50,7 @@ pub use flusher::Flusher;
 #[cfg(feature = "http-backends")]
 pub use http::SetupError;
 #[cfg(feature = "http-backends")]
-pub(crate) use http::look_at_ca_file;
+pub(crate) use http::look_at_certificates;
 pub use json::Encoder;
 pub use log::Log;
 #[cfg(feature = "http-backends")]

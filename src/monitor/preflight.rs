@@ -90,13 +90,13 @@ fn backends(config: &Config) -> Vec<String> {
             let name = metrics.settings.backend().as_word();
             let folder = metrics.delivery.spool_dir.as_deref();
             faults.extend(folder.and_then(|folder| publish::delivery::look_at_spool(folder, name)));
-            let ca_file = match &metrics.settings {
-                BackendSettings::ClickHouse(settings) => settings.ca_file.as_deref(),
-                BackendSettings::Pushgateway(settings) => settings.ca_file.as_deref(),
-                BackendSettings::Datadog(settings) => settings.ca_file.as_deref(),
+            let look = publish::look_at_certificates;
+            faults.extend(match &metrics.settings {
+                BackendSettings::ClickHouse(to) => look(&to.server, to.ca_file.as_deref()),
+                BackendSettings::Pushgateway(to) => look(&to.gateway, to.ca_file.as_deref()),
+                BackendSettings::Datadog(to) => look(to.base(), to.ca_file.as_deref()),
                 _ => None,
-            };
-            faults.extend(ca_file.and_then(publish::look_at_ca_file));
+            });
         }
         faults
     };

@@ -21,7 +21,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::clock::Clock;
 use crate::limits::{HTTP_ANSWER_BYTES_MAX, REASON_BYTES_MAX};
-use crate::publish::{SendError, Verdict};
+use crate::publish::{BaseUrl, SendError, Verdict};
 
 /// The time to make a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,9 +152,12 @@ impl Http {
     }
 }
 
-/// Says why a `ca_file` cannot be used, if it cannot.
-pub(crate) fn look_at_ca_file(path: &Path) -> Option<String> {
-    tls::read(path).err()
+/// Says what is missing or wrong of the certificates that a backend at `base` trusts, if anything is.
+pub(crate) fn look_at_certificates(base: &BaseUrl, ca_file: Option<&Path>) -> Option<String> {
+    if base.is_https() {
+        return tls::client(tls::of_the_system(), ca_file).err();
+    }
+    tls::read(ca_file?).err()
 }
 
 /// The answer of a server.

@@ -164,6 +164,12 @@ impl BaseUrl {
         })
     }
 
+    /// True if it is asked over TLS.
+    #[cfg(feature = "http-backends")]
+    pub(super) fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
     /// The URL of a path below it, given as the parts between its slashes.
     pub fn join<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.url.clone();

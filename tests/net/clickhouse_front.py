@@ -13,7 +13,8 @@ PORT + 1 takes anyone and has no faults. There `/fault?<word>` sets how requests
     drop     the request is done, and then the connection is closed
     slow     the request is done, and answered a second and a half later
 
-`/seen` returns the number of requests on PORT by status; 0 stands for a closed connection.
+`/password?<word>` makes that the password. `/seen` returns the number of requests on PORT by status; 0 stands for a
+closed connection.
 """
 
 import collections
@@ -39,7 +40,7 @@ engine = session.Session(str(folder / "data"))
 turn = threading.Lock()
 seen = collections.Counter()
 # Set when a fault is over, so nobody waits longer.
-state = {"fault": "none", "server": None, "over": threading.Event()}
+state = {"fault": "none", "server": None, "over": threading.Event(), "password": password}
 
 
 class Refused(Exception):
@@ -90,7 +91,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def judge(self, settings, body):
         try:
-            if (self.headers["x-clickhouse-user"], self.headers["x-clickhouse-key"]) != (user, password):
+            if (self.headers["x-clickhouse-user"], self.headers["x-clickhouse-key"]) != (user, state["password"]):
                 raise Refused(516, f"Code: 516. DB::Exception: {user}: Authentication failed. (AUTHENTICATION_FAILED)\n")
             query = settings.pop("query")
             return 200, execute(query, settings, body, self.headers["content-encoding"]), None
@@ -102,6 +103,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, json.dumps(seen).encode(), None)
         if url.path == "/fault":
             set_fault(url.query)
+            return self.answer(200, b"", None)
+        if url.path == "/password":
+            state["password"] = url.query
             return self.answer(200, b"", None)
         try:
             said, status = execute(body.decode(), settings, b"", None), 200

@@ -4,13 +4,14 @@ client. Prints a line for each request. Runs where datadog-api-client is install
 
     intake.py PORT KEY [ANSWER...]
 
-Each ANSWER is what the next request with the right key gets in place of being accepted: a status such as `503`, or
-`429/2` with the seconds of Retry-After.
+The key may be `@FILE`, which is read with each request. Each ANSWER is what the next request with the right key gets
+in place of being accepted: a status such as `503`, or `429/2` with the seconds of Retry-After.
 """
 
 import gzip
 import http.server
 import json
+import pathlib
 import sys
 import threading
 
@@ -24,6 +25,7 @@ MODELS = {"/api/v2/series": MetricPayload, "/api/v1/events": EventCreateRequest}
 COMPRESSED_MAX, JSON_MAX = 512_000, 5_242_880
 
 port, key, *answers = sys.argv[1:]
+key_file = pathlib.Path(key[1:]) if key.startswith("@") else None
 lock = threading.Lock()
 
 
@@ -70,7 +72,7 @@ class Intake(http.server.BaseHTTPRequestHandler):
 
     def judge(self, body):
         after, wrong, payload = None, None, None
-        if self.headers["dd-api-key"] != key:
+        if self.headers["dd-api-key"] != (key_file.read_text() if key_file else key):
             status, said = 403, "Forbidden"
         elif answers:
             status, _, after = answers.pop(0).partition("/")

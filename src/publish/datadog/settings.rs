@@ -30,7 +30,7 @@ impl DatadogSettings {
     }
 
     /// What all URLs of the intake begin with.
-    pub(super) fn base(&self) -> &BaseUrl {
+    pub(crate) fn base(&self) -> &BaseUrl {
         self.url.as_ref().unwrap_or(&self.site.api)
     }
 }

@@ -294,8 +294,11 @@ fn without_certificates_http_works_and_https_says_what_is_missing() {
         let error = asked(&https, Some(name)).unwrap_err();
         assert_eq!(error.verdict, Verdict::Barred);
         assert!(error.reason.contains(wanted), "{error}");
-        let looked = look_at_ca_file(&pem(name)).unwrap();
-        assert!(looked.contains(wanted), "{looked}");
+        for base in ["https://localhost", "http://localhost"] {
+            let base = BaseUrl::parse(base).unwrap();
+            let looked = look_at_certificates(&base, Some(&pem(name))).unwrap();
+            assert!(looked.contains(wanted), "{looked}");
+        }
     }
     let (address, _requests) = serve(vec![answer("200 OK", "", "")]);
     let http = Http::new(Some(pem("no.pem")));

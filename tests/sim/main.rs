@@ -14,6 +14,7 @@ mod chaos;
 mod clock;
 mod host;
 mod life;
+mod nat;
 mod network;
 mod python;
 mod rng;
@@ -80,6 +81,9 @@ scenarios! {
     next_address
     rotating
     misaddressed
+    nat_ports
+    nat_rebinds
+    nat_shared
     targets_come_and_go
     python_peer
     refused_sends

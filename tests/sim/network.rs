@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
+use crate::nat::Nat;
 use crate::rng::Rng;
 use crate::truth::{Instant, Truth};
 
@@ -195,6 +196,7 @@ pub(crate) struct Network {
     /// For what is said of datagrams, which must not change what happens to others.
     reports: Rng,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) nat: Nat,
     pub(crate) truth: Truth,
     hosts: BTreeMap<IpAddr, HostId>,
     links: BTreeMap<(HostId, HostId), Link>,
@@ -215,6 +217,7 @@ impl Network {
             rng: Rng::new(seed),
             reports: Rng::new(!seed),
             names: BTreeMap::new(),
+            nat: Nat::default(),
             truth: Truth::default(),
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl Network {
     ) {
         self.truth.note_left(host, payload, left);
         let id = self.new_id();
+        let (from, to) = self.nat.translate(from, to);
         let Some(receiver) = self.host_at(to.ip()) else {
             return;
         };

@@ -7,6 +7,7 @@ use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
 use crate::host::{TCP_PORT, UDP_PORT};
+use crate::nat::NatConfig;
 use crate::network::Link;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -251,6 +252,10 @@ pub(crate) enum What {
     AnswerFrom {
         host: String,
         address: IpAddr,
+    },
+    /// A translator of addresses between some hosts and the others begins, or begins anew.
+    Nat {
+        is: NatConfig,
     },
     /// Another address leads to a host as well.
     Alias {

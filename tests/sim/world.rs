@@ -470,6 +470,7 @@ impl World {
                     prober.answers_from = Some(address);
                 }
             }
+            What::Nat { is } => self.net.nat.set(is),
             What::Alias { host, address } => self.net.place(address, self.host(&host)),
             What::Aliases { host, count } => {
                 let id = self.host(&host);

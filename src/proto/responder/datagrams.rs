@@ -1,7 +1,7 @@
 //! The sessions of datagrams, by who sends them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
@@ -19,32 +19,35 @@ use crate::proto::wire::text;
 /// What tells one session from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    from: SocketAddr,
-    wire: Wire,
+    from: IpAddr,
+    sender: Sender,
+    /// The session identifier of a STAMP packet; `None` for text.
+    ssid: Option<u16>,
 }
 
+/// What tells the senders at one address apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wire {
-    Text,
-    Native {
-        ssid: u16,
-        /// Of a flow of ours: a stranger who has only guessed the SSID is another session.
-        cookie: Option<u32>,
-    },
+enum Sender {
+    /// The cookie of a flow of ours. A stranger cannot know it, and a translator (NAT) on the way may
+    /// give every probe another port.
+    Cookie(u32),
+    /// The port, where a request has nothing better.
+    Port(u16),
 }
 
 impl Key {
     fn of(from: SocketAddr, request: &Request<'_>) -> Self {
-        let wire = match &request.body {
-            Body::Text(_) => Wire::Text,
-            Body::Native {
-                request: packet, ..
-            } => Wire::Native {
-                ssid: packet.ssid,
-                cookie: request.cookie,
+        Self {
+            from: from.ip(),
+            sender: match request.cookie {
+                Some(cookie) => Sender::Cookie(cookie),
+                None => Sender::Port(from.port()),
             },
-        };
-        Self { from, wire }
+            ssid: match &request.body {
+                Body::Text(_) => None,
+                Body::Native { request, .. } => Some(request.ssid),
+            },
+        }
     }
 }
 

@@ -185,6 +185,8 @@ fn native_reply(out: &mut Vec<u8>, request: &[u8], number: u32) {
         received_count: number,
         seen: u64::MAX,
         name: "host-b",
+        headers: None,
+        is_light: false,
     };
     native::encode_reply(out, request, &fields);
 }

@@ -46,4 +46,6 @@ pub use sample::{
 };
 pub use target::{Address, Host, Protocol, TargetSpec};
 pub use time::{Mono, Now, Wall};
-pub use transmit::{Arrival, CloseReason, ListenerId, SocketId, StampKey, TargetId, Transmit};
+pub use transmit::{
+    Arrival, CloseReason, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
+};

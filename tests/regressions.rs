@@ -11,7 +11,7 @@ use latency_monitor::proto::wire::native::{
 };
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, FlowKind, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
+    Arrival, FlowKind, Headers, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -54,8 +54,7 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
     prober.handle_request(
         Arrival::unstamped(at(1)),
         ListenerId(0),
-        from,
-        None,
+        &Headers::new(from, None, 8001),
         &request,
     );
     assert_eq!(prober.self_counters().corrupt, 1);
@@ -160,7 +159,12 @@ fn a_copy_of_the_first_message_proves_nobody() {
         let mut request = Vec::new();
         text::encode_request(&mut request, seq, "a", at(sent_ms).wall, "[]", None, None);
         let arrival = Arrival::unstamped(at(came_ms));
-        prober.handle_request(arrival, ListenerId(0), from, None, &request);
+        prober.handle_request(
+            arrival,
+            ListenerId(0),
+            &Headers::new(from, None, 8001),
+            &request,
+        );
         let (mut opened, mut delays) = (0, Vec::new());
         while let Some(output) = prober.poll_output() {
             match output {
@@ -193,7 +197,7 @@ fn what_a_reflector_shows_does_not_give_away_the_identifiers_of_flows() {
     );
 
     let mut prober = prober("b", Some(8001));
-    let sessions = [4_000, 4_001, 4_002].map(|port| session_shown(&mut prober, port));
+    let sessions = [1, 2, 3].map(|host| session_shown(&mut prober, host));
     let [cookie, ..] = cookies_of_flows(&mut prober);
     let predicted = SplitMix64::behind(sessions, tried);
     let is_next = predicted.is_some_and(|mut state| high(state.next()) == cookie);
@@ -207,8 +211,8 @@ fn what_a_reflector_shows_does_not_give_away_the_identifiers_of_flows() {
 #[test]
 fn sessions_and_flows_have_generators_of_their_own() {
     let mut asked = prober("b", Some(8001));
-    let sessions: Vec<u32> = (4_000..4_100)
-        .map(|port| session_shown(&mut asked, port))
+    let sessions: Vec<u32> = (1..100)
+        .map(|host| session_shown(&mut asked, host))
         .collect();
     let mut quiet = prober("b", Some(8001));
     let cookies = cookies_of_flows(&mut asked);
@@ -222,14 +226,13 @@ fn sessions_and_flows_have_generators_of_their_own() {
 }
 
 /// The session number that a reflector shows to one more sender.
-fn session_shown(prober: &mut Prober, port: u16) -> u32 {
+fn session_shown(prober: &mut Prober, host: u8) -> u32 {
     let mut packet = native_request("['x']");
-    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 4_000);
     prober.handle_request(
         Arrival::unstamped(at(1)),
         ListenerId(0),
-        from,
-        None,
+        &Headers::new(from, None, 8001),
         &packet,
     );
     while !matches!(
@@ -291,4 +294,25 @@ impl SplitMix64 {
 
 fn high(output: u64) -> u32 {
     (output >> 32) as u32
+}
+
+/// One socket of a STAMP sender probed two addresses of a host, and the reflector numbered the replies to both in one
+/// sequence: each looked as if half of them were lost.
+#[test]
+fn a_sender_of_two_of_our_addresses_has_two_sessions() {
+    let mut prober = prober("b", Some(862));
+    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
+    let request = [&[0, 0, 0, 7][..], &[0xe7; 8], &[0, 1]].concat();
+    let mut numbers = Vec::new();
+    for last in [1, 2, 1, 2] {
+        let to = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let headers = Headers::new(from, Some(to), 862);
+        let arrival = Arrival::unstamped(at(1));
+        prober.handle_request(arrival, ListenerId(0), &headers, &request);
+        let mut packet = Vec::new();
+        let reply = prober.poll_transmit(at(1), &mut packet);
+        assert!(matches!(reply, Some(Transmit::Reply { .. })), "{reply:?}");
+        numbers.push(decode_reply(&packet).unwrap().seq);
+    }
+    assert_eq!(numbers, [0, 0, 1, 1]);
 }

@@ -172,6 +172,8 @@ fn native_reply_into(out: &mut Vec<u8>, packet: &[u8]) {
         received_count: request.seq,
         seen: u64::MAX,
         name: "host-b",
+        headers: None,
+        is_light: false,
     };
     native::encode_reply(out, packet, &fields);
 }

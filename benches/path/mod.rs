@@ -186,8 +186,8 @@ impl Path {
             if packet.is_stream {
                 prober.handle_stream(arrival, packet.socket, &packet.payload);
             } else {
-                let (from, local) = self.wire.addresses(packet.socket);
-                prober.handle_request(arrival, ListenerId(0), from, local, &packet.payload);
+                let headers = self.wire.headers(packet.socket);
+                prober.handle_request(arrival, ListenerId(0), &headers, &packet.payload);
             }
             self.wire.spare.push(packet.payload);
         } else {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use latency_monitor::proto::SocketId;
+use latency_monitor::proto::{Headers, SocketId};
 
 /// The port that is probed.
 pub(super) const UDP_PORT: u16 = 8_001;
@@ -60,11 +60,11 @@ impl Wire {
     }
 
     /// Where datagrams of the prober's socket come from, and which address they go to.
-    pub(super) fn addresses(&self, near: SocketId) -> (SocketAddr, Option<IpAddr>) {
+    pub(super) fn headers(&self, near: SocketId) -> Headers {
         let (_, remote) = self.near[near.index as usize].expect("an open socket");
         let index = u16::try_from(near.index).expect("fewer sockets than ports");
         let from = SocketAddr::new(NEAR, FIRST_PORT + index);
-        (from, Some(remote.ip()))
+        Headers::new(from, Some(remote.ip()), remote.port())
     }
 
     pub(super) fn at_port(&self, port: u16) -> SocketId {

@@ -3,12 +3,14 @@
 
 #![no_main]
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use latency_monitor::limits::{NAME_BYTES_MAX, TAGS_BYTES_MAX};
 use latency_monitor::proto::wire::native::{
     BASE_BYTES, DecodeError, ErrorEstimate, FollowUp, OurRequest, Reply, ReplyFields, Request,
     RequestFields, decode_reply, decode_request, encode_reply, encode_request,
 };
-use latency_monitor::proto::{Stamp, StampSource, Wall};
+use latency_monitor::proto::{Headers, Stamp, StampSource, Wall};
 use libfuzzer_sys::fuzz_target;
 
 /// What a request of ours has besides its labels.
@@ -16,19 +18,30 @@ const OTHERS: usize = 132;
 
 const LABEL_BYTES_MIN: usize = 32;
 
+/// Where every request comes from.
+static HEADERS: Headers = Headers::new(
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+    None,
+    862,
+);
+
+/// Where T3 and stamps of earlier replies are, in 2033: NTP's format ends in 2104, and T3 is close to T2.
+const LATE_NS: i64 = 2_000_000_000_000_000_000;
+
 /// The last nanosecond that can be written.
 const LAST_NS: i64 = (1 << 32) * 1_000_000_000 - 1;
 
 fuzz_target!(|packet: &[u8]| {
     let long = "n\u{e9}".repeat(NAME_BYTES_MAX / 3);
     for name in ["", "host-b", &long] {
-        let fields = reply_fields(packet, name);
+        let mut fields = reply_fields(packet, name);
+        fields.is_light = decode_request(packet).is_ok_and(|request| request.is_light);
         let mut out = b"before".to_vec();
         encode_reply(&mut out, packet, &fields);
         let reply = out.split_off(b"before".len());
         assert_eq!(out, b"before");
         // Whatever the request is.
-        assert_eq!(reply.len(), packet.len());
+        assert_eq!(reply.len(), packet.len().max(BASE_BYTES));
         if let Ok(request) = decode_request(packet) {
             check_reply(packet, &request, &reply, &fields);
         }
@@ -59,14 +72,14 @@ fn reply_fields<'a>(packet: &[u8], name: &'a str) -> ReplyFields<'a> {
     let has = |bit: u8| chosen >> bit & 1 == 1;
     ReplyFields {
         seq: 9,
-        sent: Wall::from_unix_nanos(LAST_NS),
+        sent: Wall::from_unix_nanos(LATE_NS),
         error: ErrorEstimate::from_nanos(has(0), u64::from(chosen) << (chosen % 56)),
         received: Stamp {
-            at: Wall::from_unix_nanos(1_768_219_134_587_069_267),
+            at: Wall::from_unix_nanos(LATE_NS - 587_069_267),
             source: StampSource::Kernel,
         },
         follow_ups: [
-            has(1).then_some(follow_up(8, LAST_NS, StampSource::Hw)),
+            has(1).then_some(follow_up(8, LATE_NS, StampSource::Hw)),
             has(2).then_some(follow_up(7, 1, StampSource::User)),
             has(3).then_some(follow_up(u32::MAX, 1_000_000_000, StampSource::Kernel)),
         ],
@@ -74,22 +87,33 @@ fn reply_fields<'a>(packet: &[u8], name: &'a str) -> ReplyFields<'a> {
         received_count: 10,
         seen: u64::MAX - u64::from(chosen),
         name,
+        headers: Some(&HEADERS),
+        is_light: false,
     }
 }
 
 fn check_reply(packet: &[u8], request: &Request<'_>, reply: &[u8], fields: &ReplyFields<'_>) {
     assert_eq!(decode_request(reply), Err(DecodeError::Reply));
+    // Times are copied and not written anew: they may be in another format than ours.
+    assert_eq!(reply[28..36], packet[4..12]);
+    assert_eq!(reply[36..38], packet[12..14]);
+    if request.is_light {
+        assert_eq!(
+            reply.get(BASE_BYTES..),
+            packet.get(BASE_BYTES..).or(Some(&[]))
+        );
+        return;
+    }
     let read = decode_reply(reply).expect("we write replies");
     assert_eq!(read.seq, fields.seq);
     assert_eq!(read.sent, fields.sent);
-    assert_eq!(read.error, fields.error);
+    // The format is the request's.
+    assert_eq!(read.error.is_ptp(), request.error.is_ptp());
+    assert_eq!(read.error.as_nanos(), fields.error.as_nanos());
     assert_eq!(read.ssid, request.ssid);
     assert_eq!(read.received, fields.received.at);
     assert_eq!(read.sender_seq, request.seq);
     assert_eq!(read.sender_sent, request.sent);
-    // Times are copied and not written anew: they may be in another format than ours.
-    assert_eq!(reply[28..36], packet[4..12]);
-    assert_eq!(reply[36..38], packet[12..14]);
     let [newest, older @ ..] = fields.follow_ups;
     let Some(ours) = read.ours else {
         assert_eq!(request.ours, None);
@@ -125,7 +149,7 @@ fn check_follow_ups(follow_ups: &[Option<FollowUp>]) {
 /// The same fields give a request that reads back, of as many bytes if these are enough.
 fn check_request(packet: &[u8], request: &Request<'_>) {
     assert_eq!(request.length, packet.len());
-    assert!(request.length >= BASE_BYTES);
+    assert!(request.length >= BASE_BYTES || request.is_light);
     assert!(request.error.as_nanos() > 0);
     let Some(ours) = request.ours else { return };
     check_labels(ours.source, NAME_BYTES_MAX);

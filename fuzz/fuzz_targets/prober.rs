@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use latency_monitor::proto::{
-    Arrival, CloseReason, FlowKind, Host, ListenerId, Mono, Now, Outcome, Output, Prober,
+    Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Mono, Now, Outcome, Output, Prober,
     ProberConfig, Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
@@ -219,8 +219,7 @@ impl World {
             (true, false) => self.server.handle_request(
                 arrival,
                 ListenerId(0),
-                from,
-                Some(SERVER),
+                &Headers::new(from, Some(SERVER), 8001),
                 &packet.bytes,
             ),
             (false, false) => {

@@ -26,6 +26,8 @@ pub(super) struct Header {
     pub(super) to: SocketAddr,
     /// Our address to send it from; `None` lets the system choose.
     pub(super) from: Option<IpAddr>,
+    /// The traffic class.
+    pub(super) tos: u8,
     /// The flow that sends it; a reply has none.
     pub(super) flow: Option<SocketId>,
     pub(super) key: Option<StampKey>,
@@ -98,6 +100,7 @@ fn outgoing<'a>(pending: &'a [Pending], bytes: &'a [u8]) -> impl Iterator<Item =
     pending.iter().map(|pending| Outgoing {
         to: pending.header.to,
         from: pending.header.from,
+        tos: pending.header.tos,
         payload: &bytes[pending.bytes.clone()],
     })
 }
@@ -197,6 +200,7 @@ mod tests {
             via,
             to: SocketAddr::from(([127, 0, 0, 1], port)),
             from: None,
+            tos: 0,
             flow: None,
             key: None,
         }

@@ -181,12 +181,14 @@ impl MioEngine {
                 listener,
                 to,
                 from,
+                tos,
                 key,
             } => {
                 let reply = Header {
                     via: Via::Listener(listener.0 as usize),
                     to,
                     from,
+                    tos,
                     flow: None,
                     key,
                 };

@@ -25,6 +25,9 @@ use crate::sys::batch::{Inbox, Outbox, Outgoing};
 use crate::sys::icmp::{Report, Trouble};
 use crate::sys::stamp::{Level, Numbers, Stamps, enable};
 
+/// The traffic class of what is sent: expedited forwarding.
+const CLASS: u8 = 46 << 2;
+
 fn key(seq: u32) -> StampKey {
     let socket = SocketId {
         index: u32::MAX,
@@ -150,6 +153,7 @@ impl Sender {
         let outgoing = payloads.iter().map(|payload| Outgoing {
             to: self.to,
             from: None,
+            tos: CLASS,
             payload,
         });
         self.outbox.send(&self.stamped.socket, outgoing)
@@ -194,6 +198,9 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
                 payloads.push(datagram.payload.to_vec());
                 let from = datagram.from.expect("somebody sent it");
                 found.push((from, datagram.local, datagram.stamps.software));
+                // Only a listener asks for them.
+                let said = datagram.local.map(|_| (Some(255), CLASS));
+                assert_eq!((datagram.ttl, datagram.tos), said.unwrap_or((None, 0)));
             }
         }
         (found, payloads)
@@ -213,6 +220,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
             .map(|((to, from, _), body)| Outgoing {
                 to: *to,
                 from: *from,
+                tos: CLASS,
                 payload: body,
             });
         let taken = Outbox::new().send(&listener, replies);

@@ -1,6 +1,6 @@
 //! The whole core behind one surface: targets in, events in, transmissions and results out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,9 +21,13 @@ use crate::proto::strays::Strays;
 use crate::proto::target::{Address, TargetSpec};
 use crate::proto::time::{Mono, Now};
 use crate::proto::transmit::{
-    Arrival, CloseReason, FlowRef, ListenerId, SocketId, StampKey, TargetId, Transmit, Wanted,
+    Arrival, CloseReason, FlowRef, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
+    Wanted,
 };
 use crate::proto::wire::native::ErrorEstimate;
+
+/// The bits of a traffic class that name it. The others are the network's, for congestion.
+const DSCP: u8 = 0b1111_1100;
 
 /// What a prober needs to know of its host.
 #[derive(Clone, Debug)]
@@ -193,24 +197,24 @@ impl Prober {
         flows.any(|flow| flow.takes_stray(from, &answer, context))
     }
 
-    /// A datagram came in on a listener, at our address `local` if the system said.
+    /// A datagram came in on a listener. Its reply has its DSCP.
     pub fn handle_request(
         &mut self,
         arrival: Arrival,
         listener: ListenerId,
-        from: SocketAddr,
-        local: Option<IpAddr>,
+        headers: &Headers,
         payload: &[u8],
     ) {
         self.context.note_arrival(&arrival);
         let transmit = |key| Transmit::Reply {
             listener,
-            to: from,
-            from: local,
+            to: headers.from,
+            from: headers.to,
+            tos: headers.tos & DSCP,
             key,
         };
         self.responder
-            .handle_datagram(&arrival, from, transmit, payload, &mut self.context);
+            .handle_datagram(&arrival, headers, transmit, payload, &mut self.context);
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.

@@ -63,6 +63,34 @@ pub(crate) enum Place {
     Connection(SocketId),
 }
 
+/// What the headers of a request said that came as a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Our address that it came to, if the system said.
+    pub to: Option<IpAddr>,
+    /// Our port that it came to.
+    pub port: u16,
+    /// Its TTL or hop limit as it arrived, if the system said.
+    pub ttl: Option<u8>,
+    /// Its traffic class: DSCP in the upper six bits, ECN in the others.
+    pub tos: u8,
+}
+
+impl Headers {
+    /// Returns those of a request of which no more is known than its addresses.
+    pub const fn new(from: SocketAddr, to: Option<IpAddr>, port: u16) -> Self {
+        Self {
+            from,
+            to,
+            port,
+            ttl: None,
+            tos: 0,
+        }
+    }
+}
+
 /// When a packet arrived, by this process's clock and by the kernel's stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -122,6 +150,8 @@ pub enum Transmit {
         to: SocketAddr,
         /// Our address that received it, to answer from; `None` lets the system choose.
         from: Option<IpAddr>,
+        /// The traffic class to send it with.
+        tos: u8,
         /// The purpose of its transmit stamp.
         key: Option<StampKey>,
     },

@@ -18,7 +18,7 @@ use crate::proto::Wall;
 use crate::sys::icmp::{self, Report, Trouble};
 use crate::sys::stamp::Stamps;
 
-/// Room for the control messages of one packet: stamps, an ICMP error, an address of ours.
+/// Room for the control messages of one packet: stamps, an ICMP error, an address of ours, TTL and class.
 const CONTROL_BYTES: usize = 256;
 
 /// Messages that an empty queue is asked for at first. Each place that is offered costs some
@@ -61,6 +61,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) to: SocketAddr,
     /// Our address to send it from; `None` lets the system choose.
     pub(crate) from: Option<IpAddr>,
+    /// Its traffic class.
+    pub(crate) tos: u8,
     pub(crate) payload: &'a [u8],
 }
 
@@ -71,6 +73,10 @@ pub(crate) struct Incoming<'a> {
     pub(crate) from: Option<SocketAddr>,
     /// The address of ours that it came to, on a socket that asks for that.
     pub(crate) local: Option<IpAddr>,
+    /// Its TTL or hop limit, on a socket that asks for it.
+    pub(crate) ttl: Option<u8>,
+    /// Its traffic class, on a socket that asks for it; else 0.
+    pub(crate) tos: u8,
     pub(crate) stamps: Stamps,
     pub(crate) payload: &'a [u8],
 }
@@ -151,35 +157,45 @@ impl Headers {
         self.messages[index].msg_hdr.msg_namelen = length;
     }
 
-    /// Has message `index` leave from our address `from`, on a socket of IPv6 or of IPv4.
-    fn set_source(&mut self, index: usize, from: Option<IpAddr>, is_v6: bool) {
-        match from {
-            None => {
-                let header = &mut self.messages[index].msg_hdr;
-                header.msg_control = std::ptr::null_mut();
-                header.msg_controllen = 0;
-            }
-            Some(from) if is_v6 => {
+    /// Has message `index` leave as the datagram wants: from our address, on a socket of IPv6 or of IPv4, and with its
+    /// traffic class.
+    fn set_controls(&mut self, index: usize, datagram: &Outgoing<'_>) {
+        self.messages[index].msg_hdr.msg_controllen = 0;
+        match datagram.from {
+            None => {}
+            Some(from) if datagram.to.is_ipv6() => {
                 let info = pktinfo_v6(from);
-                self.set_control(index, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+                self.push_control(index, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
             }
             Some(from) => {
                 let info = pktinfo_v4(from);
-                self.set_control(index, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+                self.push_control(index, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
+        }
+        if datagram.tos != 0 {
+            let class = libc::c_int::from(datagram.tos);
+            let (level, kind) = match datagram.to.ip().to_canonical() {
+                IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
+                IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+            };
+            self.push_control(index, level, kind, class);
         }
     }
 
-    fn set_control<T>(&mut self, index: usize, level: i32, kind: i32, info: T) {
+    /// Adds a control message to message `index`, which has at most one of each kind.
+    fn push_control<T>(&mut self, index: usize, level: i32, kind: i32, info: T) {
         let length = size::<T>();
         let header = &mut self.messages[index].msg_hdr;
+        let start: usize = header.msg_controllen as _;
         // SAFETY: it only computes a length.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
-        // SAFETY: the header points to its own control room, which is aligned and longer than this.
-        let control = unsafe { libc::CMSG_FIRSTHDR(header) };
+        let space = unsafe { libc::CMSG_SPACE(length) } as usize;
+        let room = &mut self.controls[index].0[start..start + space];
+        header.msg_controllen = (start + space) as _;
+        // The room is aligned, and so is the end of each message in it.
+        let control: *mut libc::cmsghdr = room.as_mut_ptr().cast::<libc::c_void>().cast();
         // SAFETY: it only computes a length.
         let with_header = unsafe { libc::CMSG_LEN(length) };
-        // SAFETY: the room was not empty, so this is its beginning.
+        // SAFETY: there is room for it, which nobody else has a reference to.
         let head = unsafe { &mut *control };
         head.cmsg_level = level;
         head.cmsg_type = kind;
@@ -245,8 +261,7 @@ impl Outbox {
             self.headers
                 .set(index, payload.as_ptr().cast_mut(), payload.len());
             self.headers.set_name(index, datagram.to);
-            let is_v6 = datagram.to.is_ipv6();
-            self.headers.set_source(index, datagram.from, is_v6);
+            self.headers.set_controls(index, &datagram);
             count += 1;
         }
         let messages = self.headers.messages.as_mut_ptr();
@@ -350,6 +365,8 @@ impl Inbox {
         let mut incoming = Incoming {
             from: socket_addr(&self.headers.names[index]),
             local: None,
+            ttl: None,
+            tos: 0,
             stamps: Stamps::default(),
             payload: &self.payload[start..start + length],
         };
@@ -358,6 +375,10 @@ impl Inbox {
                 incoming.stamps = stamps;
             } else if let Some(local) = local_address(level, kind, data) {
                 incoming.local = Some(local);
+            } else if let Some(ttl) = ttl_in(level, kind, data) {
+                incoming.ttl = Some(ttl);
+            } else if let Some(tos) = tos_in(level, kind, data) {
+                incoming.tos = tos;
             }
         });
         incoming
@@ -463,6 +484,25 @@ fn error_in(level: i32, kind: i32, data: &[u8]) -> Option<libc::sock_extended_er
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
     );
     read(data).filter(|_| is_error)
+}
+
+/// Returns the TTL of a packet, or its hop limit.
+fn ttl_in(level: i32, kind: i32, data: &[u8]) -> Option<u8> {
+    let is_ttl = matches!(
+        (level, kind),
+        (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+    );
+    let ttl = read::<libc::c_int>(data).filter(|_| is_ttl)?;
+    u8::try_from(ttl).ok()
+}
+
+/// Returns the traffic class of a packet.
+fn tos_in(level: i32, kind: i32, data: &[u8]) -> Option<u8> {
+    match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_TOS) => data.first().copied(),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => u8::try_from(read::<libc::c_int>(data)?).ok(),
+        _ => None,
+    }
 }
 
 /// Returns the address to answer from. For a packet to a broadcast or multicast address the system

@@ -11,6 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::icmp;
 
+/// The TTL and hop limit that datagrams leave with: what arrives says how many routers were between (RFC 5357, section
+/// 4.1.2).
+const TTL: u8 = 255;
+
 /// Opens a non-blocking socket on a free port of the address `local`, whose own port is ignored.
 /// The socket sends to anyone, hears from anyone, and queues ICMP errors about what it has sent.
 pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
@@ -26,17 +30,22 @@ pub(crate) fn open(local: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Opens a non-blocking socket on `address` that learns which of our addresses a request came to: a
-/// peer whose socket is connected hears from no other. With `only_v6` a socket on `::` leaves IPv4
-/// to another one.
+/// Opens a non-blocking socket on `address` that learns which of our addresses a request came to, for a
+/// peer whose socket is connected hears from no other; and its TTL and traffic class. With `only_v6` a
+/// socket on `::` leaves IPv4 to another one.
 pub(crate) fn listen(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     let socket = new_socket(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        socket.set_recv_hoplimit_v6(true)?;
+        socket.set_recv_tclass_v6(true)?;
     } else {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
     }
+    // Also one of IPv6, for the IPv4 that it hears.
+    super::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?;
+    super::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -46,6 +55,10 @@ fn new_socket(family_of: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     // Also one of IPv6, which may speak IPv4. A system without the option numbers its datagrams.
     keep_whole(&socket, true).ok();
+    super::set_option(&socket, libc::IPPROTO_IP, libc::IP_TTL, TTL.into())?;
+    if family_of.is_ipv6() {
+        socket.set_unicast_hops_v6(TTL.into())?;
+    }
     Ok(socket)
 }
 

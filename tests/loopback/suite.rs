@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
+use latency_monitor::proto::wire::native;
 use latency_monitor::proto::{Counters, FlowKind, Metric, Protocol, StampSource, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
@@ -135,6 +136,37 @@ pub(crate) fn answers_both_families_on_one_port<E: Engine>(make: Make<'_, E>) {
             })
         },
     );
+}
+
+/// A TWAMP-Light sender: 14 bytes, in NTP's format, from a few routers away.
+pub(crate) fn answers_senders_that_are_not_ours<E: Engine>(make: Make<'_, E>) {
+    const TTL: u8 = 61;
+    let clock = Clock::new();
+    let mut host = TestHost::new(make, "b", &loopback());
+    let sender = UdpSocket::bind((LOCALHOST, 0)).expect("a free port");
+    sender.set_ttl(TTL.into()).expect("a TTL");
+    sender.set_nonblocking(true).expect("a socket");
+    let request = [0, 0, 0, 5, 0xe7, 1, 2, 3, 4, 5, 6, 7, 0, 1];
+    let to = host.listening().udp[0];
+    assert_eq!(
+        sender.send_to(&request, to).expect("it is sent"),
+        request.len()
+    );
+    let mut reply = [0; 100];
+    let mut length = 0;
+    run_until(&clock, &mut [&mut host], "a reply comes", |_| {
+        length = sender.recv(&mut reply).unwrap_or(0);
+        length > 0
+    });
+    assert_eq!(length, native::BASE_BYTES);
+    let read = native::decode_reply(&reply[..length]).expect("it is a reply");
+    assert!(!read.error.is_ptp(), "the format that was asked for");
+    assert_eq!(
+        reply[24..38],
+        request,
+        "the sender's number, time and error"
+    );
+    assert_eq!(reply[40], TTL, "with which it came");
 }
 
 pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_, E>) {

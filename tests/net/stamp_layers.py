@@ -46,6 +46,11 @@ def ns_of(bits):
     return ptp(bits >> 32, bits & 0xFFFF_FFFF)
 
 
+def ns_of_ntp(bits):
+    """Converts a time in NTP's format to the nearest nanosecond."""
+    return ptp((bits >> 32) - NTP_TO_UNIX_S, 0) + ((bits & 0xFFFF_FFFF) * 1_000_000_000 + (1 << 31) >> 32)
+
+
 def as_layer(data, is_reply):
     """Lets Scapy read a packet. From the values that it reads it must make the same bytes again."""
     kind = stamp.STAMPSessionReflectorTestUnauthenticated if is_reply else stamp.STAMPSessionSenderTestUnauthenticated
@@ -179,8 +184,9 @@ def send(host, port):
             else:
                 expect(values["seq"] == before["seq"] + 1, f"reply {values['seq']} after {before['seq']}")
                 expect(of == before["seq"] and how in (1, 2), f"reply {values['seq']}: {follow_up.hex()}")
-                in_order = ns_of(before["ts"]) <= ptp(seconds, ns) <= ns_of(values["ts_rx"])
-                expect(in_order, f"reply {of} left at {ptp(seconds, ns)}, after {before} and before {values}")
+                left = seconds << 32 | ns
+                in_order = before["ts"] <= left <= values["ts_rx"]
+                expect(in_order, f"reply {of} left at {left:#x}, after {before} and before {values}")
                 found["followed up"] += 1
             before = values
     return dict(found)
@@ -190,10 +196,10 @@ def check_answer(values, asked, same_length, between):
     expect(same_length, f"another length than {asked}: {values}")
     copies = [values["ssid"], values["seq_sender"], values["ts_sender"], values["error_sender"]]
     expect(copies == [asked["ssid"], asked["seq"], asked["ts"], asked["error"]], f"not the request's: {copies}")
-    expect(values["error"] >> 14 & 1, "the time is not said to be PTP's")
+    expect(not values["error"] >> 14 & 1, "the time is not said to be NTP's, as the request's is")
     expect(not any(values["zeros"]), f"not zero where it must be: {values}")
     left_ns, back_ns = between
-    in_order = left_ns <= ns_of(values["ts_rx"]) <= ns_of(values["ts"]) <= back_ns
+    in_order = left_ns <= ns_of_ntp(values["ts_rx"]) <= ns_of_ntp(values["ts"]) <= back_ns
     expect(in_order, f"times out of order: {between}, {values}")
     for (flags, kind, value), (_, asked_kind, asked_value) in zip(values["tlvs"], asked["tlvs"], strict=True):
         expect(kind == asked_kind and len(value) == len(asked_value), f"other TLVs: {values['tlvs']}")

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, FlowKind, Host, ListenerId, Now, Output, Prober, ProberConfig,
-    SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
+    Address, Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Now, Output, Prober,
+    ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
 };
 
 use crate::account::Account;
@@ -189,8 +189,9 @@ impl ProberHost {
                 let arrival = arrival(self.stamps, now, arrived);
                 let owd_ns = arrival.best().at.as_unix_nanos() - datagram.left_wall_ns;
                 self.account.request = Some((datagram.id, owd_ns));
-                let (from, local) = (datagram.from, Some(datagram.to.ip()));
-                prober.handle_request(arrival, ListenerId(0), from, local, &datagram.payload);
+                let (from, to) = (datagram.from, datagram.to);
+                let headers = Headers::new(from, Some(to.ip()), to.port());
+                prober.handle_request(arrival, ListenerId(0), &headers, &datagram.payload);
             }
             Input::Datagram(datagram) => {
                 let Some(id) = self.by_port.get(&datagram.to.port()) else {
@@ -345,6 +346,7 @@ impl ProberHost {
                 to,
                 from,
                 key,
+                ..
             } => {
                 assert_eq!(listener, ListenerId(0));
                 let from = from.expect("as it was given");

@@ -14,7 +14,7 @@ use crate::engine::stream::Stream;
 use crate::engine::udp_port::UdpPort;
 use crate::engine::{Core, Engine};
 use crate::limits::{ACCEPTS_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, STREAM_READ_BYTES};
-use crate::proto::{CloseReason, ListenerId, Mono, Now};
+use crate::proto::{CloseReason, Headers, ListenerId, Mono, Now};
 use crate::sys;
 use crate::sys::batch::Inbox;
 
@@ -168,6 +168,7 @@ impl MioEngine {
     /// Reads a batch of requests from a listener.
     fn receive_requests(&mut self, core: &mut Core<'_>, place: usize, budget: &mut usize) -> Left {
         let sockets = &mut self.sockets;
+        let local_port = sockets.listeners.listening.udp[place].port();
         let port = &mut sockets.listeners.udp[place];
         if port.wait.watch.is_off() {
             // Nobody else tells of stamps that come late.
@@ -183,8 +184,15 @@ impl MioEngine {
             let arrival = sockets
                 .stamping
                 .arrival(core, &mut read.now, incoming.stamps);
+            let headers = Headers {
+                from,
+                to: incoming.local,
+                port: local_port,
+                ttl: incoming.ttl,
+                tos: incoming.tos,
+            };
             core.prober
-                .handle_request(arrival, listener, from, incoming.local, incoming.payload);
+                .handle_request(arrival, listener, &headers, incoming.payload);
         }
         read.left
     }

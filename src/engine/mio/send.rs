@@ -89,6 +89,7 @@ impl MioEngine {
                 via: Via::Shared(flow.place),
                 to: flow.remote,
                 from: None,
+                tos: 0,
                 flow: Some(id),
                 key,
             };

@@ -1,7 +1,7 @@
 //! The sessions of datagrams, by who sends them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use slab::Slab;
 
@@ -12,7 +12,7 @@ use crate::proto::owner::Timer;
 use crate::proto::responder::reflector::Heard;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
-use crate::proto::transmit::{Arrival, Place, StampKey, Transmit};
+use crate::proto::transmit::{Arrival, Headers, Place, StampKey, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text;
 
@@ -31,17 +31,20 @@ enum Sender {
     /// The cookie of a flow of ours. A stranger cannot know it, and a translator (NAT) on the way may
     /// give every probe another port.
     Cookie(u32),
-    /// The port, where a request has nothing better.
-    Port(u16),
+    /// The port, and the address of ours that it sends to, where a request has nothing better.
+    Port { from: u16, to: Option<IpAddr> },
 }
 
 impl Key {
-    fn of(from: SocketAddr, request: &Request<'_>) -> Self {
+    fn of(headers: &Headers, request: &Request<'_>) -> Self {
         Self {
-            from: from.ip(),
+            from: headers.from.ip(),
             sender: match request.cookie {
                 Some(cookie) => Sender::Cookie(cookie),
-                None => Sender::Port(from.port()),
+                None => Sender::Port {
+                    from: headers.from.port(),
+                    to: headers.to,
+                },
             },
             ssid: match &request.body {
                 Body::Text(_) => None,
@@ -98,15 +101,16 @@ impl Datagrams {
 }
 
 impl Responder {
-    /// A datagram came in on a listener, from `from`. `transmit` leads back there.
+    /// A datagram came in on a listener. `transmit` leads back to its sender.
     pub(crate) fn handle_datagram(
         &mut self,
         arrival: &Arrival,
-        from: SocketAddr,
+        headers: &Headers,
         transmit: impl FnOnce(Option<StampKey>) -> Transmit,
         payload: &[u8],
         context: &mut Context,
     ) {
+        let from = headers.from;
         let message = text::decode_datagram(payload);
         let request = match &message {
             // To port 0 no answer can be sent.
@@ -114,11 +118,11 @@ impl Responder {
             // A text reply may read as a request; a native one never does, whatever port it comes from.
             Ok(_) if Some(from.port()) == self.udp_port => None,
             Ok(message) => Request::text(arrival, message),
-            Err(_) if self.reflector.is_native => Request::native(arrival, payload),
+            Err(_) if self.reflector.is_native => Request::native(arrival, Some(headers), payload),
             Err(_) => None,
         };
         let is_heard = match &request {
-            Some(request) => self.handle_request(request, from, transmit, context),
+            Some(request) => self.handle_request(request, headers, transmit, context),
             None => false,
         };
         context.counters.corrupt += u64::from(!is_heard);
@@ -128,11 +132,11 @@ impl Responder {
     fn handle_request(
         &mut self,
         request: &Request<'_>,
-        from: SocketAddr,
+        headers: &Headers,
         transmit: impl FnOnce(Option<StampKey>) -> Transmit,
         context: &mut Context,
     ) -> bool {
-        let key = Key::of(from, request);
+        let key = Key::of(headers, request);
         let heard = if let Some(&slot) = self.datagrams.by_key.get(&key) {
             let Some(number) = self.continue_session(slot, request, context) else {
                 return false;

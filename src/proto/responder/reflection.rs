@@ -106,6 +106,8 @@ impl Reflection {
             received_count: self.received,
             seen,
             name,
+            headers: None,
+            is_light: false,
         }
     }
 

@@ -68,10 +68,23 @@ impl Reflector {
                     text::encode_reply(out, message, &self.name, at, self.is_native)
                 })
             }
-            (Body::Native { packet, .. }, Some(Heard { session, number })) => {
+            (
+                Body::Native {
+                    packet,
+                    request: read,
+                    ..
+                },
+                Some(Heard { session, number }),
+            ) => {
                 let fields = session.next_reply(request, number, &self.name, context);
                 let (place, seq) = (session.place, fields.seq);
-                let transmit = transmit(Some(StampKey(Wanted::Reply { place, seq })));
+                let mut transmit = transmit(Some(StampKey(Wanted::Reply { place, seq })));
+                if let Transmit::Reply { tos, .. } = &mut transmit
+                    && read.ours.is_none()
+                    && !read.is_light
+                {
+                    *tos = native::wanted_tos(packet).unwrap_or(*tos);
+                }
                 let write = |out: &mut Vec<u8>| native::encode_reply(out, packet, &fields);
                 context.queue_reply(transmit, |out| match place {
                     Place::Connection(_) => encode_frame(out, write),

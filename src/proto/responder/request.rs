@@ -1,7 +1,7 @@
 //! A request to our reflector, on whichever wire it came.
 
 use crate::proto::time::Wall;
-use crate::proto::transmit::Arrival;
+use crate::proto::transmit::{Arrival, Headers};
 use crate::proto::wire::native;
 use crate::proto::wire::text::{self, Message};
 
@@ -28,6 +28,7 @@ pub(super) enum Body<'a> {
     Native {
         request: native::Request<'a>,
         packet: &'a [u8],
+        headers: Option<&'a Headers>,
     },
 }
 
@@ -68,9 +69,17 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Reads a native packet as a request; `None` if it is none.
-    pub(super) fn native(arrival: &'a Arrival, packet: &'a [u8]) -> Option<Self> {
+    /// Reads a native packet as a request; `None` if it is none. What comes on a stream has no `headers`.
+    pub(super) fn native(
+        arrival: &'a Arrival,
+        headers: Option<&'a Headers>,
+        packet: &'a [u8],
+    ) -> Option<Self> {
         let request = native::decode_request(packet).ok()?;
+        // Only ours send on a stream.
+        if request.is_light && headers.is_none() {
+            return None;
+        }
         let ours = request.ours.as_ref();
         Some(Self {
             arrival,
@@ -81,7 +90,11 @@ impl<'a> Request<'a> {
                 source: ours.source,
                 tags: ours.tags,
             }),
-            body: Body::Native { request, packet },
+            body: Body::Native {
+                request,
+                packet,
+                headers,
+            },
         })
     }
 

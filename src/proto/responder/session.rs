@@ -128,14 +128,21 @@ impl Session {
     /// Returns what the reply to the native request of this number says.
     pub(super) fn next_reply<'a>(
         &mut self,
-        request: &Request<'_>,
+        request: &Request<'a>,
         number: u64,
         name: &'a str,
         context: &mut Context,
     ) -> ReplyFields<'a> {
         let seen = self.received.seen_before(number);
         let reflection = reflection(&mut self.reflection, context);
-        reflection.next_reply(request.arrival, seen, context.clock_error, name)
+        let mut fields = reflection.next_reply(request.arrival, seen, context.clock_error, name);
+        if let Body::Native {
+            request, headers, ..
+        } = &request.body
+        {
+            (fields.headers, fields.is_light) = (*headers, request.is_light);
+        }
+        fields
     }
 
     /// The kernel's stamp of a reply's departure has come.

@@ -110,7 +110,7 @@ impl Accepted {
             }
             Incoming::Native(decoder) => {
                 let outcome = decoder.feed(bytes, |packet, is_last| {
-                    receive(&Request::native(&arrival.of_last(is_last), packet));
+                    receive(&Request::native(&arrival.of_last(is_last), None, packet));
                 });
                 outcome.is_ok()
             }

@@ -2,10 +2,12 @@
 //! and the TLVs of RFC 8972, one of which is ours.
 //!
 //! `docs/design/native-wire.md` has the layouts, byte by byte. A request and its reply have the
-//! same length and TLVs, so a reply is a copy of the request with fields filled in. Any STAMP
-//! sender's packet is a [`Request`]; only our own contain an [`OurRequest`].
+//! same length and TLVs, so a reply is a copy of the request with fields filled in. Any STAMP or
+//! TWAMP-Light sender's packet is a [`Request`]; only our own contain an [`OurRequest`].
 
+mod answers;
 mod frame;
+mod light;
 mod time;
 mod tlv;
 
@@ -15,12 +17,16 @@ mod tests;
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX};
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
-use crate::proto::wire::native::time::{TIME_BYTES, read_time, time_bytes};
+use crate::proto::transmit::Headers;
+use crate::proto::wire::native::time::{
+    TIME_BYTES, any_time, read_time, time_bytes, time_bytes_in,
+};
 use crate::proto::wire::native::tlv::{
     EXTRA_PADDING, FLAG_M, FLAG_U, FOLLOW_UP, FOLLOW_UP_BYTES, HEADER_BYTES, Kind, MAGIC,
     OURS_BYTES, PRIVATE, Tlvs,
 };
 
+pub use answers::wanted_tos;
 pub use frame::{FRAMED_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use time::ErrorEstimate;
 
@@ -42,7 +48,7 @@ const FLAG_REPLY: u8 = 0x01;
 /// Set if the offset in our TLV is valid.
 const FLAG_OFFSET: u8 = 0x02;
 
-/// Stands for the sender's TTL, which would have to be requested for every packet.
+/// The TTL of a request whose own is not known: on a stream there is none.
 const TTL: u8 = 255;
 
 /// Offsets of the fields of a reply. A request has the same ones in front.
@@ -88,12 +94,15 @@ mod source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It is shorter than a packet without TLVs.
-    #[error("the packet has fewer than {BASE_BYTES} bytes")]
+    /// It is shorter than any request or reply is.
+    #[error("the packet has fewer bytes than its kind")]
     Truncated,
-    /// A request has bytes set that only a reply has, so it must not be answered.
+    /// A request has what only a reply has, so it must not be answered.
     #[error("the packet may be a reply")]
     Reply,
+    /// What may be padded with anything begins with text, so it is of another protocol.
+    #[error("the packet is text")]
+    Text,
     /// A time in the PTP format has a billion nanoseconds or more.
     #[error("a timestamp has more nanoseconds than a second")]
     Timestamp,
@@ -119,7 +128,7 @@ pub struct FollowUp {
 pub struct Request<'a> {
     /// The sender's number for it: the low 32 bits of ours.
     pub seq: u32,
-    /// T1, by the sender's clock.
+    /// T1, by the sender's clock. Nanoseconds beyond a second carry over.
     pub sent: Wall,
     /// The error of that clock.
     pub error: ErrorEstimate,
@@ -127,6 +136,9 @@ pub struct Request<'a> {
     pub ssid: u16,
     /// Bytes of the packet.
     pub length: usize,
+    /// True if it knows no TLVs, as a TWAMP-Light sender's: it is shorter than the base packet, or padding begins
+    /// before that one's end. All behind its head may be anything, and has no TLVs.
+    pub is_light: bool,
     /// The addition of our own senders.
     pub ours: Option<OurRequest<'a>>,
 }
@@ -240,18 +252,22 @@ pub struct ReplyFields<'a> {
     pub seen: u64,
     /// Our name, without `|`. It is left out if it is empty or has no room.
     pub name: &'a str,
+    /// What the headers of the request said; a stream has none.
+    pub headers: Option<&'a Headers>,
+    /// As in the request.
+    pub is_light: bool,
 }
 
 /// Reads the one packet that a datagram is, or that a frame has, as a request.
 ///
 /// TLVs that are malformed or not ours are none of its business, but ours must be right.
 pub fn decode_request(packet: &[u8]) -> Result<Request<'_>, DecodeError> {
-    let base = packet
-        .first_chunk::<BASE_BYTES>()
-        .ok_or(DecodeError::Truncated)?;
-    // A reply has its TTL here at least, so that reflectors cannot set each other off.
+    let Some(base) = packet.first_chunk::<BASE_BYTES>() else {
+        return light::decode(packet);
+    };
+    // A reply has its TTL here at least.
     if base[base::REQUEST_END..].iter().any(|byte| *byte != 0) {
-        return Err(DecodeError::Reply);
+        return light::decode(packet);
     }
     let error = ErrorEstimate::from_bits(u16_at(base, base::ERROR));
     let ours = Tlvs::new(packet, BASE_BYTES)
@@ -260,10 +276,11 @@ pub fn decode_request(packet: &[u8]) -> Result<Request<'_>, DecodeError> {
         .transpose()?;
     Ok(Request {
         seq: u32_at(base, base::SEQ),
-        sent: time_at(base, base::SENT, error.is_ptp())?,
+        sent: any_time(array_at(base, base::SENT), error.is_ptp()),
         error,
         ssid: u16_at(base, base::SSID),
         length: packet.len(),
+        is_light: false,
         ours,
     })
 }
@@ -307,7 +324,7 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
                 telemetry.get_or_insert(tlv.value);
             }
             Kind::Ours if tlv.value[ours::FLAGS] & FLAG_REPLY != 0 => ours = Some(tlv.value),
-            Kind::Ours | Kind::Padding | Kind::Unknown => {}
+            _ => {}
         }
     }
     let follow_up = match telemetry {
@@ -321,7 +338,7 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
         ssid: u16_at(base, base::SSID),
         received: time_at(base, base::RECEIVED, error.is_ptp())?,
         sender_seq: u32_at(base, base::SENDER_SEQ),
-        sender_sent: time_at(base, base::SENDER_SENT, sender_error.is_ptp())?,
+        sender_sent: any_time(array_at(base, base::SENDER_SENT), sender_error.is_ptp()),
         follow_up,
         ours: ours.map(read_our_reply).transpose()?,
     })
@@ -413,9 +430,9 @@ impl FollowUp {
     }
 
     /// Writes it at `at`.
-    fn write(self, bytes: &mut [u8], at: usize) {
+    fn write(self, bytes: &mut [u8], at: usize, is_ptp: bool) {
         put(bytes, at, self.seq.to_be_bytes());
-        put(bytes, at + 4, time_bytes(self.stamp.at));
+        put(bytes, at + 4, time_bytes_in(self.stamp.at, is_ptp));
     }
 }
 
@@ -455,7 +472,7 @@ fn push_base(out: &mut Vec<u8>, fields: &RequestFields<'_>) {
     let mut base = [0; BASE_BYTES];
     put(&mut base, base::SEQ, fields.seq.to_be_bytes());
     put(&mut base, base::SENT, time_bytes(fields.sent));
-    let error = fields.error.with_ptp().bits();
+    let error = fields.error.with_format(true).bits();
     put(&mut base, base::ERROR, error.to_be_bytes());
     put(&mut base, base::SSID, fields.ssid.to_be_bytes());
     out.extend_from_slice(&base);
@@ -481,63 +498,77 @@ fn write_our_request(value: &mut [u8], fields: &RequestFields<'_>, source: &str,
 fn write_older(value: &mut [u8], [a, b]: [Option<FollowUp>; 2]) {
     for (follow_up, at, shift) in [(a, ours::A, source::A), (b, ours::B, source::B)] {
         if let Some(follow_up) = follow_up {
-            follow_up.write(value, at);
+            follow_up.write(value, at, true);
             value[ours::SOURCES] |= source_bits(follow_up.stamp.source, shift);
         }
     }
 }
 
-/// Appends the answer to `request`, which [`decode_request`] has accepted. It has the same length,
-/// repeats the request's fields, and fills in the TLVs that we know.
+/// Appends the answer to `request`, which [`decode_request`] has accepted. It has the same length but 44 bytes at
+/// least (RFC 8762, section 4.6), and the request's format of times. It repeats the request's fields, and fills in
+/// the TLVs that we know.
 pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>) {
     let start = out.len();
     out.extend_from_slice(request);
+    if request.len() < BASE_BYTES {
+        out.resize(start + BASE_BYTES, 0);
+    }
     let reply = &mut out[start..];
-    if let (Some(from), Some(to)) = (
-        request.first_chunk::<BASE_BYTES>(),
-        reply.first_chunk_mut::<BASE_BYTES>(),
-    ) {
-        write_base(from, to, fields);
+    let Some(base) = reply.first_chunk_mut::<BASE_BYTES>() else {
+        return;
+    };
+    let is_ptp = write_base(base, fields);
+    if fields.is_light {
+        return;
     }
     for tlv in Tlvs::new(request, BASE_BYTES) {
         let reply = &mut reply[tlv.start..];
-        let known = match tlv.kind {
-            Kind::Unknown => FLAG_U,
-            Kind::Padding | Kind::FollowUp | Kind::Ours => 0,
-        };
-        reply[0] = known | if tlv.is_malformed { FLAG_M } else { 0 };
-        if !tlv.is_malformed {
-            let value = &mut reply[HEADER_BYTES..HEADER_BYTES + tlv.value.len()];
-            match tlv.kind {
-                Kind::FollowUp => write_telemetry(value, fields.follow_ups[0]),
-                Kind::Ours => write_our_reply(value, fields),
-                Kind::Padding | Kind::Unknown => {}
+        let (flags, rest) = reply.split_at_mut(1);
+        flags[0] = if tlv.kind == Kind::Unknown { FLAG_U } else { 0 };
+        if tlv.is_malformed {
+            flags[0] |= FLAG_M;
+            continue;
+        }
+        let value = &mut rest[HEADER_BYTES - 1..HEADER_BYTES - 1 + tlv.value.len()];
+        match tlv.kind {
+            Kind::FollowUp => write_telemetry(value, fields.follow_ups[0], is_ptp),
+            Kind::Ours => write_our_reply(value, fields),
+            Kind::Padding | Kind::Unknown => {}
+            kind => {
+                if !answers::write(kind, value, fields) {
+                    flags[0] |= FLAG_U;
+                }
             }
         }
     }
 }
 
-fn write_base(request: &[u8; BASE_BYTES], base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) {
+/// Makes a reply of a request's base. Returns whether its times are PTP's.
+fn write_base(base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) -> bool {
+    let seq: [u8; 4] = array_at(base, base::SEQ);
+    let sent: [u8; TIME_BYTES] = array_at(base, base::SENT);
+    let error: [u8; 2] = array_at(base, base::ERROR);
+    let is_ptp = ErrorEstimate::from_bits(u16::from_be_bytes(error)).is_ptp();
     // The session identifier stays in its place.
     put(base, base::SEQ, fields.seq.to_be_bytes());
-    put(base, base::SENT, time_bytes(fields.sent));
-    let error = fields.error.with_ptp().bits();
-    put(base, base::ERROR, error.to_be_bytes());
+    put(base, base::SENT, time_bytes_in(fields.sent, is_ptp));
+    let own_error = fields.error.with_format(is_ptp).bits();
+    put(base, base::ERROR, own_error.to_be_bytes());
     base[base::REQUEST_END..].fill(0);
-    put(base, base::RECEIVED, time_bytes(fields.received.at));
-    let seq: [u8; 4] = array_at(request, base::SEQ);
+    let received = time_bytes_in(fields.received.at, is_ptp);
+    put(base, base::RECEIVED, received);
     put(base, base::SENDER_SEQ, seq);
-    let sent: [u8; TIME_BYTES] = array_at(request, base::SENT);
     put(base, base::SENDER_SENT, sent);
-    let error: [u8; 2] = array_at(request, base::ERROR);
     put(base, base::SENDER_ERROR, error);
-    base[base::SENDER_TTL] = TTL;
+    let ttl = fields.headers.and_then(|headers| headers.ttl);
+    base[base::SENDER_TTL] = ttl.unwrap_or(TTL);
+    is_ptp
 }
 
-fn write_telemetry(value: &mut [u8], follow_up: Option<FollowUp>) {
+fn write_telemetry(value: &mut [u8], follow_up: Option<FollowUp>, is_ptp: bool) {
     value.fill(0);
     if let Some(follow_up) = follow_up {
-        follow_up.write(value, 0);
+        follow_up.write(value, 0, is_ptp);
         value[FollowUp::BYTES] = match follow_up.stamp.source {
             StampSource::Hw => 1,
             StampSource::Kernel | StampSource::User => 2,

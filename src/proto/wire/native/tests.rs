@@ -1,5 +1,6 @@
 //! Packets as the document lays them out, byte by byte, and what foreign ones come to.
 
+mod foreign;
 mod random;
 
 use super::*;
@@ -59,6 +60,8 @@ fn reply_fields() -> ReplyFields<'static> {
         received_count: 10,
         seen: 0x8000_0000_0000_0001,
         name: "host-b",
+        headers: None,
+        is_light: false,
     }
 }
 
@@ -73,7 +76,7 @@ fn reply_to(request: &[u8]) -> Vec<u8> {
     encode_reply(&mut out, request, &reply_fields());
     let reply = out.split_off(6);
     assert_eq!(out, b"before");
-    assert_eq!(reply.len(), request.len());
+    assert_eq!(reply.len(), request.len().max(44));
     reply
 }
 
@@ -167,6 +170,7 @@ fn a_request_is_laid_out_as_documented() {
             error: ERROR,
             ssid: 0xabcd,
             length: 164,
+            is_light: false,
             ours: Some(OurRequest {
                 cookie: 0xdead_beef,
                 session: 0x5566_7788,
@@ -275,15 +279,12 @@ fn a_sender_that_knows_nothing_of_us_is_answered() {
     assert_eq!(read.sent, Wall::from_unix_nanos(500_000_000));
     assert_eq!(read.ours, None);
 
+    // In its format, too: 3.000000003 s and 2.000000002 s after 1970.
     let reply = reply_to(&packet);
-    assert_eq!(
-        reply[..16],
-        reply_bytes()[..14]
-            .iter()
-            .copied()
-            .chain([0, 0])
-            .collect::<Vec<u8>>()
-    );
+    assert_eq!(reply[..4], [0, 0, 0, 9]);
+    assert_eq!(reply[4..12], [0x83, 0xaa, 0x7e, 0x83, 0, 0, 0, 13]);
+    assert_eq!(reply[12..16], [0x00, 0x01, 0, 0]);
+    assert_eq!(reply[16..24], [0x83, 0xaa, 0x7e, 0x82, 0, 0, 0, 9]);
     assert_eq!(reply[24..28], [0, 0, 0, 5]);
     assert_eq!(reply[28..36], packet[4..12], "its own format");
     assert_eq!(reply[36..], [0, 1, 0, 0, 255, 0, 0, 0]);
@@ -303,15 +304,18 @@ fn flags_say_what_was_understood() {
         (vec![0xff, 1, 0, 0], 0),
         (private.clone(), 0),
         ([&[0x80, 7, 0, 16][..], &[0; 16]].concat(), 0),
-        // Unknown: location, and private ones of others.
-        (vec![0x80, 2, 0, 2, 0xaa, 0xbb], 0x80),
+        // Unknown: HMAC, and private ones of others. Without headers nobody can say a location.
+        (vec![0x80, 2, 0, 4, 0, 0, 0, 0], 0x80),
+        (vec![0x80, 9, 0, 2, 0xaa, 0xbb], 0x80),
         (vec![0x00, 8, 0, 1, 0xaa], 0x80),
         (other, 0x80),
         (ours(0, 0, b"")[..63].to_vec(), 0xc0),
         // Malformed.
         (vec![0x80, 1, 0, 3, 0xaa, 0xbb], 0x40),
         (vec![0x80, 7, 0, 2, 0xaa, 0xbb], 0x40),
-        (vec![0x80, 2, 0xff, 0xff, 0xaa], 0xc0),
+        (vec![0x80, 2, 0, 2, 0xaa, 0xbb], 0x40),
+        (vec![0x80, 3, 0, 5, 0, 0, 0, 0, 0], 0x40),
+        (vec![0x80, 9, 0xff, 0xff, 0xaa], 0xc0),
         (vec![0x80, 1, 0], 0x40),
         (vec![0x80], 0xc0),
     ] {
@@ -347,7 +351,7 @@ fn what_is_written_says_in_which_format() {
 #[test]
 fn nothing_is_read_behind_what_is_malformed() {
     let tlvs = [
-        &[0x80, 2, 0, 0][..],
+        &[0x80, 9, 0, 0][..],
         &[0x80, 7, 0, 1, 0xaa],
         &ours(0, 0, b""),
     ]
@@ -377,12 +381,6 @@ fn a_reply_is_no_request() {
     for packet in [request(None), request(Some(500)), foreign(0, T1_BYTES, &[])] {
         assert_eq!(decode_request(&reply_to(&packet)), Err(DecodeError::Reply));
     }
-    // Each of the bytes that only a reply has is enough.
-    for place in 16..44 {
-        let mut packet = request(None);
-        packet[place] = 1;
-        assert_eq!(decode_request(&packet), Err(DecodeError::Reply), "{place}");
-    }
     let mut marked = request(None);
     marked[OURS + 5] |= 0x01;
     assert_eq!(decode_request(&marked), Err(DecodeError::Reply));
@@ -408,16 +406,14 @@ fn refuses_what_is_no_packet() {
     let request = request(None);
     let reply = reply_to(&request);
     for length in 0..44 {
-        assert_eq!(
-            decode_request(&request[..length]),
-            Err(DecodeError::Truncated)
-        );
+        let is_head = decode_request(&request[..length]) != Err(DecodeError::Truncated);
+        assert_eq!(is_head, length >= 14);
         assert_eq!(decode_reply(&reply[..length]), Err(DecodeError::Truncated));
     }
     // A billion nanoseconds, in each of the times.
     for (packet, times) in [
-        (&request, &[4, OURS + 32, OURS + 44][..]),
-        (&reply, &[4, 16, 28, 44 + 8, OURS + 32, OURS + 44]),
+        (&request, &[OURS + 32, OURS + 44][..]),
+        (&reply, &[4, 16, 44 + 8, OURS + 32, OURS + 44]),
     ] {
         for time in times {
             let mut packet = packet.clone();

@@ -2,8 +2,9 @@
 //!
 //! A timestamp is 8 bytes in one of two formats; the Z bit of the packet's error estimate says
 //! which. One is seconds and nanoseconds since 1970 (truncated PTP, RFC 8877, section 4.3). The
-//! other is seconds since 1900 and their binary fraction (NTP, section 4.2.1). We write only the
-//! first. A foreign STAMP sender may choose either (RFC 8762, section 4.2.1).
+//! other is seconds since 1900 and their binary fraction (NTP, section 4.2.1). Our own
+//! senders write the first; a foreign sender may choose either, and is answered in its own (RFC 8762,
+//! section 4.2.1).
 
 use crate::proto::time::Wall;
 use crate::proto::wire::native::{DecodeError, u32_at};
@@ -67,9 +68,9 @@ impl ErrorEstimate {
         self.0
     }
 
-    /// Returns the same error for timestamps in the PTP format.
-    pub(super) const fn with_ptp(self) -> Self {
-        Self(self.0 | Z)
+    /// Returns the same error for timestamps in the PTP format, or in NTP's.
+    pub(super) const fn with_format(self, is_ptp: bool) -> Self {
+        Self(if is_ptp { self.0 | Z } else { self.0 & !Z })
     }
 
     /// True if a source outside the host synchronises the clock to UTC.
@@ -97,12 +98,17 @@ impl ErrorEstimate {
 
 /// Reads a timestamp in the format of the packet's error estimate.
 pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, DecodeError> {
+    if is_ptp && u32_at(&bytes, 4) >= NANOS_PER_SECOND {
+        return Err(DecodeError::Timestamp);
+    }
+    Ok(any_time(bytes, is_ptp))
+}
+
+/// Reads a timestamp; nanoseconds beyond a second carry over.
+pub(super) fn any_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Wall {
     let seconds = i64::from(u32_at(&bytes, 0));
     let rest = u32_at(&bytes, 4);
     let (seconds, nanos) = if is_ptp {
-        if rest >= NANOS_PER_SECOND {
-            return Err(DecodeError::Timestamp);
-        }
         (seconds, i64::from(rest))
     } else {
         // Seconds without their highest bit belong to the era that begins in 2036 (RFC 4330,
@@ -117,9 +123,7 @@ pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, D
         (seconds + era - NTP_TO_UNIX_SECONDS, nanos)
     };
     // At most 2^33 seconds: far from the ends of 64 bits.
-    Ok(Wall::from_unix_nanos(
-        seconds * i64::from(NANOS_PER_SECOND) + nanos,
-    ))
+    Wall::from_unix_nanos(seconds * i64::from(NANOS_PER_SECOND) + nanos)
 }
 
 /// Returns a timestamp in the PTP format. Its range is 1970 to 2106; other times become the nearest
@@ -131,6 +135,27 @@ pub(super) fn time_bytes(at: Wall) -> [u8; TIME_BYTES] {
     let rest = nanos % u64::from(NANOS_PER_SECOND);
     // Both have 32 bits, so this shift clears the place of the other.
     (seconds << 32 | rest).to_be_bytes()
+}
+
+/// Returns a timestamp in the PTP format, or in NTP's.
+pub(super) fn time_bytes_in(at: Wall, is_ptp: bool) -> [u8; TIME_BYTES] {
+    if is_ptp {
+        time_bytes(at)
+    } else {
+        ntp_bytes(at)
+    }
+}
+
+/// Returns a timestamp in NTP's format, which reads back to the nanosecond. Its seconds go around in 2036.
+#[cold]
+fn ntp_bytes(at: Wall) -> [u8; TIME_BYTES] {
+    let nanos_per_second = i64::from(NANOS_PER_SECOND);
+    let nanos = at.as_unix_nanos();
+    let seconds = nanos.div_euclid(nanos_per_second) + NTP_TO_UNIX_SECONDS;
+    let rest = nanos.rem_euclid(nanos_per_second);
+    // Below 2^30 * 2^32: it fits, and so does the quotient in 32 bits.
+    let fraction = ((rest << 32) + nanos_per_second / 2) / nanos_per_second;
+    (seconds.rem_euclid(NTP_ERA_SECONDS) << 32 | fraction).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -219,6 +244,8 @@ mod tests {
         assert_eq!(read_time(last, true), Ok(nanos));
         let more = [0, 0, 0, 0, 0x3b, 0x9a, 0xca, 0];
         assert_eq!(read_time(more, true), Err(DecodeError::Timestamp));
+        let second = Wall::from_unix_nanos(1_000_000_000);
+        assert_eq!(any_time(more, true), second, "of a request it carries over");
         assert!(read_time(more, false).is_ok(), "a fraction may be anything");
     }
 
@@ -236,6 +263,10 @@ mod tests {
             let at = i64::from(seconds) * 1_000_000_000 + i64::from(nanos);
             let at = Wall::from_unix_nanos(at);
             prop_assert_eq!(read_time(time_bytes(at), true), Ok(at));
+            // Until 2104 NTP's era is known.
+            if seconds < 4_233_462_144 {
+                prop_assert_eq!(read_time(time_bytes_in(at, false), false), Ok(at));
+            }
         }
 
         #[test]

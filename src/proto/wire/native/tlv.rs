@@ -9,6 +9,21 @@ pub(super) const FLAG_M: u8 = 0x40;
 /// Extra Padding (RFC 8972, section 4.1).
 pub(super) const EXTRA_PADDING: u8 = 1;
 
+/// Location (RFC 8972, section 4.2).
+const LOCATION: u8 = 2;
+
+/// Timestamp Information (RFC 8972, section 4.3).
+const TIMESTAMP_INFORMATION: u8 = 3;
+
+/// Class of Service (RFC 8972, section 4.4).
+const CLASS_OF_SERVICE: u8 = 4;
+
+/// Direct Measurement (RFC 8972, section 4.5).
+const DIRECT_MEASUREMENT: u8 = 5;
+
+/// Access Report (RFC 8972, section 4.6).
+const ACCESS_REPORT: u8 = 6;
+
 /// Follow-Up Telemetry (RFC 8972, section 4.7).
 pub(super) const FOLLOW_UP: u8 = 7;
 
@@ -31,9 +46,27 @@ pub(super) const MAGIC: [u8; 4] = *b"LMon";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Padding,
+    Location,
+    TimestampInformation,
+    ClassOfService,
+    DirectMeasurement,
+    AccessReport,
     FollowUp,
     Ours,
     Unknown,
+}
+
+impl Kind {
+    /// True if a value of so many bytes is one of this kind.
+    const fn fits(self, bytes: usize) -> bool {
+        match self {
+            Self::FollowUp => bytes == FOLLOW_UP_BYTES,
+            Self::TimestampInformation | Self::ClassOfService | Self::AccessReport => bytes == 4,
+            Self::DirectMeasurement => bytes == 12,
+            Self::Location => bytes >= 4,
+            Self::Padding | Self::Ours | Self::Unknown => true,
+        }
+    }
 }
 
 /// One TLV, or the rest of the packet in its place.
@@ -79,6 +112,11 @@ impl<'a> Tlvs<'a> {
         match code {
             EXTRA_PADDING => Kind::Padding,
             FOLLOW_UP => Kind::FollowUp,
+            LOCATION => Kind::Location,
+            TIMESTAMP_INFORMATION => Kind::TimestampInformation,
+            CLASS_OF_SERVICE => Kind::ClassOfService,
+            DIRECT_MEASUREMENT => Kind::DirectMeasurement,
+            ACCESS_REPORT => Kind::AccessReport,
             PRIVATE if !self.has_ours && value.len() >= OURS_BYTES && value.starts_with(&MAGIC) => {
                 self.has_ours = true;
                 Kind::Ours
@@ -103,7 +141,7 @@ impl<'a> Iterator for Tlvs<'a> {
             _ => None,
         };
         let kind = self.kind(code, value.unwrap_or_default());
-        let value = value.filter(|value| kind != Kind::FollowUp || value.len() == FOLLOW_UP_BYTES);
+        let value = value.filter(|value| kind.fits(value.len()));
         self.next = match value {
             Some(value) => start + HEADER_BYTES + value.len(),
             None => self.packet.len(),

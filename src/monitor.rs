@@ -146,10 +146,13 @@ pub struct LatencyMonitor {
     running: Option<Running>,
 }
 
+/// What the poll thread leaves: its recorder, unless it could not begin.
+type PollEnd = Result<Option<Recorder>, EngineError>;
+
 #[derive(Debug)]
 struct Running {
     commands: Arc<Commands>,
-    poll: JoinHandle<Result<(), EngineError>>,
+    poll: JoinHandle<PollEnd>,
     flushers: Vec<Flusher>,
     dumper: Option<DumpThread>,
 }
@@ -333,7 +336,7 @@ impl LatencyMonitor {
         recorder: Recorder,
         accepted_max: usize,
         commands: &Arc<Commands>,
-    ) -> Result<JoinHandle<Result<(), EngineError>>, StartError> {
+    ) -> Result<JoinHandle<PollEnd>, StartError> {
         let config = EngineConfig {
             addresses: resolver::own_addresses(&self.config.addresses)?,
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
@@ -364,7 +367,7 @@ impl LatencyMonitor {
                 Ok(engine) => engine,
                 Err(error) => {
                     let _ = report.send(Err(error));
-                    return Ok(());
+                    return Ok(None);
                 }
             };
             commands.set_waker(engine.waker());
@@ -384,6 +387,7 @@ impl LatencyMonitor {
                 counted: 0,
             }
             .run(&mut engine)
+            .map(Some)
         };
         let thread = thread::Builder::new().name("lm-poll".into()).spawn(body)?;
         let listens = listens.recv();
@@ -415,6 +419,8 @@ impl Running {
         for flusher in &self.flushers {
             flusher.stop(left());
         }
+        // Here the recorder goes, which ends the thread that writes dumps.
+        let ended = ended.map(|end| end.map(drop));
         if let Some(dumper) = self.dumper
             && !dumper.join(left())
         {

@@ -60,14 +60,15 @@ pub(super) struct ClockWatch {
 }
 
 impl PollLoop {
-    /// Runs until it is stopped, then hands over the last windows.
-    pub(super) fn run(mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
+    /// Runs until it is stopped, then hands over the last windows. Returns the recorder: once that is gone, flush
+    /// threads do not wait to be told how long they may take.
+    pub(super) fn run(mut self, engine: &mut dyn Engine) -> Result<Recorder, EngineError> {
         while !self.commands.is_stopped() {
             self.run_commands();
             self.turn(engine)?;
         }
         self.finish();
-        Ok(())
+        Ok(self.recorder)
     }
 
     fn turn(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {

@@ -369,14 +369,14 @@ fn wall_of(time: SystemTime) -> Wall {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const HOUR_NS: u64 = 3_600_000_000_000;
     const MS: u64 = 1_000_000;
 
     /// A clock that has run for some hours, with its counter and the kernel's clock to turn.
-    fn turned() -> (Clock, Arc<quanta::Mock>, Arc<AtomicU64>) {
+    pub(crate) fn turned() -> (Clock, Arc<quanta::Mock>, Arc<AtomicU64>) {
         let (counter, mock) = quanta::Clock::mock();
         let mut clock = Clock::starting_at(counter, 0);
         let kernel = Arc::new(AtomicU64::new(0));

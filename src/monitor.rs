@@ -523,3 +523,52 @@ fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Mono;
+    use crate::publish::PublishError;
+    use crate::record::Mode;
+
+    /// Tells how long it may take at the end, and when it was told so.
+    struct Last(Sender<(Duration, Mono)>);
+
+    impl Backend for Last {
+        fn name(&self) -> &'static str {
+            "last"
+        }
+
+        fn publish(&mut self, _: &Record) -> Result<(), PublishError> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), PublishError> {
+            Ok(())
+        }
+
+        fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+            self.0.send((timeout, Clock::new().mono())).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_shutdown_timeout_counts_from_the_stop() {
+        let (told, last) = channel();
+        let mut monitor = LatencyMonitor::new(Config::default().with_ports(0, 0));
+        let backend: Box<dyn Backend> = Box::new(Last(told));
+        let sink = SinkConfig::new(Mode::Samples, 1_000_000_000);
+        monitor.start_with(vec![(sink, backend)], || ()).unwrap();
+        let before = Clock::new().mono();
+        monitor.stop().unwrap();
+        let (left, at) = last.recv().unwrap();
+        // What is gone of it is part of what has passed since; the clock itself is older.
+        let passed = Duration::from_nanos(at.since(before));
+        let timeout = monitor.config.shutdown_timeout;
+        assert!(
+            left <= timeout && left + passed >= timeout,
+            "{left:?}, {passed:?}"
+        );
+    }
+}

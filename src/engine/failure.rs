@@ -61,3 +61,67 @@ impl Complaints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use Errno::*;
+
+    use super::*;
+
+    fn system(code: Errno) -> io::Error {
+        io::Error::from_raw_os_error(code as i32)
+    }
+
+    #[test]
+    fn a_flow_is_told_what_the_system_says() {
+        let reasons = |codes: &[Errno]| -> Vec<CloseReason> {
+            codes
+                .iter()
+                .map(|code| close_reason(&system(*code)))
+                .collect()
+        };
+        let of_the_peer = reasons(&[ECONNREFUSED, ECONNRESET, EPIPE, ECONNABORTED]);
+        assert_eq!(of_the_peer, [CloseReason::Reset; 4]);
+        assert_eq!(
+            reasons(&[ENETUNREACH, EHOSTUNREACH]),
+            [CloseReason::NoRoute; 2]
+        );
+        let of_the_link = reasons(&[ENETDOWN, ENODEV, ENXIO]);
+        assert_eq!(of_the_link, [CloseReason::NetworkDown; 3]);
+        assert_eq!(reasons(&[EACCES, EPERM]), [CloseReason::Denied; 2]);
+        let of_the_address = reasons(&[EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL]);
+        assert_eq!(of_the_address, [CloseReason::NoAddress; 3]);
+        let of_this_host = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN];
+        assert_eq!(reasons(&of_this_host), [CloseReason::Exhausted; 5]);
+        assert_eq!(reasons(&[ETIMEDOUT, EIO]), [CloseReason::Failed; 2]);
+        let nobody_said = close_reason(&io::Error::other("not the system"));
+        assert_eq!(nobody_said, CloseReason::Failed);
+    }
+
+    #[test]
+    fn a_socket_that_would_block_is_no_want_of_the_host() {
+        for code in [EMFILE, ENFILE, ENOBUFS, ENOMEM] {
+            assert!(is_exhaustion(&system(code)), "{code}");
+        }
+        for code in [EAGAIN, ENETDOWN, EIO] {
+            assert!(!is_exhaustion(&system(code)), "{code}");
+        }
+        let error = std::net::UdpSocket::bind("203.0.113.5:0").unwrap_err();
+        assert!(lacks_family(&error) && lacks_family(&system(EAFNOSUPPORT)));
+        assert!(!lacks_family(&system(EADDRINUSE)));
+    }
+
+    #[test]
+    fn a_want_is_told_once_in_ten_minutes() {
+        let (error, mut complaints) = (system(EMFILE), Complaints::default());
+        let mut told_at = |seconds: u64| {
+            let now = Mono::from_nanos(seconds * 1_000_000_000);
+            complaints.complain(now, "open a socket", &error);
+            complaints.last == Some(now)
+        };
+        assert_eq!(
+            [0, 1, 599, 600, 1_199, 1_200].map(&mut told_at),
+            [true, false, false, true, false, true]
+        );
+    }
+}

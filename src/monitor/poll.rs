@@ -245,7 +245,125 @@ fn host_gauges(clock_steps: u64, clock: Option<ClockState>) -> HostGauges {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+    use crate::clock::tests::turned;
+    use crate::config::{Config, TargetOptions};
+    use crate::engine::Listening;
+    use crate::proto::{ProberConfig, Transmit};
+    use crate::record::{Feed, Mode, SinkConfig};
+
+    const SECOND_NS: u64 = 1_000_000_000;
+    const EVERY_NS: u64 = 10_000_000;
+
+    /// An engine of no sockets: it counts the datagrams, and time passes where it waits.
+    #[derive(Debug)]
+    struct Waiting {
+        counter: Arc<quanta::Mock>,
+        kernel: Arc<AtomicU64>,
+        /// How many nanoseconds the counter goes on in one of the kernel's.
+        rate: u64,
+        sent: u64,
+    }
+
+    impl Engine for Waiting {
+        fn transmit(&mut self, core: &mut Core<'_>) {
+            let mut payload = Vec::new();
+            while let Some(transmit) = (core.prober).poll_transmit(core.clock.now(), &mut payload) {
+                self.sent += u64::from(matches!(transmit, Transmit::Datagram { .. }));
+            }
+        }
+
+        fn wait(&mut self, core: &mut Core<'_>, until: Option<Mono>) -> Result<(), EngineError> {
+            let left_ns = until.map_or(0, |until| until.since(core.clock.mono()));
+            let passed_ns = left_ns.max(1_000);
+            self.kernel.fetch_add(passed_ns, Ordering::SeqCst);
+            self.counter.increment(passed_ns * self.rate);
+            Ok(())
+        }
+
+        fn listening(&self) -> &Listening {
+            unreachable!("it has no port")
+        }
+    }
+
+    /// A loop that has run for hours and probes a target every [`EVERY_NS`], and what it records.
+    fn running() -> (PollLoop, Waiting, Feed) {
+        let (clock, counter, kernel) = turned();
+        let now = clock.now();
+        let mut recorder = Recorder::new("here", now);
+        let feed = recorder.add_sink(SinkConfig::new(Mode::Windows, SECOND_NS));
+        let mut prober = Prober::new(ProberConfig {
+            name: "here".into(),
+            udp_port: None,
+            accepted_max: 0,
+            resolve_interval_ns: SECOND_NS,
+            seed: [1; 32],
+            native: true,
+        });
+        let target = TargetOptions::new("192.0.2.1").udp_only().interval_ms(10.0);
+        let spec = Config::default().target(target).unwrap();
+        prober.add_target(now, spec).unwrap();
+        let commands = Arc::new(Commands::default());
+        let poll = PollLoop {
+            clock,
+            prober,
+            recorder,
+            resolver: Resolver::start(&commands).unwrap(),
+            commands,
+            taken: VecDeque::new(),
+            finish_within: Duration::ZERO,
+            handles: BTreeMap::new(),
+            watch: ClockWatch::default(),
+            counted: 0,
+        };
+        let (rate, sent) = (1, 0);
+        let engine = Waiting {
+            counter,
+            kernel,
+            rate,
+            sent,
+        };
+        (poll, engine, feed)
+    }
+
+    /// Lets a second pass by the kernel's clock; returns how many probes were sent in it.
+    fn sent_in_a_second(poll: &mut PollLoop, engine: &mut Waiting) -> u64 {
+        let (began_ns, before) = (engine.kernel.load(Ordering::SeqCst), engine.sent);
+        while engine.kernel.load(Ordering::SeqCst) < began_ns + SECOND_NS {
+            poll.turn(engine).unwrap();
+        }
+        engine.sent - before
+    }
+
+    #[test]
+    fn probes_go_on_at_once_whatever_the_processors_counter_does() {
+        let due = SECOND_NS / EVERY_NS;
+        let over: fn(&mut Waiting) = |engine| {
+            let all_ns = engine.kernel.load(Ordering::SeqCst);
+            engine.counter.decrement(all_ns);
+        };
+        let ahead: fn(&mut Waiting) = |engine| engine.counter.increment(3_600 * SECOND_NS);
+        let still: fn(&mut Waiting) = |engine| engine.rate = 0;
+        let fast: fn(&mut Waiting) = |engine| engine.rate = 2;
+        for fault in [over, ahead, still, fast] {
+            let (mut poll, mut engine, mut feed) = running();
+            for _ in 0..3 {
+                assert!(sent_in_a_second(&mut poll, &mut engine).abs_diff(due) <= 1);
+            }
+            fault(&mut engine);
+            // What stands still, or is too fast, shows once it is some slots off.
+            let sent = sent_in_a_second(&mut poll, &mut engine);
+            assert!(sent.abs_diff(due) <= 3, "{sent} of {due}");
+            assert!(sent_in_a_second(&mut poll, &mut engine).abs_diff(due) <= 1);
+            assert_eq!(poll.clock.steps().count, 1);
+            assert!(poll.watch.is_counter_told);
+            let records = std::iter::from_fn(|| feed.poll());
+            let steps = records.filter(|record| record.metric() == "clock_step");
+            assert_eq!(steps.count(), 1);
+        }
+    }
 
     #[test]
     fn a_kernel_that_does_not_tell_leaves_nothing_known_and_is_told_of_once() {

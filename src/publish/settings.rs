@@ -143,13 +143,14 @@ impl BaseUrl {
             other => other.to_string(),
         };
         let wanted = "an IP address or a host name, without a port";
-        url::Host::parse(&host).map_err(|error| wrong(&host, wanted, &error.to_string()))?;
+        url::Host::parse(&host).map_err(|error| wrong(&host, wanted, &why_not(&host, error)))?;
         Self::parse_url(&format!("{scheme}://{host}:{port}"))
     }
 
     fn new(given: &str, scheme: &str, wanted: &str) -> Result<Self, String> {
         let text = format!("{scheme}{}", given.trim_end_matches('/'));
-        let url = Url::parse(&text).map_err(|error| wrong(given, wanted, &error.to_string()))?;
+        let url =
+            Url::parse(&text).map_err(|error| wrong(given, wanted, &why_not(given, error)))?;
         // The parser leaves such characters out.
         let is_plain = !given.chars().any(|c| c.is_whitespace() || c.is_control());
         if !["http", "https"].contains(&url.scheme()) || !is_plain {
@@ -157,6 +158,11 @@ impl BaseUrl {
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong(given, wanted, "it has a query or a fragment"));
+        }
+        if let Some(url::Host::Ipv6(ip)) = url.host()
+            && ip.is_unicast_link_local()
+        {
+            return Err(wrong(given, wanted, NO_INTERFACE));
         }
         Ok(Self {
             given: given.to_owned(),
@@ -204,6 +210,18 @@ impl fmt::Debug for BaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
     }
+}
+
+/// Why no link-local address can be asked: it needs its interface.
+const NO_INTERFACE: &str =
+    "a URL cannot name the interface of a link-local address: give another address, or a name";
+
+/// Says what is wrong with the host or the URL that cannot be read.
+fn why_not(given: &str, error: url::ParseError) -> String {
+    if given.to_ascii_lowercase().contains("fe80:") {
+        return NO_INTERFACE.to_owned();
+    }
+    error.to_string()
 }
 
 fn wrong(given: &str, wanted: &str, why: &str) -> String {
@@ -281,6 +299,21 @@ mod tests {
         let error = url(Host::Name("a.1".into())).unwrap_err();
         let wanted = "must be an IP address or a host name, without a port, not \"a.1\"";
         assert!(error.starts_with(wanted), "{error}");
+    }
+
+    #[test]
+    fn a_link_local_address_is_refused_with_its_interface_and_without() {
+        for given in [
+            "http://[fe80::2]:9091",
+            "[fe80::2%eth0]:9091",
+            "http://[FE80::2%25eth0]",
+        ] {
+            let error = BaseUrl::parse(given).unwrap_err();
+            assert!(error.contains(NO_INTERFACE), "{error}");
+        }
+        let host = Host::Name("fe80::2%eth0".into());
+        let error = BaseUrl::of_host(false, &host, 8123).unwrap_err();
+        assert!(error.contains(NO_INTERFACE), "{error}");
     }
 
     #[test]

@@ -1,21 +1,35 @@
-"""Probes a target by name: first the name does not resolve, then it does, then its host moves."""
+"""Probes a target by name: first the name does not resolve, then it does, then its host moves.
+
+Then a name of /etc/hosts stands behind hundreds whose name server is silent: it is measured within seconds, and the log
+has one line for each of the others, however often they are asked for.
+"""
 
 import contextlib
 import pathlib
 import shutil
 import time
 
-from lab import collect, expect, run as command, values
+from lab import collect, expect, run as command, values, wait_until
 
 NAME = "moving.example"
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 SAMPLES = 20
 MOVES = ["192.0.2.22", "192.0.2.23", "192.0.2.2"]
+# The system's resolver gives up after so long. Four threads that ask for one name after the other would come to the last
+# one after 200 s, which is longer than a lab waits.
+SILENT, NAME_TIMEOUT_S = 400, 2
+# An address of each family is asked for, in several rounds.
+QUERIES = SILENT * 2 * 3
 
 
 def run(lab):
     near, far = lab.ends()
     etc = own_etc(lab, near)
+    moves(lab, near, far, etc)
+    silent_server(lab, near, far, etc)
+
+
+def moves(lab, near, far, etc):
     server = lab.ours("server", {"name": "far"}, namespace=far)
     target = {"host": NAME, "interval": 20, "timeout": 0.5}
     settings = {"name": "near", "resolve_interval": 2, "metrics": {"send_interval": 1}, "targets": [target]}
@@ -35,6 +49,31 @@ def run(lab):
         took.append(fresh(client, moved_ns, f"samples after the move to {to}"))
         at = to
     lab.note(f"resolved after {took[0]:.1f} s, moves followed within {shown(took[1:])}")
+    for daemon in (client, server):
+        code, _ = daemon.end()
+        expect(code == 0, f"{daemon.label} ended with {code}")
+
+
+def silent_server(lab, near, far, etc):
+    nft = ["ip", "netns", "exec", far, "nft"]
+    command(*nft, "add table ip lmtest")
+    command(*nft, "add chain ip lmtest in { type filter hook input priority 0; }")
+    command(*nft, "add rule ip lmtest in udp dport 53 counter drop")
+    point_to(etc, "192.0.2.2")
+    (etc / "resolv.conf").write_text(f"nameserver 192.0.2.2\noptions timeout:{NAME_TIMEOUT_S} attempts:1\n")
+    (etc / "nsswitch.conf").write_text("hosts: files dns\n")
+    server = lab.ours("last-server", {"name": "far"}, namespace=far)
+    names = [f"silent-{number}.example" for number in range(SILENT)]
+    targets = [{"host": name, "interval": 100} for name in [*names, NAME]]
+    settings = {"name": "near", "resolve_interval": 1, "metrics": {"send_interval": 1}, "targets": targets}
+    began_ns = time.time_ns()
+    client = lab.ours("last", settings, namespace=near)
+    waited_s = fresh(client, began_ns, f"samples of the name behind {SILENT} silent ones")
+    asked = lambda: int(command(*nft, "list chain ip lmtest in").partition("counter packets ")[2].split()[0])
+    wait_until(lambda: asked() >= QUERIES, "several rounds of queries")
+    told = [line for line in client.log().splitlines() if "cannot resolve" in line]
+    expect(len(told) == SILENT, f"{len(told)} lines about {SILENT} names: {told[-3:]}")
+    lab.note(f"first samples {waited_s:.1f} s behind {SILENT} silent names, which have a line each in {asked()} queries")
     for daemon in (client, server):
         code, _ = daemon.end()
         expect(code == 0, f"{daemon.label} ended with {code}")

@@ -63,7 +63,8 @@ impl ZeroMq {
     fn bind_with(settings: &ZeroMqSettings, messages_max: i32) -> Result<Self, ZeroMqError> {
         let address = settings.address.to_string();
         // libzmq, as it is built from its source, knows no names of interfaces.
-        let address = zeromq::interface_address(&address).unwrap_or(address);
+        let known = zeromq::interface_address(&address).or_else(|| zeromq::numbered_zone(&address));
+        let address = known.unwrap_or(address);
         // A link-local address with its zone is a name.
         let is_v6 = address.contains(':');
         let context = Context::new();

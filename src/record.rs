@@ -147,28 +147,28 @@ impl Recorder {
 
     /// Takes one output of the core. Ignores samples of an origin that is not open.
     pub fn handle_output(&mut self, output: &Output) {
-        // The end of a flow comes below, behind the burst that ends with it.
-        if let Some(flight) = &mut self.flight
-            && !matches!(output, Output::Closed { .. })
-        {
-            flight.handle_output(output);
-        }
         match output {
-            Output::Opened { origin, labels } => self.series.open(*origin, labels),
+            Output::Opened { origin, labels } => {
+                self.keep(output);
+                self.series.open(*origin, labels);
+            }
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),
             Output::Trace(trace) => {
+                self.keep(output);
                 if let Some(detector) = &mut self.detector {
                     detector.handle_trace(trace);
                     self.publish_found();
                 }
             }
             Output::Outage(outage) => self.handle_outage(outage),
-            Output::LossPlaced { .. } | Output::Life(_) => {}
+            Output::LossPlaced { .. } => self.keep(output),
+            Output::Life(_) => {}
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
             Output::Clock { origin, estimate } => {
+                self.keep(output);
                 if let Some(found) = self.series.find(*origin) {
                     for sink in &mut self.sinks {
                         sink.record_clock(found.index, *origin, *estimate);
@@ -179,17 +179,26 @@ impl Recorder {
                 origin,
                 at,
                 step_ns,
-            } => self.handle_clock_step(*origin, *at, *step_ns),
+            } => {
+                self.keep(output);
+                self.handle_clock_step(*origin, *at, *step_ns);
+            }
             Output::Closed { origin, last } => {
                 if let Some(detector) = &mut self.detector {
                     detector.close(*origin);
                     self.publish_found();
                 }
-                if let Some(flight) = &mut self.flight {
-                    flight.handle_output(output);
-                }
-                self.series.close(*origin, last.as_ref());
+                // Behind the burst that ends with the flow.
+                self.keep(output);
+                self.series.close(*origin, last.as_deref());
             }
+        }
+    }
+
+    /// Keeps what dumps show. Most outputs are of no use to them and do not come here.
+    fn keep(&mut self, output: &Output) {
+        if let Some(flight) = &mut self.flight {
+            flight.handle_output(output);
         }
     }
 

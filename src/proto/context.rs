@@ -147,6 +147,7 @@ impl Context {
     /// Nothing more is published of this origin.
     pub(crate) fn close_origin(&mut self, origin: Origin, last: Option<(FlowKind, Counters)>) {
         self.origins.remove(origin.0 as usize);
+        let last = last.map(Box::new);
         self.outputs.push_back(Output::Closed { origin, last });
     }
 

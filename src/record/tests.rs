@@ -226,7 +226,7 @@ fn a_closed_origin_leaves_its_last_counts_and_its_number() {
         sample(0, Metric::UdpRtt, 20),
         Output::Closed {
             origin: Origin(0),
-            last: Some((FlowKind::Udp, sent(8))),
+            last: Some(Box::new((FlowKind::Udp, sent(8)))),
         },
         // The number is another target's at once; a straggler of nobody is ignored.
         opened(0, "c"),
@@ -257,7 +257,7 @@ fn a_flow_that_lived_within_one_interval_is_counted_by_every_sink() {
         opened(0, "b"),
         Output::Closed {
             origin: Origin(0),
-            last: Some((FlowKind::Tcp, sent(2))),
+            last: Some(Box::new((FlowKind::Tcp, sent(2)))),
         },
     ]);
     assert_eq!(counts(&rig.end(1), "tcp.wan.sent"), [2]);

@@ -285,8 +285,8 @@ impl Account {
         );
     }
 
-    fn close(&mut self, now_ns: u64, origin: Origin, last: Option<(FlowKind, Counters)>) {
-        let Some((_, counters)) = last else {
+    fn close(&mut self, now_ns: u64, origin: Origin, last: Option<Box<(FlowKind, Counters)>>) {
+        let Some((_, counters)) = last.map(|last| *last) else {
             self.senders
                 .remove(&origin)
                 .expect("closed once, after it was opened");

@@ -61,7 +61,7 @@ fn a_flow_that_went_keeps_the_directions_of_its_group() {
     rig.flows.remove(&0);
     rig.take([Output::Closed {
         origin: Origin(0),
-        last: Some((FlowKind::Udp, flow(3, 2, 0, 9))),
+        last: Some(Box::new((FlowKind::Udp, flow(3, 2, 0, 9)))),
     }]);
     rig.flows.insert(1, (FlowKind::Udp, flow(0, 0, 0, 0)));
     let records = rig.end(2);

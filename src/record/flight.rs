@@ -23,7 +23,9 @@ use crate::limits::{
     BURST_KEPT_NS, DUMPS_PENDING_MAX, FLIGHT_COPIES_PER_TURN_MAX, FLIGHT_PROBES_TOTAL_MAX,
     ORIGINS_MAX,
 };
-use crate::proto::{ClockEstimate, ClockState, FlowKind, Labels, Mono, Now, Origin, Output, Wall};
+use crate::proto::{
+    ClockEstimate, ClockState, FlowKind, Labels, Mono, Now, Origin, Output, Trace, Wall,
+};
 use crate::record::event::{Event, EventKind};
 use crate::record::flight::probe::Epochs;
 use crate::record::flight::ring::Ring;
@@ -133,6 +135,8 @@ struct Copying {
 #[derive(Debug)]
 pub struct FlightRecorder {
     config: FlightConfig,
+    /// How far a ring must reach back, in nanoseconds.
+    span_ns: u64,
     flights: Vec<Flight>,
     /// The number of probes by which the rings may still grow.
     room: usize,
@@ -154,6 +158,7 @@ impl FlightRecorder {
     pub fn new(config: FlightConfig, writer: SyncSender<Order>) -> Self {
         Self {
             config,
+            span_ns: config.span_ns(),
             flights: Vec::new(),
             room: FLIGHT_PROBES_TOTAL_MAX,
             pending: VecDeque::new(),
@@ -176,18 +181,29 @@ impl FlightRecorder {
 
     /// Takes traces, clocks and flows from one output of the core.
     pub fn handle_output(&mut self, output: &Output) {
+        if let Output::Trace(trace) = output {
+            self.keep(trace);
+        } else {
+            self.follow(output);
+        }
+    }
+
+    fn keep(&mut self, trace: &Trace) {
+        if let Some(flight) = self.flights.get_mut(trace.origin.0 as usize)
+            && flight.labels.is_some()
+            && let Some(ring) = flight.rings.get_mut(trace.kind as usize)
+        {
+            let epochs = &self.epochs;
+            let probe = Probe::new(trace).in_epoch(epochs);
+            let ring = ring.get_or_insert_default();
+            ring.push(probe, self.span_ns, epochs, &mut self.room);
+        }
+    }
+
+    /// Takes what comes less often than traces.
+    #[inline(never)]
+    fn follow(&mut self, output: &Output) {
         match output {
-            Output::Trace(trace) => {
-                if let Some(flight) = self.flights.get_mut(trace.origin.0 as usize)
-                    && flight.labels.is_some()
-                    && let Some(ring) = flight.rings.get_mut(trace.kind as usize)
-                {
-                    let (epochs, span_ns) = (&self.epochs, self.config.span_ns());
-                    let probe = Probe::new(trace).in_epoch(epochs);
-                    let ring = ring.get_or_insert_default();
-                    ring.push(probe, span_ns, epochs, &mut self.room);
-                }
-            }
             Output::LossPlaced {
                 origin,
                 kind,

@@ -209,24 +209,32 @@ impl Outlet {
         begin: impl FnOnce() -> Begin,
         value: Value,
     ) {
-        let (generation, steps) = (self.generation, value.steps);
+        if let Some(window) = &mut windows.current
+            && window.generation() == self.generation
+            && window.steps() == value.steps
+        {
+            window.record(value.ns, value.stamp, &mut self.pool);
+        } else {
+            self.record_first(windows, begin, value);
+        }
+    }
+
+    /// Takes the value that a window begins with.
+    #[cold]
+    fn record_first(&mut self, windows: &mut Windows, begin: impl FnOnce() -> Begin, value: Value) {
         let mut start = self.began.wall;
-        let is_over =
-            |window: &mut Box<Window>| window.generation() != generation || window.steps() != steps;
-        if let Some(window) = windows.current.take_if(is_over) {
-            if window.generation() == generation {
+        if let Some(window) = windows.current.take() {
+            if window.generation() == self.generation {
                 // The other end's clock was set: this window begins where the one before it ends.
                 start = self.by_its_clock(value.stepped);
             }
             self.put_aside(windows, window, &value);
         }
         let pool = &mut self.pool;
-        let window = windows.current.get_or_insert_with(|| {
-            let mut window = begin_window(pool, begin(), generation, start);
-            window.mark(steps, value.is_over_least);
-            window
-        });
+        let mut window = begin_window(pool, begin(), self.generation, start);
+        window.mark(value.steps, value.is_over_least);
         window.record(value.ns, value.stamp, pool);
+        windows.current = Some(window);
     }
 
     /// Puts a window aside that `value` does not belong to. One of the interval before is handed over with it; one

@@ -62,6 +62,11 @@ impl Probe {
         })
     }
 
+    /// True if the stamp at this place is known.
+    const fn has(&self, place: usize) -> bool {
+        (self.flags >> (2 * place)) & 3 != 0
+    }
+
     /// Returns its outcome.
     pub const fn outcome(&self) -> Outcome {
         if self.flags & LOST == 0 {
@@ -93,18 +98,21 @@ impl Probe {
         self.at[0]
     }
 
-    /// Returns when it was at this host, as this host's clock is now: T1, or T2 where only that is of this host.
+    /// Returns when it was at this host, as this host's clock was then: T1, or T2 where only that is of this host.
+    pub(super) fn here_then(&self) -> Wall {
+        self.at[usize::from(self.has(1) && !self.has(3))]
+    }
+
+    /// The same as this host's clock is now.
     pub(super) fn here(&self, epochs: &Epochs) -> Wall {
-        let [_, t2, _, t4] = self.stamps();
-        let place = usize::from(t2.is_some() && t4.is_none());
         let epoch = usize::from(self.flags >> EPOCH);
-        self.at[place].plus(epochs.behind_ns[epoch])
+        self.here_then().plus(epochs.behind_ns[epoch])
     }
 
     /// True if it left within these times, as this host's clock is now; or arrived within them, where only T2 is of
     /// this host.
     pub(super) fn is_within(&self, from: Wall, to: Wall, epochs: &Epochs) -> bool {
-        let is_remote = self.stamps()[3].is_none();
+        let is_remote = !self.has(3);
         let is_in = |at: Wall| (from..=to).contains(&at);
         is_in(self.here(epochs)) || (is_remote && is_in(self.sent()))
     }

@@ -18,7 +18,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Takes a probe. `room` is the number of probes by which all rings may still grow.
+    /// Takes a probe of the epoch that runs. `room` is the number of probes by which all rings may still grow.
     pub(super) fn push(&mut self, probe: Probe, span_ns: u64, epochs: &Epochs, room: &mut usize) {
         self.count += 1;
         if self.probes.len() == self.probes.capacity() && !self.grow(&probe, span_ns, epochs, room)
@@ -39,7 +39,8 @@ impl Ring {
     fn grow(&mut self, newest: &Probe, span_ns: u64, epochs: &Epochs, room: &mut usize) -> bool {
         let length = self.probes.len();
         if let Some(oldest) = self.probes.get(self.start) {
-            let reach = u64::try_from(newest.here(epochs).since(oldest.here(epochs))).unwrap_or(0);
+            let reach = newest.here_then().since(oldest.here(epochs));
+            let reach = u64::try_from(reach).unwrap_or(0);
             if reach >= span_ns || length >= FLIGHT_PROBES_MAX {
                 return false;
             }

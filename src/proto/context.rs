@@ -197,6 +197,11 @@ impl Context {
         true
     }
 
+    /// True if nothing is to be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.replies.is_empty() && self.actions.is_empty() && self.due.is_empty()
+    }
+
     /// The oldest reply, its payload copied into `buffer`.
     pub(crate) fn poll_reply(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         let QueuedReply { transmit, bytes } = self.replies.pop_front()?;

@@ -84,7 +84,7 @@ impl Heard {
     fn note(&mut self, reply: Option<Reply>, window: &mut Window) {
         self.messages += 1;
         match reply {
-            Some(Reply::Received(_)) => self.is_received = true,
+            Some(Reply::Received) => self.is_received = true,
             Some(Reply::Late) => self.is_late = true,
             Some(Reply::Duplicate | Reply::Unknown) => {}
             None => window.counters.corrupt += 1,
@@ -279,7 +279,7 @@ impl Conversation {
             Err(_) => self.native.as_mut().and_then(|native| {
                 let reply = native.handle_packet(arrival, bytes, scope);
                 // One that was slower than the doubt about it.
-                if matches!(reply, Some(Reply::Received(_))) && !self.is_native {
+                if reply == Some(Reply::Received) && !self.is_native {
                     self.is_native = true;
                     scope.tell(LifeEvent::WentNative);
                 }

@@ -252,7 +252,10 @@ impl Flow {
 
     /// Connect probe `number` has its connection.
     fn handle_handshake(&mut self, number: u64, by_kernel_ns: Option<u64>, context: &mut Context) {
-        let Reply::Received(departure) = self.window.handle_reply(number, context) else {
+        if self.window.handle_reply(number, context) != Reply::Received {
+            return;
+        }
+        let Some(departure) = self.window.departure(number, context) else {
             return;
         };
         let now = context.now;

@@ -19,7 +19,7 @@ impl<const N: usize> FollowUps<N> {
     pub(crate) fn push(&mut self, seq: u32, stamp: Stamp) {
         let newest = self.0.first().copied().flatten();
         if newest.is_none_or(|newest| seq.wrapping_sub(newest.seq).cast_signed() > 0) {
-            self.0.rotate_right(1);
+            self.0.copy_within(..N - 1, 1);
             self.0[0] = Some(FollowUp { seq, stamp });
         }
     }

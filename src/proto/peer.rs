@@ -123,10 +123,7 @@ impl Peer {
             return;
         }
         let [left, received, sent, back] = &trip.stamps;
-        for (direction, from, to) in [
-            (Direction::Forward, left, received),
-            (Direction::Reverse, sent, back),
-        ] {
+        let mut publish = |direction, from: &Stamp, to: &Stamp| {
             context.outputs.push_back(Output::OneWay(OneWay {
                 origin: trip.origin,
                 kind: trip.kind,
@@ -136,7 +133,9 @@ impl Peer {
                 at: to.at,
                 stamp: weaker(from, to),
             }));
-        }
+        };
+        publish(Direction::Forward, left, received);
+        publish(Direction::Reverse, sent, back);
     }
 
     /// The receiver of a packet publishes its one-way delay, so we publish those of replies.

@@ -111,7 +111,7 @@ pub(crate) struct PeerClock {
     /// The width of the narrowest bounds since the last estimate.
     least_ns: u64,
     /// The exchange that contradicts.
-    suspect: Option<Exchange>,
+    suspect: Option<Certain>,
     /// Exchanges that began before this are, at least in part, from before a step.
     since: Mono,
     estimated: Option<Mono>,
@@ -121,6 +121,7 @@ pub(crate) struct PeerClock {
 
 impl PeerClock {
     /// Returns an estimator for one exchange every `interval_ns`. Only this allocates.
+    #[cold]
     pub(crate) fn new(interval_ns: u64) -> Self {
         Self {
             bins: Box::new([Bin::VACANT; CLOCK_BINS]),
@@ -146,49 +147,50 @@ impl PeerClock {
         } else {
             Seen::Estimating
         };
-        let Some(bounds) = self.bounds_of(&exchange) else {
+        let Some(certain) = self.certain_of(&exchange) else {
             // Until the next one, what was known may be wrong as well.
             self.has_news = false;
             return before;
         };
         let Some(known) = self.known else {
-            self.keep(&exchange, bounds, bounds);
+            self.keep(certain, certain.bounds);
             return Seen::Estimating;
         };
-        if let Ok(both) = known.and(bounds) {
+        if let Ok(both) = known.and(certain.bounds) {
             self.suspect = None;
-            self.keep(&exchange, bounds, both);
+            self.keep(certain, both);
             return Seen::Estimating;
         }
-        let first = self.suspect.replace(exchange);
-        let first = first.and_then(|first| Some((first, Bounds::of(&first)?)));
-        let Some((first, first_bounds)) = first else {
+        self.handle_contradiction(certain, known)
+    }
+
+    /// Takes an exchange that contradicts what is known.
+    #[cold]
+    fn handle_contradiction(&mut self, certain: Certain, known: Bounds) -> Seen {
+        let Some(first) = self.suspect.replace(certain) else {
             return Seen::Suspicious;
         };
-        let Ok(both) = first_bounds.and(bounds) else {
+        let Ok(both) = first.bounds.and(certain.bounds) else {
             return Seen::Suspicious;
         };
-        let step_ns = self.step_to(known, first_bounds, both);
-        self.restart(first.at.min(exchange.at));
-        self.keep(&first, first_bounds, first_bounds);
-        self.keep(&exchange, bounds, both);
+        let step_ns = self.step_to(known, first.bounds, both);
+        self.restart(first.bounds.at.min(certain.bounds.at));
+        self.keep(first, first.bounds);
+        self.keep(certain, both);
         step_ns.map_or(Seen::Estimating, Seen::Stepped)
     }
 
     /// Takes a reply whose T3 is still to come, with an earlier reading in its place. That makes a
     /// looser bound, and a newer one than the last exchange gives.
     pub(crate) fn handle_unsettled(&mut self, exchange: Exchange) {
-        self.unsettled = self.bounds_of(&exchange).map(|bounds| Certain {
-            began: exchange.began(),
-            bounds,
-        });
+        self.unsettled = self.certain_of(&exchange);
     }
 
     /// Returns the bounds that an exchange sets; `None` if it is of no use: one of its stamps is
     /// wrong, or it began before a step.
-    fn bounds_of(&self, exchange: &Exchange) -> Option<Bounds> {
-        let bounds = Bounds::of(exchange)?;
-        (exchange.began() >= self.since).then_some(bounds)
+    fn certain_of(&self, exchange: &Exchange) -> Option<Certain> {
+        let (bounds, began) = (Bounds::of(exchange)?, exchange.began());
+        (began >= self.since).then_some(Certain { began, bounds })
     }
 
     /// Discards all before `now`, because our own clock was set by then. This includes the
@@ -237,6 +239,7 @@ impl PeerClock {
     /// Estimates for the instant `now`: the peer's clock less ours is within `error_ns` of
     /// `offset_ns`. The error grows with the time since the last exchange. Takes some microseconds,
     /// too long for every probe.
+    #[cold]
     pub(crate) fn estimate(&mut self, now: Mono) -> Option<ClockEstimate> {
         if self.suspect.is_some() {
             return None;
@@ -274,21 +277,24 @@ impl PeerClock {
         })
     }
 
-    fn keep(&mut self, exchange: &Exchange, bounds: Bounds, known: Bounds) {
+    fn keep(&mut self, exchange: Certain, known: Bounds) {
         self.known = Some(known);
-        let number = exchange.at.as_nanos() / self.bin_ns;
+        let bounds = exchange.bounds;
+        let number = bounds.at.as_nanos() / self.bin_ns;
         self.newest = self.newest.max(number);
         let span = CLOCK_BINS as u64 - 1;
         self.oldest = self.oldest.max(self.newest.saturating_sub(span));
         if number < self.oldest {
             return;
         }
-        self.latest = self.latest.max(exchange.at);
+        self.latest = self.latest.max(bounds.at);
         self.has_news = true;
         self.least_ns = self.least_ns.min(bounds.width_ns());
-        let began = exchange.began();
-        if self.settled.is_none_or(|newest| newest.began <= began) {
-            self.settled = Some(Certain { began, bounds });
+        if self
+            .settled
+            .is_none_or(|newest| newest.began <= exchange.began)
+        {
+            self.settled = Some(exchange);
         }
         self.bins[slot_of(number)].take(number, bounds);
     }

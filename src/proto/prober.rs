@@ -156,13 +156,13 @@ impl Prober {
         let Some((flow, ends, context)) = self.flow_at(socket) else {
             return;
         };
-        let (from, heard) = (
-            flow.remote_of(socket),
-            flow.handle_payload(socket, &arrival, payload, ends, context),
-        );
+        let heard = flow.handle_payload(socket, &arrival, payload, ends, context);
+        if heard.messages > 0 {
+            return;
+        }
         // The host at that address may have answered a probe to another one of its own.
-        if heard.messages == 0
-            && !from.is_some_and(|from| self.is_misaddressed(from, payload))
+        let from = flow.remote_of(socket);
+        if !from.is_some_and(|from| self.is_misaddressed(from, payload))
             && let Some((flow, ..)) = self.flow_at(socket)
         {
             flow.window.counters.corrupt += 1;
@@ -393,6 +393,15 @@ impl Prober {
     pub fn poll_transmit(&mut self, now: Now, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.context.now = now;
         buffer.clear();
+        // A turn asks until there is nothing more, so many calls end here.
+        if self.context.is_idle() {
+            return None;
+        }
+        self.next_transmit(buffer)
+    }
+
+    #[inline(never)]
+    fn next_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         if let Some(reply) = self.context.poll_reply(buffer) {
             return Some(reply);
         }

@@ -297,7 +297,7 @@ impl Window {
             State::InFlight => {
                 self.probes[index].state = State::Received;
                 self.counters.received += 1;
-                Reply::Received(self.probes[index].departure(context))
+                Reply::Received
             }
             State::Lost => {
                 self.probes[index].state = State::Late;
@@ -564,9 +564,12 @@ impl Window {
             .then(|| &self.probes[self.index(number)])
     }
 
+    fn state_of(&self, number: u64) -> Option<State> {
+        self.get(number).map(|probe| probe.state)
+    }
+
     fn is_in_flight(&self, number: u64) -> bool {
-        self.get(number)
-            .is_some_and(|probe| probe.state == State::InFlight)
+        self.state_of(number) == Some(State::InFlight)
     }
 
     /// Returns the number of the oldest probe in flight; without one, that of the next probe.

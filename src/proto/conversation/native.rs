@@ -11,6 +11,7 @@ use crate::proto::follow_ups::{FollowUps, Pending};
 use crate::proto::life::LifeEvent;
 use crate::proto::peer::RoundTrip;
 use crate::proto::sample::{Stamp, StampSource};
+use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Departure, Measured, ReceiveReport, Reply, Window, low};
 use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
@@ -35,7 +36,7 @@ pub(super) struct PendingReply {
     /// T2.
     received: Stamp,
     /// T3 as the reflector read it before it sent.
-    sent: Stamp,
+    sent: Wall,
     pub(super) arrival: Arrival,
 }
 
@@ -50,9 +51,14 @@ impl PendingReply {
                 at: packet.received,
                 source: source.unwrap_or(StampSource::User),
             },
-            sent: Stamp::user(packet.sent),
+            sent: packet.sent,
             arrival,
         }
+    }
+
+    /// Returns T3 for want of a better one.
+    const fn sent(&self) -> Stamp {
+        Stamp::user(self.sent)
     }
 
     /// Returns the exchange, if the reply left at `sent`.
@@ -162,8 +168,9 @@ impl Native {
         bytes: &[u8],
         scope: &mut Scope<'_>,
     ) -> Option<Reply> {
-        let packet = native::decode_reply(bytes).ok()?;
-        let number = self.names.number_of(scope.window, &packet)?;
+        let decoded = native::decode_reply(bytes);
+        let packet = decoded.as_ref().ok()?;
+        let number = self.names.number_of(scope.window, packet)?;
         let reply = scope.window.handle_reply(number, scope.context);
         if let Some(ours) = packet.ours.as_ref().filter(|_| !self.is_left) {
             let report = ReceiveReport {
@@ -174,25 +181,26 @@ impl Native {
             let (window, context) = (&mut *scope.window, &mut *scope.context);
             window.handle_receive_report(number, self.names.first, report, context);
         }
-        let pending = PendingReply::of(number, &packet, *arrival);
-        if let Reply::Received(departure) = &reply
+        let pending = PendingReply::of(number, packet, *arrival);
+        if reply == Reply::Received
             && !self.is_left
             && scope.ends.peer.awaits_estimate(scope.context.now.mono)
+            && let Some(departure) = scope.window.departure(number, scope.context)
         {
             // Before the follow-ups, which bring the estimate.
-            let round_trip = pending.round_trip(pending.sent, departure, scope.window);
+            let round_trip = pending.round_trip(pending.sent(), &departure, scope.window);
             scope.ends.peer.handle_unsettled(&round_trip);
         }
         if reply != Reply::Unknown {
-            self.handle_follow_ups(&packet, scope);
+            self.handle_follow_ups(packet, scope);
         }
-        if let Reply::Received(_) = reply {
+        if reply == Reply::Received {
             scope.window.counters.settling += 1;
             // Nothing better is to be expected of a reflector that has no stamps of the kernel's.
             let is_final = pending.received.source == StampSource::User;
             // Those whose T3 can still come fit, so one without room is older than they are.
             if is_final || !self.pending.push(number, pending) {
-                self.settle(&pending, pending.sent, scope);
+                self.settle(&pending, pending.sent(), scope);
             }
         }
         Some(reply)
@@ -214,8 +222,9 @@ impl Native {
             scope.ends.peer.handle_name(ours.name, scope.context);
         }
         // The oldest first, so that samples come out in order.
-        let [second, third] = ours.older;
-        for told in [third, second, packet.follow_up].into_iter().flatten() {
+        let [second, third] = &ours.older;
+        for told in [third, second, &packet.follow_up] {
+            let Some(told) = told else { continue };
             if let Some(pending) = self.pending.take(|pending| pending.reply == told.seq) {
                 self.settle(&pending, told.stamp, scope);
             }
@@ -233,7 +242,7 @@ impl Native {
         scope: &mut Scope<'_>,
     ) {
         while let Some(pending) = self.pending.take(&is_over) {
-            self.settle(&pending, pending.sent, scope);
+            self.settle(&pending, pending.sent(), scope);
         }
     }
 

@@ -111,7 +111,9 @@ impl Answer {
             window, context, ..
         } = scope;
         let reply = window.handle_reply(self.number, context);
-        if let Reply::Received(departure) = reply {
+        if reply == Reply::Received
+            && let Some(departure) = window.departure(self.number, context)
+        {
             let delay = departure.elapsed(arrival);
             window.publish(arrival.best().at, self.number, delay, context);
             let received = Stamp::user(self.received);

@@ -22,7 +22,9 @@ pub(super) fn drift_ns(time_ns: u64) -> u64 {
     const {
         assert!(NS_PER_PPB.is_multiple_of(SKEW_PPB_MAX));
     }
-    time_ns.div_ceil(NS_PER_PPB / SKEW_PPB_MAX)
+    // `div_ceil` looks at the rest as well, and this runs several times for each exchange.
+    let is_some = u64::from(time_ns > 0);
+    (time_ns - is_some) / (NS_PER_PPB / SKEW_PPB_MAX) + is_some
 }
 
 /// A range of the peer's clock less ours, at one instant.
@@ -72,10 +74,15 @@ impl Bounds {
 
     /// Returns the common bounds of two at the later one's instant, or the gap between them.
     pub(super) fn and(self, other: Self) -> Result<Self, u64> {
-        let at = self.at.max(other.at);
-        let (one, two) = (self.moved_to(at), other.moved_to(at));
-        let low_ns = one.low_ns.max(two.low_ns);
-        let high_ns = one.high_ns.min(two.high_ns);
+        let (earlier, later) = if self.at <= other.at {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let at = later.at;
+        let moved = earlier.moved_to(at);
+        let low_ns = moved.low_ns.max(later.low_ns);
+        let high_ns = moved.high_ns.min(later.high_ns);
         if low_ns > high_ns {
             return Err(low_ns.abs_diff(high_ns));
         }

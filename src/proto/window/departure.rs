@@ -66,7 +66,7 @@ pub(crate) struct Measured {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The first one in time. Its delay is still to be published.
-    Received(Departure),
+    Received,
     /// The first one, after the timeout.
     Late,
     /// One more.

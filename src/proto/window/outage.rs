@@ -71,6 +71,11 @@ pub(super) struct Silence {
 }
 
 impl Silence {
+    /// True if the next reply may end something.
+    fn is_dark(&self) -> bool {
+        self.run.is_some() || !self.gaps.is_empty() || self.trouble.is_some()
+    }
+
     fn join(&mut self, span: &Span) {
         match &mut self.run {
             Some(run) => run.join(span),
@@ -103,6 +108,20 @@ impl Window {
 
     /// Judges the slots before the oldest probe in flight.
     pub(super) fn judge_slots(&mut self, context: &mut Context) {
+        if !self.silence.is_dark() {
+            // An answered slot ends nothing, and most slots are such.
+            while self.state_of(self.oldest) == Some(State::Received) {
+                self.oldest += 1;
+            }
+            if matches!(self.state_of(self.oldest), None | Some(State::InFlight)) {
+                return;
+            }
+        }
+        self.judge_dark_slots(context);
+    }
+
+    #[cold]
+    fn judge_dark_slots(&mut self, context: &mut Context) {
         loop {
             while let Some(gap) = self.silence.gaps.front()
                 && gap.before <= self.oldest

@@ -97,6 +97,9 @@ impl FrameDecoder {
 
     /// Gives what follows the preamble.
     fn skip_preamble<'a>(&mut self, chunk: &'a [u8]) -> Result<&'a [u8], FrameError> {
+        if self.preamble_left == 0 {
+            return Ok(chunk);
+        }
         let wanted = &PREAMBLE[PREAMBLE.len() - self.preamble_left..];
         let (seen, rest) = chunk.split_at(wanted.len().min(chunk.len()));
         if !wanted.starts_with(seen) {

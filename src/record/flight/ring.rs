@@ -45,6 +45,13 @@ impl Ring {
                 return false;
             }
         }
+        self.extend(room)
+    }
+
+    /// Makes room for as many again, if it may. Then the oldest probe is at 0.
+    #[cold]
+    fn extend(&mut self, room: &mut usize) -> bool {
+        let length = self.probes.len();
         let more = length.max(FLIGHT_PROBES_LEAST);
         // The least useful ring is always allowed: the number of flows is bounded elsewhere.
         if length > 0 && *room < more {

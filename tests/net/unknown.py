@@ -76,8 +76,7 @@ def check_numbers(way, records, unknown):
 def check_dump(lab, way, daemon, unknown):
     """A dump does not know the clock's state either."""
     daemon.send(signal.SIGUSR1)
-    folder = lab.folder / f"dumps-{way}"
-    wait_until(lambda: list(folder.glob("*.jsonl")), f"{way}: a dump")
-    (path,) = folder.glob("*.jsonl")
+    daemon.wait_for_log("dumped")
+    (path,) = (lab.folder / f"dumps-{way}").glob("*.jsonl")
     header = json.loads(path.read_text().splitlines()[0])
     expect((header["own_clock"] is None) == (unknown == CLOCK), f"{way}: {header}")

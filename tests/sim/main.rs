@@ -75,6 +75,7 @@ scenarios! {
     outage
     link_down
     outage_clock_set
+    outages_in_turn
     clocks
     frozen_host
     names

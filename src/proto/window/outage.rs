@@ -49,6 +49,14 @@ impl Span {
             (one, other) => one.or(other),
         };
     }
+
+    /// True if these slots are an outage, whether more follow or not. At first, and after a move, a connection
+    /// may just be under way; `is_known`: the system has said that it is not.
+    fn is_outage(&self, is_known: bool) -> bool {
+        let is_failure = is_known || self.unsent < self.slots;
+        let is_cut_off = self.unsent > 0 && self.last.since(self.start) >= CUT_OFF_NS;
+        self.slots >= OUTAGE_SLOTS && is_failure || is_cut_off
+    }
 }
 
 /// Slots whose probes never were.
@@ -67,6 +75,8 @@ pub(super) struct Silence {
     run: Option<Span>,
     /// Why probes cannot leave, as the system last said.
     trouble: Option<CloseReason>,
+    /// The number of the next probe when it said so.
+    trouble_before: u64,
     is_trouble_told: bool,
 }
 
@@ -122,6 +132,15 @@ impl Window {
 
     #[cold]
     fn judge_dark_slots(&mut self, context: &mut Context) {
+        self.judge_in_order(false, context);
+        if self.silence.run.is_some() || !self.silence.gaps.is_empty() {
+            self.tell_if_due(context);
+        }
+    }
+
+    /// Joins slots to runs in their order, and ends runs. `is_over`: what is in flight will never be known, and is
+    /// passed over.
+    fn judge_in_order(&mut self, is_over: bool, context: &mut Context) {
         loop {
             while let Some(gap) = self.silence.gaps.front()
                 && gap.before <= self.oldest
@@ -133,15 +152,13 @@ impl Window {
                 break;
             };
             match probe.state {
+                State::InFlight if is_over => {}
                 State::InFlight => break,
                 State::Received => self.end_outage(context),
                 State::Lost | State::Late => self.join(&probe, Some([self.oldest; 2])),
                 State::Unsent => self.join(&probe, None),
             }
             self.oldest += 1;
-        }
-        if self.silence.run.is_some() || !self.silence.gaps.is_empty() {
-            self.tell_if_due(context);
         }
     }
 
@@ -161,6 +178,7 @@ impl Window {
     /// The system has said why probes cannot leave.
     pub(crate) fn handle_trouble(&mut self, trouble: CloseReason, context: &mut Context) {
         self.silence.trouble = Some(trouble);
+        self.silence.trouble_before = self.next;
         self.tell_if_due(context);
         let is_told = self.silence.run.is_some_and(|run| run.is_told);
         if is_told && !std::mem::replace(&mut self.silence.is_trouble_told, true) {
@@ -168,51 +186,62 @@ impl Window {
         }
     }
 
+    /// True if the system has said why probes cannot leave, of a flow of which some had.
+    const fn has_failed(&self) -> bool {
+        self.next > 0 && self.silence.trouble.is_some()
+    }
+
     /// Tells an outage that has begun.
     fn tell_if_due(&mut self, context: &mut Context) {
-        let (has_sent, is_known) = (self.next > 0, self.silence.trouble.is_some());
-        let is_due = |span: &Span| {
+        let is_known = self.has_failed();
+        let is_due = |span: &&mut Span| {
             let is_old = context.now.mono.since(span.start) >= CUT_OFF_NS;
-            // At first, and after a move, a connection may just be under way.
-            let is_failure = has_sent && (is_known || span.unsent < span.slots);
-            span.slots >= OUTAGE_SLOTS && is_failure || span.unsent > 0 && is_old
+            span.is_outage(is_known) || span.unsent > 0 && is_old
         };
-        let silence = &mut self.silence;
-        let newest = silence.gaps.back_mut().map(|gap| &mut gap.span);
-        let mut spans = silence.run.iter_mut().chain(newest);
+        let Silence { gaps, run, .. } = &mut self.silence;
+        let mut spans = run.iter().chain(gaps.iter().map(|gap| &gap.span));
+        // With probes in flight between two spans, they may be one.
         if spans.any(|span| span.is_told) {
             return;
         }
-        let newest = silence.gaps.back_mut().map(|gap| &mut gap.span);
-        let mut spans = silence.run.iter_mut().chain(newest);
-        let Some(span) = spans.find(|span| is_due(span)) else {
-            return;
-        };
-        span.is_told = true;
-        let (span, trouble) = (*span, silence.trouble);
-        silence.is_trouble_told = trouble.is_some();
+        let newest = gaps.back_mut().map(|gap| &mut gap.span);
+        if let Some(span) = run.iter_mut().chain(newest).find(is_due) {
+            span.is_told = true;
+            let span = *span;
+            self.tell_begin(&span, context);
+        }
+    }
+
+    fn tell_begin(&mut self, span: &Span, context: &mut Context) {
+        let trouble = self.silence.trouble;
+        self.silence.is_trouble_told = trouble.is_some();
         context.tell(&self.subject, LifeEvent::OutageBegan(trouble));
-        self.tell_outage(&span, None, context);
+        self.tell_outage(span, None, context);
     }
 
     /// A slot was answered: ends the outage before it, if there was one.
     fn end_outage(&mut self, context: &mut Context) {
-        self.silence.trouble = None;
-        let Some(run) = self.silence.run.take() else {
-            return;
-        };
-        if run.is_told {
-            let (ns, slots) = (run.last.since(run.start), run.slots);
-            context.tell(&self.subject, LifeEvent::OutageEnded { ns, slots });
-            self.tell_outage(&run, Some(ns), context);
+        if let Some(run) = self.silence.run.take() {
+            let is_outage = run.is_told || run.is_outage(self.has_failed());
+            // The reply may have come before the last loss was known.
+            if is_outage && !run.is_told {
+                self.tell_begin(&run, context);
+            }
+            if is_outage {
+                let (ns, slots) = (run.last.since(run.start), run.slots);
+                context.tell(&self.subject, LifeEvent::OutageEnded { ns, slots });
+                self.tell_outage(&run, Some(ns), context);
+            }
+        }
+        // What the system has said since this probe left is of later slots.
+        if self.silence.trouble_before <= self.oldest {
+            self.silence.trouble = None;
         }
     }
 
     /// No more slots come: an outage that lasts ends here.
     pub(crate) fn finish(&mut self, context: &mut Context) {
-        while let Some(gap) = self.silence.gaps.pop_front() {
-            self.silence.join(&gap.span);
-        }
+        self.judge_in_order(true, context);
         self.end_outage(context);
     }
 

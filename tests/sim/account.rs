@@ -111,8 +111,8 @@ impl Account {
         self.adding.push((spec, now_ns));
     }
 
-    /// A probe was handed to the engine: whose is it?
-    pub(crate) fn handle_send(&mut self, now_ns: u64, prober: &Prober, lateness_ns: u64) {
+    /// A probe was handed to the engine. Gives whose it is.
+    pub(crate) fn handle_send(&mut self, now_ns: u64, prober: &Prober, lateness_ns: u64) -> Origin {
         let mut sender = None;
         for (origin, _, counters) in prober.flows() {
             let flow = self
@@ -154,6 +154,7 @@ impl Account {
             flow.label
         );
         self.lateness = self.lateness.max(lateness_ns);
+        origin
     }
 
     /// The kernel refused the last probe of the flow that has one `unsent` more now.

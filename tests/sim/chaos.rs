@@ -20,7 +20,7 @@ const QUIET_SECONDS: u64 = 5;
 )]
 fn every_flow_finds_its_way_back_in_random_worlds() {
     let (first, runs) = (number("SIM_SEED", 1), number("SIM_RUNS", 12));
-    let mut errors_ns = Vec::new();
+    let (mut errors_ns, mut outages) = (Vec::new(), 0);
     for seed in first..first + runs {
         let scenario = random_scenario(seed);
         // What went wrong has been printed by the time that this says where.
@@ -29,6 +29,7 @@ fn every_flow_finds_its_way_back_in_random_worlds() {
             panic!("again: SIM_SEED={seed} SIM_RUNS=1 cargo test --test sim random");
         };
         errors_ns.extend(outcome.errors_ns);
+        outages += outcome.outages;
     }
     errors_ns.sort_unstable();
     let part = |percent: usize| {
@@ -37,7 +38,7 @@ fn every_flow_finds_its_way_back_in_random_worlds() {
     };
     println!(
         "{runs} worlds from {first} on; {} estimates of a peer's clock held the truth, with an \
-         error of {} ns (median) and {} ns (99 %)",
+         error of {} ns (median) and {} ns (99 %); {outages} outages were told as they were",
         errors_ns.len(),
         part(50),
         part(99)

@@ -1,6 +1,6 @@
 //! The engine of the simulation: a prober on simulated sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
@@ -11,12 +11,17 @@ use latency_monitor::proto::{
 use crate::account::Account;
 use crate::clock::HostClock;
 use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
+use crate::outages::Outages;
+use crate::slots::Sent;
 use crate::truth::Instant;
 use crate::windows::Windows;
 
 /// The ports that every simulated program listens on.
 pub(crate) const TCP_PORT: u16 = 8000;
 pub(crate) const UDP_PORT: u16 = 8001;
+
+/// The number of a connect probe on its socket.
+const HANDSHAKE: u64 = 0;
 
 /// How long the system's resolver takes.
 const LOOK_UP_NS: u64 = 5_000_000;
@@ -68,6 +73,10 @@ pub(crate) struct ProberHost {
     sockets: BTreeMap<SocketId, Socket>,
     by_port: BTreeMap<u16, SocketId>,
     by_stream: BTreeMap<(ConnectionId, Side), SocketId>,
+    /// Streams whose kernel has no room.
+    blocked: BTreeSet<SocketId>,
+    /// The datagram that is being delivered.
+    request: Option<u64>,
     labels: BTreeMap<String, TargetId>,
     payload: Vec<u8>,
     /// Chance that the kernel refuses a datagram.
@@ -85,6 +94,7 @@ pub(crate) struct ProberHost {
     pub(crate) answers_from: Option<IpAddr>,
     /// Its link is down.
     pub(crate) is_cut_off: bool,
+    outages: Outages,
     pub(crate) account: Account,
 }
 
@@ -110,6 +120,8 @@ impl ProberHost {
             sockets: BTreeMap::new(),
             by_port: BTreeMap::new(),
             by_stream: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            request: None,
             labels: BTreeMap::new(),
             payload: Vec::new(),
             send_fails: 0.0,
@@ -120,12 +132,14 @@ impl ProberHost {
             windows: None,
             answers_from: None,
             is_cut_off: false,
+            outages: Outages::default(),
             account: Account::default(),
         }
     }
 
     pub(crate) fn add(&mut self, now_ns: u64, now: Now, spec: TargetSpec) {
         self.account.add(spec.clone(), now_ns);
+        self.outages.add(spec.clone());
         let label = spec.label.to_string();
         let target = self
             .prober
@@ -166,17 +180,20 @@ impl ProberHost {
         input: &Input<'_>,
     ) {
         let now = clock.now(net.now_ns);
+        self.outages.begin_turn(now, self.account.was_frozen);
         self.prober.handle_timeout(now);
         self.transmit(at, clock, net);
-        self.deliver(at, clock, now, input);
+        self.deliver(at, clock, net, input);
         self.transmit(at, clock, net);
+        self.request = None;
         if let Some(windows) = &mut self.windows {
             windows.handle_turn(now);
         }
         self.account.check(net.now_ns, &self.prober);
     }
 
-    fn deliver(&mut self, at: Place, clock: &HostClock, now: Now, input: &Input<'_>) {
+    fn deliver(&mut self, at: Place, clock: &HostClock, net: &mut Network, input: &Input<'_>) {
+        let now = clock.now(net.now_ns);
         let prober = &mut self.prober;
         match *input {
             Input::Tick => {}
@@ -189,6 +206,7 @@ impl ProberHost {
                 let arrival = arrival(self.stamps, now, arrived);
                 let owd_ns = arrival.best().at.as_unix_nanos() - datagram.left_wall_ns;
                 self.account.request = Some((datagram.id, owd_ns));
+                self.request = Some(datagram.id);
                 let (from, to) = (datagram.from, datagram.to);
                 let headers = Headers::new(from, Some(to.ip()), to.port());
                 prober.handle_request(arrival, ListenerId(0), &headers, &datagram.payload);
@@ -200,6 +218,8 @@ impl ProberHost {
                 if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id) {
                     let arrival = arrival(self.stamps, now, datagram.arrived);
                     if *remote == datagram.from {
+                        self.outages
+                            .handle_replies(*id, datagram.answers.as_slice());
                         prober.handle_datagram(arrival, *id, &datagram.payload);
                     } else {
                         prober.handle_stray(now, datagram.from, &datagram.payload);
@@ -225,6 +245,7 @@ impl ProberHost {
             }
             Input::Connected(connection) => {
                 if let Some(id) = self.by_stream.get(&(connection, Side::Client)) {
+                    self.outages.handle_replies(*id, &[HANDSHAKE]);
                     prober.handle_connected(now, *id, None);
                     // Streams have no ports here.
                     prober.handle_opened(*id, SocketAddr::new(at.address, 0));
@@ -234,7 +255,15 @@ impl ProberHost {
                 self.end(now, (connection, Side::Client), CloseReason::Reset);
             }
             Input::Data(connection, side, bytes, arrived) => {
+                let read = net
+                    .connection_mut(connection)
+                    .and_then(|c| c.messages.as_mut());
+                let answered = read.map(|messages| messages.read(side, bytes.len()));
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
+                    match answered {
+                        Some(numbers) => self.outages.handle_replies(*id, &numbers),
+                        None => self.outages.handle_unknown_replies(*id),
+                    }
                     prober.handle_stream(arrival(self.stamps, now, arrived), *id, bytes);
                     // A stream that cannot be read may be given up.
                     self.account.closed_something = true;
@@ -248,9 +277,13 @@ impl ProberHost {
                 self.end(now, (connection, side), reason);
             }
             Input::Stamp(key, at) => prober.handle_stamp(key, stamp(at)),
-            Input::ClockStep(ns) => prober.handle_clock_step(now, ns),
+            Input::ClockStep(ns) => {
+                self.outages.handle_clock_step();
+                prober.handle_clock_step(now, ns);
+            }
             Input::Writable(connection, side) => {
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
+                    self.blocked.remove(id);
                     prober.handle_blocked(*id, false);
                 }
             }
@@ -266,6 +299,7 @@ impl ProberHost {
         if let Some(id) = self.by_stream.remove(&stream) {
             self.sockets.remove(&id);
             self.account.closed_something = true;
+            self.outages.handle_closed(id);
             self.prober.handle_closed(now, id, reason);
         }
     }
@@ -277,6 +311,10 @@ impl ProberHost {
         while let Some(transmit) = self.prober.poll_transmit(now, &mut payload) {
             self.carry_out(at, (now, clock), net, &transmit, &payload);
         }
+        let (sockets, blocked) = (&self.sockets, &self.blocked);
+        self.outages.handle_slots(&self.prober, |id| {
+            matches!(sockets.get(&id), Some(Socket::Stream(Some(_)))) && !blocked.contains(&id)
+        });
         self.drain(at, net, None);
         self.payload = payload;
     }
@@ -293,9 +331,10 @@ impl ProberHost {
         match *transmit {
             Transmit::Open { socket, kind, .. } if self.is_cut_off => {
                 if kind == FlowKind::Connect {
-                    self.drain(at, net, Some(()));
+                    self.drain(at, net, Some(Sent::new(socket, HANDSHAKE)));
                 }
                 self.account.closed_something = true;
+                self.outages.handle_closed(socket);
                 let reason = CloseReason::NoRoute;
                 self.prober.handle_closed(now, socket, reason);
             }
@@ -317,11 +356,11 @@ impl ProberHost {
             } => {
                 self.connect(at, net, socket, remote);
                 if kind == FlowKind::Connect {
-                    self.drain(at, net, Some(()));
+                    self.drain(at, net, Some(Sent::new(socket, HANDSHAKE)));
                 }
             }
             Transmit::Datagram { socket, key, .. } => {
-                self.drain(at, net, Some(()));
+                self.drain(at, net, Some(Sent::new(socket, net.next_id())));
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
                 };
@@ -335,9 +374,11 @@ impl ProberHost {
                     self.account.closed_something = true;
                     self.prober.handle_unsent(now, socket, reason);
                     self.account.handle_unsent(&self.prober);
+                    self.outages.handle_refused(socket);
                 } else {
                     let from = SocketAddr::new(at.address, port);
                     let left = self.leave(at, clock, net, key);
+                    let payload = (payload, None);
                     net.send_datagram((at.host, from), remote, payload, (wall_ns, left));
                 }
             }
@@ -352,6 +393,7 @@ impl ProberHost {
                 let from = from.expect("as it was given");
                 let from = SocketAddr::new(self.answers_from.unwrap_or(from), UDP_PORT);
                 let left = self.leave(at, clock, net, key);
+                let payload = (payload, self.request);
                 net.send_datagram((at.host, from), to, payload, (wall_ns, left));
             }
             Transmit::Stream { socket, key } => {
@@ -360,13 +402,18 @@ impl ProberHost {
                 };
                 let (connection, side) = stream.expect("a stream that is established");
                 if side == Side::Client {
-                    self.drain(at, net, Some(()));
+                    let messages = net.connection(connection).map(|c| c.messages.as_ref());
+                    let number = messages
+                        .expect("an open one")
+                        .map(|messages| messages.requests);
+                    self.drain(at, net, Some(Sent { socket, number }));
                 }
                 if let Some(key) = key.filter(|_| self.stamps) {
                     let left = clock.instant(net.now_ns);
                     net.schedule(net.now_ns, Event::Stamp(at.host, at.life, key, left));
                 }
                 if net.write(connection, side, payload) {
+                    self.blocked.insert(socket);
                     self.prober.handle_blocked(socket, true);
                 }
             }
@@ -414,6 +461,7 @@ impl ProberHost {
 
     fn close(&mut self, net: &mut Network, socket: SocketId) {
         self.account.closed_something = true;
+        self.outages.handle_closed(socket);
         match self.sockets.remove(&socket) {
             Some(Socket::Udp { port, .. }) => drop(self.by_port.remove(&port)),
             Some(Socket::Stream(Some((connection, side)))) => {
@@ -425,13 +473,14 @@ impl ProberHost {
     }
 
     /// Takes what the prober has to say. After a send the last word is its lateness.
-    fn drain(&mut self, at: Place, net: &Network, sent: Option<()>) {
+    fn drain(&mut self, at: Place, net: &Network, sent: Option<Sent>) {
         let now_ns = net.now_ns;
         let mut lateness = None;
         while let Some(output) = self.prober.poll_output() {
             if let Some(windows) = &mut self.windows {
                 windows.handle_output(&output);
             }
+            self.outages.handle_output(&self.prober, &output);
             match output {
                 Output::Lateness(ns) if sent.is_some() => lateness = Some(ns),
                 output => {
@@ -441,21 +490,22 @@ impl ProberHost {
                 }
             }
         }
-        if let Some(ns) = lateness {
-            self.account.handle_send(now_ns, &self.prober, ns);
+        match (sent, lateness) {
+            (Some(sent), Some(ns)) => {
+                let origin = self.account.handle_send(now_ns, &self.prober, ns);
+                self.outages.handle_send(origin, sent);
+            }
+            (None, None) => {}
+            _ => panic!("a probe has one lateness"),
         }
-        assert_eq!(
-            sent.is_some(),
-            lateness.is_some(),
-            "a probe has one lateness"
-        );
     }
 
-    /// Probing ends: what waits for a transmit stamp comes out.
-    pub(crate) fn finish(&mut self, at: Place, net: &Network) {
+    /// Probing ends: what waits for a transmit stamp comes out. Gives how many outages were compared with the truth.
+    pub(crate) fn finish(&mut self, at: Place, net: &Network) -> u64 {
         self.prober.handle_end();
         self.drain(at, net, None);
         self.account.check_nothing_waits(&self.prober);
+        self.outages.finish()
     }
 
     pub(crate) fn report(&self, out: &mut String) {

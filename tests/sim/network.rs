@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::nat::Nat;
 use crate::rng::Rng;
+use crate::stream::Messages;
 use crate::truth::{Instant, Truth};
 
 pub(crate) type HostId = usize;
@@ -119,6 +120,8 @@ pub(crate) struct Datagram {
     pub(crate) payload: Vec<u8>,
     /// The same for copies of one datagram.
     pub(crate) id: u64,
+    /// The datagram that it answers.
+    pub(crate) answers: Option<u64>,
     /// The sender's wall clock as its program sent it, in Unix nanoseconds.
     pub(crate) left_wall_ns: i64,
     /// When it reached the receiver's kernel, once it has.
@@ -150,6 +153,8 @@ pub(crate) struct Connection {
     pub(crate) server: SocketAddr,
     open: [bool; 2],
     out: [Outbound; 2],
+    /// `None`: which request a reply answers is not known.
+    pub(crate) messages: Option<Messages>,
 }
 
 impl Connection {
@@ -259,6 +264,10 @@ impl Network {
         self.connections.get(&connection)
     }
 
+    pub(crate) fn connection_mut(&mut self, connection: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(&connection)
+    }
+
     pub(crate) fn open_port(&mut self) -> u16 {
         self.next_port = if self.next_port == u16::MAX {
             20_000
@@ -334,11 +343,17 @@ impl Network {
         self.datagrams
     }
 
+    /// The identity that the next one will have.
+    pub(crate) const fn next_id(&self) -> u64 {
+        self.datagrams + 1
+    }
+
+    /// Sends a datagram, which may answer another one.
     pub(crate) fn send_datagram(
         &mut self,
         (host, from): (HostId, SocketAddr),
         to: SocketAddr,
-        payload: &[u8],
+        (payload, answers): (&[u8], Option<u64>),
         (left_wall_ns, left): (i64, Instant),
     ) {
         self.truth.note_left(host, payload, left);
@@ -367,6 +382,7 @@ impl Network {
                 to,
                 payload,
                 id,
+                answers,
                 left_wall_ns,
                 arrived: None,
             };
@@ -384,6 +400,7 @@ impl Network {
             server,
             open: [true, false],
             out: [Outbound::default(), Outbound::default()],
+            messages: Some(Messages::default()),
         };
         self.connections.insert(self.connected, connection);
         self.send_syn(self.connected, 0);
@@ -433,14 +450,23 @@ impl Network {
         if !self.connections.get(&id).is_some_and(|c| c.is_open(side)) {
             return false;
         }
-        let bytes = self.copy(bytes);
+        let segment = self.copy(bytes);
         let out = self.out(id, side);
         out.waiting_bytes += bytes.len();
-        out.waiting.push_back(Segment::Bytes(bytes));
+        out.waiting.push_back(Segment::Bytes(segment));
         self.pump(id, side);
         let out = self.out(id, side);
         out.told_blocked = out.waiting_bytes > SEND_BUFFER_BYTES;
-        out.told_blocked
+        let is_blocked = out.told_blocked;
+        // A server whose replies wait answers no more, and which requests those are is its own matter.
+        let may_answer = side == Side::Client || !is_blocked;
+        if let Some(connection) = self.connections.get_mut(&id)
+            && let Some(messages) = &mut connection.messages
+            && !(messages.write(side, bytes) && may_answer)
+        {
+            connection.messages = None;
+        }
+        is_blocked
     }
 
     /// One side closes; the other learns of it after everything that was written.

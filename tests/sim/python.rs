@@ -75,10 +75,15 @@ impl PythonHost {
                 if let Some(reply) = self.reply(&datagram.payload, wall_ns) {
                     let from = SocketAddr::new(at.address, UDP_PORT);
                     let left = clock.instant(now_ns);
-                    net.send_datagram((at.host, from), datagram.from, &reply, (wall_ns, left));
+                    let reply = (&*reply, Some(datagram.id));
+                    net.send_datagram((at.host, from), datagram.from, reply, (wall_ns, left));
                 }
             }
             Input::Accept(id) => {
+                // How many requests it takes for one, and which it drops, is its own matter.
+                if let Some(connection) = net.connection_mut(id) {
+                    connection.messages = None;
+                }
                 self.handlers.insert(
                     id,
                     Handler {

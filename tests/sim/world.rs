@@ -49,6 +49,8 @@ pub(crate) struct World {
     report: String,
     /// The error of every estimate of a peer's clock that was compared with the truth.
     errors_ns: Vec<u64>,
+    /// Outages that were compared with the truth.
+    outages: u64,
 }
 
 /// What came of a scenario.
@@ -58,6 +60,8 @@ pub(crate) struct Outcome {
     pub(crate) report: String,
     /// The error of every estimate of a peer's clock that was compared with the truth.
     pub(crate) errors_ns: Vec<u64>,
+    /// Outages that were compared with the truth.
+    pub(crate) outages: u64,
 }
 
 impl World {
@@ -83,7 +87,7 @@ impl World {
             let at = world.place(id);
             if let Program::Prober(prober) = &mut world.hosts[id].program {
                 prober.account.check_settled();
-                prober.finish(at, &world.net);
+                world.outages += prober.finish(at, &world.net);
                 if world.scenario.exact_losses {
                     let truly = world.net.truth.losses(id, end_ns - 1_000_000_000);
                     prober.account.check_losses((id, &world.net.truth), truly);
@@ -94,6 +98,7 @@ impl World {
         Outcome {
             report: world.report,
             errors_ns: world.errors_ns,
+            outages: world.outages,
         }
     }
 
@@ -134,6 +139,7 @@ impl World {
             strangers_at_ns: 0,
             report: String::new(),
             errors_ns: Vec::new(),
+            outages: 0,
         };
         for link in world.scenario.links.clone() {
             let (from, to) = (world.host(&link.from), world.host(&link.to));
@@ -550,7 +556,7 @@ impl World {
     fn end(&mut self, id: HostId) {
         let at = self.place(id);
         if let Program::Prober(prober) = &mut self.hosts[id].program {
-            prober.finish(at, &self.net);
+            self.outages += prober.finish(at, &self.net);
         }
         self.tell(id);
         self.hosts[id].program = Program::Off;
@@ -604,6 +610,7 @@ impl World {
             to,
             payload,
             id: self.net.new_id(),
+            answers: None,
             left_wall_ns: wall.as_unix_nanos(),
             arrived: None,
         };

@@ -407,7 +407,10 @@ impl Drop for LatencyMonitor {
 
 impl Running {
     fn stop(self, timeout: Duration) -> Result<(), RunError> {
-        // The poll thread and the flush threads share the time.
+        // Each backend has this time for itself: one that hangs takes none of another's.
+        for flusher in &self.flushers {
+            flusher.stop(timeout);
+        }
         let clock = Clock::new();
         let began = clock.mono_for_sure();
         let left = || {
@@ -416,9 +419,6 @@ impl Running {
         };
         self.commands.stop();
         let ended = self.poll.join().map_err(|_| RunError::Panicked);
-        for flusher in &self.flushers {
-            flusher.stop(left());
-        }
         // Here the recorder goes, which ends the thread that writes dumps.
         let ended = ended.map(|end| end.map(drop));
         if let Some(dumper) = self.dumper

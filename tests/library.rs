@@ -1,6 +1,7 @@
 //! Uses the library as a program does: targets are added and removed while a monitor runs.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use latency_monitor::config::ConfigError;
 use latency_monitor::monitor::{RunError, StartError, TargetError};
@@ -111,6 +112,79 @@ fn a_backend_that_panics_is_no_secret() {
         std::thread::yield_now();
     }
     assert!(matches!(near.stop(), Err(RunError::Panicked)));
+}
+
+/// Takes nothing while the other end is there.
+struct Hanging(Receiver<()>);
+
+impl Backend for Hanging {
+    fn name(&self) -> &'static str {
+        "hanging"
+    }
+
+    fn publish(&mut self, _: &Record) -> Result<(), PublishError> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+}
+
+/// Tells of each record, and at the end which time it has.
+struct Telling(Sender<Option<Duration>>);
+
+impl Backend for Telling {
+    fn name(&self) -> &'static str {
+        "telling"
+    }
+
+    fn publish(&mut self, _: &Record) -> Result<(), PublishError> {
+        let _ = self.0.send(None);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        let _ = self.0.send(Some(timeout));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_backend_that_hangs_takes_no_time_of_another_at_the_end() {
+    let mut config = Config::default().with_name("near").with_ports(0, 0);
+    config.shutdown_timeout = Duration::from_secs(2);
+    let mut near = LatencyMonitor::new(config);
+    let (release, held) = channel();
+    let (told, tells) = channel();
+    let small = SinkConfig {
+        ring_records: 0,
+        ..SinkConfig::new(Mode::Samples, 1_000_000)
+    };
+    let sink = SinkConfig::new(Mode::Samples, 1_000_000_000);
+    let backends: Vec<(SinkConfig, Box<dyn Backend>)> = vec![
+        (small, Box::new(Hanging(held))),
+        (sink, Box::new(Telling(told))),
+    ];
+    near.start_with(backends, || ()).expect("free ports");
+    let port = near.listening().udp[0].port();
+    let target = TargetOptions::new("127.0.0.1").port(port).interval_ms(1.0);
+    near.add_udp_target(target).expect("a right target");
+    // By then the ring of the other one is full, and the last interval finds no room in it.
+    assert_eq!(tells.iter().take(1_000).flatten().count(), 0);
+    near.stop().expect("it ends in order");
+    let left = tells
+        .iter()
+        .flatten()
+        .next()
+        .expect("it was asked to finish");
+    assert!(left > Duration::from_millis(100), "{left:?} of two seconds");
+    drop(release);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::limits::RING_RECORDS_MAX;
+use crate::proto::Mono;
 use crate::publish::{Backend, PublishError};
 use crate::record::{BackendStats, Feed, Record, SAMPLES_DROPPED};
 
@@ -27,7 +29,8 @@ const QUIET_TURNS: u32 = 400;
 #[derive(Debug)]
 pub struct Flusher {
     thread: JoinHandle<()>,
-    stop: Arc<OnceLock<Duration>>,
+    /// When its time is over.
+    stop: Arc<OnceLock<Mono>>,
     ended: Receiver<()>,
     /// The thread has ended in order.
     is_done: Arc<AtomicBool>,
@@ -95,11 +98,12 @@ impl Flusher {
         self.thread.is_finished() && !self.is_done.load(Ordering::Acquire)
     }
 
-    /// Asks the thread to publish what is in the ring and to end. `timeout` is the time for what
-    /// takes long. Call it after the last interval of the recorder is in the ring.
+    /// Asks the thread to end within `timeout`, once it has published the recorder's last interval. Each
+    /// thread has this time for itself: call it before the recorder ends.
     pub fn stop(&self, timeout: Duration) {
+        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         // A second stop changes nothing: the first one's time is running.
-        let _ = self.stop.set(timeout);
+        let _ = self.stop.set(Clock::new().mono_for_sure().plus(timeout_ns));
         self.thread.thread().unpark();
     }
 
@@ -150,22 +154,24 @@ impl Pump {
         }
     }
 
-    fn run(&mut self, stop: &OnceLock<Duration>) -> Result<(), Closed> {
+    fn run(&mut self, stop: &OnceLock<Mono>) -> Result<(), Closed> {
         loop {
-            // Asked before the ring is looked at, so that what was pushed before is published.
-            let timeout = match stop.get() {
-                Some(&timeout) => Some(timeout),
-                // The recorder is gone without a stop: nobody waits for more than this.
-                None => self.feed.is_ended().then_some(PAUSE),
-            };
+            // Asked before the ring is looked at, so that what was pushed before is published. Another
+            // backend whose ring is full holds up the recorder, and not this one.
+            let is_last = self.feed.is_complete() && (stop.get().is_some() || self.feed.is_ended());
             let is_empty = self.turn()?;
-            match timeout {
-                Some(timeout) if is_empty => {
-                    let result = self.backend.finish(timeout);
-                    return self.judge(result);
-                }
-                None if is_empty => thread::park_timeout(PAUSE),
-                _ => {}
+            if is_empty && is_last {
+                let left = stop
+                    .get()
+                    .map(|until| until.since(Clock::new().mono_for_sure()));
+                // The recorder is gone without a stop: nobody waits for more than this.
+                let left = left.map_or(PAUSE, Duration::from_nanos);
+                let result = self.backend.finish(left);
+                self.quiet_turns = QUIET_TURNS;
+                return self.judge(result);
+            }
+            if is_empty {
+                thread::park_timeout(PAUSE);
             }
         }
     }

@@ -26,7 +26,7 @@ use reqwest::Url;
 use crate::publish::http::SetupError;
 use crate::publish::pushgateway::encode::Writer;
 use crate::publish::pushgateway::series::{Added, State};
-use crate::publish::pushgateway::transport::{NAME, Sender};
+use crate::publish::pushgateway::transport::{NAME, Sender, Text};
 use crate::publish::{Backend, PublishError};
 use crate::record::{Mode, Record};
 
@@ -48,6 +48,9 @@ pub struct Pushgateway {
     /// A record came since the last push.
     is_dirty: bool,
 }
+    /// Records in the totals.
+    added: u64,
+    delete_on_stop: bool,
 
 impl Pushgateway {
     /// Starts the thread that pushes. `name` is the name of this host, `mode` the mode of the
@@ -68,13 +71,16 @@ impl Pushgateway {
     /// Returns the whole state as it would be pushed now.
     pub fn text(&mut self) -> String {
         self.writer.write()
+            added: 0,
+            delete_on_stop: settings.delete_on_stop,
     }
 
     fn push(&mut self) {
         if std::mem::take(&mut self.is_dirty) {
             let text = self.text();
             self.state.lock().end_round();
-            self.sender.put(text);
+            let records = self.added;
+            self.sender.put(Text { text, records });
         }
     }
 }
@@ -93,6 +99,7 @@ impl Backend for Pushgateway {
         }
         match added {
             Added::Refused => Err(PublishError::Full),
+        self.added += u64::from(added == Added::Yes);
             Added::Yes | Added::Ignored => Ok(()),
         }
     }
@@ -109,8 +116,17 @@ impl Backend for Pushgateway {
 
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
         self.push();
-        let result = self.sender.finish(timeout);
-        result.map_err(|reason| PublishError::other(0, reason))
+        // The rest of the time is for telling what came of it.
+        let result = self.sender.finish(timeout.saturating_sub(timeout / 8));
+        let lost = self.added - self.sender.pushed();
+        match result {
+            Err(reason) => Err(PublishError::other(lost, reason)),
+            Ok(()) if lost > 0 && !self.delete_on_stop => {
+                let reason = "the gateway did not take the last pushes";
+                Err(PublishError::other(lost, reason))
+            }
+            Ok(()) => Ok(()),
+        }
     }
 }
 

@@ -299,7 +299,8 @@ impl Backend for Told {
     }
 
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
-        self.sender.send(format!("finish in {timeout:?}")).unwrap();
+        let seconds = timeout.as_secs_f64().ceil();
+        self.sender.send(format!("finish in {seconds}s")).unwrap();
         Ok(())
     }
 }

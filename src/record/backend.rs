@@ -1,6 +1,6 @@
 //! How the delivery of a backend goes. The delivery counts; every sink publishes it as `monitor.backend.*`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::proto::Mono;
 
@@ -28,6 +28,8 @@ macro_rules! backend_stats {
             oldest: AtomicU64,
             /// Records that went into the ring in all, known once the recorder ends.
             offered: AtomicU64,
+            /// No more go into the ring.
+            is_complete: AtomicBool,
             /// Those of them that the backend has published or given up.
             taken: AtomicU64,
             $($name: AtomicU64,)*
@@ -42,6 +44,7 @@ macro_rules! backend_stats {
                     queued_bytes: AtomicU64::new(0),
                     oldest: AtomicU64::new(NOTHING_WAITS),
                     offered: AtomicU64::new(0),
+                    is_complete: AtomicBool::new(false),
                     taken: AtomicU64::new(0),
                     $($name: AtomicU64::new(0),)*
                 }
@@ -93,9 +96,15 @@ impl BackendStats {
         self.overrun() + self.gave_up()
     }
 
-    /// Says how many records went into the ring in all.
-    pub(super) fn set_offered(&self, records: u64) {
+    /// Says how many records went into the ring in all, and whether no more do.
+    pub(super) fn set_offered(&self, records: u64, is_complete: bool) {
         self.offered.store(records, Ordering::Relaxed);
+        self.is_complete.store(is_complete, Ordering::Release);
+    }
+
+    /// True once the last record went into the ring.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Acquire)
     }
 
     /// Says how many records of the ring the backend is done with.

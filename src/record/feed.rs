@@ -62,6 +62,11 @@ impl Feed {
         &self.stats
     }
 
+    /// True once no more records come; those that are there can still be polled.
+    pub fn is_complete(&self) -> bool {
+        self.stats.is_complete() || self.is_ended()
+    }
+
     /// True once the recorder is gone; what it left can still be polled.
     pub fn is_ended(&self) -> bool {
         self.records.is_abandoned()

@@ -366,10 +366,10 @@ impl Sink {
         self.ended_sets = 0;
     }
 
-    /// True once the last interval is handed over, or nobody takes it any more.
-    /// Says how many records went into the ring.
+    /// Says how many records went into the ring, and whether no more do.
     pub(super) fn tell_offered(&self) {
-        self.outlet.stats.set_offered(self.outlet.pushed);
+        let stats = &self.outlet.stats;
+        stats.set_offered(self.outlet.pushed, self.is_finished());
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -397,6 +397,7 @@ impl Sink {
         }
         let turn_max = if self.finishing {
             usize::MAX
+    /// True once the last interval is handed over, or nobody takes it any more.
         } else {
             SERIES_SETS_ENDED_PER_TURN_MAX
         };

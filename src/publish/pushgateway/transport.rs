@@ -28,11 +28,21 @@ const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Pushes after which families that the gateway has refused are tried again.
 const REFUSED_TURNS: u32 = 100;
 
+/// What is pushed.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// The number of records in it, since the process began.
+    pub(super) records: u64,
+}
+
 /// What the flush thread and this thread share.
 #[derive(Debug, Default)]
 struct Slot {
     /// The latest text that was not pushed.
-    text: Option<String>,
+    text: Option<Text>,
+    /// The records of the last text that was.
+    pushed: u64,
     /// No more texts come. The time is for the last push.
     stop: Option<Duration>,
     /// The result of the last push.
@@ -80,9 +90,14 @@ impl Sender {
     }
 
     /// Replaces the text that waits.
-    pub(super) fn put(&self, text: String) {
+    pub(super) fn put(&self, text: Text) {
         self.shared.slot.lock().text = Some(text);
         self.shared.changed.notify_all();
+    }
+
+    /// Returns the number of records that the gateway has.
+    pub(super) fn pushed(&self) -> u64 {
+        self.shared.slot.lock().pushed
     }
 
     /// Pushes the last text, ends, and returns the result.
@@ -137,7 +152,7 @@ impl Worker {
     }
 
     /// Waits for a text or for the end.
-    fn next(&self) -> (Option<String>, Option<Duration>) {
+    fn next(&self) -> (Option<Text>, Option<Duration>) {
         let mut slot = self.shared.slot.lock();
         let is_idle = |slot: &mut Slot| slot.text.is_none() && slot.stop.is_none();
         self.shared.changed.wait_while(&mut slot, is_idle);
@@ -204,8 +219,9 @@ impl Worker {
         Ok(())
     }
 
-    fn push(&mut self, text: String) {
-        let Err(error) = self.put(&text) else {
+    fn push(&mut self, text: Text) {
+        let Err(error) = self.put(&text.text) else {
+            self.shared.slot.lock().pushed = text.records;
             let in_vain = std::mem::take(&mut self.in_vain);
             if in_vain > 0 {
                 tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
@@ -230,7 +246,7 @@ impl Worker {
     }
 
     /// Puts a text back, unless there is a later one, and waits before the next attempt.
-    fn wait(&mut self, text: String, asked: Option<Duration>) {
+    fn wait(&mut self, text: Text, asked: Option<Duration>) {
         let wait = self.retry.wait(asked, &mut self.jitter);
         let mut slot = self.shared.slot.lock();
         slot.text.get_or_insert(text);
@@ -239,15 +255,19 @@ impl Worker {
     }
 
     /// Pushes the last text, or deletes the group.
-    fn end(&mut self, text: Option<String>, timeout: Duration) -> Result<(), String> {
+    fn end(&mut self, text: Option<Text>, timeout: Duration) -> Result<(), String> {
         if timeout.is_zero() {
             return Ok(());
         }
         let result = match text {
             _ if self.delete_on_stop => self.call(Method::DELETE, Vec::new(), timeout),
-            Some(text) => {
+            Some(Text { text, records }) => {
                 let text = self.taken(&text).concat();
-                self.call(Method::PUT, text.into_bytes(), timeout)
+                let result = self.call(Method::PUT, text.into_bytes(), timeout);
+                if result.is_ok() {
+                    self.shared.slot.lock().pushed = records;
+                }
+                result
             }
             None => Ok(()),
         };

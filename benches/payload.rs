@@ -99,7 +99,8 @@ fn zeromq() -> ZeroMq {
 }
 
 fn pushgateway(records: &[Record], mode: Mode) -> impl FnMut() {
-    let mut backend = Pushgateway::new(&PushgatewaySettings::default(), "a", mode)
+    let sink = SinkConfig::new(mode, 1_000_000_000);
+    let mut backend = Pushgateway::new(&PushgatewaySettings::default(), "a", &sink)
         .expect("the default settings are right");
     move || {
         for record in records {

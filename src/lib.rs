@@ -80,6 +80,6 @@ pub use publish::{
     PublishError, PushgatewaySettings, Secret, Site, ZeroMqSettings,
 };
 pub use record::{
-    BackendStats, Burst, ClockOwner, Distribution, Event, EventKind, Metric, MetricKind, Mode,
-    Record, Series, SinkConfig, TagSet, Tags, Unit, Window,
+    BackendStats, Burst, Choice, ChoiceError, ClockOwner, Distribution, Event, EventKind, Metric,
+    MetricKind, Mode, Record, Series, SinkConfig, TagSet, Tags, Unit, Window,
 };

@@ -225,9 +225,9 @@ pub const ZEROMQ_STUCK_MS_MAX: i32 = 10_000;
 /// Bytes of a message from a ZeroMQ subscriber: a subscription, which is a prefix of our JSON.
 pub const ZEROMQ_RECEIVED_BYTES_MAX: i64 = 1_024;
 
-/// Series kept for a Pushgateway: histograms, counters and gauges together. Each target has some
-/// fifty. A histogram's text has 4 to 8 KiB, so the total stays under a hundred mebibytes.
-pub const PUSHGATEWAY_SERIES_MAX: usize = 16_384;
+/// Senders whose series are kept for a Pushgateway: as many as are published at one time. Every
+/// target has room besides, with the peer that answers for it.
+pub const PUSHGATEWAY_SENDERS_MAX: usize = REMOTE_LABELS_MAX;
 
 /// Bounds of a Pushgateway histogram. Each adds a line to every series in every push.
 pub const BUCKETS_MAX: usize = 512;

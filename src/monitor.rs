@@ -451,8 +451,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
     })
     .map_err(RunError::Signals)?;
     let backends = config.metrics.iter().map(|metrics| {
-        let backend = backends::backend(metrics, &config.name, &log)?;
-        Ok((sink_config(metrics), backend))
+        let sink = sink_config(metrics);
+        let backend = backends::backend(metrics, &sink, &config.name, &log)?;
+        Ok((sink, backend))
     });
     let backends = backends.collect::<Result<_, StartError>>()?;
     let mut monitor = LatencyMonitor::new(config);
@@ -515,6 +516,7 @@ impl LatencyMonitor {
 
 fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
     SinkConfig {
+        choice: metrics.choice.clone(),
         compat_zero: metrics.compat_zero,
         ..SinkConfig::new(metrics.mode, nanos(metrics.delivery.send_interval))
     }

@@ -15,6 +15,7 @@
 
 mod backend;
 mod burst;
+mod choice;
 mod chunk;
 mod counts;
 mod distribution;
@@ -55,6 +56,7 @@ use crate::record::sink::Sink;
 
 pub use backend::{BackendStats, Queued};
 pub use burst::BurstRules;
+pub use choice::{Choice, ChoiceError};
 pub use distribution::Distribution;
 pub use event::{Burst, ClockOwner, Event, EventKind};
 pub use feed::Feed;
@@ -62,8 +64,8 @@ pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
 #[cfg(feature = "report")]
 pub(crate) use histogram::{SignedHistogram, rank};
-pub(crate) use metrics::{BURSTS, EVENTS, PUSHGATEWAY, SAMPLES_DROPPED};
 pub use metrics::{Metric, MetricKind, TagSet, Unit};
+pub(crate) use metrics::{PUSHGATEWAY, SAMPLES_DROPPED};
 pub use process::HostGauges;
 pub use records::Record;
 pub use series::{Series, Tags};

@@ -234,6 +234,13 @@ keys! {
         .absent("`windows` for pushgateway and datadog, else `samples`").example("\"both\"")
         .flag(None, None, "--mode", "MODE");
 
+    METRICS = Key::new("metrics", Metrics, Texts(|names| rules::metrics(names).map(drop)))
+        .help("Which metrics are sent: names of docs/metrics.md, in which `*` stands for anything, and `!` \
+               in front excludes. The last that fits a metric decides; where none does, it is sent if \
+               the first has a `!`. An event is sent with `monitor.events`, a burst also with \
+               `udp.wan.burst` or `tcp.wan.burst`.")
+        .absent("all").example("[\"*.wan.*\", \"!*.ipdv\"]");
+
     SEND_INTERVAL = Key::new("send_interval", Metrics, Number(0.1, 86_400.0, "seconds"))
         .help("Seconds between windows, between counts, and between batches.")
         .lenient("0.1").preset("30").example("10");

@@ -7,8 +7,9 @@ use crate::config::key::{Key, Scope, Table};
 use crate::config::keys;
 use crate::config::keys::{
     API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CA_FILE, CLICKHOUSE_HOST, CLICKHOUSE_PORT,
-    COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, MODE, PASSWORD,
-    SECURE, SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
+    COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, METRICS, MODE,
+    PASSWORD, SECURE, SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS,
+    ZEROMQ_PORT,
 };
 use crate::config::layer::{Layer, by_default};
 use crate::config::outside::Outside;
@@ -20,7 +21,7 @@ use crate::publish::{
     BaseUrl, ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Site,
     ZeroMqSettings,
 };
-use crate::record::Mode;
+use crate::record::{Choice, Mode};
 
 /// What only one backend is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +153,8 @@ pub struct MetricsConfig {
     pub settings: BackendSettings,
     /// Samples, windows or both.
     pub mode: Mode,
+    /// Which metrics.
+    pub choice: Choice,
     /// The length of a window and between counts, and how batches wait and are sent.
     pub delivery: DeliverySettings,
     /// The level that the log backend writes at.
@@ -180,6 +183,7 @@ impl MetricsConfig {
         Self {
             settings,
             mode,
+            choice: layer.find(&METRICS).unwrap_or_default(),
             delivery: delivery(layer),
             level: layer.get(&LEVEL),
             compat_zero: layer.get(&COMPAT_ZERO),

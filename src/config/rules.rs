@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::config::value::{nearest, suggestion};
 use crate::limits::{LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX};
 use crate::proto::wire::text::encode_tags;
 use crate::proto::{Address, Host};
+use crate::record::{Choice, ChoiceError, Metric};
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
@@ -153,5 +155,23 @@ pub(super) fn address(text: &str) -> Result<Host, String> {
                 "must be an address of this host, such as 0.0.0.0 or ::, or a name for one, not {text:?}"
             )
         }),
+    }
+}
+
+/// Parses which metrics a backend gets. An error names each one that is not in the table of metrics.
+pub(super) fn metrics(names: &[String]) -> Result<Choice, String> {
+    let fault = |name: &String| match Choice::of(&[name]) {
+        Err(ChoiceError::Unknown(glob)) => {
+            let near = nearest(&glob, Metric::all().map(|metric| metric.name));
+            let hint = suggestion(near);
+            Some(format!("has {name:?}, and no metric is called so{hint}"))
+        }
+        _ => None,
+    };
+    let faults: Vec<String> = names.iter().filter_map(fault).collect();
+    if faults.is_empty() {
+        Choice::of(names).map_err(|error| error.to_string())
+    } else {
+        Err(faults.join(", and "))
     }
 }

@@ -12,6 +12,7 @@ use crate::config::words::Word;
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
 use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Secret, Site};
+use crate::record::Choice;
 
 /// Names that are less similar than this are no suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
@@ -212,6 +213,7 @@ from_value! {
     Secret: Secret(secret) => Some(secret.clone());
     ApiKey: Secret(secret) => ApiKey::of(secret).ok();
     Vec<String>: Texts(texts) => Some(texts.clone());
+    Choice: Texts(names) => Choice::of(names).ok();
     Bounds: Numbers(seconds) => Bounds::parse(seconds).ok();
     Columns: Names(names) => Columns::parse(names.clone()).ok();
 }

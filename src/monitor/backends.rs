@@ -8,11 +8,12 @@ use crate::monitor::{StartError, logging};
 use crate::publish::{self, Backend};
 #[cfg(feature = "http-backends")]
 use crate::publish::{Delivery, Encode, Transport};
-use crate::record::BackendStats;
+use crate::record::{BackendStats, SinkConfig};
 
 /// The backends. A new one is a file in `publish` and a line here.
 pub(super) fn backend(
     metrics: &MetricsConfig,
+    sink: &SinkConfig,
     own_name: &str,
     log: &logging::Log,
 ) -> Result<Box<dyn Backend>, StartError> {
@@ -24,7 +25,7 @@ pub(super) fn backend(
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),
         #[cfg(feature = "http-backends")]
         BackendSettings::Pushgateway(settings) => {
-            boxed(publish::Pushgateway::new(settings, own_name, metrics.mode))
+            boxed(publish::Pushgateway::new(settings, own_name, sink))
         }
         #[cfg(feature = "http-backends")]
         BackendSettings::Datadog(settings) => {

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use crate::config::{BackendSettings, Config, MetricsConfig, Word as _};
 use crate::engine::EngineError;
-use crate::limits::PUSHGATEWAY_SERIES_MAX;
 use crate::monitor::{RunError, StartError, resolver};
 use crate::proto::{FlowKind, TargetSpec};
 use crate::publish;
-use crate::record::{Metric, TagSet};
+use crate::record::{Metric, MetricKind, TagSet};
 use crate::sys;
 
 /// Returns why the daemon would end at once on this host: its log file cannot be written, an address to
@@ -41,9 +40,15 @@ pub fn report(config: &Config) -> String {
     let found = [warnings(config), backends(config)].concat();
     let lines = config.warnings.iter().chain(&found);
     let mut lines: Vec<String> = lines.map(|text| format!("warning: {text}\n")).collect();
-    let (targets, series) = (config.targets.len(), series(config));
+    let each = |metrics: &MetricsConfig| {
+        let name = metrics.settings.backend().as_word();
+        format!("{} series in {name}", series(config, metrics))
+    };
+    let each: Vec<String> = config.metrics.iter().map(each).collect();
     lines.push(format!(
-        "{targets} targets: up to {series} series, and those of hosts that probe this one\n"
+        "{} targets: up to {}, and those of hosts that probe this one\n",
+        config.targets.len(),
+        each.join(", ")
     ));
     lines.concat()
 }
@@ -67,15 +72,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
             warnings.push(format!(
                 "`spool_dir` {folder} cannot be written: {error}; batches will wait in memory"
             ));
-        }
-        if matches!(metrics.settings, BackendSettings::Pushgateway(_)) {
-            let series = series(config);
-            if series > PUSHGATEWAY_SERIES_MAX {
-                warnings.push(format!(
-                    "the targets make up to {series} series, and {PUSHGATEWAY_SERIES_MAX} have room in a \
-                     push to the gateway: the rest is left out"
-                ));
-            }
         }
     }
     warnings
@@ -103,27 +99,44 @@ fn backends(config: &Config) -> Vec<String> {
     config.metrics.iter().flat_map(look).collect()
 }
 
-/// Returns how many series the targets make at most, with those of this host itself. Those of senders
-/// that this host answers come on top.
-pub fn series(config: &Config) -> usize {
-    let targets: usize = config.targets.iter().map(series_of).sum();
-    let is_own = |metric: &&Metric| matches!(metric.tags, TagSet::Host | TagSet::Backend);
-    targets + Metric::all().filter(is_own).count()
+/// Kinds of events that a target may have: burst, outage, its beginning, change of route, clock step.
+const EVENTS_OF_TARGET: usize = 5;
+
+/// Returns how many series a backend gets at most of the targets and of this host itself. Those of
+/// senders that this host answers come on top.
+pub fn series(config: &Config, metrics: &MetricsConfig) -> usize {
+    let is_gateway = matches!(metrics.settings, BackendSettings::Pushgateway(_));
+    let is_sent = |metric: &&Metric| {
+        let is_alien = || Metric::of_pushgateway().any(|other| other.name == metric.name);
+        metrics.choice.has(metric) && (is_gateway || !is_alien())
+    };
+    let sent: Vec<&Metric> = Metric::all().filter(is_sent).collect();
+    let of_target = |target| -> usize { sent.iter().map(|it| series_of(target, it)).sum() };
+    let own = |metric: &&Metric| match metric.tags {
+        TagSet::Host | TagSet::Event => 1,
+        TagSet::Backend => config.metrics.len(),
+        TagSet::Flow | TagSet::Direction => 0,
+    };
+    config.targets.iter().map(of_target).sum::<usize>() + sent.iter().map(own).sum::<usize>()
 }
 
-fn series_of(target: &TargetSpec) -> usize {
-    let has = |kind: Option<FlowKind>| match kind {
+/// Returns how many series of a metric a target makes at most.
+fn series_of(target: &TargetSpec, metric: &Metric) -> usize {
+    let has_flow = match metric.flow {
         Some(FlowKind::Udp) => target.udp_port.is_some(),
         Some(FlowKind::Tcp) => target.tcp_port.is_some(),
         Some(FlowKind::Connect) => target.connect_port.is_some(),
         None => true,
     };
-    let each = |metric: &Metric| match metric.tags {
-        TagSet::Flow if has(metric.flow) => 1,
-        TagSet::Direction if has(metric.flow) => 2,
-        _ => 0,
-    };
-    Metric::all().map(each).sum()
+    match metric.tags {
+        _ if !has_flow => 0,
+        // Until the difference of the clocks is known it is not taken out.
+        TagSet::Flow if metric.kind == MetricKind::SignedDelay && target.owd_corrected => 2,
+        TagSet::Flow => 1,
+        TagSet::Direction => 2,
+        TagSet::Event => EVENTS_OF_TARGET,
+        TagSet::Host | TagSet::Backend => 0,
+    }
 }
 
 /// Tries to append to a file, or in the first folder on the way to it that is there.
@@ -203,13 +216,43 @@ mod tests {
 
     #[test]
     fn series_are_those_of_the_flows_that_there_are() {
-        let with = |rest: &str| series(&parse(&format!("[[targets]]\nhost = '192.0.2.1'\n{rest}")));
-        let none = series(&parse(""));
+        let of = |text: &str| {
+            let config = parse(text);
+            series(&config, &config.metrics[0])
+        };
+        let with = |rest: &str| of(&format!("[[targets]]\nhost = '192.0.2.1'\n{rest}"));
+        let none = of("");
         let (udp, tcp) = (with("type = 'udp'") - none, with("type = 'tcp'") - none);
         let shared = udp + tcp - (with("") - none);
         assert!(udp > shared && tcp > udp, "{udp} {tcp} {shared}");
         assert!(with("type = 'tcp'\ntcp_latency = false") - none < tcp);
         let two = "[[targets]]\nhost = '192.0.2.1'\n[[targets]]\nhost = '192.0.2.2'";
-        assert_eq!(series(&parse(two)) - none, 2 * (with("") - none));
+        assert_eq!(of(two) - none, 2 * (with("") - none));
+        // Of one-way delays there are two until the clocks are known.
+        assert_eq!(with("owd = 'corrected'"), with("") + 2);
+        let chosen = |names: &str| with(&format!("[metrics]\nmetrics = [{names}]"));
+        assert_eq!(chosen("'udp.wan.rtt', 'udp.wan.owd'"), 2);
+        assert_eq!(chosen("'*.ipdv', 'monitor.cpu'"), 5);
+        assert_eq!(chosen("'!udp.wan.rtt', '!tcp.wan.pdv'"), with("") - 3);
+        // A backend that takes events makes no series of them.
+        assert_eq!(chosen("'monitor.events', 'udp.wan.burst'"), 0);
+    }
+
+    #[cfg(feature = "http-backends")]
+    #[test]
+    fn check_tells_the_series_of_each_backend() {
+        let told = report(&parse(
+            "[[targets]]
+            host = '192.0.2.1'
+            type = 'udp'
+            [[metrics]]
+            metrics = ['udp.wan.rtt']
+            [[metrics]]
+            backend = 'pushgateway'
+            metrics = ['udp.wan.burst', 'monitor.events', 'monitor.backend.sent']",
+        ));
+        let series =
+            "1 targets: up to 1 series in cli, 10 series in pushgateway, and those of hosts";
+        assert!(told.starts_with(series), "{told}");
     }
 }

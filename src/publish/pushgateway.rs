@@ -9,6 +9,7 @@ mod buckets;
 mod encode;
 mod labels;
 mod series;
+mod sets;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,10 @@ use reqwest::Url;
 use crate::publish::http::SetupError;
 use crate::publish::pushgateway::encode::Writer;
 use crate::publish::pushgateway::series::{Added, State};
+use crate::publish::pushgateway::sets::Sets;
 use crate::publish::pushgateway::transport::{NAME, Sender, Text};
 use crate::publish::{Backend, PublishError};
-use crate::record::{Mode, Record};
+use crate::record::{Record, SinkConfig};
 
 pub(crate) use labels::labels as prometheus_labels;
 pub use settings::{Bounds, PushgatewaySettings};
@@ -47,17 +49,22 @@ pub struct Pushgateway {
     turns_left: u32,
     /// A record came since the last push.
     is_dirty: bool,
-}
     /// Records in the totals.
     added: u64,
     delete_on_stop: bool,
+}
 
 impl Pushgateway {
-    /// Starts the thread that pushes. `name` is the name of this host, `mode` the mode of the
-    /// records to come.
-    pub fn new(settings: &PushgatewaySettings, name: &str, mode: Mode) -> Result<Self, SetupError> {
+    /// Starts the thread that pushes. `name` is the name of this host, `sink` says what the records
+    /// to come are.
+    pub fn new(
+        settings: &PushgatewaySettings,
+        name: &str,
+        sink: &SinkConfig,
+    ) -> Result<Self, SetupError> {
         let url = group_url(settings, name);
-        let state = Arc::new(Mutex::new(State::new(settings.buckets.clone(), mode)));
+        let state = State::new(settings.buckets.clone(), Sets::new(name), sink);
+        let state = Arc::new(Mutex::new(state));
         let failed = Arc::new(AtomicU64::new(0));
         Ok(Self {
             writer: Writer::new(Arc::clone(&state), Arc::clone(&failed), name),
@@ -65,14 +72,14 @@ impl Pushgateway {
             state,
             turns_left: 0,
             is_dirty: false,
+            added: 0,
+            delete_on_stop: settings.delete_on_stop,
         })
     }
 
     /// Returns the whole state as it would be pushed now.
     pub fn text(&mut self) -> String {
         self.writer.write()
-            added: 0,
-            delete_on_stop: settings.delete_on_stop,
     }
 
     fn push(&mut self) {
@@ -93,13 +100,13 @@ impl Backend for Pushgateway {
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         let added = self.state.lock().add(record);
         self.is_dirty |= added == Added::Yes;
+        self.added += u64::from(added == Added::Yes);
         // Samples and events come at any time, all others at the end of an interval.
         if !matches!(record, Record::Sample { .. } | Record::Event(_)) {
             self.turns_left = SETTLED_TURNS;
         }
         match added {
             Added::Refused => Err(PublishError::Full),
-        self.added += u64::from(added == Added::Yes);
             Added::Yes | Added::Ignored => Ok(()),
         }
     }

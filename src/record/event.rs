@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::proto::{Direction, FlowKind, StampSource, Wall};
+use crate::record::metrics::{BURSTS, EVENTS, Metric};
 use crate::record::series::Tags;
 
 /// Something that happened. It goes to every backend as soon as it is known, in every mode.
@@ -111,6 +112,18 @@ impl Event {
             EventKind::OutageBegan { .. } => "outage_begin",
             EventKind::RouteChange { .. } => "route_change",
         }
+    }
+
+    /// Returns the metrics that it counts in where a store takes no events: of all of them, and of bursts.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        let flow = match self.kind {
+            EventKind::Burst(burst) if !burst.is_outage() => Some(burst.flow),
+            _ => None,
+        };
+        let bursts = BURSTS.into_iter().flatten();
+        [EVENTS]
+            .into_iter()
+            .chain(bursts.filter(move |metric| flow.is_some() && metric.flow == flow))
     }
 
     /// Returns its size in nanoseconds: that of a step, a burst's peak, an outage's duration, or the difference

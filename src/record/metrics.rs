@@ -90,9 +90,13 @@ impl Metric {
             .chain(names(HOST_GAUGES))
             .chain(names(BACKEND_COUNTS))
             .chain(names(BACKEND_GAUGES))
-            .chain([EVENTS])
-            .chain(BURSTS.into_iter().flatten())
-            .chain(PUSHGATEWAY)
+            .chain(Self::of_pushgateway())
+    }
+
+    /// Returns those that only the pushgateway backend has: it makes them itself.
+    pub(crate) fn of_pushgateway() -> impl Iterator<Item = &'static Self> {
+        let bursts = BURSTS.into_iter().flatten();
+        [EVENTS].into_iter().chain(bursts).chain(PUSHGATEWAY)
     }
 
     /// Returns the metric of this name.

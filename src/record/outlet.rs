@@ -8,6 +8,7 @@ use rtrb::Producer;
 use crate::limits::{RING_RECORDS_RESERVED, WINDOW_CUTS_MAX};
 use crate::proto::{Now, StampSource, Wall};
 use crate::record::backend::BackendStats;
+use crate::record::choice::Choice;
 use crate::record::counts::difference;
 use crate::record::metrics::Metric;
 use crate::record::pool::Pool;
@@ -90,6 +91,8 @@ pub(super) struct Outlet {
     pub(super) ring: Producer<Record>,
     pub(super) pool: Pool,
     pub(super) stats: Arc<BackendStats>,
+    /// The metrics that go out.
+    pub(super) choice: Choice,
     /// Records that went into the ring.
     pub(super) pushed: u64,
     /// Counts the intervals, and the parts of them between steps of this host's clock.
@@ -109,12 +112,14 @@ impl Outlet {
         ring: Producer<Record>,
         pool: Pool,
         stats: Arc<BackendStats>,
+        choice: Choice,
         began: Now,
     ) -> Self {
         Self {
             ring,
             pool,
             stats,
+            choice,
             pushed: 0,
             generation: 0,
             first: 0,
@@ -263,14 +268,19 @@ impl Outlet {
         1
     }
 
-    /// Pushes counts of an interval that ended. Returns how many there were.
+    /// Pushes the chosen counts of an interval that ended. Returns how many there were.
     pub(super) fn push_counts(
         &mut self,
         counts: impl Iterator<Item = (&'static Metric, u64)>,
         tags: &Arc<Tags>,
         at: Wall,
     ) -> usize {
-        let push = |(metric, value)| {
+        let mut pushed = 0;
+        for (metric, value) in counts {
+            if !self.choice.has(metric) {
+                continue;
+            }
+            pushed += 1;
             let tags = Arc::clone(tags);
             self.push(Record::Count {
                 metric,
@@ -278,18 +288,23 @@ impl Outlet {
                 at,
                 value,
             });
-        };
-        counts.map(push).count()
+        }
+        pushed
     }
 
-    /// Pushes gauges, read when an interval ended. Returns how many there were.
+    /// Pushes the chosen gauges, read when an interval ended. Returns how many there were.
     pub(super) fn push_gauges(
         &mut self,
         gauges: impl IntoIterator<Item = (&'static Metric, i64)>,
         tags: &Arc<Tags>,
         at: Wall,
     ) -> usize {
-        let push = |(metric, value)| {
+        let mut pushed = 0;
+        for (metric, value) in gauges {
+            if !self.choice.has(metric) {
+                continue;
+            }
+            pushed += 1;
             let tags = Arc::clone(tags);
             self.push(Record::Gauge {
                 metric,
@@ -297,8 +312,8 @@ impl Outlet {
                 at,
                 value,
             });
-        };
-        gauges.into_iter().map(push).count()
+        }
+        pushed
     }
 }
 

@@ -78,6 +78,16 @@ impl Quantity {
         }
     }
 
+    /// Returns all of them, in the order of their places.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let delays = proto::Metric::ALL.map(Self::Delay).into_iter();
+        let corrected = [false, true].map(|is_tcp| Self::Corrected { is_tcp });
+        delays
+            .chain(corrected)
+            .chain(FlowDirection::all().map(Self::Ipdv))
+            .chain(FlowDirection::all().map(Self::Pdv))
+    }
+
     /// Returns its place among [`QUANTITIES`].
     pub(super) const fn index(self) -> usize {
         match self {
@@ -117,15 +127,7 @@ mod tests {
 
     #[test]
     fn every_quantity_has_a_place_of_its_own() {
-        let corrected = [false, true].map(|is_tcp| Quantity::Corrected { is_tcp });
-        let places: Vec<usize> = proto::Metric::ALL
-            .map(Quantity::Delay)
-            .into_iter()
-            .chain(corrected)
-            .chain(FlowDirection::all().map(Quantity::Ipdv))
-            .chain(FlowDirection::all().map(Quantity::Pdv))
-            .map(Quantity::index)
-            .collect();
+        let places: Vec<usize> = Quantity::all().map(Quantity::index).collect();
         assert_eq!(places, (0..QUANTITIES).collect::<Vec<_>>());
     }
 

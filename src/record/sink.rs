@@ -18,10 +18,11 @@ use crate::proto::{
     ClockEstimate, FlowKind, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
 };
 use crate::record::backend::BackendStats;
+use crate::record::choice::Choice;
 use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
-use crate::record::metrics::{CLOCK_GAUGES, KINDS, read_gauges};
+use crate::record::metrics::{CLOCK_GAUGES, GAPS, KINDS, read_gauges};
 use crate::record::outlet::{Begin, Count, Outlet, Value, Windows};
 use crate::record::pool::Pool;
 use crate::record::process::{HostGauges, ProcessCounters};
@@ -70,10 +71,12 @@ impl Mode {
 }
 
 /// What one backend gets, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkConfig {
     /// Samples, windows or both.
     pub mode: Mode,
+    /// Which metrics. Nothing is kept of the others.
+    pub choice: Choice,
     /// Nanoseconds of an interval; not 0.
     pub window_ns: u64,
     /// Publish, as samples, a lost probe and a one-way delay below 0 as a delay of 0, as the Python program did.
@@ -83,7 +86,7 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// Returns a configuration with a ring that fits the mode, and without zeros for losses.
+    /// Returns a configuration for all metrics with a ring that fits the mode, and without zeros for losses.
     pub const fn new(mode: Mode, window_ns: u64) -> Self {
         let ring_records = match mode {
             Mode::Samples | Mode::Both => RING_RECORDS_MAX,
@@ -91,6 +94,7 @@ impl SinkConfig {
         };
         Self {
             mode,
+            choice: Choice::ALL,
             window_ns,
             compat_zero: false,
             ring_records,
@@ -171,6 +175,9 @@ struct Handover {
 #[derive(Debug)]
 pub(super) struct Sink {
     config: SinkConfig,
+    /// Whether each quantity is chosen, and each gap: asked with every packet.
+    delays: [bool; QUANTITIES],
+    gaps: [bool; GAPS.len()],
     outlet: Outlet,
     began: Mono,
     next_end: Mono,
@@ -201,12 +208,20 @@ impl Sink {
             stats: Arc::clone(&stats),
             spare: None,
         };
-        let outlet = Outlet::new(ring, Pool::new(returned), stats, now);
+        let choice = config.choice.clone();
+        let mut delays = [false; QUANTITIES];
+        for quantity in Quantity::all() {
+            delays[quantity.index()] = choice.has(quantity.metric());
+        }
+        let gaps = GAPS.each_ref().map(|metric| choice.has(metric));
+        let outlet = Outlet::new(ring, Pool::new(returned), stats, choice, now);
         let sink = Self {
-            config,
+            delays,
+            gaps,
             outlet,
             began: now.mono,
             next_end: now.mono.plus(config.window_ns),
+            config,
             ended_sets: 0,
             are_sets_ended: false,
             handover: None,
@@ -221,6 +236,9 @@ impl Sink {
     /// Takes a sample.
     pub(super) fn record(&mut self, found: &mut Found<'_>, sample: &Sample) {
         let quantity = Quantity::of(sample);
+        if !self.delays[quantity.index()] {
+            return;
+        }
         if sample.outcome == Outcome::Received {
             let (ns, stamp) = (sample.value_ns, sample.stamp);
             self.record_in_window(found, quantity, ns, stamp);
@@ -250,6 +268,9 @@ impl Sink {
         later: &OneWay,
     ) {
         let quantity = Quantity::Ipdv(direction);
+        if !self.delays[quantity.index()] {
+            return;
+        }
         self.record_in_window(found, quantity, value_ns, stamp);
         if self.config.mode.has_samples() {
             let record = Record::Sample {
@@ -271,12 +292,10 @@ impl Sink {
         direction: FlowDirection,
         one_way: &OneWay,
     ) {
-        self.record_value(
-            found,
-            Quantity::Pdv(direction),
-            one_way.delay_ns,
-            one_way.stamp,
-        );
+        let quantity = Quantity::Pdv(direction);
+        if self.delays[quantity.index()] {
+            self.record_value(found, quantity, one_way.delay_ns, one_way.stamp);
+        }
     }
 
     fn record_in_window(
@@ -334,18 +353,24 @@ impl Sink {
 
     /// Publishes an event, in the room that is reserved.
     pub(super) fn publish(&mut self, event: &Arc<Event>) {
-        self.outlet.push(Record::Event(Arc::clone(event)));
+        if self.outlet.choice.has_event(event) {
+            self.outlet.push(Record::Event(Arc::clone(event)));
+        }
     }
 
     /// Publishes an event that was found in a flow's probes. Such events may be as many as samples.
     pub(super) fn publish_found(&mut self, event: &Arc<Event>, is_remote: bool) {
-        let record = Record::Event(Arc::clone(event));
-        self.outlet.push_sample(record, is_remote);
+        if self.outlet.choice.has_event(event) {
+            let record = Record::Event(Arc::clone(event));
+            self.outlet.push_sample(record, is_remote);
+        }
     }
 
     /// Takes what this host added to one packet's time.
     pub(super) fn record_gap(&mut self, gap: Gap, series: &SelfSeries, ns: u64) {
-        self.self_metrics.record(gap, series, ns, &mut self.outlet);
+        if self.gaps[gap as usize] {
+            self.self_metrics.record(gap, series, ns, &mut self.outlet);
+        }
     }
 
     /// Returns the delay that is published. A loss has none, except for readers of the Python program's zeros.
@@ -372,6 +397,7 @@ impl Sink {
         stats.set_offered(self.outlet.pushed, self.is_finished());
     }
 
+    /// True once the last interval is handed over, or nobody takes it any more.
     pub(super) fn is_finished(&self) -> bool {
         self.outlet.ring.is_abandoned() || (self.ended_last && self.handover.is_none())
     }
@@ -397,7 +423,6 @@ impl Sink {
         }
         let turn_max = if self.finishing {
             usize::MAX
-    /// True once the last interval is handed over, or nobody takes it any more.
         } else {
             SERIES_SETS_ENDED_PER_TURN_MAX
         };

@@ -1,5 +1,6 @@
 """Publishes to a real Pushgateway, which promtool reads. Histograms and counters equal what the cli backend printed,
-also after the gateway was restarted and emptied. The group is deleted with its daemon if `delete_on_stop` is set.
+also after the gateway was restarted and emptied. The group is deleted with its daemon if `delete_on_stop` is set. Each
+of 500 targets has all its series there, or those of the chosen metrics.
 """
 
 import collections
@@ -23,6 +24,8 @@ SERIES = re.compile(r'([a-z_]+)(?:\{((?:[a-zA-Z0-9_]+="(?:[^"\\]|\\.)*",?)*)\})?
 LABEL = re.compile(r'([a-zA-Z0-9_]+)="((?:[^"\\]|\\.)*)"')
 JOB, NAME = "lab/1", "near 1"
 TAGS = ["isp:o\"n\\eil", "dc-1:x", "job:mine", "plain"]
+TARGETS = 500
+CHOSEN = ["*.rtt", "*.wan.lost", "!tcp.wan.rtt"]
 
 
 def run(lab):
@@ -44,6 +47,7 @@ def run(lab):
     warnings = [line for line in daemon.log().splitlines() if "WARN" in line]
     expect(len(warnings) == 1, f"one outage is reported {len(warnings)} times: {warnings[:3]}")
     check_deleted(lab)
+    check_many(lab)
 
 
 def start_gateway(lab, label):
@@ -87,11 +91,13 @@ def fetch():
         return None
 
 
-def served():
-    """Returns the value of each name and labels at the gateway, without the group's labels."""
+def served(without="#"):
+    """Returns the value of each name and labels at the gateway, without the group's labels, and without the lines that
+    contain this.
+    """
     found = {}
     for line in (fetch() or "").splitlines():
-        series = None if line.startswith("#") else SERIES.fullmatch(line)
+        series = None if line.startswith("#") or without in line else SERIES.fullmatch(line)
         if not series:
             continue
         # The escapes of the format are among those of JSON.
@@ -191,3 +197,62 @@ def check_deleted(lab):
     code, _ = daemon.end()
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
     expect(not served(), "the group is still there")
+
+
+def many(lab, label, **extra):
+    """Starts a daemon that probes itself as so many targets; returns it, and the series that `check` tells."""
+    target = {"host": "127.0.0.1", "tcp_port": PORT + 10, "udp_port": PORT + 11, "interval": 500}
+    settings = {
+        "name": NAME,
+        "address": "127.0.0.1",
+        "tcp_port": PORT + 10,
+        "udp_port": PORT + 11,
+        "log_file": str(lab.folder / f"{label}.log"),
+        "shutdown_timeout": 60,
+        "metrics": {"backend": "pushgateway", "gateway": GATEWAY, "job": JOB, "send_interval": 5, **extra},
+        "targets": [{**target, "label": f"t{number}"} for number in range(TARGETS)],
+    }
+    path = lab.write(label, settings)
+    said = subprocess.run([lab.binary, "check", "-c", path], capture_output=True, text=True).stderr
+    told = re.search(rf"{TARGETS} targets: up to (\d+) series in pushgateway", said)
+    expect(told, f"check says {said}")
+    return lab.start(label, [lab.binary, "-c", path]), int(told[1])
+
+
+def by_target():
+    """Returns the names of each target's series at the gateway, a histogram as one, and the number of all series."""
+    found, total = collections.defaultdict(collections.Counter), 0
+    for name, labels in served(without="_bucket{"):
+        # The gateway's own are `push_time_seconds` and its like.
+        if not name.endswith("_sum") and not name.startswith("push_"):
+            found[dict(labels).get("target")][name.removesuffix("_count")] += 1
+            total += 1
+    return found, total
+
+
+def check_many(lab):
+    """Every target has the same series, and no more in all than `check` has told."""
+    # Bursts and other events come when they come.
+    is_steady = lambda item: "_burst" not in item[0] and item[0] != "monitor_events_total"
+    for label, least, extra in (("many", 38, {}), ("chosen", 3, {"metrics": CHOSEN})):
+        daemon, told = many(lab, label, **extra)
+
+        def is_complete():
+            found, _ = by_target()
+            names = {tuple(sorted(filter(is_steady, found[f"t{number}"].items()))) for number in range(TARGETS)}
+            return len(names) == 1 and len(names.pop()) == least
+
+        wait_until(is_complete, f"all series of {TARGETS} targets at the gateway")
+        check_metrics(lab)
+        found, total = by_target()
+        refused = count_of("monitor_pushgateway_refused_total")
+        expect(total <= told and not refused, f"{total} series of {told}, {refused} records refused")
+        if extra:
+            kinds = set().union(*found.values())
+            wanted = {"udp_wan_rtt_seconds", "udp_wan_lost_total", "tcp_wan_lost_total"}
+            expect(kinds == wanted, f"{CHOSEN} is {kinds}")
+        mib = len(fetch().replace(f'instance="{NAME}",job="{JOB}",', "")) / 2**20
+        code, _ = daemon.end()
+        log = (lab.folder / f"{label}.log").read_text()
+        expect(code == 0 and " WARN " not in log and " ERROR " not in log, f"{code}: {log[-500:]}")
+        lab.note(f"{TARGETS} targets, {extra or 'all metrics'}: {total} series of {told} told, {mib:.1f} MiB a push")

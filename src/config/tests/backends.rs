@@ -15,7 +15,7 @@ use crate::publish::{
     ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
     PushgatewaySettings, Secret, Site, ZeroMqSettings,
 };
-use crate::record::Mode;
+use crate::record::{Metric, Mode};
 
 /// An environment and files that only a test has.
 #[derive(Default)]
@@ -109,6 +109,28 @@ fn a_backend_alone_has_its_defaults() {
         assert_eq!(metrics, MetricsConfig::new(settings), "{word}");
         assert_eq!(metrics.mode, mode, "{word}");
         assert_eq!(metrics.delivery, DeliverySettings::default());
+    }
+}
+
+#[test]
+fn each_backend_has_metrics_of_its_own_choice() {
+    let config = parse(
+        "[[metrics]]
+        metrics = ['udp.wan.*', '!*.pdv']
+        [[metrics]]
+        backend = 'zeromq'",
+    );
+    let has = |backend: usize, name: &str| {
+        let choice = &config.metrics[backend].choice;
+        choice.has(Metric::named(name).expect("a metric"))
+    };
+    for (name, is_printed) in [
+        ("udp.wan.rtt", true),
+        ("udp.wan.pdv", false),
+        ("tcp.wan.rtt", false),
+        ("monitor.cpu", false),
+    ] {
+        assert_eq!((has(0, name), has(1, name)), (is_printed, true), "{name}");
     }
 }
 
@@ -348,6 +370,23 @@ fn a_site_or_file_that_cannot_be_is_said_with_its_name() {
 
 /// The lines of a table, and what is said about them.
 pub(super) const MISTAKES: &[(&str, &str)] = &[
+    (
+        "metrics = ['udp.wan.*', 'tcp.wan.rrt']",
+        "line 2: `metrics` has \"tcp.wan.rrt\", and no metric is called so; did you mean `tcp.wan.rtt`?",
+    ),
+    (
+        "metrics = ['!udp_wan_rtt', 'zzz']",
+        "line 2: `metrics` has \"!udp_wan_rtt\", and no metric is called so; did you mean `udp.wan.rtt`?, \
+         and has \"zzz\", and no metric is called so",
+    ),
+    (
+        "metrics = ['udp.*', '!*.wan.*']",
+        "line 2: `metrics` leaves no metric",
+    ),
+    (
+        "metrics = 'udp.*'",
+        "line 2: `metrics` must be a list of strings, not the string \"udp.*\"",
+    ),
     (
         "backend = 'cli'\ntable = 'x'",
         "line 3: `table` is for `backend = \"clickhouse\"` only",

@@ -109,6 +109,8 @@ const BEYOND: &[&str] = &[
     "a second time",
     "can be listened on and not probed",
     "needs an API key",
+    "no metric is called so",
+    "leaves no metric",
     "letters, digits and signs",
     "no control characters",
 ];

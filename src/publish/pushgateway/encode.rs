@@ -103,6 +103,9 @@ impl Source {
         let count = u64::try_from(state.len()).unwrap_or(u64::MAX);
         let failed = self.failed.load(Ordering::Relaxed);
         for (metric, value) in PUSHGATEWAY.iter().zip([count, state.refused(), failed]) {
+            if !state.has(metric) {
+                continue;
+            }
             let (name, help, kind) = describe(metric);
             let mut family = encoder.encode_descriptor(&name, &help, None, kind)?;
             let mut encoder = family.encode_family(&self.own)?;

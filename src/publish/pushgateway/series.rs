@@ -1,25 +1,25 @@
 //! The totals since the process began, one entry a series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::limits::PUSHGATEWAY_SERIES_MAX;
+use crate::proto::Direction;
 use crate::proto::sample::Tag;
-use crate::proto::{Direction, FlowKind};
 use crate::publish::pushgateway::Bounds;
 use crate::publish::pushgateway::buckets::Buckets;
 use crate::publish::pushgateway::labels::{Label, labels};
+use crate::publish::pushgateway::sets::{Sets, set_of};
 use crate::record::{
-    BURSTS, Burst, Distribution, EVENTS, Event, EventKind, Metric, MetricKind, Mode, Record, Tags,
-    Window,
+    Choice, Distribution, Event, EventKind, Metric, MetricKind, Mode, Record, SinkConfig, TagSet,
+    Tags, Window,
 };
 
 /// Rounds after which a gauge without a new value is left out.
 const GAUGE_ROUNDS: u64 = 2;
 
-/// Rounds without a record after which a series makes room for a new one, if there is none.
+/// Rounds without a record after which a set of series makes room for a new one, if there is none.
 const IDLE_ROUNDS: u64 = 10;
 
 /// The type of a family in the text format.
@@ -87,7 +87,7 @@ pub(super) enum Added {
     Yes,
     /// The gateway has no use for it.
     Ignored,
-    /// There is no room for another series.
+    /// There is no room for another set of series.
     Refused,
 }
 
@@ -97,7 +97,8 @@ pub(super) struct State {
     positive: Bounds,
     signed: Bounds,
     takes_samples: bool,
-    series_max: usize,
+    choice: Choice,
+    sets: Sets,
     index: BTreeMap<Key, usize>,
     entries: Slab<Entry>,
     known: Known,
@@ -109,8 +110,8 @@ pub(super) struct State {
 
 impl State {
     /// Makes a state without series. `bounds` are those of all histograms, if not the default
-    /// ones.
-    pub(super) fn new(bounds: Option<Bounds>, mode: Mode) -> Self {
+    /// ones; `sink` says what the records to come are.
+    pub(super) fn new(bounds: Option<Bounds>, sets: Sets, sink: &SinkConfig) -> Self {
         let (positive, signed) = match bounds {
             Some(bounds) => (bounds.clone(), bounds.with_zero()),
             None => (Bounds::positive(), Bounds::signed()),
@@ -119,8 +120,9 @@ impl State {
             positive,
             signed,
             // With both, each value must be counted once, and windows have all of them.
-            takes_samples: mode == Mode::Samples,
-            series_max: PUSHGATEWAY_SERIES_MAX,
+            takes_samples: sink.mode == Mode::Samples,
+            choice: sink.choice.clone(),
+            sets,
             index: BTreeMap::new(),
             entries: Slab::new(),
             known: BTreeMap::new(),
@@ -154,33 +156,36 @@ impl State {
                 value,
                 ..
             } => self.update(metric, tags, Change::Level(*value)),
-            Record::Event(event) => {
-                let mut labels = labels(event.tags.iter());
-                labels.push(("event".to_owned(), event.name().to_owned()));
-                let Some(place) = self.place(EVENTS, labels) else {
-                    return self.refuse();
-                };
-                self.apply(place, Change::More(1));
-                match event.kind {
-                    EventKind::Burst(burst) if !burst.is_outage() => self.add_burst(event, &burst),
-                    _ => Added::Yes,
-                }
-            }
+            Record::Event(event) => self.add_event(event),
         }
     }
 
-    /// Counts a burst, and keeps the figures of the last one. They stay, as a counter does.
-    fn add_burst(&mut self, event: &Event, burst: &Burst) -> Added {
-        let direction = burst.direction.map_or("unknown", Direction::as_str);
-        let start_ns = event.at.as_unix_nanos();
-        let gauge = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
-        // The first one counts bursts, and adds one.
-        let (duration_ns, peak_ns) = (gauge(burst.duration_ns), gauge(burst.peak_ns));
-        let values = [1, start_ns, duration_ns, peak_ns];
-        let is_tcp = usize::from(burst.flow == FlowKind::Tcp);
-        for (metric, number) in BURSTS.iter().map(|pair| &pair[is_tcp]).zip(values) {
+    /// Counts an event, and keeps the figures of the last burst. They stay, as a counter does.
+    fn add_event(&mut self, event: &Event) -> Added {
+        let (mut direction, mut numbers) = ("", [1; 5]);
+        if let EventKind::Burst(burst) = event.kind {
+            direction = burst.direction.map_or("unknown", Direction::as_str);
+            let gauge = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+            let start_ns = event.at.as_unix_nanos();
+            // The first two count events and bursts, and add one.
+            numbers = [
+                1,
+                1,
+                start_ns,
+                gauge(burst.duration_ns),
+                gauge(burst.peak_ns),
+            ];
+        }
+        for (metric, number) in event.metrics().zip(numbers) {
+            if !self.choice.has(metric) {
+                continue;
+            }
+            let (name, value) = match metric.tags {
+                TagSet::Event => ("event", event.name()),
+                _ => ("direction", direction),
+            };
             let mut labels = labels(event.tags.iter());
-            labels.push(("direction".to_owned(), direction.to_owned()));
+            labels.push((name.to_owned(), value.to_owned()));
             let Some(place) = self.place(metric, labels) else {
                 return self.refuse();
             };
@@ -218,7 +223,7 @@ impl State {
                     return self.refuse();
                 };
                 // Every new flow has new tags, of the same content.
-                if self.known.len() >= 2 * self.series_max {
+                if self.known.len() > 2 * self.index.len() {
                     self.known.clear();
                 }
                 // Held here, so that no other tags get this address.
@@ -235,7 +240,7 @@ impl State {
         Added::Refused
     }
 
-    /// Returns the entry of a series; makes it if there is room.
+    /// Returns the entry of a series; makes it if its set has room.
     fn place(&mut self, metric: &'static Metric, labels: Vec<Label>) -> Option<usize> {
         let key = Key {
             kind: Kind::of(metric),
@@ -245,10 +250,9 @@ impl State {
         if let Some(&place) = self.index.get(&key) {
             return Some(place);
         }
-        if self.index.len() >= self.series_max {
-            self.sweep();
-        }
-        if self.index.len() >= self.series_max {
+        let has_room =
+            self.sets.admit(&key.labels) || (self.sweep() && self.sets.admit(&key.labels));
+        if !has_room {
             return None;
         }
         let value = match key.kind {
@@ -268,22 +272,26 @@ impl State {
         Some(place)
     }
 
-    /// Removes idle series, at most once a round.
-    fn sweep(&mut self) {
+    /// Removes idle sets, at most once a round. Returns false if that was done in this round.
+    fn sweep(&mut self) -> bool {
         if self.swept == self.round {
-            return;
+            return false;
         }
         self.swept = self.round;
         let entries = &mut self.entries;
-        let is_idle = |entry: &Entry| entry.round + IDLE_ROUNDS < self.round;
-        self.index.retain(|_, &mut place| {
-            let keep = !is_idle(&entries[place]);
+        let is_live = |place: usize| entries[place].round + IDLE_ROUNDS >= self.round;
+        let live = self.index.iter().filter(|&(_, &place)| is_live(place));
+        let live: BTreeSet<_> = live.map(|(key, _)| set_of(&key.labels)).collect();
+        self.index.retain(|key, &mut place| {
+            let keep = live.contains(&set_of(&key.labels));
             if !keep {
                 entries.remove(place);
             }
             keep
         });
+        self.sets.retain(&live);
         self.known.clear();
+        true
     }
 
     /// Ends a round: all series were written.
@@ -310,12 +318,9 @@ impl State {
         })
     }
 
-    #[cfg(test)]
-    pub(super) fn limited(series_max: usize) -> Self {
-        Self {
-            series_max,
-            ..Self::new(None, Mode::Windows)
-        }
+    /// True if a metric of the backend's own is chosen.
+    pub(super) fn has(&self, metric: &Metric) -> bool {
+        self.choice.has(metric)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
 use crate::publish::pushgateway::series::{Entry, Key, Value};
 use crate::publish::testing::{at, count, gauge, metric, read_request, records, window};
 use crate::publish::{BaseUrl, Name};
-use crate::record::{Burst, ClockOwner, Event, EventKind, Tags};
+use crate::record::{Burst, Choice, ClockOwner, Event, EventKind, Mode, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,9 +22,18 @@ fn settings(gateway: &str) -> PushgatewaySettings {
     }
 }
 
+fn sink(mode: Mode) -> SinkConfig {
+    SinkConfig::new(mode, 10_000_000_000)
+}
+
+/// A backend of this name that pushes to this gateway.
+fn pushing(gateway: &str, name: &str) -> Pushgateway {
+    Pushgateway::new(&settings(gateway), name, &sink(Mode::Windows)).unwrap()
+}
+
 /// A backend that has no gateway to push to.
 fn backend(mode: Mode) -> Pushgateway {
-    Pushgateway::new(&settings("localhost:1"), "a", mode).unwrap()
+    Pushgateway::new(&settings("localhost:1"), "a", &sink(mode)).unwrap()
 }
 
 #[test]
@@ -60,24 +69,28 @@ fn the_text_is_what_prometheus_reads() {
         tags: Arc::new(Tags::Host("a".into())),
     };
     backend.publish(&Record::Event(Arc::new(event))).unwrap();
-    let burst = Event {
-        at: at(4).wall,
-        kind: EventKind::Burst(Burst {
-            flow: FlowKind::Udp,
-            direction: Some(Direction::Forward),
-            duration_ns: 16_000_000,
-            peak_ns: 9_000_000,
-            mean_ns: 4_000_000,
-            base_ns: -250_000,
-            probes: 16,
-            lost: 1,
-            incident: 4,
-            stamp: StampSource::Kernel,
-        }),
-        tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &[""; 0])))),
-    };
-    backend.publish(&Record::Event(Arc::new(burst))).unwrap();
+    backend.publish(&burst(FlowKind::Udp)).unwrap();
     insta::assert_snapshot!(backend.text());
+}
+
+fn burst(flow: FlowKind) -> Record {
+    let burst = Burst {
+        flow,
+        direction: Some(Direction::Forward),
+        duration_ns: 16_000_000,
+        peak_ns: 9_000_000,
+        mean_ns: 4_000_000,
+        base_ns: -250_000,
+        probes: 16,
+        lost: 1,
+        incident: 4,
+        stamp: StampSource::Kernel,
+    };
+    Record::Event(Arc::new(Event {
+        at: at(4).wall,
+        kind: EventKind::Burst(burst),
+        tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &[""; 0])))),
+    }))
 }
 
 #[test]
@@ -115,28 +128,91 @@ fn keys(state: &State) -> Vec<(&'static str, u64)> {
     state.series().map(number).collect()
 }
 
+fn state(sets: Sets) -> State {
+    State::new(None, sets, &sink(Mode::Windows))
+}
+
+/// A count of what one host sends to another.
+fn sent(source: &str, target: &str, name: &str) -> Record {
+    let Record::Count { metric, at, .. } = count(name, 1) else {
+        unreachable!()
+    };
+    Record::Count {
+        metric,
+        tags: Arc::new(Tags::Flow(Arc::new(Labels::new(source, target, &[""; 0])))),
+        at,
+        value: 1,
+    }
+}
+
 #[test]
-fn series_are_bounded_and_idle_ones_make_room() {
-    let mut state = State::limited(2);
-    assert_eq!(state.add(&count("udp.wan.lost", 1)), Added::Yes);
-    assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
-    assert_eq!(state.add(&count("udp.wan.sent", 1)), Added::Refused);
-    assert_eq!((state.len(), state.refused()), (2, 1));
+fn a_target_has_room_with_all_its_series_or_with_none_and_idle_ones_make_room() {
+    let mut state = state(Sets::limited("a", 2, 0));
+    let both = ["udp.wan.late", "udp.wan.lost"];
+    let add = |state: &mut State, target: &str| {
+        let added = both.map(|name| state.add(&sent("a", target, name)));
+        assert_eq!(added[0], added[1], "{target}");
+        added[0]
+    };
+    for target in ["b", "c"] {
+        assert_eq!(add(&mut state, target), Added::Yes);
+    }
+    assert_eq!(add(&mut state, "d"), Added::Refused);
+    assert_eq!((state.len(), state.refused()), (4, 2));
     for _ in 0..11 {
-        assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
+        assert_eq!(add(&mut state, "c"), Added::Yes);
         state.end_round();
     }
-    assert_eq!(state.add(&count("udp.wan.sent", 5)), Added::Yes);
-    assert_eq!(keys(&state), [("udp.wan.late", 12), ("udp.wan.sent", 5)]);
-    assert_eq!(state.add(&count("udp.wan.lost", 1)), Added::Refused);
+    assert_eq!(add(&mut state, "d"), Added::Yes);
+    assert_eq!(add(&mut state, "b"), Added::Refused);
     // Tags of equal content are one series, wherever they are in memory.
-    assert_eq!(state.add(&count("udp.wan.late", 1)), Added::Yes);
-    assert_eq!(keys(&state)[0], ("udp.wan.late", 13));
+    let counts = [12, 1].map(|count| both.map(|_| count));
+    let found: Vec<u64> = keys(&state).iter().map(|(_, count)| *count).collect();
+    assert_eq!(
+        found,
+        [counts[0][0], counts[1][0], counts[0][1], counts[1][1]]
+    );
+}
+
+#[test]
+fn those_who_probe_this_host_take_no_room_of_its_targets() {
+    let mut state = state(Sets::limited("a", 1_000, 2));
+    let mut taken =
+        |source: &str, target: &str| state.add(&sent(source, target, "udp.wan.lost")) == Added::Yes;
+    let strangers: Vec<String> = (0..9).map(|number| format!("s{number}")).collect();
+    let room = strangers.iter().filter(|name| taken(name, "a")).count();
+    assert_eq!(room, 2, "those that came first");
+    for target in (0..500).map(|number| format!("t{number}")) {
+        assert!(taken("a", &target) && taken(&target, "a"), "{target}");
+    }
+    assert!(taken("s1", "a") && !taken("s2", "a"));
+    // This host's own name gives a stranger no more.
+    assert!(!taken("a", "a"));
+}
+
+#[test]
+fn series_that_the_backend_makes_itself_are_chosen_too() {
+    let choice = Choice::of(&["udp.wan.burst.peak", "monitor.pushgateway.series"]).unwrap();
+    let sink = SinkConfig {
+        choice,
+        ..sink(Mode::Windows)
+    };
+    let mut backend = Pushgateway::new(&settings("localhost:1"), "a", &sink).unwrap();
+    for flow in [FlowKind::Udp, FlowKind::Tcp] {
+        backend.publish(&burst(flow)).unwrap();
+    }
+    let text = backend.text();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let names: Vec<&str> = lines.map(|line| line.split('{').next().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["udp_wan_burst_peak_seconds", "monitor_pushgateway_series"]
+    );
 }
 
 #[test]
 fn a_gauge_that_is_not_read_again_is_not_told_for_ever() {
-    let mut state = State::limited(9);
+    let mut state = state(Sets::new("a"));
     state.add(&gauge(7));
     state.add(&count("udp.wan.lost", 1));
     for _ in 0..2 {
@@ -224,8 +300,7 @@ fn pushed(requests: &Receiver<String>) -> String {
 #[test]
 fn a_push_in_vain_is_made_good_by_the_next() {
     let (address, requests) = gateway(&["503 Busy", "404 Nowhere", "200 OK"]);
-    let settings = settings(&address);
-    let mut backend = Pushgateway::new(&settings, "a", Mode::Windows).unwrap();
+    let mut backend = pushing(&address, "a");
     interval(&mut backend, 1);
     let first = pushed(&requests);
     assert!(first.starts_with("PUT /metrics/job/latency-monitor/instance/a HTTP/1.1\r\n"));
@@ -357,7 +432,7 @@ fn a_family_that_the_gateway_refuses_is_left_out_alone() {
             .any(|name| request.contains(&format!("# HELP {name} ")));
         if is_bad { "400 Inconsistent" } else { "200 OK" }
     });
-    let mut backend = Pushgateway::new(&settings(&address), "a", Mode::Windows).unwrap();
+    let mut backend = pushing(&address, "a");
     backend.publish(&count("udp.wan.sent", 1)).unwrap();
     interval(&mut backend, 1);
     let names = |request: &str| -> Vec<String> {
@@ -399,7 +474,7 @@ fn the_group_goes_with_the_daemon_if_asked() {
         delete_on_stop: true,
         ..settings(&address)
     };
-    let mut backend = Pushgateway::new(&settings, "a/b", Mode::Windows).unwrap();
+    let mut backend = Pushgateway::new(&settings, "a/b", &sink(Mode::Windows)).unwrap();
     interval(&mut backend, 1);
     assert!(pushed(&requests).starts_with("PUT "));
     backend.finish(PATIENCE).unwrap();
@@ -414,7 +489,7 @@ fn the_group_goes_with_the_daemon_if_asked() {
 fn a_gateway_that_hangs_holds_up_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut backend = Pushgateway::new(&settings(&address), "a", Mode::Windows).unwrap();
+    let mut backend = pushing(&address, "a");
     for _ in 0..100 {
         interval(&mut backend, 1);
     }

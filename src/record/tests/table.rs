@@ -43,8 +43,11 @@ fn trace(kind: FlowKind, seq: u64) -> Output {
 }
 
 /// The names of all that a recorder publishes when everything happens.
-fn published() -> BTreeSet<&'static str> {
-    let mut rig = Rig::new(Mode::Both);
+fn published(choice: Choice) -> BTreeSet<&'static str> {
+    let mut rig = Rig::with(SinkConfig {
+        choice,
+        ..SinkConfig::new(Mode::Both, SECOND_NS)
+    });
     rig.recorder.find_bursts(BurstRules {
         threshold_ns: Some(1_000_000),
         quiet_ns: 5_000_000,
@@ -94,17 +97,30 @@ fn published() -> BTreeSet<&'static str> {
 /// A record can only have a metric of the table, and here is every one of them.
 #[test]
 fn what_is_published_is_the_table() {
-    let of_pushgateway = BURSTS
-        .into_iter()
-        .flatten()
-        .chain(PUSHGATEWAY)
-        .chain([EVENTS]);
-    let mut names = published();
-    for metric in of_pushgateway {
+    let mut names = published(Choice::ALL);
+    for metric in Metric::of_pushgateway() {
         assert!(names.insert(metric.name), "{} is published", metric.name);
     }
     let table: BTreeSet<_> = Metric::all().map(|metric| metric.name).collect();
     assert_eq!(names, table);
+}
+
+/// Whatever is chosen is published, and nothing else.
+#[test]
+fn what_is_not_chosen_is_not_published() {
+    let all = published(Choice::ALL);
+    for metric in Metric::all() {
+        let only = published(Choice::of(&[metric.name]).unwrap());
+        let expected: BTreeSet<_> = all
+            .iter()
+            .copied()
+            .filter(|name| *name == metric.name)
+            .collect();
+        assert_eq!(only, expected);
+        let others = published(Choice::of(&[format!("!{}", metric.name)]).unwrap());
+        assert!(!others.contains(metric.name), "{}", metric.name);
+        assert_eq!(others.len() + only.len(), all.len());
+    }
 }
 
 /// What stands above the lists.
@@ -171,12 +187,7 @@ const SECTIONS: [Section; 5] = [
 ];
 
 fn is_of_pushgateway(metric: &Metric) -> bool {
-    let mut all = BURSTS
-        .into_iter()
-        .flatten()
-        .chain(PUSHGATEWAY)
-        .chain([EVENTS]);
-    all.any(|other| other.name == metric.name)
+    Metric::of_pushgateway().any(|other| other.name == metric.name)
 }
 
 const fn kind(metric: &Metric) -> &'static str {

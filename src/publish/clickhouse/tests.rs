@@ -336,7 +336,10 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 fn a_setting_that_the_server_does_not_take_is_done_without() {
     let view = "deduplicate_blocks_in_dependent_materialized_views";
     let refusals = [
-        format!("Code: 115. DB::Exception: Unknown setting '{view}'. (UNKNOWN_SETTING)"),
+        format!(
+            "Code: 115. DB::Exception: Unknown setting '{view}': Maybe you meant ['insert_deduplication_token', \
+             'async_insert_deduplicate']. (UNKNOWN_SETTING)"
+        ),
         format!(
             "Code: 115, e.displayText() = DB::Exception: Unknown setting {view} (version 20.3)"
         ),

@@ -110,6 +110,8 @@ impl ClickHouseTransport {
     /// one is unknown. Returns false if there is none to do without.
     fn does_without(&mut self, reason: &str) -> bool {
         let is_named = |(name, _): &(&'static str, _)| reason.contains(name);
+        // What the server knows in its place may be among ours as well.
+        let reason = reason.split("Maybe you meant").next().unwrap_or_default();
         let names_none = !self.insert_settings.iter().any(is_named);
         let takes_none = names_none && reason.to_ascii_lowercase().contains("unknown setting");
         let refused = |setting: &mut (&'static str, _)| takes_none || is_named(setting);

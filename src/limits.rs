@@ -249,6 +249,10 @@ pub const REASON_BYTES_MAX: usize = 300;
 /// Bytes of a spool file's pages in memory.
 pub const SPOOL_CACHE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Parts of a refused batch that are divided again, each with two requests. Ten find one series among
+/// a thousand.
+pub const REFUSED_PARTS_MAX: usize = 64;
+
 /// Reasons for refused batches that are remembered per backend, so that each is reported once.
 pub const REASONS_MAX: usize = 16;
 

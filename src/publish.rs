@@ -15,6 +15,8 @@ mod datadog;
 #[cfg(feature = "http-backends")]
 pub mod delivery;
 mod flusher;
+#[cfg(feature = "http-backends")]
+mod halves;
 mod hdr;
 #[cfg(feature = "http-backends")]
 mod http;

@@ -11,6 +11,16 @@ use crate::record::Record;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u128);
 
+impl BatchId {
+    /// Returns the identity of the first or the second half of a batch, the same one each time.
+    #[must_use]
+    pub const fn half(self, number: u8) -> Self {
+        /// Odd, so that no two identities have the same halves.
+        const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        Self(self.0.wrapping_mul(SPREAD).wrapping_add(number as u128))
+    }
+}
+
 impl fmt::Display for BatchId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:032x}", self.0)
@@ -67,6 +77,19 @@ pub trait Transport: Send {
     /// Returns how many records of the last batch the backend had no place for.
     fn left_out(&self) -> u64 {
         0
+    }
+
+    /// Divides a batch that is never taken, so that a record at fault takes no others with it. Returns
+    /// `None` if it has one series only, or one record.
+    fn halves(&self, batch: &Batch) -> Option<[Payload; 2]> {
+        let _ = batch;
+        None
+    }
+
+    /// Names the series of a batch, or its first one, for messages; empty if it cannot.
+    fn series_of(&self, batch: &Batch) -> String {
+        let _ = batch;
+        String::new()
     }
 }
 

@@ -6,6 +6,8 @@
 #[cfg(feature = "http-backends")]
 mod answer;
 mod encode;
+#[cfg(feature = "http-backends")]
+mod halves;
 mod kind;
 mod line;
 pub mod schema;

@@ -1,6 +1,8 @@
 //! The `datadog` backend: records as JSON for the intake of Datadog, in milliseconds.
 
 mod encode;
+#[cfg(feature = "http-backends")]
+mod halves;
 mod settings;
 mod tags;
 #[cfg(all(test, feature = "http-backends"))]

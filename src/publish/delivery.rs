@@ -9,6 +9,7 @@
 //! thread sends the oldest batch until the backend takes it, or refuses it for good.
 //! `docs/design/delivery.md` says what is lost when.
 
+mod parts;
 mod queue;
 mod sender;
 mod settings;

@@ -86,6 +86,7 @@ def run(lab):
     check_no_windows(lab, front)
     check_password(lab, front)
     check_columns(lab, front)
+    check_constraint(lab, front)
 
 
 def schema(lab, *flags):
@@ -410,3 +411,34 @@ def check_columns(lab, front):
     end(daemon)
     expect(len(complaints(daemon)) == 1, f"logged: {complaints(daemon)}")
     lab.note("a missing column: reported once, and what waited arrived")
+
+
+def check_constraint(lab, front):
+    """Lets the table refuse one series: its rows are dropped, counted and named once, and all others are stored."""
+    front.ask("CREATE DATABASE strict")
+    front.ask(
+        "CREATE TABLE strict.metrics (MetricName String, Timestamp DateTime64(9), MetricValue Int64, Seq UInt64, "
+        "Tags Map(String, String), CONSTRAINT small CHECK MetricName != 'udp.wan.ipdv') ENGINE = MergeTree ORDER BY Timestamp"
+    )
+    port = PORT + 250
+    target = {"host": "127.0.0.1", "label": "me", "tcp_port": port, "udp_port": port + 1, "interval": 10}
+    daemon = publisher(lab, "constraint", port, {"database": "strict"}, [target])
+    printed = []
+
+    def is_enough():
+        daemon.expect_alive()
+        printed.extend(daemon.records())
+        return dropped() > 0
+
+    dropped = lambda: sum(values(printed, "monitor.backend.dropped", backend="clickhouse"))
+    wait_until(is_enough, "refused rows to be counted")
+    end(daemon)
+    printed.extend(daemon.records())
+    rows = [record for record in printed if "points" in record and not record["metric"].startswith("monitor.")]
+    wanted = sum(record["metric"] != "udp.wan.ipdv" for record in rows)
+    kept = front.number("SELECT count() FROM strict.metrics WHERE MetricName NOT LIKE 'monitor.%'")
+    expect(kept == wanted, f"{kept} rows are stored of {wanted} that may be")
+    lines = complaints(daemon, " ERROR ")
+    expect(len(lines) == 1 and "udp.wan.ipdv of source:near" in lines[0] and "small" in lines[0], f"logged: {lines[:3]}")
+    expect(0 < dropped() <= len(rows) - wanted, f"{dropped()} records dropped of {len(rows) - wanted}")
+    lab.note(f"a constraint: {len(rows) - wanted} rows of one series refused, {kept} others stored, reported once")

@@ -1,8 +1,8 @@
 """Publishes to an intake that checks payloads against the models of Datadog's own client.
 
 It gets the figures of the windows that the cli backend printed, each once, also those that met a 503 or a 429 first
-or were in the spool when the daemon was killed. A payload that is refused is one error, and is dropped. A wrong key
-is one error and drops nothing.
+or were in the spool when the daemon was killed. A series that is refused is one error, and is dropped alone. A wrong
+key is one error and drops nothing.
 """
 
 import collections
@@ -21,6 +21,7 @@ FIGURES = {"": "p50", ".avg": "mean", ".min": "min", ".max": "max", ".99percenti
 DELAYS = ["udp.wan.rtt", "udp.wan.owd", "tcp.wan.rtt", "tcp.wan.owd", "tcp.wan.latency"]
 COUNTS = ["udp.wan.sent", "udp.wan.received", "udp.wan.lost", "tcp.wan.sent"]
 GAUGE, COUNT = 3, 1
+BAD = "udp.wan.reordered"
 WINDOWS = 6
 # A kill may lose records that are younger than this: a batch is closed each second.
 YOUNG_NS = 2 * 10**9
@@ -176,26 +177,36 @@ def total(printed, metric):
 
 
 def check_refused(lab):
-    """Sends payloads that are refused for ever: they are reported once a reason, dropped, counted, and delay nothing."""
+    """Refuses one series for ever, and a payload for its size: that series is dropped, counted and named in one error.
+    All others arrive.
+    """
     port = PORT + 30
-    server = intake(lab, "intake-refuses", port, ["413", "413", "400"])
+    server = intake(lab, "intake-refuses", port, ["413", f"bad={BAD}"])
     daemon = publisher(lab, "refused", port, KEY)
-    statuses = []
+    requests = []
 
     def has_enough():
         daemon.expect_alive()
-        statuses.extend(record["status"] for record in server.records() if "status" in record)
-        return statuses.count(202) >= 3
+        requests.extend(record for record in server.records() if "status" in record)
+        names = [series["metric"] for request in requests if request["status"] == 202 for series in request["payload"]["series"]]
+        return all(names.count(name) >= WINDOWS for name in ("udp.wan.rtt", "udp.wan.sent", "tcp.wan.latency.count"))
 
-    wait_until(has_enough, "payloads to be taken after others were refused")
+    wait_until(has_enough, "all other series to be taken")
     code, _ = daemon.end()
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
-    expect(statuses[:4] == [413, 413, 400, 202], f"the intake answered {statuses[:10]}")
+    requests.extend(record for record in server.records() if "status" in record)
+    expect(requests[0]["status"] == 413, f"the intake answered {requests[0]}")
+    printed = daemon.records()
+    received = series_of(requests)
+    expect(BAD not in received, f"{BAD} was taken")
+    delays, counts = check_windows(printed, received), check_counts(printed, received)
     errors = [line for line in daemon.log().splitlines() if "ERROR" in line]
-    expect(len(errors) == 2, f"two reasons are reported {len(errors)} times: {errors[:4]}")
-    dropped = total(daemon.records(), "monitor.backend.dropped")
-    expect(dropped > 0, "what was refused is not counted")
-    lab.note(f"413, 413, 400: {dropped} records dropped and counted, two errors")
+    named = f"{BAD} of source:near,target:it's \"1\",isp:local,plain"
+    expect(len(errors) == 1 and named in errors[0], f"one reason is reported {len(errors)} times: {errors[:4]}")
+    dropped, bad = total(printed, "monitor.backend.dropped"), len(windows_of(printed, BAD))
+    # Those of the last two intervals are counted, and that is no longer printed.
+    expect(0 < dropped <= bad <= dropped + 2, f"{dropped} records dropped, {bad} were refused")
+    lab.note(f"{BAD} refused: {dropped} records dropped and counted, one error; {delays} windows and {counts} counts arrived")
 
 
 def check_bad_key(lab):

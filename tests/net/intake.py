@@ -5,7 +5,8 @@ client. Prints a line for each request. Runs where datadog-api-client is install
     intake.py PORT KEY [ANSWER...]
 
 The key may be `@FILE`, which is read with each request. Each ANSWER is what the next request with the right key gets
-in place of being accepted: a status such as `503`, or `429/2` with the seconds of Retry-After.
+in place of being accepted: a status such as `503`, or `429/2` with the seconds of Retry-After. With `bad=METRIC` each
+request that has this metric is refused.
 """
 
 import gzip
@@ -26,6 +27,8 @@ COMPRESSED_MAX, JSON_MAX = 512_000, 5_242_880
 
 port, key, *answers = sys.argv[1:]
 key_file = pathlib.Path(key[1:]) if key.startswith("@") else None
+bad = [answer.removeprefix("bad=") for answer in answers if answer.startswith("bad=")]
+answers = [answer for answer in answers if not answer.startswith("bad=")]
 lock = threading.Lock()
 
 
@@ -81,6 +84,8 @@ class Intake(http.server.BaseHTTPRequestHandler):
             status, said = 404, "Not found"
         else:
             wrong, payload = fault(self.path, body, self.headers["content-encoding"])
+            if any(series["metric"] in bad for series in payload.get("series", [])):
+                wrong = "a series that is not taken"
             status, said = (400, wrong) if wrong else (202, None)
         line = {"path": self.path, "status": status, "wrong": wrong, "payload": payload}
         print(json.dumps(line), flush=True)

@@ -1,14 +1,11 @@
 //! Maps our fields to the columns of a table, and writes the rows of a batch.
 
-use std::io::Read as _;
-
-use flate2::read::GzDecoder;
-
 use crate::limits::CLICKHOUSE_UNPACKED_BYTES_MAX;
 use crate::publish::Payload;
 use crate::publish::clickhouse::kind::{Cell, Class, Type};
 use crate::publish::clickhouse::line::Line;
 use crate::publish::clickhouse::{Columns, TABLES};
+use crate::publish::text::gunzip;
 
 /// A field of ours, and the column of our own tables that it fills.
 pub(super) struct Field {
@@ -226,10 +223,7 @@ impl Table {
         made: i64,
         out: &mut Vec<u8>,
     ) -> Result<u64, String> {
-        let mut lines = String::new();
-        GzDecoder::new(&*payload.body)
-            .take(CLICKHOUSE_UNPACKED_BYTES_MAX)
-            .read_to_string(&mut lines)
+        let lines = gunzip(&payload.body, CLICKHOUSE_UNPACKED_BYTES_MAX)
             .map_err(|error| format!("a batch that cannot be unpacked: {error}"))?;
         let mut left_out = 0;
         for line in lines.lines() {

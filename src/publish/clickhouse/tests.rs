@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::answer::{Cause, Meaning};
+use super::halves::{first_series, halves};
 use super::kind::{Cell, Class, Type, write_varint};
 use super::line::Text;
 use super::table::FIELDS;
 use super::*;
 use crate::publish::Verdict;
-use crate::publish::testing::{gauge, read_request, window};
-use crate::publish::{Batch, BatchId, Encode as _, Secret, Transport as _};
+use crate::publish::testing::{count, gauge, read_request, window};
+use crate::publish::text::gunzip;
+use crate::publish::{Batch, BatchId, Encode as _, Payload, Secret, Transport as _};
 use crate::record::Record;
 
 const WINDOWS: u8 = 1;
@@ -415,4 +417,54 @@ fn a_password_is_read_again_from_its_file() {
     transport.send(&batch(), PATIENCE).unwrap();
     std::fs::remove_file(file.path()).unwrap();
     transport.send(&batch(), PATIENCE).unwrap();
+}
+
+fn payload(records: &[Record]) -> Payload {
+    let mut encoder = ClickHouseEncoder::default();
+    for record in records {
+        encoder.add(record);
+    }
+    let mut payloads = Vec::new();
+    encoder.take(&mut payloads);
+    payloads.pop().unwrap()
+}
+
+fn lines(payload: &Payload) -> Vec<String> {
+    let text = gunzip(&payload.body, 1_000_000).unwrap();
+    assert_eq!(payload.records, text.lines().count() as u64);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_payload_is_divided_between_series_and_a_series_by_its_rows() {
+    // Three series, one after the other again and again, as samples come.
+    let records: Vec<Record> = (0..10)
+        .flat_map(|value: i64| {
+            let sent = count("udp.wan.sent", value.unsigned_abs());
+            [gauge(value), sent, count("udp.wan.lost", 0)]
+        })
+        .collect();
+    let whole = payload(&records);
+    let [front, back] = halves(&whole).unwrap();
+    let (one, other) = (lines(&front), lines(&back));
+    assert_eq!((one.len(), other.len()), (10, 20));
+    assert!(one.iter().all(|line| line.contains("clock.offset")));
+    let [lost, sent] = halves(&back).unwrap();
+    assert_eq!(
+        first_series(&lost),
+        "udp.wan.lost of source:a,target:b,isp:local"
+    );
+    assert!(
+        lines(&sent)
+            .iter()
+            .all(|line| line.contains("udp.wan.sent"))
+    );
+    let mut all = [lines(&front), lines(&lost), lines(&sent)].concat();
+    let mut before = lines(&whole);
+    all.sort();
+    before.sort();
+    assert_eq!(all, before);
+    let [first, second] = halves(&sent).unwrap();
+    assert_eq!((first.records, second.records), (5, 5));
+    assert_eq!(halves(&payload(&records[..1])), None);
 }

@@ -8,11 +8,12 @@ use reqwest::{Method, Url};
 use crate::clock::Clock;
 use crate::proto::Mono;
 use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
+use crate::publish::clickhouse::halves::{first_series, halves};
 use crate::publish::clickhouse::schema::quoted;
 use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table};
 use crate::publish::http::Http;
 use crate::publish::retry::nanos;
-use crate::publish::{Batch, SendError, Transport, Verdict, gzip};
+use crate::publish::{Batch, Payload, SendError, Transport, Verdict, gzip};
 
 /// The settings of an insert. It is complete when it is answered, also through a distributed
 /// table, since nobody could repeat it after that. A roll-up takes no row twice.
@@ -109,9 +110,9 @@ impl ClickHouseTransport {
     /// Does without the settings that a refusal names, or without any if it names none and says that
     /// one is unknown. Returns false if there is none to do without.
     fn does_without(&mut self, reason: &str) -> bool {
-        let is_named = |(name, _): &(&'static str, _)| reason.contains(name);
         // What the server knows in its place may be among ours as well.
         let reason = reason.split("Maybe you meant").next().unwrap_or_default();
+        let is_named = |(name, _): &(&'static str, _)| reason.contains(name);
         let names_none = !self.insert_settings.iter().any(is_named);
         let takes_none = names_none && reason.to_ascii_lowercase().contains("unknown setting");
         let refused = |setting: &mut (&'static str, _)| takes_none || is_named(setting);
@@ -258,5 +259,13 @@ impl Transport for ClickHouseTransport {
 
     fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Payload; 2]> {
+        halves(&batch.payload)
+    }
+
+    fn series_of(&self, batch: &Batch) -> String {
+        first_series(&batch.payload)
     }
 }

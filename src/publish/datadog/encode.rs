@@ -28,7 +28,18 @@ const SERIES_BYTES: usize = 160;
 const NS_PER_MS: f64 = 1e6;
 
 /// The figure of a window that says how many values there were.
-const COUNT_SUFFIX: &str = ".count";
+pub(super) const COUNT_SUFFIX: &str = ".count";
+
+/// The figures of a window, behind the metric's name.
+pub(super) const FIGURES: [&str; 7] = [
+    "",
+    ".avg",
+    ".min",
+    ".max",
+    ".95percentile",
+    ".99percentile",
+    ".999percentile",
+];
 
 /// The types of series, by the numbers of the intake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,13 +158,13 @@ impl DatadogEncoder {
         self.distribution.load(window);
         let quantile = |quantile| i128::from(self.distribution.quantile(quantile));
         let times = [
-            ("", quantile(0.5)),
-            (".avg", i128::from(window.mean())),
-            (".min", i128::from(window.min())),
-            (".max", i128::from(window.max())),
-            (".95percentile", quantile(0.95)),
-            (".99percentile", quantile(0.99)),
-            (".999percentile", quantile(0.999)),
+            quantile(0.5),
+            i128::from(window.mean()),
+            i128::from(window.min()),
+            i128::from(window.max()),
+            quantile(0.95),
+            quantile(0.99),
+            quantile(0.999),
         ];
         let (series, at) = (Arc::clone(window.series()), window.end());
         let mut put = |suffix, number, records| {
@@ -161,7 +172,7 @@ impl DatadogEncoder {
         };
         // With both, samples have the plain name.
         let names_taken = usize::from(mode == Mode::Both);
-        for (suffix, ns) in times.into_iter().skip(names_taken) {
+        for (suffix, ns) in FIGURES.into_iter().zip(times).skip(names_taken) {
             put(suffix, ns, 0);
         }
         put(COUNT_SUFFIX, i128::from(window.count()), 1);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
+use super::halves::{first_series, halves};
 use super::*;
 use crate::limits::{DATADOG_COMPRESSED_BYTES_MAX, DATADOG_JSON_BYTES_MAX};
 use crate::proto::{Labels, Metric};
@@ -284,4 +285,63 @@ fn a_busy_intake_is_asked_later_and_a_bad_key_is_not_the_payloads_fault() {
     assert_eq!(result.unwrap_err().verdict, Verdict::Never);
     let (result, _) = sent("", SERIES);
     assert_eq!(result.unwrap_err().verdict, Verdict::Later);
+}
+
+fn metrics_of(payload: &Payload) -> Vec<String> {
+    let object: Value = serde_json::from_str(&json(payload)).unwrap();
+    let series = object["series"].as_array().unwrap().iter();
+    let name = |series: &Value| series["metric"].as_str().unwrap().to_owned();
+    series.map(name).collect()
+}
+
+#[test]
+fn a_payload_is_divided_between_series_with_all_their_figures() {
+    for (mode, counted) in [(Mode::Windows, 4), (Mode::Samples, 8), (Mode::Both, 10)] {
+        let mut encoder = encoder(mode);
+        let labels = |target: &str| Labels::new("a", target, &["isp:local"]);
+        for metric in [Metric::UdpRtt, Metric::TcpRtt] {
+            let records = records(mode, metric, labels("b"), &[1, 2, 3]);
+            let of_delay = |record: &&Record| record.metric().contains("rtt");
+            for record in records.iter().filter(of_delay) {
+                encoder.add(record);
+            }
+        }
+        encoder.add(&count("udp.wan.sent", 1));
+        encoder.add(&gauge(1));
+        let mut waiting = taken(&mut encoder);
+        assert_eq!(waiting[0].records, counted, "{mode:?}");
+        let whole = metrics_of(&waiting[0]);
+        let mut alone = Vec::new();
+        while let Some(payload) = waiting.pop() {
+            match halves(&payload) {
+                Some(halves) => {
+                    assert_eq!(halves[0].records + halves[1].records, payload.records);
+                    waiting.extend(halves);
+                }
+                None => alone.push(payload),
+            }
+        }
+        let mut names: Vec<String> = alone.iter().flat_map(metrics_of).collect();
+        names.sort();
+        let mut sorted = whole.clone();
+        sorted.sort();
+        assert_eq!(names, sorted);
+        let mut records: Vec<(String, u64)> = alone
+            .iter()
+            .map(|one| (first_series(one), one.records))
+            .collect();
+        records.sort();
+        let of_delay = (counted - 2) / 2;
+        let of = |name: &str, records| (format!("{name} of source:a,target:b,isp:local"), records);
+        let expected = [
+            ("clock.offset of source:a".to_owned(), 1),
+            of("tcp.wan.rtt", of_delay),
+            of("udp.wan.rtt", of_delay),
+            of("udp.wan.sent", 1),
+        ];
+        assert_eq!(records, expected, "{mode:?}");
+    }
+    let mut encoder = encoder(Mode::Windows);
+    encoder.add(&event());
+    assert_eq!(halves(&taken(&mut encoder)[0]), None);
 }

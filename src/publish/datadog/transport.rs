@@ -5,9 +5,10 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, StatusCode, Url};
 
+use crate::publish::datadog::halves::{first_series, halves};
 use crate::publish::datadog::{DatadogSettings, EVENT};
 use crate::publish::http::Http;
-use crate::publish::{Batch, SendError, Transport, Verdict};
+use crate::publish::{Batch, Payload, SendError, Transport, Verdict};
 
 /// Posts payloads.
 #[derive(Debug)]
@@ -72,7 +73,16 @@ impl Transport for DatadogTransport {
             _ => answer.accepted().map(drop),
         }
     }
+
     fn renew(&mut self) -> Option<bool> {
         self.settings.api_key.renew()
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Payload; 2]> {
+        halves(&batch.payload)
+    }
+
+    fn series_of(&self, batch: &Batch) -> String {
+        first_series(&batch.payload)
     }
 }

@@ -130,6 +130,13 @@ impl Queue {
         Some(entry)
     }
 
+    /// Notes that so many records of the batch that is being sent are taken or refused.
+    pub(super) fn shrink(&mut self, records: u64) {
+        if let Some(entry) = self.entries.front_mut() {
+            entry.records = entry.records.saturating_sub(records);
+        }
+    }
+
     /// Keeps the batch that was being sent for another attempt.
     pub(super) fn kept(&mut self) {
         self.is_sending = false;

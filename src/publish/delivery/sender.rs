@@ -9,10 +9,11 @@ use tracing::Level;
 
 use crate::limits::REASONS_MAX;
 use crate::proto::{Jitter, Mono};
+use crate::publish::delivery::parts::Parts;
 use crate::publish::delivery::queue::Entry;
 use crate::publish::delivery::shared::Shared;
 use crate::publish::retry::{Retry, nanos};
-use crate::publish::{Transport, Verdict};
+use crate::publish::{Batch, Transport, Verdict};
 
 /// The time for one attempt.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,6 +67,8 @@ pub(super) struct Sender {
     /// The backend has refused us.
     is_barred: bool,
     refusals: Refusals,
+    /// What is still to be sent of the oldest batch.
+    parts: Parts,
 }
 
 /// Reports the end of the thread, also if it panics.
@@ -91,6 +94,7 @@ impl Sender {
             unreadable: 0,
             is_barred: false,
             refusals: Refusals::default(),
+            parts: Parts::default(),
         }
     }
 
@@ -165,24 +169,55 @@ impl Sender {
             }
         };
         self.unreadable = 0;
-        if entry.attempts > 1 {
+        let part = self.parts.next_of(batch);
+        if entry.attempts > 1 && !self.parts.is_divided() {
             self.shared.stats.count_retried(1);
         }
         let left = self.deadline.map(|deadline| deadline.since(now));
         let timeout = SEND_TIMEOUT.min(left.map_or(SEND_TIMEOUT, Duration::from_nanos));
-        match self.transport.send(&batch, timeout) {
+        match self.transport.send(&part, timeout) {
             Ok(()) => {
-                let left_out = self.transport.left_out().min(entry.records);
-                self.shared.stats.count_sent(entry.records - left_out);
+                let records = part.payload.records;
+                let left_out = self.transport.left_out().min(records);
+                self.shared.stats.count_sent(records - left_out);
                 self.shared.stats.count_left_out(left_out);
-                self.be_answered(entry);
+                self.be_rid_of(&part, entry);
             }
             Err(error) => match error.verdict {
                 Verdict::Later => self.try_later(&error.reason, error.after),
                 Verdict::Barred => self.hold_back(&error.reason),
-                Verdict::Never => self.give_up(entry, &error.reason),
+                Verdict::Never => self.be_refused(&part, entry, &error.reason),
             },
         }
+    }
+
+    /// Divides a part of a batch that the backend never takes, or drops it.
+    fn be_refused(&mut self, part: &Batch, entry: &Entry, reason: &str) {
+        if self.parts.may_divide()
+            && let Some(halves) = self.transport.halves(part)
+        {
+            return self.parts.divide(part, halves);
+        }
+        self.shared.stats.count_dropped(part.payload.records);
+        let series = self.transport.series_of(part);
+        let now = self.shared.now().mono;
+        if self.refusals.is_news(reason, now) {
+            self.parts.tell(reason);
+        }
+        self.parts.name(series);
+        self.be_rid_of(part, entry);
+    }
+
+    /// Goes on to the next part of a batch, or ends with the batch.
+    fn be_rid_of(&mut self, part: &Batch, entry: &Entry) {
+        if self.parts.finish() {
+            self.shared.shrink(part.payload.records);
+            return;
+        }
+        if let Some(told) = self.parts.take_told() {
+            self.tell_refused(&told);
+        }
+        self.be_answered(entry);
     }
 
     /// Removes a batch that was taken or refused: the backend answers again.
@@ -234,12 +269,16 @@ impl Sender {
         self.unreadable = 0;
         self.shared.stats.count_dropped(entry.records);
         if self.refusals.is_news(reason, self.shared.now().mono) {
-            self.shared.say(
-                Level::ERROR,
-                &format!("records are refused and dropped, and so are others like them: {reason}"),
-            );
+            self.tell_refused(reason);
         }
         self.be_answered(entry);
+    }
+
+    fn tell_refused(&self, what: &str) {
+        self.shared.say(
+            Level::ERROR,
+            &format!("records are refused and dropped, and so are others like them: {what}"),
+        );
     }
 }
 

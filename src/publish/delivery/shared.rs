@@ -252,6 +252,14 @@ impl Shared {
         }
     }
 
+    /// Notes that so many records of the batch that is being sent need no counting any more.
+    pub(super) fn shrink(&self, records: u64) {
+        let mut state = self.lock();
+        if !state.is_abandoned {
+            state.queue.shrink(records);
+        }
+    }
+
     /// Reports the end of an outage, once the backend has taken or refused a batch and the queue
     /// is less than half full.
     pub(super) fn answered(&self, now: Mono) {

@@ -1,6 +1,7 @@
 //! The delivery in virtual time, turn by turn, and once with its real thread.
 
 mod disk;
+mod refused;
 mod thread;
 
 use std::collections::VecDeque;
@@ -60,6 +61,9 @@ struct Script {
     /// Values, identities and timeouts, in order.
     sent: Vec<(String, BatchId, Duration)>,
     is_down: bool,
+    /// Values that are never taken, and the batches that were.
+    bad: Vec<String>,
+    taken: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -93,7 +97,34 @@ impl Transport for Scripted {
         if script.is_down {
             return Err(later("away", None));
         }
-        script.answers.pop_front().map_or(Ok(()), Err)
+        if let Some(answer) = script.answers.pop_front() {
+            return Err(answer);
+        }
+        let values = values(batch);
+        if values
+            .split(',')
+            .any(|value| script.bad.iter().any(|bad| bad == value))
+        {
+            return Err(never("400 bad row"));
+        }
+        script.taken.push(values);
+        Ok(())
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Payload; 2]> {
+        let values = values(batch);
+        let values: Vec<&str> = values.split(',').collect();
+        let (front, back) = values.split_at(values.len() / 2);
+        let half = |values: &[&str]| Payload {
+            kind: 3,
+            body: values.join("\n").into_bytes(),
+            records: values.len() as u64,
+        };
+        (!front.is_empty()).then(|| [front, back].map(half))
+    }
+
+    fn series_of(&self, batch: &Batch) -> String {
+        format!("value {}", values(batch))
     }
 }
 

@@ -42,20 +42,21 @@ pub const CONNECTS_IN_FLIGHT_MAX: usize = 128;
 /// ten thousand targets at 1 s send probes. A listener's queue holds some thousands.
 pub const CONNECTIONS_EVERY_NS: u64 = 100_000;
 
-/// UDP sessions that a responder keeps (sequence window, tags). It evicts the oldest of those heard
-/// once first, then the one idle longest.
+/// UDP sessions that a responder keeps (sequence window, tags). Those that have not shown that they
+/// receive replies make room first, then the one idle longest.
 pub const SESSIONS_MAX: usize = 32_768;
 
 /// TCP connections that a responder accepts at once; each holds a descriptor. The limit is lower if
 /// our own flows leave fewer of the process's descriptors.
 pub const ACCEPTED_MAX: usize = 16_384;
 
-/// Distinct (source, tags) pairs of strangers published at one time, and new ones in an hour. A
-/// store keeps every series that it has ever seen.
+/// Distinct (source, tags) pairs of remote senders published at one time, and new ones in an hour: of
+/// those that have shown that they receive replies, and as many of others. A store keeps every series
+/// that it has ever seen.
 pub const REMOTE_LABELS_MAX: usize = 4_096;
 
-/// Ended pairs that are remembered, so that a fleet returns at once after a network outage. Each
-/// takes 8 bytes and its place in a set.
+/// Ended pairs that are remembered, so that a fleet returns at once after a network outage, and nobody
+/// takes its names meanwhile. Each takes 8 bytes and its place in a set. Past it all are forgotten.
 pub const REMOTE_LABELS_KNOWN_MAX: usize = 16_384;
 
 /// Replies that wait for the engine within one batch of events.

@@ -166,6 +166,15 @@ impl Recorder {
             Output::Outage(outage) => self.handle_outage(outage),
             Output::LossPlaced { .. } => self.keep(output),
             Output::Life(_) => {}
+            Output::Wire {
+                origin,
+                kind,
+                at,
+                is_native,
+            } => {
+                let (flow, is_native) = (*kind, *is_native);
+                self.publish_event(*origin, *at, EventKind::Wire { flow, is_native });
+            }
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
             Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
             Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),

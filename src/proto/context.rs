@@ -50,7 +50,12 @@ pub(crate) struct Context {
     reply_bytes: Vec<u8>,
     sockets: Slab<(u32, Owner)>,
     generation: u32,
-    origins: Slab<()>,
+    /// The labels of ours; none of remote senders'.
+    origins: Slab<Option<Arc<Labels>>>,
+    /// Labels of our flows and of our peers' packets, with the number of their origins.
+    own_labels: BTreeMap<Arc<Labels>, u32>,
+    /// How often one of those was opened.
+    pub(crate) own_opened: u64,
     /// Flows begun so far, by interval, for their phases.
     phases: BTreeMap<u64, u64>,
     /// The first turn to open a connection that nobody has taken yet.
@@ -76,6 +81,8 @@ impl Context {
             sockets: Slab::new(),
             generation: 0,
             origins: Slab::new(),
+            own_labels: BTreeMap::new(),
+            own_opened: 0,
             phases: BTreeMap::new(),
             next_turn: Mono::ZERO,
         }
@@ -137,16 +144,39 @@ impl Context {
         turn
     }
 
-    /// A number for what is published under `labels` from here on.
+    /// A number for what is published under `labels` of ours from here on.
     pub(crate) fn open_origin(&mut self, labels: Arc<Labels>) -> Origin {
-        let origin = Origin(small(self.origins.insert(())));
+        *self.own_labels.entry(labels.clone()).or_insert(0) += 1;
+        self.own_opened += 1;
+        self.insert_origin(Some(labels.clone()), labels)
+    }
+
+    /// The same for labels that a remote sender has chosen.
+    pub(crate) fn open_remote(&mut self, labels: Arc<Labels>) -> Origin {
+        self.insert_origin(None, labels)
+    }
+
+    fn insert_origin(&mut self, own: Option<Arc<Labels>>, labels: Arc<Labels>) -> Origin {
+        let origin = Origin(small(self.origins.insert(own)));
         self.outputs.push_back(Output::Opened { origin, labels });
         origin
     }
 
+    /// True if we publish something of our own under these labels.
+    pub(crate) fn has_own(&self, labels: &Labels) -> bool {
+        self.own_labels.contains_key(labels)
+    }
+
     /// Nothing more is published of this origin.
     pub(crate) fn close_origin(&mut self, origin: Origin, last: Option<(FlowKind, Counters)>) {
-        self.origins.remove(origin.0 as usize);
+        if let Some(labels) = self.origins.remove(origin.0 as usize)
+            && let Some(count) = self.own_labels.get_mut(&labels)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.own_labels.remove(&labels);
+            }
+        }
         let last = last.map(Box::new);
         self.outputs.push_back(Output::Closed { origin, last });
     }

@@ -14,6 +14,7 @@ use text::Text;
 use crate::proto::context::Context;
 use crate::proto::ends::Ends;
 use crate::proto::life::LifeEvent;
+use crate::proto::output::Output;
 use crate::proto::sample::Stamp;
 use crate::proto::target::Protocol;
 use crate::proto::time::Mono;
@@ -35,6 +36,17 @@ pub(crate) struct Scope<'a> {
 impl Scope<'_> {
     fn tell(&mut self, event: LifeEvent) {
         self.context.tell(&self.window.subject, event);
+    }
+
+    fn announce(&mut self, is_native: bool) {
+        let (origin, kind) = (self.window.origin, self.window.kind);
+        let at = self.context.now.wall;
+        self.context.outputs.push_back(Output::Wire {
+            origin,
+            kind,
+            at,
+            is_native,
+        });
     }
 }
 
@@ -121,6 +133,8 @@ pub(crate) struct Conversation {
     former: Option<Names>,
     /// The next probe speaks native.
     is_native: bool,
+    /// It has gone back to text, which may be a peer's doing, or a stranger's on the path.
+    has_gone_back: bool,
 }
 
 impl Conversation {
@@ -136,6 +150,7 @@ impl Conversation {
             native: None,
             former: None,
             is_native: false,
+            has_gone_back: false,
         }
     }
 
@@ -146,6 +161,7 @@ impl Conversation {
         }
         let ended = self.native.take();
         self.former = ended.map(|native| native.names).or(self.former);
+        self.text.forget_peer();
         self.speak_text(scope);
         if self.protocol == Protocol::Native {
             self.speak_native(scope);
@@ -178,13 +194,23 @@ impl Conversation {
         self.is_native = true;
         if self.native.is_none() {
             scope.window.forget_reports();
-            self.native = Some(Native::new(scope));
+            self.native = Some(Native::new(self.text.cookie, scope));
         }
         if let Framing::TextStream { .. } = self.framing {
             self.framing = Framing::NativeStream {
                 decoder: FrameDecoder::after_preamble(),
                 is_new: true,
             };
+        }
+    }
+
+    /// The peer has shown that it speaks native.
+    fn handle_native_peer(&mut self, scope: &mut Scope<'_>) {
+        self.speak_native(scope);
+        scope.tell(LifeEvent::WentNative);
+        // That a flow goes native at first is no change of what was.
+        if std::mem::take(&mut self.has_gone_back) {
+            scope.announce(true);
         }
     }
 
@@ -199,7 +225,9 @@ impl Conversation {
         if self.is_native && is_free && self.protocol == Protocol::Auto && is_unheard(scope.window)
         {
             self.speak_text(scope);
+            self.has_gone_back = true;
             scope.tell(LifeEvent::BackToText);
+            scope.announce(false);
         }
     }
 
@@ -268,23 +296,27 @@ impl Conversation {
 
     fn handle_datagram(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         let reply = match text_wire::decode_datagram(bytes) {
-            Ok(message) => self.text.find(scope.window, &message).map(|answer| {
-                let reply = answer.receive(arrival, scope);
-                if answer.takes_offer && !self.is_native {
-                    self.speak_native(scope);
-                    scope.tell(LifeEvent::WentNative);
-                }
-                reply
-            }),
-            Err(_) => self.native.as_mut().and_then(|native| {
-                let reply = native.handle_packet(arrival, bytes, scope);
+            Ok(message) => {
+                // Without an identifier it may be a stranger's, and a peer that speaks native returns one.
+                let is_believed = message.identifier.is_some() || !self.is_native;
+                let found = self.text.find(scope.window, &message);
+                found.filter(|_| is_believed).map(|answer| {
+                    let reply = answer.receive(arrival, scope);
+                    if answer.takes_offer && !self.is_native {
+                        self.handle_native_peer(scope);
+                    }
+                    reply
+                })
+            }
+            Err(_) => {
+                let native = self.native.as_mut();
+                let reply = native.and_then(|native| native.handle_packet(arrival, bytes, scope));
                 // One that was slower than the doubt about it.
                 if reply == Some(Reply::Received) && !self.is_native {
-                    self.is_native = true;
-                    scope.tell(LifeEvent::WentNative);
+                    self.handle_native_peer(scope);
                 }
                 reply
-            }),
+            }
         };
         let mut heard = Heard::default();
         if reply.is_some() {
@@ -308,7 +340,7 @@ impl Conversation {
 
     fn handle_text(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         let mut heard = Heard::default();
-        let text = &self.text;
+        let text = &mut self.text;
         let Framing::TextStream {
             decoder,
             is_answered,
@@ -337,8 +369,7 @@ impl Conversation {
         // With a text probe still unanswered the stream is not between two wires yet.
         let is_between = is_whole && last.number + 1 == scope.window.next_number();
         if last.takes_offer && is_between {
-            self.speak_native(scope);
-            scope.tell(LifeEvent::WentNative);
+            self.handle_native_peer(scope);
         }
         heard
     }

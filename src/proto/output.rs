@@ -83,6 +83,17 @@ pub enum Output {
         /// By how much, in nanoseconds; positive: forward.
         step_ns: i64,
     },
+    /// A flow that spoke native goes back to text, or is native again.
+    Wire {
+        /// The flow's.
+        origin: Origin,
+        /// On UDP or TCP.
+        kind: FlowKind,
+        /// When, by our wall clock.
+        at: Wall,
+        /// The next probe speaks native.
+        is_native: bool,
+    },
     /// Something happened to a flow, or to a target.
     Life(Box<Life>),
     /// No more samples of this origin; its number may be used again after this. Flows of our own

@@ -4,6 +4,7 @@
 //! [`Session`](session::Session) measures it, and the [`Reflector`] answers it, in one place for all four.
 
 mod datagrams;
+mod labels;
 mod publication;
 mod received;
 mod reflection;
@@ -59,9 +60,10 @@ impl Responder {
 
     /// The daemon ends: pending delays are published as they are.
     pub(crate) fn settle(&mut self, context: &mut Context) {
+        let labels = &mut self.reflector.labels;
         let sessions = self.datagrams.sessions_mut();
         sessions
             .chain(self.streams.sessions_mut())
-            .for_each(|session| session.settle(context));
+            .for_each(|session| session.settle(labels, context));
     }
 }

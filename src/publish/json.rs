@@ -251,6 +251,12 @@ impl Json<'_> {
                 map.serialize_entry("start", &at)?;
                 map.serialize_entry("tags", tags)
             }
+            EventKind::Wire { flow, is_native } => {
+                map.serialize_entry("flow", flow.as_str())?;
+                map.serialize_entry("at", &at)?;
+                map.serialize_entry("wire", if is_native { "native" } else { "text" })?;
+                map.serialize_entry("tags", tags)
+            }
             EventKind::RouteChange {
                 flow,
                 direction,

@@ -35,6 +35,13 @@ pub enum EventKind {
         /// The kind of flow that is cut off.
         flow: FlowKind,
     },
+    /// A flow that spoke native goes back to text, or is native again.
+    Wire {
+        /// The kind of flow.
+        flow: FlowKind,
+        /// What it speaks from now on: native, or text.
+        is_native: bool,
+    },
     /// The least one-way delay of a flow has moved, and has stayed there.
     RouteChange {
         /// The kind of flow that it was seen on.
@@ -111,6 +118,7 @@ impl Event {
             EventKind::Burst(_) => "burst",
             EventKind::OutageBegan { .. } => "outage_begin",
             EventKind::RouteChange { .. } => "route_change",
+            EventKind::Wire { .. } => "wire",
         }
     }
 
@@ -139,7 +147,7 @@ impl Event {
                 };
                 i64::try_from(ns).unwrap_or(i64::MAX)
             }
-            EventKind::OutageBegan { .. } => 0,
+            EventKind::OutageBegan { .. } | EventKind::Wire { .. } => 0,
             EventKind::RouteChange { old_ns, new_ns, .. } => new_ns.saturating_sub(old_ns),
         }
     }

@@ -298,8 +298,8 @@ flow_counts! {
         "Of the lost probes, those whose reply did not come back; native flows only", "RFC 7680";
     retransmits: "", "tcp.wan.retransmits",
         "Segments that TCP sent again; a probe in one of them took longer than the path";
-    // Not published: while it is 0, nothing is known of the direction of losses.
-    sent_native: "", "", "";
+    sent_native: "udp.wan.sent.native", "tcp.wan.sent.native",
+        "Of the probes sent, those on the native wire; the others were text";
     unreachable: "udp.wan.unreachable", "",
         "ICMP errors received for probes; such a probe is lost at its timeout";
     misaddressed: "udp.wan.misaddressed", "",

@@ -15,6 +15,7 @@ use crate::bursts::Bursts;
 use crate::life;
 use crate::network::HostId;
 use crate::spread::Spread;
+use crate::strangers::{NAME, is_honest};
 use crate::traces::{FlowTraces, check_remote};
 use crate::truth::Truth;
 
@@ -225,7 +226,10 @@ impl Account {
             }
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
-            Output::SendGap(_) | Output::ReceiveGap(_) | Output::Outage(_) => {}
+            Output::SendGap(_)
+            | Output::ReceiveGap(_)
+            | Output::Outage(_)
+            | Output::Wire { .. } => {}
             Output::Life(life) => {
                 if let Some(lines) = &mut self.life {
                     lines.push_str(&life::line(now_ns, &life));
@@ -344,7 +348,8 @@ impl Account {
             .expect("an open origin");
         assert_eq!(sample.outcome, Outcome::Received);
         delays.add(sample.value_ns);
-        if sample.metric != Metric::UdpOwd || sample.is_corrected {
+        let is_honest = is_honest(labels, sample.value_ns);
+        if sample.metric != Metric::UdpOwd || sample.is_corrected || !is_honest {
             return;
         }
         if sample.stamp == StampSource::Kernel {
@@ -563,19 +568,17 @@ impl Account {
                 self.claimed, self.clock_steps, self.last_claim
             );
         }
-        if self.senders.len() <= 16 {
-            let mut lines: Vec<String> = self
-                .senders
-                .values()
-                .map(|(labels, delays)| {
-                    let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
-                    format!("from {}: {}", tags.join(","), delays.show())
-                })
-                .collect();
+        let honest = self.senders.values();
+        let mut lines: Vec<String> = honest
+            .filter(|(labels, _)| !labels.source.starts_with(NAME))
+            .map(|(labels, delays)| {
+                let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
+                format!("from {}: {}\n", tags.join(","), delays.show())
+            })
+            .collect();
+        if lines.len() <= 16 {
             lines.sort();
-            for line in lines {
-                let _ = writeln!(out, "{line}");
-            }
+            out.push_str(&lines.concat());
         }
         let _ = writeln!(
             out,

@@ -72,7 +72,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// The first mix, and more trouble with clocks in it.
-fn random_scenario(seed: u64) -> Scenario {
+pub(crate) fn random_scenario(seed: u64) -> Scenario {
     let mut scenario = first_mix(seed);
     // Of a generator of their own, which leaves the rest of the world as it was.
     let mut rng = Rng::new(seed ^ 0xc10c);

@@ -22,6 +22,7 @@ mod rng;
 mod scenario;
 mod slots;
 mod spread;
+mod strangers;
 mod stream;
 mod traces;
 mod truth;
@@ -93,6 +94,8 @@ scenarios! {
     refused_sends
     unreachable
     strangers
+    attack
+    attack_restart
     aliases
     lost_address
     peer_reads_nothing

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::nat::Nat;
 use crate::rng::Rng;
+use crate::strangers::Recorded;
 use crate::stream::Messages;
 use crate::truth::{Instant, Truth};
 
@@ -202,6 +203,8 @@ pub(crate) struct Network {
     reports: Rng,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) nat: Nat,
+    /// The last datagrams, for who sends them again.
+    pub(crate) recorded: Recorded,
     pub(crate) truth: Truth,
     hosts: BTreeMap<IpAddr, HostId>,
     links: BTreeMap<(HostId, HostId), Link>,
@@ -223,6 +226,7 @@ impl Network {
             reports: Rng::new(!seed),
             names: BTreeMap::new(),
             nat: Nat::default(),
+            recorded: Recorded::default(),
             truth: Truth::default(),
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -266,6 +270,10 @@ impl Network {
 
     pub(crate) fn connection_mut(&mut self, connection: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(&connection)
+    }
+
+    pub(crate) const fn last_port(&self) -> u16 {
+        self.next_port
     }
 
     pub(crate) fn open_port(&mut self) -> u16 {
@@ -358,6 +366,7 @@ impl Network {
     ) {
         self.truth.note_left(host, payload, left);
         let id = self.new_id();
+        self.recorded.note(from, to, payload, left_wall_ns);
         let (from, to) = self.nat.translate(from, to);
         let Some(receiver) = self.host_at(to.ip()) else {
             return;

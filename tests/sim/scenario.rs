@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::host::{TCP_PORT, UDP_PORT};
 use crate::nat::NatConfig;
 use crate::network::Link;
+use crate::strangers::Attack;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +48,15 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
+    /// How many datagrams are ever sent again at once.
+    pub(crate) fn replays(&self) -> usize {
+        let counts = self.acts.iter().filter_map(|act| match act.what {
+            What::Replay { count } => Some(count),
+            _ => None,
+        });
+        counts.max().unwrap_or(0)
+    }
+
     /// The fastest rate, forward or back, at which a clock ever runs off the true one.
     pub(crate) fn drift_ppb_max(&self) -> u64 {
         let first = self.hosts.iter().map(|host| host.clock_drift_ppb);
@@ -266,6 +276,14 @@ pub(crate) enum What {
     Aliases {
         host: String,
         count: u32,
+    },
+    /// Strangers send whatever they can think of.
+    Attack {
+        is: Attack,
+    },
+    /// Somebody sends the last datagrams of all hosts again.
+    Replay {
+        count: usize,
     },
     /// So many hosts that nobody knows send a datagram each, and so many another one.
     Strangers {

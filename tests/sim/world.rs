@@ -12,10 +12,13 @@ use crate::network::{Datagram, Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
 use crate::rng::Rng;
 use crate::scenario::{HostConfig, Scenario, What, nanos};
+use crate::strangers::{Aim, Attack, Try};
 use crate::windows::Windows;
 
 /// How far apart the datagrams of strangers arrive.
 const STRANGERS_EVERY_NS: u64 = 10_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 enum Program {
@@ -106,6 +109,7 @@ impl World {
         let mut net = Network::new(scenario.seed);
         net.truth.rates_ppb = 2 * scenario.drift_ppb_max();
         net.names.clone_from(&scenario.names);
+        net.recorded.most = scenario.replays();
         let mut hosts = Vec::new();
         for (id, config) in scenario.hosts.iter().enumerate() {
             net.place(config.address, id);
@@ -482,6 +486,8 @@ impl World {
                 let id = self.host(&host);
                 self.send_aliases(id, count);
             }
+            What::Attack { is } => self.attack(&is),
+            What::Replay { .. } => self.replay(),
             What::Strangers { host, count, again } => {
                 let id = self.host(&host);
                 self.send_strangers(id, count, again);
@@ -604,17 +610,55 @@ impl World {
         let mut payload = Vec::new();
         text::encode_request(&mut payload, seq, name, wall, "[]", None, None);
         let address = Ipv4Addr::from_bits(0x0a63_0000 + stranger);
-        self.strangers_at_ns = self.strangers_at_ns.max(self.net.now_ns) + STRANGERS_EVERY_NS;
-        let datagram = Datagram {
-            from: SocketAddr::new(address.into(), 4000),
+        let from = SocketAddr::new(address.into(), 4000);
+        self.send_try(Try {
+            from,
             to,
             payload,
+            left: wall,
+        });
+    }
+
+    fn send_try(&mut self, one: Try) {
+        self.strangers_at_ns = self.strangers_at_ns.max(self.net.now_ns) + STRANGERS_EVERY_NS;
+        self.send_try_at(self.strangers_at_ns, one);
+    }
+
+    fn send_try_at(&mut self, at_ns: u64, one: Try) {
+        let datagram = Datagram {
+            from: one.from,
+            to: one.to,
+            payload: one.payload,
             id: self.net.new_id(),
             answers: None,
-            left_wall_ns: wall.as_unix_nanos(),
+            left_wall_ns: one.left.as_unix_nanos(),
             arrived: None,
         };
-        self.net
-            .schedule(self.strangers_at_ns, Event::Datagram(datagram));
+        self.net.schedule(at_ns, Event::Datagram(datagram));
+    }
+
+    fn replay(&mut self) {
+        // Not before the packets themselves are there: who records them is no faster.
+        self.strangers_at_ns = self.net.now_ns + SECOND_NS;
+        for again in self.net.recorded.take() {
+            self.send_try(again);
+        }
+    }
+
+    fn attack(&mut self, attack: &Attack) {
+        let (host, honest) = (self.host(&attack.host), self.host(&attack.honest));
+        let now_ns = self.net.now_ns;
+        let aim = Aim {
+            host: self.hosts[host].address,
+            honest: self.hosts[honest].address,
+            name: attack.claims.then(|| attack.honest.clone()),
+            tags: attack.tags.clone(),
+            last_port: self.net.last_port(),
+            wall: self.hosts[host].clock.now(now_ns).wall,
+        };
+        for number in 0..attack.tries() {
+            let one = Try::draw(&mut self.seeds, &aim);
+            self.send_try_at(now_ns + number * attack.every_us * 1_000, one);
+        }
     }
 }

@@ -92,7 +92,8 @@ impl Names {
         let is_ours =
             packet.ssid == self.ssid && ours.is_none_or(|ours| ours.cookie == self.cookie);
         let number = window.widen(packet.sender_seq).filter(|_| is_ours)?;
-        (number >= self.first && window.has_sent(number, packet.sender_sent)).then_some(number)
+        let is_sent = number >= self.first && window.has_sent(number, packet.sender_sent);
+        (is_sent && window.is_native(number)).then_some(number)
     }
 }
 
@@ -111,11 +112,12 @@ pub(super) struct Native {
 
 impl Native {
     /// Begins a session for probes from the next one on, under an identifier that cannot be guessed.
-    pub(super) fn new(scope: &mut Scope<'_>) -> Self {
+    /// `cookie` is the flow's, on text too: so its reflector knows both for one sender's.
+    pub(super) fn new(cookie: u32, scope: &mut Scope<'_>) -> Self {
         Self {
             names: Names {
                 ssid: scope.context.flow_ids.ssid(),
-                cookie: scope.context.flow_ids.cookie(),
+                cookie,
                 first: scope.window.next_number(),
             },
             session: 0,

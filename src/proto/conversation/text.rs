@@ -13,13 +13,15 @@ use crate::proto::wire::text::{self, Identifier, Message, SEQUENCES};
 #[derive(Debug)]
 pub(super) struct Text {
     /// The flow's own, which a stranger does not know.
-    cookie: u32,
+    pub(super) cookie: u32,
     /// Every request offers the native wire.
     offers_native: bool,
     /// The probe that the sequence starts at 0 with: the first one on this 5-tuple, or after native ones.
     first: u64,
     /// The first probe that is not of this 5-tuple any more.
     end: u64,
+    /// The peer has returned an identifier on this 5-tuple: what comes without is not from it.
+    returns_identifiers: bool,
 }
 
 /// A message that answers a probe of ours.
@@ -39,6 +41,7 @@ impl Text {
             offers_native,
             first: 0,
             end: u64::MAX,
+            returns_identifiers: false,
         }
     }
 
@@ -70,22 +73,35 @@ impl Text {
         text::encode_request(out, seq, name, at, tags, Some(identifier), size);
     }
 
-    /// Returns the probe that a message answers: by the identifier in its padding if that came back, else
-    /// by the sequence number, while that says which.
-    pub(super) fn find(&self, window: &Window, message: &Message<'_>) -> Option<Answer> {
+    /// Forgets what was learned of the peer: a fresh 5-tuple is there.
+    pub(super) fn forget_peer(&mut self) {
+        self.returns_identifiers = false;
+    }
+
+    /// Returns the text probe that a message answers: by the identifier in its padding if that came back.
+    /// Else by the sequence number, while that says which, as long as the peer has returned no identifier:
+    /// anyone can fake its address, and there are 101 numbers only.
+    pub(super) fn find(&mut self, window: &Window, message: &Message<'_>) -> Option<Answer> {
         let seq = message.header.seq;
         let number = match message.identifier {
             Some(identifier) if identifier.cookie == self.cookie => {
                 window.widen(identifier.number)?
             }
             Some(_) => return None,
+            None if self.returns_identifiers => return None,
             None => window.by_residue(self.first..self.end, SEQUENCES, u64::from(seq))?,
         };
         let takes_offer = message
             .identifier
             .is_some_and(|identifier| identifier.is_reply && identifier.is_native);
-        let is_ours = (self.first..self.end).contains(&number);
-        (is_ours && self.seq(number) == seq).then_some(Answer {
+        let is_ours = (self.first..self.end).contains(&number)
+            && self.seq(number) == seq
+            && !window.is_native(number);
+        if !is_ours {
+            return None;
+        }
+        self.returns_identifiers |= message.identifier.is_some();
+        Some(Answer {
             number,
             received: message.header.at,
             takes_offer: takes_offer && self.offers_native,

@@ -1,7 +1,6 @@
 //! The sessions of datagrams, by who sends them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
 use slab::Slab;
 
@@ -9,9 +8,11 @@ use super::Responder;
 use crate::limits::SESSIONS_MAX;
 use crate::proto::context::{Context, small};
 use crate::proto::owner::Timer;
+use crate::proto::responder::labels::{Claim, Sender, Who};
 use crate::proto::responder::reflector::Heard;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
+use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, Headers, Place, StampKey, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text;
@@ -19,31 +20,22 @@ use crate::proto::wire::text;
 /// What tells one session from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    from: IpAddr,
-    sender: Sender,
+    who: Who,
     /// The session identifier of a STAMP packet; `None` for text.
     ssid: Option<u16>,
-}
-
-/// What tells the senders at one address apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sender {
-    /// The cookie of a flow of ours. A stranger cannot know it, and a translator (NAT) on the way may
-    /// give every probe another port.
-    Cookie(u32),
-    /// The port, and the address of ours that it sends to, where a request has nothing better.
-    Port { from: u16, to: Option<IpAddr> },
 }
 
 impl Key {
     fn of(headers: &Headers, request: &Request<'_>) -> Self {
         Self {
-            from: headers.from.ip(),
-            sender: match request.cookie {
-                Some(cookie) => Sender::Cookie(cookie),
-                None => Sender::Port {
-                    from: headers.from.port(),
-                    to: headers.to,
+            who: Who {
+                from: headers.from.ip(),
+                sender: match request.cookie {
+                    Some(cookie) => Sender::Cookie(cookie),
+                    None => Sender::Port {
+                        from: headers.from.port(),
+                        to: headers.to,
+                    },
                 },
             },
             ssid: match &request.body {
@@ -66,10 +58,22 @@ struct Entry {
 pub(super) struct Datagrams {
     entries: Slab<Entry>,
     by_key: BTreeMap<Key, u32>,
-    /// Sessions with one request, the oldest first: these make room when the table is full.
-    unproven: VecDeque<Place>,
+    /// Sessions that have not shown that they receive our replies. They make room when the table is full:
+    /// from the front, unless they were heard again since they stood at the back.
+    unproven: VecDeque<Queued>,
     births: u64,
 }
+
+/// A place in the queue of those who make room.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    place: Place,
+    /// When the session had been heard last.
+    heard: Mono,
+}
+
+/// Sessions that are looked at to find one that makes room.
+const LOOKS_MAX: usize = 64;
 
 impl Datagrams {
     pub(super) fn session_mut(&mut self, slot: u32) -> Option<&mut Session> {
@@ -81,22 +85,49 @@ impl Datagrams {
         self.entries.iter_mut().map(|(_, entry)| &mut entry.session)
     }
 
-    /// Removes the proven and the gone from the front of the queue, so that it does not grow.
-    fn drop_settled(&mut self) {
-        while let Some(place) = self.unproven.front() {
-            if self.is_unproven(*place) && self.unproven.len() <= 2 * SESSIONS_MAX {
-                break;
+    fn queue_unproven(&mut self, place: Place, heard: Mono) {
+        self.unproven.push_back(Queued { place, heard });
+        // The proven and the gone are left in the queue, which must not grow by that.
+        while self.unproven.len() > 2 * SESSIONS_MAX
+            && let Some(queued) = self.unproven.pop_front()
+        {
+            if self.unproven_at(queued.place).is_some() {
+                self.unproven.push_back(queued);
             }
-            self.unproven.pop_front();
         }
     }
 
-    fn is_unproven(&self, place: Place) -> bool {
+    /// Returns the session at a place, if it is still the same and unproven.
+    fn unproven_at(&self, place: Place) -> Option<(u32, &Session)> {
         let Place::Datagrams { slot, .. } = place else {
-            return false;
+            return None;
         };
-        let entry = self.entries.get(slot as usize);
-        entry.is_some_and(|Entry { session, .. }| session.place == place && !session.is_proven)
+        let session = &self.entries.get(slot as usize)?.session;
+        (session.place == place && !session.is_proven()).then_some((slot, session))
+    }
+
+    /// Returns the session that is to make room: an unproven one that was not heard again.
+    fn find_unproven(&mut self) -> Option<u32> {
+        for _ in 0..LOOKS_MAX {
+            let queued = self.unproven.pop_front()?;
+            let Some((slot, session)) = self.unproven_at(queued.place) else {
+                continue;
+            };
+            let heard = session.last_heard;
+            if heard == queued.heard {
+                return Some(slot);
+            }
+            self.unproven.push_back(Queued { heard, ..queued });
+        }
+        None
+    }
+
+    /// Returns the sessions of a flow of ours: nobody else can know its cookie.
+    fn flow(&self, who: Who) -> impl Iterator<Item = u32> {
+        let with = |ssid| Key { who, ssid };
+        let keys = self.by_key.range(with(None)..=with(Some(u16::MAX)));
+        let is_ours = matches!(who.sender, Sender::Cookie(_));
+        keys.filter(move |_| is_ours).map(|(_, slot)| *slot)
     }
 }
 
@@ -138,7 +169,7 @@ impl Responder {
     ) -> bool {
         let key = Key::of(headers, request);
         let heard = if let Some(&slot) = self.datagrams.by_key.get(&key) {
-            let Some(number) = self.continue_session(slot, request, context) else {
+            let Some(number) = self.continue_session(slot, &key, request, context) else {
                 return false;
             };
             Some((slot, number))
@@ -160,16 +191,20 @@ impl Responder {
     fn continue_session(
         &mut self,
         slot: u32,
+        key: &Key,
         request: &Request<'_>,
         context: &mut Context,
     ) -> Option<u64> {
+        let labels = &mut self.reflector.labels;
         let session = &mut self.datagrams.entries[slot as usize].session;
-        let was_proven = session.is_proven;
-        let number = session.handle_request(request, &mut self.reflector.labels, context);
-        if was_proven && !session.is_proven {
-            // It calls itself something else now, and has to prove itself again.
-            self.datagrams.unproven.push_back(session.place);
-            self.datagrams.drop_settled();
+        let was_proven = session.is_proven();
+        let number = session.handle_request(request, labels, context);
+        if !was_proven && session.is_proven() {
+            let flow: Vec<u32> = self.datagrams.flow(key.who).collect();
+            for slot in flow {
+                let session = &mut self.datagrams.entries[slot as usize].session;
+                session.prove(labels, context);
+            }
         }
         number
     }
@@ -187,15 +222,22 @@ impl Responder {
             let slot = self.find_least_wanted(context)?;
             self.forget_session(slot, context);
         }
+        let labels = &mut self.reflector.labels;
         let datagrams = &mut self.datagrams;
         datagrams.births += 1;
+        let is_proven = |slot: u32| datagrams.entries[slot as usize].session.is_proven();
+        let claim = if datagrams.flow(key.who).any(is_proven) {
+            Claim::Proven
+        } else {
+            Claim::Unproven(key.who)
+        };
         let entry = datagrams.entries.vacant_entry();
         let slot = small(entry.key());
         let place = Place::Datagrams {
             slot,
             birth: datagrams.births,
         };
-        let session = Session::begin(place, request, context);
+        let session = Session::begin(place, claim, request, labels, context);
         let number = session.first_number();
         let deadline = session.idle_deadline();
         entry.insert(Entry {
@@ -204,20 +246,15 @@ impl Responder {
             timer: context.wheel.insert(deadline, Timer::Session(slot)),
         });
         datagrams.by_key.insert(key, slot);
-        datagrams.unproven.push_back(place);
-        datagrams.drop_settled();
+        datagrams.queue_unproven(place, context.now.mono);
         Some((slot, number))
     }
 
-    /// Returns the oldest session with one request; without one the session that has been silent for
-    /// longest, if that is long.
+    /// Returns an unproven session; without one the session that has been silent for longest, if that is
+    /// long.
     fn find_least_wanted(&mut self, context: &Context) -> Option<u32> {
-        while let Some(place) = self.datagrams.unproven.pop_front() {
-            if let Place::Datagrams { slot, .. } = place
-                && self.datagrams.is_unproven(place)
-            {
-                return Some(slot);
-            }
+        if let Some(slot) = self.datagrams.find_unproven() {
+            return Some(slot);
         }
         let entries = self.datagrams.entries.iter();
         let heard = entries.map(|(slot, entry)| (slot, entry.session.last_heard));

@@ -1,23 +1,24 @@
-//! The labels under which a session is published, and the limits of their number.
+//! The publication of a session: what it is published under, once it is, and its one-way delays.
 //!
-//! Labels come from the network, so a stranger must earn a series: a session is published from its
-//! second request on. Until then the delay of the first is held back, not dropped. A copy made by
-//! the network is no second request. At most [`REMOTE_LABELS_MAX`] distinct labels are published at
-//! once, and as many new ones in an hour.
+//! A session is published from its second request on. Until then the delay of the first is held back,
+//! not dropped. A copy made by the network is no second request. Under which labels it is published is
+//! the matter of [`RemoteLabels`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
-
-use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
 use crate::proto::context::Context;
 use crate::proto::output::Output;
+use crate::proto::responder::labels::{Claim, RemoteLabels, Ticket};
 use crate::proto::responder::request::Identity;
 use crate::proto::sample::{
-    Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample, Stamp, Trace,
+    Direction, FlowKind, Metric, OneWay, Origin, Outcome, Sample, Stamp, Trace,
 };
 use crate::proto::time::Mono;
-use crate::proto::wire::text;
+
+/// A session that could not be published asks again after this.
+const AGAIN_NS: u64 = 100_000_000;
+
+/// A session that has asked so often, and for so long, is there to stay.
+const STAYS_ASKED: u32 = 20;
+const STAYS_NS: u64 = 10_000_000_000;
 
 /// A one-way delay of a request.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +40,34 @@ pub(super) struct Measured {
 enum Standing {
     /// It has sent one request. The delay of that one, once complete, waits for the second.
     Once(Option<Measured>),
-    Published(Origin),
-    /// It has sent more, but there was no room to publish it.
-    Refused,
+    Published(Ticket),
+    /// It has sent more, but could not be published.
+    Refused(Refusal),
     /// Its sender has no name for labels.
     Nameless,
+}
+
+/// What is known of a session that could not be published.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    since: Mono,
+    asked: u32,
+    /// It does not ask again before this.
+    again: Mono,
+}
+
+impl Refusal {
+    const fn new(now: Mono) -> Self {
+        Self {
+            since: now,
+            asked: 0,
+            again: now,
+        }
+    }
+
+    const fn stays(&self, now: Mono) -> bool {
+        self.asked >= STAYS_ASKED && now.since(self.since) >= STAYS_NS
+    }
 }
 
 /// See the [module](self).
@@ -77,36 +101,71 @@ impl Publication {
         *self.source == *source && *self.tags == *tags
     }
 
-    /// Publishes the session from its second request on, if there is room.
-    pub(super) fn prove(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
-        let held = match self.standing {
-            Standing::Once(held) => held,
-            Standing::Refused => None,
-            Standing::Published(_) | Standing::Nameless => return,
+    /// The session has sent more than one request: publishes it, if there is room for it.
+    pub(super) fn publish(
+        &mut self,
+        claim: Claim,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) {
+        let now = context.now.mono;
+        let (held, mut refusal) = match self.standing {
+            Standing::Once(held) => (held, Refusal::new(now)),
+            Standing::Refused(refusal) if refusal.again <= now => (None, refusal),
+            Standing::Refused(_) | Standing::Published(_) | Standing::Nameless => return,
         };
-        self.standing = match labels.acquire(&self.source, &self.tags, context) {
-            Some(origin) => Standing::Published(origin),
-            None => Standing::Refused,
+        let identity = Identity {
+            source: &self.source,
+            tags: &self.tags,
+        };
+        let stays = refusal.stays(now);
+        self.standing = match labels.acquire(identity, claim, stays, context) {
+            Some(ticket) => Standing::Published(ticket),
+            None => {
+                refusal.asked += 1;
+                refusal.again = now.plus(AGAIN_NS);
+                Standing::Refused(refusal)
+            }
         };
         if let Some(held) = held {
-            self.measure(held, context);
+            self.measure(held, labels, context);
         }
     }
 
+    /// The session has shown that it receives our replies: it is published among those that have.
+    pub(super) fn promote(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
+        match self.standing {
+            Standing::Published(ticket) => labels.release(ticket, context),
+            Standing::Refused(_) => {}
+            Standing::Once(_) | Standing::Nameless => return,
+        }
+        self.standing = Standing::Refused(Refusal::new(context.now.mono));
+        self.publish(Claim::Proven, labels, context);
+    }
+
     /// Publishes a one-way delay, holds it back until the second request, or counts it as refused.
-    pub(super) fn measure(&mut self, delay: Measured, context: &mut Context) {
-        let origin = match &mut self.standing {
-            Standing::Published(origin) => *origin,
+    pub(super) fn measure(
+        &mut self,
+        delay: Measured,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) {
+        match &mut self.standing {
+            Standing::Published(ticket) => match labels.redeem(*ticket, context) {
+                Some(origin) => return self.push(&delay, origin, context),
+                None => self.standing = Standing::Refused(Refusal::new(context.now.mono)),
+            },
             Standing::Once(held) => {
                 *held = Some(delay);
                 return;
             }
-            Standing::Refused => {
-                context.counters.refused += 1;
-                return;
-            }
+            Standing::Refused(_) => {}
             Standing::Nameless => return,
-        };
+        }
+        context.counters.refused += 1;
+    }
+
+    fn push(&self, delay: &Measured, origin: Origin, context: &mut Context) {
         let delay_ns = delay.received.at.since(delay.left.at);
         let stamp = delay.left.source.min(delay.received.source);
         let at = delay.received.at;
@@ -145,90 +204,9 @@ impl Publication {
 
     /// Ends the session's publication.
     pub(super) fn end(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
-        if let Standing::Published(origin) = self.standing {
-            labels.release(origin, context);
+        if let Standing::Published(ticket) = self.standing {
+            labels.release(ticket, context);
         }
         self.standing = Standing::Nameless;
-    }
-}
-
-/// The origins of remote senders, shared by those of equal name and tags.
-#[derive(Debug)]
-pub(super) struct RemoteLabels {
-    own_name: Arc<str>,
-    origins: BTreeMap<Arc<Labels>, (Origin, u32)>,
-    labels: BTreeMap<Origin, Arc<Labels>>,
-    /// Hashes of the labels published so far.
-    known: BTreeSet<u64>,
-    /// When the last used allowance for a new label began, at most an hour from now. At that
-    /// instant all of them are used.
-    spent_until: Mono,
-}
-
-/// Allowance for one new label.
-const NEW_LABEL_NS: u64 = HOUR_NS / REMOTE_LABELS_MAX as u64;
-const HOUR_NS: u64 = 3_600_000_000_000;
-
-impl RemoteLabels {
-    pub(super) fn new(own_name: Arc<str>) -> Self {
-        Self {
-            own_name,
-            origins: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            known: BTreeSet::new(),
-            spent_until: Mono::ZERO,
-        }
-    }
-
-    /// Returns the origin of a sender with this name and raw tags; `None` if there are too many.
-    fn acquire(&mut self, source: &str, tags: &str, context: &mut Context) -> Option<Origin> {
-        let tags = text::decode_tags(tags).ok()?;
-        let labels = Labels::new(source, &self.own_name, &tags);
-        if let Some((origin, users)) = self.origins.get_mut(&labels) {
-            *users += 1;
-            return Some(*origin);
-        }
-        if self.origins.len() >= REMOTE_LABELS_MAX || !self.may_open(&labels, context) {
-            return None;
-        }
-        let labels = Arc::new(labels);
-        let origin = context.open_origin(labels.clone());
-        self.origins.insert(labels.clone(), (origin, 1));
-        self.labels.insert(origin, labels);
-        Some(origin)
-    }
-
-    /// True if the labels were published before, or an allowance for new ones is left.
-    fn may_open(&mut self, labels: &Labels, context: &Context) -> bool {
-        let mut hasher = DefaultHasher::new();
-        labels.hash(&mut hasher);
-        let hash = hasher.finish();
-        if self.known.contains(&hash) {
-            return true;
-        }
-        let now = context.now.mono;
-        let spent_until = self.spent_until.max(now).plus(NEW_LABEL_NS);
-        if spent_until > now.plus(HOUR_NS) {
-            return false;
-        }
-        self.spent_until = spent_until;
-        if self.known.len() < REMOTE_LABELS_KNOWN_MAX {
-            self.known.insert(hash);
-        }
-        true
-    }
-
-    fn release(&mut self, origin: Origin, context: &mut Context) {
-        let Some(labels) = self.labels.get(&origin) else {
-            return;
-        };
-        if let Some((_, users)) = self.origins.get_mut(labels) {
-            *users -= 1;
-            if *users == 0 {
-                self.origins.remove(labels);
-                self.labels.remove(&origin);
-                context.close_origin(origin, None);
-            }
-        }
     }
 }

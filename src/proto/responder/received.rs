@@ -1,6 +1,6 @@
 //! The sequence numbers of a session's latest requests.
 
-use crate::proto::responder::request::{Number, Request};
+use crate::proto::responder::request::{Body, Number, Request};
 use crate::proto::time::Wall;
 use crate::proto::wire::text::SEQUENCES;
 
@@ -11,6 +11,8 @@ const WINDOW_WORDS: usize = 16;
 /// The place of a request among those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// The sender has begun anew.
+    First,
     /// The highest so far.
     Next,
     /// Less than one received before it (RFC 4737).
@@ -29,7 +31,25 @@ pub(super) struct ReceiveWindow {
     seen: [u64; WINDOW_WORDS],
     /// The sender's time of the newest probe, to tell a duplicate from a wrapped sequence.
     newest_at: Wall,
+    flow: FlowId,
+    /// The number after one that did not fit in: the sender may have begun anew there.
+    anew_at: Option<u64>,
+}
+
+/// What stays the same as long as a sender does not restart its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FlowId {
     cookie: Option<u32>,
+    is_text: bool,
+}
+
+impl FlowId {
+    fn of(request: &Request<'_>) -> Self {
+        Self {
+            cookie: request.cookie,
+            is_text: matches!(request.body, Body::Text(_)),
+        }
+    }
 }
 
 impl ReceiveWindow {
@@ -43,24 +63,33 @@ impl ReceiveWindow {
             highest,
             seen: [0; WINDOW_WORDS],
             newest_at: request.sent,
-            cookie: request.cookie,
+            flow: FlowId::of(request),
+            anew_at: None,
         };
         window.mark(highest);
         window
     }
 
-    /// True if the request is of the same flow. A sender that restarts its numbers has another
-    /// cookie.
-    pub(super) fn continues(&self, request: &Request<'_>) -> bool {
-        self.cookie == request.cookie
-    }
-
     /// Adds a request. Returns its number and its place among those before it.
-    pub(super) fn add(&mut self, request: &Request<'_>) -> (u64, Order) {
+    ///
+    /// A sender that is not `proven` may be somebody else who fakes its address. So a number far from
+    /// the highest moves nothing until the number after it has come too.
+    pub(super) fn add(&mut self, request: &Request<'_>, is_proven: bool) -> (u64, Order) {
+        if self.flow != FlowId::of(request) {
+            return self.begin_anew(request);
+        }
         let ahead = self.ahead(request);
         let Some(number) = self.highest.checked_add_signed(ahead) else {
             return (0, Order::Stale);
         };
+        if !is_proven && self.is_odd(request, ahead) {
+            let is_first = number == 0 && request.sent > self.newest_at;
+            if is_first || self.anew_at == Some(number) {
+                return self.begin_anew(request);
+            }
+            self.anew_at = number.checked_add(1);
+            return (number, Order::Stale);
+        }
         if ahead > 0 {
             for skipped in (self.highest + 1..number).rev().take(WINDOW_WORDS * 64) {
                 self.clear(skipped);
@@ -78,6 +107,20 @@ impl ReceiveWindow {
         }
         self.mark(number);
         (number, Order::Reordered)
+    }
+
+    fn begin_anew(&mut self, request: &Request<'_>) -> (u64, Order) {
+        *self = Self::starting_at(request);
+        (self.highest, Order::First)
+    }
+
+    /// True if a request that is so far ahead does not follow those before it: it leaves a window out, or
+    /// was sent after the newest under a number before that one's. What is sent again later is neither.
+    fn is_odd(&self, request: &Request<'_>, ahead: i64) -> bool {
+        match u64::try_from(ahead) {
+            Ok(ahead) if ahead > 0 => ahead >= WINDOW_PROBES,
+            _ => request.sent > self.newest_at,
+        }
     }
 
     /// Returns how far the request's number is ahead of the highest; negative or 0 if it is not.
@@ -153,8 +196,8 @@ mod tests {
             highest in prop_oneof![0_u64..3_000, any::<u32>().prop_map(u64::from)],
             back in 0_u64..1_200,
         ) {
-            let (newest_at, cookie) = (Wall::default(), None);
-            let window = ReceiveWindow { highest, seen, newest_at, cookie };
+            let flow = FlowId { cookie: None, is_text: false };
+            let window = ReceiveWindow { highest, seen, newest_at: Wall::default(), flow, anew_at: None };
             let number = highest.saturating_sub(back);
             let oldest = (highest + 1).saturating_sub(WINDOW_PROBES);
             let bits = window.seen_before(number);

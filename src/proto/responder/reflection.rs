@@ -24,7 +24,7 @@ struct PendingRequest {
 #[derive(Debug)]
 pub(super) struct Reflection {
     /// A random number that tells this session from one before a restart.
-    session: u32,
+    pub(super) session: u32,
     /// The number of the next reply: replies so far.
     next_seq: u32,
     /// Different requests so far.

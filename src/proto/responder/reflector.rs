@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use crate::proto::context::Context;
-use crate::proto::responder::publication::RemoteLabels;
+use crate::proto::responder::labels::RemoteLabels;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
 use crate::proto::transmit::{Place, StampKey, Transmit, Wanted};
-use crate::proto::wire::native::{self, encode_frame};
+use crate::proto::wire::native::{self, ReplyFields, encode_frame};
 use crate::proto::wire::text;
 
-/// A connection must bring its first message, and finish any message that it began, within this. Who
-/// has been silent for less is not turned out of a full table.
+/// A connection must bring its first message, and finish any message that it began, within this.
 pub(super) const MESSAGE_WITHIN_NS: u64 = 10_000_000_000;
+
+/// Who has been silent for less is not turned out of a full table.
+const SILENT_LEAST_NS: u64 = 5_000_000_000;
 
 /// A full table is searched for its idlest entry at most this often: that takes some tens of
 /// microseconds.
@@ -49,8 +51,8 @@ impl Reflector {
     }
 
     /// Answers a request that its session has measured, if the peer reads; `transmit` leads to it, for a reply
-    /// with this key. Without a session, for which there was no room, a text request is answered all the
-    /// same; a native reply could not be numbered.
+    /// with this key. Without a session, for which there was no room, the answer is that of a stateless
+    /// reflector (RFC 8762, section 4).
     pub(super) fn answer(
         &self,
         request: &Request<'_>,
@@ -94,7 +96,32 @@ impl Reflector {
                     }
                 })
             }
-            (Body::Native { .. }, None) => false,
+            (
+                Body::Native {
+                    packet,
+                    request: read,
+                    headers,
+                },
+                None,
+            ) => {
+                let fields = ReplyFields {
+                    seq: read.seq,
+                    sent: request.arrival.now.wall,
+                    error: context.clock_error,
+                    received: request.arrival.best(),
+                    follow_ups: [None; 3],
+                    session: 0,
+                    received_count: 0,
+                    seen: 0,
+                    name: "",
+                    headers: *headers,
+                    is_light: read.is_light,
+                };
+                context.queue_reply(transmit(None), |out| {
+                    native::encode_reply(out, packet, &fields);
+                    true
+                })
+            }
         };
         if is_queued {
             context.counters.answered += 1;
@@ -116,6 +143,6 @@ impl Reflector {
         }
         self.search_after = now.plus(SEARCH_EVERY_NS);
         let (place, last_heard) = heard.min_by_key(|(_, last_heard)| *last_heard)?;
-        (now.since(last_heard) >= MESSAGE_WITHIN_NS).then_some(place)
+        (now.since(last_heard) >= SILENT_LEAST_NS).then_some(place)
     }
 }

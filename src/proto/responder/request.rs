@@ -39,6 +39,8 @@ pub(super) struct Request<'a> {
     pub(super) number: Number,
     /// The number of the sender's flow, which tells it from an earlier one; only ours send it.
     pub(super) cookie: Option<u32>,
+    /// The session number that the sender has read in our last reply to it.
+    pub(super) returned: Option<u32>,
     /// T1, as the sender read it.
     pub(super) sent: Wall,
     /// `None` from a STAMP sender that is not ours.
@@ -60,6 +62,7 @@ impl<'a> Request<'a> {
                 Number::Low(identifier.number)
             }),
             cookie: identifier.map(|identifier| identifier.cookie),
+            returned: None,
             sent: header.at,
             identity: Some(Identity {
                 source: header.source,
@@ -85,6 +88,7 @@ impl<'a> Request<'a> {
             arrival,
             number: Number::Low(request.seq),
             cookie: ours.map(|ours| ours.cookie),
+            returned: ours.map(|ours| ours.session),
             sent: request.sent,
             identity: ours.map(|ours| Identity {
                 source: ours.source,

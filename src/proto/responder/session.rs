@@ -2,7 +2,8 @@
 //! the native wire the numbers of its replies.
 
 use crate::proto::context::Context;
-use crate::proto::responder::publication::{Measured, Publication, RemoteLabels};
+use crate::proto::responder::labels::{Claim, RemoteLabels};
+use crate::proto::responder::publication::{Measured, Publication};
 use crate::proto::responder::received::{Order, ReceiveWindow};
 use crate::proto::responder::reflection::Reflection;
 use crate::proto::responder::request::{Body, Request};
@@ -20,12 +21,11 @@ const IDLE_ONCE_NS: u64 = 3_600_000_000_000;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) place: Place,
+    claim: Claim,
     publication: Publication,
     received: ReceiveWindow,
     /// Made with the first native request.
     reflection: Option<Reflection>,
-    /// True once it has sent more than one request; a copy is none.
-    pub(super) is_proven: bool,
     pub(super) last_heard: Mono,
     /// From the last request that was no copy back to whatever came before it.
     gap_ns: Option<u64>,
@@ -33,27 +33,46 @@ pub(super) struct Session {
 
 impl Session {
     /// Begins with a sender's first request, whose tags can be read.
-    pub(super) fn begin(place: Place, request: &Request<'_>, context: &mut Context) -> Self {
+    pub(super) fn begin(
+        place: Place,
+        claim: Claim,
+        request: &Request<'_>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) -> Self {
         let kind = match place {
             Place::Datagrams { .. } => FlowKind::Udp,
             Place::Connection(_) => FlowKind::Tcp,
         };
         let mut session = Self {
             place,
+            claim,
             publication: Publication::new(kind, request.identity),
             received: ReceiveWindow::starting_at(request),
             reflection: None,
-            is_proven: false,
             last_heard: context.now.mono,
             gap_ns: None,
         };
-        session.measure(request, Some(session.received.highest), context);
+        session.measure(request, Some(session.received.highest), labels, context);
         session
     }
 
     /// Returns the number of the session's first request.
     pub(super) fn first_number(&self) -> u64 {
         self.received.highest
+    }
+
+    /// True once its sender has shown that it receives our replies.
+    pub(super) fn is_proven(&self) -> bool {
+        self.claim.is_proof()
+    }
+
+    /// Its sender has shown, in this session or another one, that it receives our replies.
+    pub(super) fn prove(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
+        if !self.is_proven() {
+            self.claim = Claim::Proven;
+            self.publication.promote(labels, context);
+        }
     }
 
     /// Measures one more request. Returns its number; `None` if its tags cannot be read, and it must
@@ -69,35 +88,44 @@ impl Session {
                 return None;
             }
             self.publication.end(labels, context);
-            *self = Self::begin(self.place, request, context);
+            *self = Self::begin(self.place, self.claim, request, labels, context);
             return Some(self.first_number());
         }
         let before = std::mem::replace(&mut self.last_heard, context.now.mono);
-        let (number, order) = if self.received.continues(request) {
-            self.received.add(request)
-        } else {
-            self.received = ReceiveWindow::starting_at(request);
-            self.reflection = None;
-            (self.received.highest, Order::Next)
-        };
+        if self.returns_number(request) {
+            self.prove(labels, context);
+        }
+        let (number, order) = self.received.add(request, self.claim.is_proof());
         match order {
             Order::Duplicate => context.counters.duplicate += 1,
             Order::Stale | Order::Reordered => context.counters.reordered += 1,
+            Order::First => self.reflection = None,
             Order::Next => {}
         }
         // A copy that the network made says nothing about who sent the one.
-        let is_new = matches!(order, Order::Next | Order::Reordered);
+        let is_new = !matches!(order, Order::Duplicate | Order::Stale);
         if is_new {
             self.gap_ns = Some(context.now.mono.since(before));
-            self.is_proven = true;
-            self.publication.prove(labels, context);
+            self.publication.publish(self.claim, labels, context);
         }
-        self.measure(request, is_new.then_some(number), context);
+        self.measure(request, is_new.then_some(number), labels, context);
         Some(number)
     }
 
+    /// True if the request says which number we gave the session, as only who reads our replies can.
+    fn returns_number(&self, request: &Request<'_>) -> bool {
+        let reflection = self.reflection.as_ref();
+        reflection.is_some_and(|reflection| request.returned == Some(reflection.session))
+    }
+
     /// Measures a request as far as its wire lets us now; a copy has no `number`.
-    fn measure(&mut self, request: &Request<'_>, number: Option<u64>, context: &mut Context) {
+    fn measure(
+        &mut self,
+        request: &Request<'_>,
+        number: Option<u64>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) {
         let publication = &mut self.publication;
         match (&request.body, number) {
             // Nobody tells T1 better than the request itself does.
@@ -109,7 +137,7 @@ impl Session {
                     correction_ns: None,
                     is_alone: true,
                 };
-                publication.measure(delay, context);
+                publication.measure(delay, labels, context);
             }
             (Body::Text(_), None) => {}
             (
@@ -119,7 +147,7 @@ impl Session {
                 number,
             ) => {
                 let reflection = reflection(&mut self.reflection, context);
-                let publish = |delay| publication.measure(delay, context);
+                let publish = |delay| publication.measure(delay, labels, context);
                 reflection.handle_request(request.arrival, packet, number, publish);
             }
         }
@@ -154,15 +182,15 @@ impl Session {
 
     /// Publishes all pending delays as they are: no more requests are to come, or none are to be waited
     /// for.
-    pub(super) fn settle(&mut self, context: &mut Context) {
+    pub(super) fn settle(&mut self, labels: &mut RemoteLabels, context: &mut Context) {
         if let Some(reflection) = &mut self.reflection {
-            reflection.settle(|delay| self.publication.measure(delay, context));
+            reflection.settle(|delay| self.publication.measure(delay, labels, context));
         }
     }
 
     /// Ends the session.
     pub(super) fn end(mut self, labels: &mut RemoteLabels, context: &mut Context) {
-        self.settle(context);
+        self.settle(labels, context);
         self.publication.end(labels, context);
     }
 

@@ -6,6 +6,7 @@ use super::Responder;
 use crate::limits::{ACCEPTED_MAX, FRAME_BYTES_HELD_MAX};
 use crate::proto::context::{Context, small};
 use crate::proto::owner::{Owner, Timer};
+use crate::proto::responder::labels::Claim;
 use crate::proto::responder::reflector::{Heard, MESSAGE_WITHIN_NS, Reflector};
 use crate::proto::responder::request::Request;
 use crate::proto::responder::session::Session;
@@ -88,7 +89,14 @@ impl Accepted {
             let number = match session {
                 Some(session) => session.handle_request(request, &mut reflector.labels, context),
                 None => request.is_readable().then(|| {
-                    let begun = Session::begin(Place::Connection(socket), request, context);
+                    let place = Place::Connection(socket);
+                    let begun = Session::begin(
+                        place,
+                        Claim::Connected,
+                        request,
+                        &mut reflector.labels,
+                        context,
+                    );
                     session.insert(begun).first_number()
                 }),
             };

@@ -233,7 +233,7 @@ pub struct RequestFields<'a> {
 /// The fields that [`encode_reply`] writes into its copy of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyFields<'a> {
-    /// The number of replies so far in this session, from 0.
+    /// The number of replies so far in this session, from 0; without a session the request's own number.
     pub seq: u32,
     /// T3, read just before the send call.
     pub sent: Wall,
@@ -244,7 +244,8 @@ pub struct ReplyFields<'a> {
     /// T3 of the three replies before this one, the newest first. The newest goes into the
     /// Follow-Up Telemetry TLV, which every sender knows; the others into ours.
     pub follow_ups: [Option<FollowUp>; 3],
-    /// A random number of the session, not 0.
+    /// A random number of the session. 0 without a session: then nothing is known to fill in, and our TLV
+    /// and the Follow-Up Telemetry TLV go back as unrecognised.
     pub session: u32,
     /// The low 32 bits of the count of distinct requests in this session, this one included.
     pub received_count: u32,
@@ -531,6 +532,10 @@ pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>)
         }
         let value = &mut rest[HEADER_BYTES - 1..HEADER_BYTES - 1 + tlv.value.len()];
         match tlv.kind {
+            // Nothing is known of these without a session.
+            Kind::FollowUp | Kind::Ours | Kind::DirectMeasurement if fields.session == 0 => {
+                flags[0] |= FLAG_U;
+            }
             Kind::FollowUp => write_telemetry(value, fields.follow_ups[0], is_ptp),
             Kind::Ours => write_our_reply(value, fields),
             Kind::Padding | Kind::Unknown => {}

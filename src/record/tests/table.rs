@@ -145,7 +145,7 @@ milliseconds, Prometheus seconds.
 A window has the count, the least, the mean and the greatest value, the standard deviation, percentiles and the whole
 histogram. [Prometheus names](backends/pushgateway.md) have `_` in place of `.`, and the unit at the end
 (`udp_wan_rtt_seconds`); counts and increments end in `_total`. Events (`burst`, `outage_begin`, `outage`,
-`route_change`, `clock_step`) are described in [design/bursts.md](design/bursts.md).
+`route_change`, `wire`, `clock_step`) are described in [records.md](records.md).
 ";
 
 /// A section of the page: its title, what it says of the tags, and which metrics it has.

@@ -6,7 +6,7 @@ use crate::proto::{Direction, FlowKind, StampSource, Wall};
 use crate::record::metrics::{BURSTS, EVENTS, Metric};
 use crate::record::series::Tags;
 
-/// Something that happened. It goes to every backend as soon as it is known, in every mode.
+/// Something that happened. It goes to every backend that chose it as soon as it is known, in every mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When it happened, or began.

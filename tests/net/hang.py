@@ -1,12 +1,14 @@
 """Lets backends hang beside some that do not. Two daemons probe the same host every millisecond at the same time. One
 of them has a Datadog and a Pushgateway that accept connections and never answer, and a ZeroMQ subscriber that has
-stopped. Both keep the same schedule, and once the buffer is full, memory stays flat.
+stopped. Both keep the same schedule, and once the buffer is full, memory stays flat. At the end the log says of each how
+many records it did not take.
 
 LM_HANG_SECONDS is how long it goes on with a full buffer (20).
 """
 
 import os
 import pathlib
+import re
 import signal
 import socket
 
@@ -51,6 +53,15 @@ def run(lab):
         lab.note(f"{seen.daemon.label} ended in {took_s:.1f} s")
     warnings = [line for line in hanging.daemon.log().splitlines() if "the buffer is full" in line]
     expect(len(warnings) == 1, f"a full buffer is reported {len(warnings)} times")
+    check_told(lab, hanging.daemon, [backend["backend"] for backend in hung])
+
+
+def check_told(lab, daemon, names):
+    """At the end each backend that hangs is named with its number, and only those are."""
+    told = re.findall(r'(\d+) records are lost since the start.*backend="(\w+)"', daemon.log())
+    lost = {name: int(number) for number, name in told}
+    expect(sorted(lost) == sorted(names) and len(told) == len(names), f"told of {told}")
+    lab.note(f"lost at the end: {lost}")
 
 
 def silent(lab):

@@ -35,7 +35,7 @@ impl Sets {
             own_name: own_name.into(),
             own: BTreeSet::new(),
             received: BTreeSet::new(),
-            // Every target, and the host itself with its backends.
+            // Every target, as many that were removed lately, and the host itself with its backends.
             own_max: 2 * TARGETS_MAX,
             senders_max: PUSHGATEWAY_SENDERS_MAX,
         }

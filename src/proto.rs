@@ -15,6 +15,7 @@ mod conversation;
 mod ends;
 mod flow;
 mod follow_ups;
+mod gate;
 pub mod life;
 mod lookup;
 pub mod output;
@@ -36,6 +37,7 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
+pub use gate::{Prefix, PrefixError};
 pub use life::{CloseCause, Life, LifeEvent, Subject};
 pub use output::{Outage, Output};
 pub use prober::{ClockState, Prober, ProberConfig};

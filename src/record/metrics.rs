@@ -353,7 +353,11 @@ readings! {
     "monitor.responder.reordered", process.core.reordered,
         "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
-        "Sessions, connections and samples of others refused because a table was full";
+        "Sessions, connections and samples of others refused: a table was full, or a name another one's";
+    "monitor.responder.denied", process.core.denied,
+        "Requests and connections from addresses that are not in `allow`";
+    "monitor.responder.limited", process.core.limited,
+        "Requests and connections of sources over `rate_limit`";
     "monitor.responder.replies_dropped", process.core.replies_dropped,
         "Replies not sent because the peer does not read, or too many waited";
     "monitor.stamps_missing.transmit", process.core.stamps_missing_transmit,

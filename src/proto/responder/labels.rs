@@ -290,16 +290,17 @@ impl RemoteLabels {
     ) -> Option<u32> {
         let now = context.now.mono;
         let is_trusted = claim.is_proof();
-        if self.entries.len() >= REMOTE_LABELS_MAX {
-            self.make_room(is_trusted, context)?;
-        }
         let allowance = if is_trusted {
             &mut self.trusted
         } else {
             &mut self.unproven
         };
+        // First, so that nobody makes room for a name that is refused.
         if !allowance.may_open(hash, now) {
             return None;
+        }
+        if self.entries.len() >= REMOTE_LABELS_MAX {
+            self.make_room(is_trusted, context)?;
         }
         let labels = Arc::new(labels);
         self.serials += 1;
@@ -324,14 +325,12 @@ impl RemoteLabels {
         if now < self.search_after {
             return None;
         }
+        self.search_after = now.plus(SEARCH_EVERY_NS);
         let entries = self.entries.iter();
         let least_wanted = entries
             .filter(|(_, entry)| entry.may_make_room(is_trusted, now))
             .min_by_key(|(_, entry)| (entry.is_trusted(), entry.last_heard))
             .map(|(slot, _)| small(slot));
-        if least_wanted.is_none() {
-            self.search_after = now.plus(SEARCH_EVERY_NS);
-        }
         self.remove(least_wanted?, context);
         Some(())
     }

@@ -159,7 +159,8 @@ const SECTIONS: [Section; 5] = [
     Section {
         title: "Flows",
         tags: "Tags: `source`, `target`, and the target's own tags. With `owd = \"corrected\"` the estimated difference of\n\
-               the clocks is taken out of a one-way delay, which then has the tag `owd:corrected` too.",
+               the clocks is taken out of a one-way delay, which then has the tag `owd:corrected` too. A sender under a name\n\
+               that is another one's has the tag `address` ([design/trust.md](design/trust.md)).",
         has: |metric| metric.tags == TagSet::Flow,
     },
     Section {

@@ -15,7 +15,6 @@ mod conversation;
 mod ends;
 mod flow;
 mod follow_ups;
-mod gate;
 pub mod life;
 mod lookup;
 pub mod output;
@@ -37,8 +36,7 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
-pub use gate::{Prefix, PrefixError};
-pub use life::{CloseCause, Life, LifeEvent, Subject};
+pub use life::{CloseCause, Life, LifeEvent, Misread, Subject};
 pub use output::{Outage, Output};
 pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Jitter;
@@ -46,7 +44,7 @@ pub use sample::{
     ClockEstimate, Counters, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample,
     SelfCounters, Stamp, StampSource, Trace,
 };
-pub use target::{Address, Host, Protocol, TargetSpec};
+pub use target::{Address, Host, Protocol, StampOptions, TargetSpec};
 pub use time::{Mono, Now, Wall};
 pub use transmit::{
     Arrival, CloseReason, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,

@@ -186,6 +186,23 @@ impl Recorder {
                     }
                 }
             }
+            Output::Hops {
+                origin,
+                kind,
+                at,
+                hops,
+                before,
+            } => {
+                if let Some(found) = self.series.find(*origin) {
+                    for sink in &mut self.sinks {
+                        sink.record_hops(found.index, *hops);
+                    }
+                }
+                if let Some(old) = *before {
+                    let (flow, new) = (*kind, *hops);
+                    self.publish_event(*origin, *at, EventKind::HopsChange { flow, old, new });
+                }
+            }
             Output::ClockStep {
                 origin,
                 at,

@@ -11,7 +11,9 @@ use crate::config::value::Kind::{
     Names, Number, NumberOrAuto, Numbers, Path, Secret, Switch, Text, TextOrTexts, Texts, Url,
     Whole, Word,
 };
-use crate::config::words::{Backend, EngineKind, FlowKind, LogLevel, Owd, Timestamps, Word as _};
+use crate::config::words::{
+    Backend, EngineKind, FlowKind, LogLevel, Owd, TimestampFormat, Timestamps, Word as _,
+};
 use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns};
@@ -123,9 +125,25 @@ keys! {
 
     PROTOCOL = Key::new("protocol", Both, Word(Protocol::names))
         .help("What flows speak: `text` as the Python program does, `native` at once, or `auto`: \
-               native once the other end has said that it can. With `text` at the top level, native \
-               requests are not answered.")
+               native once the other end has said that it can. `stamp` is for reflectors that are not \
+               ours, of STAMP and TWAMP Light, on UDP (docs/stamp.md). With `text` at the top level, \
+               native requests and those of STAMP are not answered.")
         .preset("\"auto\"").flag(NETWORK, None, "--protocol", "WIRE");
+
+    TIMESTAMP_FORMAT = Key::new("timestamp_format", Target, Word(TimestampFormat::names))
+        .help("The format of the times in probes with `protocol = \"stamp\"`: NTP's, which every reflector reads, \
+               or truncated PTP. What comes back says itself which it is.")
+        .preset("\"ntp\"").example("\"ptp\"");
+
+    SSID = Key::new("ssid", Target, Switch)
+        .help("Whether probes with `protocol = \"stamp\"` have a session identifier (RFC 8972). A reflector that \
+               knows none returns it, or zeros; some want zeros.")
+        .preset("true").example("false");
+
+    UTC_OFFSET = Key::new("utc_offset", Target, Whole(-86_400, 86_400, "seconds"))
+        .help("Seconds that the times of a reflector with `protocol = \"stamp\"` are ahead of UTC: 37 if it keeps \
+               TAI, as PTP does. They are subtracted.")
+        .preset("0").example("37");
 
     OWD = Key::new("owd", Target, Word(Owd::names))
         .help("One-way delays as measured (`raw`), or without the estimated difference of the two \
@@ -138,18 +156,6 @@ keys! {
                (`auto`), the kernel (`kernel`), or this process (`user`), whose stamps contain the \
                host's own delays.")
         .preset("\"auto\"").flag(NETWORK, None, "--timestamps", "WHO");
-
-    ALLOW = Key::new("allow", Top, Texts(|texts| rules::prefixes(texts).map(drop)))
-        .help("Who may probe this host: addresses, and prefixes such as 192.0.2.0/24. Requests and \
-               connections of others are dropped, and counted in `monitor.responder.denied`. A source \
-               address over UDP can be faked.")
-        .absent("everyone").example("[\"192.0.2.0/24\", \"2001:db8::/32\"]");
-
-    RATE_LIMIT = Key::new("rate_limit", Top, Whole(1, 1_000_000_000, "requests a second"))
-        .help("Requests over UDP and connections in a second from one IPv4 address, or from one /64 of \
-               IPv6. What is beyond is dropped, and counted in `monitor.responder.limited`. At the default \
-               200 probers at 1 ms may share an address.")
-        .preset("200000");
 
     RESOLVE_INTERVAL = Key::new("resolve_interval", Top, Number(1.0, 86_400.0, "seconds"))
         .help("Seconds between two look-ups of a target's host name. It is looked up after failures, \

@@ -7,15 +7,18 @@ use crate::config::Config;
 use crate::config::error::{ConfigError, Place, Problems};
 use crate::config::key::{Key, Table};
 use crate::config::keys::{
-    HOST, INTERVAL, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, TAGS, TCP_LATENCY, TCP_PORT,
-    TIMEOUT, TYPE, UDP_PORT,
+    HOST, INTERVAL, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, SSID, TAGS, TCP_LATENCY, TCP_PORT,
+    TIMEOUT, TIMESTAMP_FORMAT, TYPE, UDP_PORT, UTC_OFFSET,
 };
 use crate::config::layer::Layer;
 use crate::config::rules;
 use crate::config::value::{Value, nanos};
-use crate::config::words::{FlowKind, Owd};
+use crate::config::words::{FlowKind, Owd, TimestampFormat};
 use crate::limits::IN_FLIGHT_MAX;
-use crate::proto::{Host, Protocol, TargetSpec};
+use crate::proto::{Host, Protocol, StampOptions, TargetSpec};
+
+/// The port of STAMP and TWAMP Light (RFC 8762, section 4.1).
+const STAMP_PORT: u16 = 862;
 
 /// One target to probe, and how; what is not set is as in the [`Config`](crate::Config).
 ///
@@ -101,6 +104,26 @@ impl TargetOptions {
         self.set(&PROTOCOL, protocol)
     }
 
+    /// Sets whether the times in probes of [`Protocol::Stamp`] are in the PTP format, not in NTP's.
+    pub fn ptp(self, ptp: bool) -> Self {
+        let format = if ptp {
+            TimestampFormat::Ptp
+        } else {
+            TimestampFormat::Ntp
+        };
+        self.set(&TIMESTAMP_FORMAT, format)
+    }
+
+    /// Sets whether probes of [`Protocol::Stamp`] have a session identifier.
+    pub fn ssid(self, ssid: bool) -> Self {
+        self.set(&SSID, ssid)
+    }
+
+    /// Sets the seconds that a reflector's times are ahead of UTC, with [`Protocol::Stamp`]; at most a day.
+    pub fn utc_offset_s(self, seconds: i32) -> Self {
+        self.set(&UTC_OFFSET, seconds)
+    }
+
     /// Sets whether one-way delays are published without the estimated difference of the two clocks,
     /// with the tag `owd:corrected`. The estimate takes both directions for equally long: an
     /// asymmetric path cannot be told from a difference of the clocks. It needs the native wire.
@@ -150,15 +173,30 @@ impl Config {
             problems.add_text(place, "a target has no `host`: give its IP address or name");
         }
         let kind: FlowKind = layer.get(&TYPE);
-        let has_tcp = self.tcp && kind != FlowKind::Udp;
+        let protocol: Protocol = layer.get(&PROTOCOL);
+        let is_stamp = protocol == Protocol::Stamp;
+        let has_tcp = self.tcp && kind != FlowKind::Udp && !is_stamp;
         let has_udp = self.udp && kind != FlowKind::Tcp;
         if !has_tcp && !has_udp {
-            let text = "leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)";
+            let text = if is_stamp {
+                "leaves nothing to probe: with `protocol` `stamp` there is UDP alone"
+            } else {
+                "leaves nothing to probe: TCP or UDP is disabled as a whole (`tcp`, `udp`)"
+            };
             match layer.place_or(&TYPE, place) {
                 Place::Program => problems.add(Place::Program, TYPE.name, text),
                 place => problems.warn(place, TYPE.name, text),
             }
             return None;
+        }
+        let is_port_given = own.find::<u16>(&UDP_PORT).is_some()
+            || self.inherited.place(&UDP_PORT) != Place::Program;
+        if is_stamp && !is_port_given {
+            let text = format_args!(
+                "is not given and the target speaks STAMP, whose port is {STAMP_PORT}: is `udp_port = {STAMP_PORT}` \
+                 meant?"
+            );
+            problems.warn(layer.place_or(&PROTOCOL, place), UDP_PORT.name, text);
         }
         let tcp_port = has_tcp.then(|| probed_port(&layer, &TCP_PORT, place, problems));
         let udp_port = has_udp.then(|| probed_port(&layer, &UDP_PORT, place, problems));
@@ -202,7 +240,8 @@ impl Config {
             size,
             max_lost: layer.get(&MAX_LOST),
             rtt: layer.get(&RTT),
-            protocol: layer.get(&PROTOCOL),
+            protocol,
+            stamp: stamp_options(&layer),
             owd_corrected: layer.get::<Owd>(&OWD) == Owd::Corrected,
         };
         // What the target does not use is not shown.
@@ -220,7 +259,21 @@ impl Config {
         if !has_udp {
             layer.remove(&UDP_PORT);
         }
+        if !is_stamp {
+            for key in [&TIMESTAMP_FORMAT, &SSID, &UTC_OFFSET] {
+                layer.remove(key);
+            }
+        }
         Some((spec, layer))
+    }
+}
+
+/// Returns how a reflector that is not ours is spoken to.
+fn stamp_options(layer: &Layer) -> StampOptions {
+    StampOptions {
+        is_ptp: layer.get::<TimestampFormat>(&TIMESTAMP_FORMAT) == TimestampFormat::Ptp,
+        has_ssid: layer.get(&SSID),
+        utc_offset_ns: i64::from(layer.get::<i32>(&UTC_OFFSET)) * 1_000_000_000,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::{Backend, Config, LogLevel, Overrides, Sealed, TargetOptions, Timestamps};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
-use crate::proto::{Host, Protocol, TargetSpec};
+use crate::proto::{Host, Protocol, StampOptions, TargetSpec};
 use crate::record::Mode;
 
 fn parse(text: &str) -> Config {
@@ -55,8 +55,6 @@ fn nothing_said_is_server_mode() {
     assert_eq!(config, Config::default());
     assert_eq!((config.tcp_port, config.udp_port), (8000, 8001));
     assert!(config.addresses.is_empty(), "it listens everywhere");
-    assert!(config.allow.is_empty(), "everyone may ask");
-    assert_eq!(config.rate_limit, 200_000);
     assert!(config.targets.is_empty());
     assert_eq!(config.metrics[0].settings.backend(), Backend::Cli);
     assert_eq!(config.metrics[0].mode, Mode::Samples);
@@ -87,6 +85,10 @@ fn a_target_has_the_defaults_of_the_python_program() {
             max_lost: 10,
             rtt: true,
             protocol: Protocol::Auto,
+            stamp: StampOptions {
+                has_ssid: true,
+                ..StampOptions::default()
+            },
             owd_corrected: false,
         }
     );
@@ -112,6 +114,45 @@ fn a_target_goes_over_a_flag_and_a_flag_over_the_file() {
     assert_eq!((one.tags.len(), two.tags.len()), (1, 0));
     assert!(!one.rtt && !two.rtt);
     assert_eq!((config.udp_port, one.udp_port), (9, Some(9)));
+}
+
+#[test]
+fn reflectors_of_others_have_udp_alone_and_another_port_than_ours() {
+    let file = "
+        protocol = 'stamp'
+        utc_offset = 37
+        targets = [
+            { host = '192.0.2.1', udp_port = 862, timestamp_format = 'ptp', ssid = false },
+            { host = '192.0.2.2', utc_offset = -1 },
+            { host = '192.0.2.3', protocol = 'native' },
+        ]";
+    let config = parse(file);
+    let [first, second, third] = &config.targets[..] else {
+        panic!("three targets")
+    };
+    let options = StampOptions {
+        is_ptp: true,
+        has_ssid: false,
+        utc_offset_ns: 37_000_000_000,
+    };
+    assert_eq!((first.protocol, first.stamp), (Protocol::Stamp, options));
+    assert_eq!((first.udp_port, first.tcp_port), (Some(862), None));
+    assert_eq!(first.connect_port, None);
+    assert!(second.stamp.has_ssid && !second.stamp.is_ptp);
+    assert_eq!(second.stamp.utc_offset_ns, -1_000_000_000);
+    assert!(third.tcp_port.is_some());
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(warning.contains("is `udp_port = 862` meant?"), "{warning}");
+    let target = TargetOptions::new("192.0.2.4").protocol(Protocol::Stamp);
+    let spec = config.target(target.udp_port(862).ptp(true).ssid(false).utc_offset_s(0));
+    let StampOptions {
+        is_ptp,
+        has_ssid,
+        utc_offset_ns,
+    } = spec.unwrap().stamp;
+    assert!(is_ptp && !has_ssid && utc_offset_ns == 0);
 }
 
 #[test]
@@ -286,18 +327,6 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("address = ['::', '::']", "line 1: `address` has :: twice"),
     (
-        "allow = ['192.0.2.0/24', 'home/8']",
-        "line 1: `allow` has \"home/8\", which is neither an address nor a prefix such as 192.0.2.0/24",
-    ),
-    (
-        "allow = []",
-        "line 1: `allow` must be 1 to 1024 prefixes, not 0",
-    ),
-    (
-        "rate_limit = 0",
-        "line 1: `rate_limit` must be 1 to 1000000000 requests a second, not 0",
-    ),
-    (
         "address = []",
         "line 1: `address` must be 1 to 64 addresses, not 0",
     ),
@@ -311,7 +340,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "protocol = 'nativ'",
-        "line 1: `protocol` must be \"auto\" or \"text\" or \"native\", not the string \"nativ\"; did you mean `native`?",
+        "line 1: `protocol` must be \"auto\" or \"text\" or \"native\" or \"stamp\", not the string \"nativ\"; did you mean `native`?",
+    ),
+    (
+        "timestamp_format = 'gps'",
+        "line 1: `timestamp_format` must be \"ntp\" or \"ptp\", not the string \"gps\"",
     ),
     (
         "[[targets]]\nhost = '192.0.2.1'\nprotokol = 'text'",
@@ -604,15 +637,4 @@ fn a_backend_that_is_not_built_in_is_named_with_its_feature() {
              \"http-backends\""
         ]
     );
-}
-
-#[test]
-fn who_may_ask() {
-    let config = parse("allow = ['192.0.2.0/24', '2001:db8::1']\nrate_limit = 50");
-    let admits = |address: &str| {
-        let address = address.parse().unwrap();
-        config.allow.iter().any(|prefix| prefix.contains(address))
-    };
-    assert!(admits("192.0.2.9") && admits("2001:db8::1") && !admits("2001:db8::2"));
-    assert_eq!(config.rate_limit, 50);
 }

@@ -202,6 +202,7 @@ from_value! {
     u8: Whole(number) => (*number).try_into().ok();
     u16: Whole(number) => (*number).try_into().ok();
     u32: Whole(number) => (*number).try_into().ok();
+    i32: Whole(number) => (*number).try_into().ok();
     usize: Whole(number) => (*number).try_into().ok();
     f64: Number(number) => Some(*number);
     String: Text(text) => Some(text.clone());
@@ -248,6 +249,7 @@ into_value! {
     bool => Switch;
     u16 => Whole;
     u32 => Whole;
+    i32 => Whole;
     f64 => Number;
     String => Text;
     Vec<String> => Texts;

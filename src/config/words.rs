@@ -95,6 +95,7 @@ impl Word for Protocol {
         ("auto", Self::Auto),
         ("text", Self::Text),
         ("native", Self::Native),
+        ("stamp", Self::Stamp),
     ];
 }
 
@@ -108,6 +109,17 @@ pub(super) enum Owd {
 impl Word for Owd {
     const WORDS: &'static [(&'static str, Self)] =
         &[("raw", Self::Raw), ("corrected", Self::Corrected)];
+}
+
+/// The formats of timestamps in STAMP packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimestampFormat {
+    Ntp,
+    Ptp,
+}
+
+impl Word for TimestampFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("ntp", Self::Ntp), ("ptp", Self::Ptp)];
 }
 
 /// The engines there are.

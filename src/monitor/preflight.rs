@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::{BackendSettings, Config, MetricsConfig, Word as _};
 use crate::engine::EngineError;
 use crate::monitor::{RunError, StartError, resolver};
-use crate::proto::{FlowKind, TargetSpec};
+use crate::proto::{FlowKind, Protocol, TargetSpec};
 use crate::publish;
 use crate::record::{Metric, MetricKind, TagSet};
 use crate::sys;
@@ -40,6 +40,7 @@ pub fn report(config: &Config) -> String {
     let found = [warnings(config), backends(config)].concat();
     let lines = config.warnings.iter().chain(&found);
     let mut lines: Vec<String> = lines.map(|text| format!("warning: {text}\n")).collect();
+    lines.extend(unmeasured(config));
     let each = |metrics: &MetricsConfig| {
         let name = metrics.settings.backend().as_word();
         format!("{} series in {name}", series(config, metrics))
@@ -51,6 +52,36 @@ pub fn report(config: &Config) -> String {
         each.join(", ")
     ));
     lines.concat()
+}
+
+/// Returns what cannot be measured of targets because of what they speak, a line for each such wire.
+fn unmeasured(config: &Config) -> impl Iterator<Item = String> {
+    let wires = [
+        (
+            Protocol::Text,
+            "no dwell and no one-way delays of replies, no direction of losses, nothing of their clocks",
+        ),
+        (
+            Protocol::Stamp,
+            "no TCP and no connects; losses have a direction if the reflector counts its replies, hops are known if \
+             it returns the TTL, and the time at which a reply left comes after it only with a `size` of 64 and more",
+        ),
+    ];
+    wires.into_iter().filter_map(|(wire, lacks)| {
+        let mut labels = config
+            .targets
+            .iter()
+            .filter(|target| target.protocol == wire);
+        let first = &labels.next()?.label;
+        let others = match labels.count() {
+            0 => String::new(),
+            count => format!(" and {count} others"),
+        };
+        let wire = wire.as_word();
+        Some(format!(
+            "note: \"{first}\"{others} with `protocol` {wire:?}: {lacks}\n"
+        ))
+    })
 }
 
 /// Returns what the daemon would go on without.
@@ -212,6 +243,18 @@ mod tests {
             let told = check(&parse(&format!("address = '{address}'"))).unwrap_err();
             assert!(told.to_string().contains(address), "{told}");
         }
+    }
+
+    #[test]
+    fn what_a_wire_cannot_tell_is_told() {
+        let text = "udp_port = 862\ntargets = [{ host = '192.0.2.1', protocol = 'stamp' }, \
+                    { host = '192.0.2.2', protocol = 'stamp' }, { host = '192.0.2.3' }]";
+        let told = report(&parse(text));
+        assert!(
+            told.contains("note: \"192.0.2.1\" and 1 others with `protocol` \"stamp\": no TCP"),
+            "{told}"
+        );
+        assert_eq!(told.matches("note: ").count(), 1, "{told}");
     }
 
     #[test]

@@ -6,17 +6,19 @@
 //! [carrier](super::carrier).
 
 mod native;
+mod stamp;
 mod text;
 
 use native::{Names, Native, PendingReply};
+use stamp::Stamp;
 use text::Text;
 
 use crate::proto::context::Context;
 use crate::proto::ends::Ends;
 use crate::proto::life::LifeEvent;
 use crate::proto::output::Output;
-use crate::proto::sample::Stamp;
-use crate::proto::target::Protocol;
+use crate::proto::sample::Stamp as At;
+use crate::proto::target::{Protocol, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
@@ -108,15 +110,19 @@ impl Heard {
 #[derive(Debug)]
 pub(crate) enum Answer<'a> {
     Text(text_wire::Message<'a>),
-    Native(native_wire::Reply<'a>),
+    Native(native_wire::Reply<'a>, &'a [u8]),
+    /// Perhaps of a reflector that is not ours.
+    Other(&'a [u8]),
 }
 
 impl<'a> Answer<'a> {
     /// Reads a datagram; `None` if it is neither.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let text = text_wire::decode_datagram(bytes).map(Self::Text);
-        text.or_else(|_| native_wire::decode_reply(bytes).map(Self::Native))
-            .ok()
+        let native = text
+            .or_else(|_| native_wire::decode_reply(bytes).map(|reply| Self::Native(reply, bytes)));
+        let other = (bytes.len() >= native_wire::REPLY_BYTES_MIN).then_some(Self::Other(bytes));
+        native.ok().or(other)
     }
 }
 
@@ -131,6 +137,8 @@ pub(crate) struct Conversation {
     native: Option<Native>,
     /// The names of the last session before that, on another 5-tuple to the same address.
     former: Option<Names>,
+    /// The session with a reflector that is not ours, in place of all that.
+    stamp: Option<Box<Stamp>>,
     /// The next probe speaks native.
     is_native: bool,
     /// It has gone back to text, which may be a peer's doing, or a stranger's on the path.
@@ -138,8 +146,21 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(protocol: Protocol, is_stream: bool, context: &mut Context) -> Self {
+    pub(crate) fn new(spec: &TargetSpec, is_stream: bool, context: &mut Context) -> Self {
+        let protocol = spec.protocol;
+        let stamp = (protocol == Protocol::Stamp).then(|| Box::new(Stamp::new(spec.stamp)));
+        Self::with(protocol, stamp, is_stream, context)
+    }
+
+    fn with(
+        protocol: Protocol,
+        stamp: Option<Box<Stamp>>,
+        is_stream: bool,
+        context: &mut Context,
+    ) -> Self {
         Self {
+            is_native: stamp.is_some(),
+            stamp,
             protocol,
             framing: if is_stream {
                 Framing::text_stream()
@@ -149,13 +170,16 @@ impl Conversation {
             text: Text::new(protocol == Protocol::Auto, context),
             native: None,
             former: None,
-            is_native: false,
             has_gone_back: false,
         }
     }
 
     /// Begins anew: the next probe is the first one on its 5-tuple.
     pub(crate) fn begin(&mut self, scope: &mut Scope<'_>) {
+        if let Some(stamp) = &mut self.stamp {
+            stamp.begin(scope);
+            return;
+        }
         if !matches!(self.framing, Framing::Datagrams) {
             self.framing = Framing::text_stream();
         }
@@ -172,7 +196,9 @@ impl Conversation {
     /// the probe before `end`: it says nothing more, and only listens.
     pub(crate) fn leave(&mut self, end: u64, context: &mut Context) -> Self {
         let is_stream = !matches!(self.framing, Framing::Datagrams);
-        let fresh = Self::new(self.protocol, is_stream, context);
+        let left_stamp = self.stamp.as_mut().map(|stamp| Box::new(stamp.leave()));
+        let stamp = std::mem::replace(&mut self.stamp, left_stamp);
+        let fresh = Self::with(self.protocol, stamp, is_stream, context);
         let mut left = std::mem::replace(self, fresh);
         left.text.leave(end);
         if let Some(native) = &mut left.native {
@@ -239,6 +265,10 @@ impl Conversation {
             let is_old = |pending: &PendingReply| pending.arrival.now.mono < before;
             native.settle_where(is_old, scope);
         }
+        if let Some(stamp) = &mut self.stamp {
+            let before = scope.window.waited_enough(scope.context);
+            stamp.settle_where(|pending| pending.arrival.now.mono < before, scope);
+        }
         self.doubt_if(|window| window.is_unheard_at(slot), scope);
     }
 
@@ -261,6 +291,9 @@ impl Conversation {
     ) {
         let size = scope.ends.identity.size.map(|size| size.min(payload_max));
         let Some(native) = self.native.as_ref().filter(|_| self.is_native) else {
+            if let Some(stamp) = &self.stamp {
+                return stamp.encode(number, size, scope, out);
+            }
             return self.text.encode(number, size, scope, out);
         };
         let Framing::NativeStream { is_new, .. } = &mut self.framing else {
@@ -274,7 +307,7 @@ impl Conversation {
     }
 
     /// The kernel's stamp of a probe's departure has come.
-    pub(crate) fn handle_left(&mut self, number: u64, stamp: Stamp, window: &Window) {
+    pub(crate) fn handle_left(&mut self, number: u64, stamp: At, window: &Window) {
         if let Some(native) = self.native.as_mut().filter(|_| window.is_native(number)) {
             native.handle_left(number, stamp);
         }
@@ -295,6 +328,14 @@ impl Conversation {
     }
 
     fn handle_datagram(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
+        if let Some(stamp) = &mut self.stamp {
+            let mut heard = Heard::default();
+            let reply = stamp.handle_packet(arrival, bytes, scope);
+            if reply.is_some() {
+                heard.note(reply, scope.window);
+            }
+            return heard;
+        }
         let reply = match text_wire::decode_datagram(bytes) {
             Ok(message) => {
                 // Without an identifier it may be a stranger's, and a peer that speaks native returns one.
@@ -330,7 +371,12 @@ impl Conversation {
     pub(crate) fn is_answered_by(&self, answer: &Answer<'_>, window: &Window) -> bool {
         match answer {
             Answer::Text(message) => self.text.has_named(message),
-            Answer::Native(packet) => {
+            Answer::Native(_, bytes) | Answer::Other(bytes) if self.stamp.is_some() => {
+                let mut stamps = self.stamp.iter();
+                stamps.any(|stamp| stamp.is_answered_by(bytes, window))
+            }
+            Answer::Other(_) => false,
+            Answer::Native(packet, _) => {
                 let native = self.native.iter().map(|native| &native.names);
                 let mut sessions = native.chain(&self.former);
                 sessions.any(|names| names.number_of(window, packet).is_some())
@@ -394,6 +440,8 @@ impl Conversation {
         if let Some(native) = &mut self.native {
             // The reply that was to carry their T3 has not come.
             native.settle_where(|pending| pending.number < number, scope);
+        } else if let Some(stamp) = &mut self.stamp {
+            stamp.settle_where(|pending| pending.number < number, scope);
         }
         self.doubt_if(|window| window.is_native_unheard(number), scope);
     }
@@ -403,6 +451,8 @@ impl Conversation {
     pub(crate) fn settle(&mut self, scope: &mut Scope<'_>) {
         if let Some(native) = &mut self.native {
             native.settle_where(|_| true, scope);
+        } else if let Some(stamp) = &mut self.stamp {
+            stamp.settle_where(|_| true, scope);
         }
     }
 }

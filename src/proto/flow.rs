@@ -69,7 +69,7 @@ impl Flow {
             window: Window::new(this, kind, spec, labels, context),
             schedule: Schedule::new(this, spec.interval_ns, context),
             carrier: Carrier::new(this, kind, spec.timeout_ns),
-            conversation: has_words.then(|| Conversation::new(spec.protocol, is_stream, context)),
+            conversation: has_words.then(|| Conversation::new(spec, is_stream, context)),
             port,
             max_lost: spec.max_lost,
             interval_ns: spec.interval_ns,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::proto::sample::{FlowKind, Labels};
 use crate::proto::target::Address;
 use crate::proto::transmit::CloseReason;
+use crate::proto::wire::native::REPLY_BYTES_MIN;
 
 /// Something happened to a flow, or to a whole target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,10 @@ pub enum LifeEvent {
     /// A native probe had no reply within its timeout, nor had any after it. The next one speaks text,
     /// since the peer may have been replaced by one that knows nothing else.
     BackToText,
+    /// A reflector that is not ours counts its replies (true), or repeats our numbers and tells nothing of losses.
+    ReflectorCounts(bool),
+    /// What comes from the target is no reply that can be read. Told once of each kind.
+    Misread(Misread),
     /// The reflector has begun another session while ours goes on: its program was restarted.
     PeerRestarted,
     /// Nothing comes back from the peer; why, as far as the system has said.
@@ -96,6 +101,23 @@ pub enum LifeEvent {
         /// A reply had come over it.
         had_replies: bool,
     },
+}
+
+/// Why a packet is no reply of a STAMP or TWAMP-Light reflector to a probe of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misread {
+    /// It has only so many bytes.
+    Short(usize),
+    /// It is text, as two of ours and the Python program speak it.
+    Text,
+    /// No probe has the number that it returns.
+    Number,
+    /// It returns another time than the probe had.
+    Time,
+    /// It returns another session identifier than the probe had, and not 0.
+    Session,
+    /// The probe is forgotten. That is told of no packet: it is only too late.
+    Late,
 }
 
 /// Why a flow gives its 5-tuple up.
@@ -133,10 +155,12 @@ impl LifeEvent {
             // That no descriptor is left hundreds of flows may find at once; the process tells it once.
             Self::Opened
             | Self::WentNative
+            | Self::ReflectorCounts(_)
             | Self::OutageBegan(Some(CloseReason::Exhausted))
             | Self::Trouble(CloseReason::Exhausted) => false,
             Self::BackToText
             | Self::PeerRestarted
+            | Self::Misread(_)
             | Self::AnsweredFrom { .. }
             | Self::OutageBegan(_)
             | Self::Trouble(_)
@@ -184,11 +208,40 @@ impl fmt::Display for LifeEvent {
                     "the outage is over: {slots} probes in {s}.{ms:03} s were lost or could not leave"
                 );
             }
+            Self::Misread(misread) => {
+                return write!(out, "replies cannot be read: {misread}");
+            }
+            Self::ReflectorCounts(true) => "the reflector counts its replies: losses have a direction",
+            Self::ReflectorCounts(false) => {
+                "the reflector is stateless: losses have no direction"
+            }
             Self::OutageBegan(None) => "an outage has begun: no probe is answered",
             Self::Opened => "the flow is open",
             Self::WentNative => "the flow speaks the native wire",
             Self::BackToText => "the flow speaks text again: a native probe had no reply in time",
             Self::PeerRestarted => "the peer's program was restarted",
+        })
+    }
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Short(bytes) => {
+                return write!(
+                    out,
+                    "one has {bytes} bytes, and {REPLY_BYTES_MIN} are the least of STAMP and TWAMP Light"
+                );
+            }
+            Self::Text => "they are text: give the target another `protocol`",
+            Self::Number => "one returns a number that no probe has",
+            Self::Time => {
+                "one does not return its probe's timestamp as it was: is it a STAMP reflector?"
+            }
+            Self::Session => {
+                "one returns an SSID that is neither its probe's nor 0: try `ssid = false`"
+            }
+            Self::Late => "one came too late",
         })
     }
 }

@@ -74,6 +74,19 @@ pub enum Output {
         /// What is known now.
         estimate: ClockEstimate,
     },
+    /// How many routers a probe has passed on its way there.
+    Hops {
+        /// The flow's.
+        origin: Origin,
+        /// Which of the flows.
+        kind: FlowKind,
+        /// When the reply arrived.
+        at: Wall,
+        /// Their number.
+        hops: u8,
+        /// The number until now, if it has changed.
+        before: Option<u8>,
+    },
     /// A wall clock was set.
     ClockStep {
         /// The flow whose peer's clock it is; `None`: this host's own.

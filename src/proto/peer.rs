@@ -10,6 +10,7 @@ use crate::proto::sample::{
 };
 use crate::proto::target::TargetSpec;
 use crate::proto::time::Mono;
+use crate::proto::wire::native::ErrorEstimate;
 
 /// Nanoseconds from one name of a peer until another is believed. Names come from the network, and
 /// a store keeps every series that it has ever seen.
@@ -67,6 +68,9 @@ pub(crate) struct Peer {
     /// Made at the first exchange, because text flows do not need it.
     clock: Option<Box<PeerClock>>,
     estimate: Option<ClockEstimate>,
+    /// How far off the peer says that its own stamps may be, in nanoseconds. Between two of ours the bound holds
+    /// without it.
+    stated_error_ns: u64,
     /// The labels of the delays of the peer's packets, with the peer's name.
     reverse: Option<(Origin, Box<str>)>,
     /// The name cannot change before this.
@@ -83,6 +87,7 @@ impl Peer {
             interval_ns: spec.interval_ns,
             clock: None,
             estimate: None,
+            stated_error_ns: 0,
             reverse: None,
             rename_after: Mono::ZERO,
         }
@@ -138,6 +143,12 @@ impl Peer {
         publish(Direction::Reverse, sent, back);
     }
 
+    /// Takes what a peer that is not ours says of its clock. Without the S bit it says nothing.
+    pub(crate) fn handle_stated_error(&mut self, error: ErrorEstimate) {
+        let is_known = error.is_synchronised() && error.as_nanos() < u64::MAX;
+        self.stated_error_ns = if is_known { error.as_nanos() } else { 0 };
+    }
+
     /// The receiver of a packet publishes its one-way delay, so we publish those of replies.
     fn publish_reverse(&self, trip: &RoundTrip, context: &mut Context) {
         let Some((origin, _)) = self.reverse else {
@@ -153,6 +164,24 @@ impl Peer {
             at: trip.stamps[3].at,
             seq: trip.number,
             stamp: weaker(&trip.stamps[2], &trip.stamps[3]),
+            dwell_ns: None,
+            is_corrected: correction_ns.is_some(),
+        }));
+    }
+
+    /// Publishes the one-way delay of the probe itself, under the flow's labels: a peer that is not ours does not.
+    pub(crate) fn publish_forward(&self, trip: &RoundTrip, context: &mut Context) {
+        let correction_ns = self.correction_ns();
+        let value_ns = trip.forward_ns();
+        context.outputs.push_back(Output::Sample(Sample {
+            origin: trip.origin,
+            metric: Metric::one_way(trip.kind),
+            outcome: Outcome::Received,
+            value_ns: value_ns.saturating_sub(correction_ns.unwrap_or(0)),
+            // By our clock: the peer's may be anywhere.
+            at: trip.stamps[3].at,
+            seq: trip.number,
+            stamp: weaker(&trip.stamps[0], &trip.stamps[1]),
             dwell_ns: None,
             is_corrected: correction_ns.is_some(),
         }));
@@ -192,6 +221,9 @@ impl Peer {
         }
         if clock.is_due(now.mono) {
             self.estimate = clock.estimate(now.mono);
+            if let Some(estimate) = &mut self.estimate {
+                estimate.error_ns = estimate.error_ns.saturating_add(self.stated_error_ns);
+            }
             if let Some(estimate) = self.estimate {
                 context
                     .outputs

@@ -110,6 +110,8 @@ pub struct TargetSpec {
     pub rtt: bool,
     /// The wire of its flows.
     pub protocol: Protocol,
+    /// What matters with [`Protocol::Stamp`] only.
+    pub stamp: StampOptions,
     /// True if the estimated clock difference is subtracted from published one-way delays.
     pub owd_corrected: bool,
 }
@@ -124,4 +126,17 @@ pub enum Protocol {
     Text,
     /// STAMP from the first packet.
     Native,
+    /// STAMP as reflectors speak it that are not ours, on UDP alone.
+    Stamp,
+}
+
+/// How a reflector that is not ours is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StampOptions {
+    /// Times are in the PTP format, not in NTP's.
+    pub is_ptp: bool,
+    /// Packets have a session identifier (RFC 8972, section 3).
+    pub has_ssid: bool,
+    /// The reflector's time scale less UTC in nanoseconds: 37 s if it keeps TAI.
+    pub utc_offset_ns: i64,
 }

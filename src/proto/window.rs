@@ -243,7 +243,12 @@ impl Window {
 
     /// True if we sent a packet with this number and time.
     pub(crate) fn has_sent(&self, number: u64, at: Wall) -> bool {
-        self.get(number).is_some_and(|probe| probe.sent_wall == at)
+        self.sent_at(number) == Some(at)
+    }
+
+    /// Returns the time that a packet of ours carried, if the probe is remembered.
+    pub(crate) fn sent_at(&self, number: u64) -> Option<Wall> {
+        self.get(number).map(|probe| probe.sent_wall)
     }
 
     /// Returns the instant before which an event has waited for the next probe and its timeout.

@@ -257,6 +257,13 @@ impl Json<'_> {
                 map.serialize_entry("wire", if is_native { "native" } else { "text" })?;
                 map.serialize_entry("tags", tags)
             }
+            EventKind::HopsChange { flow, old, new } => {
+                map.serialize_entry("flow", flow.as_str())?;
+                map.serialize_entry("at", &at)?;
+                map.serialize_entry("old", &old)?;
+                map.serialize_entry("new", &new)?;
+                map.serialize_entry("tags", tags)
+            }
             EventKind::RouteChange {
                 flow,
                 direction,

@@ -42,6 +42,15 @@ pub enum EventKind {
         /// What it speaks from now on: native, or text.
         is_native: bool,
     },
+    /// Probes of a flow pass another number of routers on their way there.
+    HopsChange {
+        /// The kind of flow that it was seen on.
+        flow: FlowKind,
+        /// How many there were.
+        old: u8,
+        /// How many there are.
+        new: u8,
+    },
     /// The least one-way delay of a flow has moved, and has stayed there.
     RouteChange {
         /// The kind of flow that it was seen on.
@@ -117,6 +126,7 @@ impl Event {
             EventKind::Burst(burst) if burst.is_outage() => "outage",
             EventKind::Burst(_) => "burst",
             EventKind::OutageBegan { .. } => "outage_begin",
+            EventKind::HopsChange { .. } => "hops_change",
             EventKind::RouteChange { .. } => "route_change",
             EventKind::Wire { .. } => "wire",
         }
@@ -135,7 +145,7 @@ impl Event {
     }
 
     /// Returns its size in nanoseconds: that of a step, a burst's peak, an outage's duration, or the difference
-    /// that a route makes.
+    /// that a route makes. That of hops is a number.
     pub fn value(&self) -> i64 {
         match self.kind {
             EventKind::ClockStep { step_ns, .. } => step_ns,
@@ -148,6 +158,7 @@ impl Event {
                 i64::try_from(ns).unwrap_or(i64::MAX)
             }
             EventKind::OutageBegan { .. } | EventKind::Wire { .. } => 0,
+            EventKind::HopsChange { old, new, .. } => i64::from(new) - i64::from(old),
             EventKind::RouteChange { old_ns, new_ns, .. } => new_ns.saturating_sub(old_ns),
         }
     }

@@ -85,6 +85,7 @@ impl Metric {
             .chain(counts)
             .chain(UNATTRIBUTED.iter().chain(BURST_THRESHOLD))
             .chain(names(CLOCK_GAUGES))
+            .chain([HOPS])
             .chain(GAPS)
             .chain(names(PROCESS_COUNTS))
             .chain(names(HOST_GAUGES))
@@ -316,6 +317,16 @@ readings! {
         "Bound on the error of clock.offset, at least half of a round-trip time";
 }
 
+/// How many routers probes pass.
+pub(super) const HOPS: &Metric = &metric!(
+    GAUGE,
+    "udp.wan.hops",
+    "Routers that probes pass on their way to a STAMP reflector that returns the TTL",
+    unit: Unit::Number,
+    flow: Some(FlowKind::Udp),
+    rfc: "RFC 5357, section 4.2.1"
+);
+
 /// What this host adds to a packet's time, in the order of `Gap`.
 pub(super) const GAPS: &[Metric; 3] = &[
     metric!(
@@ -353,11 +364,7 @@ readings! {
     "monitor.responder.reordered", process.core.reordered,
         "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
-        "Sessions, connections and samples of others refused: a table was full, or a name another one's";
-    "monitor.responder.denied", process.core.denied,
-        "Requests and connections from addresses that are not in `allow`";
-    "monitor.responder.limited", process.core.limited,
-        "Requests and connections of sources over `rate_limit`";
+        "Sessions, connections and samples of others refused because a table was full";
     "monitor.responder.replies_dropped", process.core.replies_dropped,
         "Replies not sent because the peer does not read, or too many waited";
     "monitor.stamps_missing.transmit", process.core.stamps_missing_transmit,

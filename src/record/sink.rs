@@ -22,7 +22,7 @@ use crate::record::choice::Choice;
 use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
-use crate::record::metrics::{CLOCK_GAUGES, GAPS, KINDS, read_gauges};
+use crate::record::metrics::{CLOCK_GAUGES, GAPS, HOPS, KINDS, read_gauges};
 use crate::record::outlet::{Begin, Count, Outlet, Value, Windows};
 use crate::record::pool::Pool;
 use crate::record::process::{HostGauges, ProcessCounters};
@@ -45,7 +45,7 @@ const FULL_PAUSE_NS: u64 = 10_000_000;
 
 // A set is handed over as a whole once the reserved room is there.
 const _: () = assert!(
-    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + FLOW_DIRECTIONS
+    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + 1 + FLOW_DIRECTIONS
         <= RING_RECORDS_RESERVED
 );
 
@@ -113,6 +113,8 @@ struct Slot {
     clock: Option<(Origin, ClockEstimate)>,
     /// The same of the interval that is being handed over.
     clock_due: Option<ClockEstimate>,
+    /// Routers on the way, if an interval has shown them.
+    hops: Option<u8>,
     /// The threshold of bursts in each direction, in nanoseconds, if it is new.
     thresholds: [Option<(Arc<Tags>, u64)>; FLOW_DIRECTIONS],
 }
@@ -142,6 +144,7 @@ impl Slot {
         self.delays.iter().all(Windows::is_empty)
             && self.clock.is_none()
             && self.clock_due.is_none()
+            && self.hops.is_none()
             && self.thresholds.iter().all(Option::is_none)
             && self
                 .counts
@@ -338,6 +341,11 @@ impl Sink {
     /// Takes what an origin knows of its peer's clock.
     pub(super) fn record_clock(&mut self, set: usize, origin: Origin, estimate: ClockEstimate) {
         slot(&mut self.slots, set).estimate(origin, estimate);
+    }
+
+    /// Takes how many routers a flow's probes pass.
+    pub(super) fn record_hops(&mut self, set: usize, hops: u8) {
+        slot(&mut self.slots, set).hops = Some(hops);
     }
 
     /// Takes the queueing delay over which a flow has a burst.
@@ -544,6 +552,9 @@ impl Sink {
         }
         if let Some(clock) = slot.clock_due.take() {
             pushed += outlet.push_gauges(read_gauges(CLOCK_GAUGES, &clock), &set.tags, end);
+        }
+        if let Some(hops) = slot.hops.take() {
+            pushed += outlet.push_gauges([(HOPS, i64::from(hops))], &set.tags, end);
         }
         for (direction, threshold) in FlowDirection::all().zip(&mut slot.thresholds) {
             if let Some((tags, ns)) = threshold.take() {

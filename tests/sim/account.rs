@@ -1,8 +1,9 @@
 //! Keeps an account of what a prober does, and compares the prober's own with it after every
 //! step.
 
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::bursts::Bursts;
 use crate::life;
 use crate::network::HostId;
 use crate::spread::Spread;
-use crate::strangers::{NAME, is_honest};
+use crate::strangers::is_honest;
 use crate::traces::{FlowTraces, check_remote};
 use crate::truth::Truth;
 
@@ -57,6 +58,10 @@ struct FlowAccount {
     without_dwell: u64,
     forward: Spread,
     reverse: Spread,
+    /// One-way delays published of its probes.
+    owd: Spread,
+    /// Routers that they passed.
+    hops: Option<u8>,
     counters: Counters,
     traces: FlowTraces,
     /// The counters when the network had settled.
@@ -226,6 +231,10 @@ impl Account {
             }
             Output::Clock { origin, estimate } => self.handle_claim(origin, estimate),
             Output::ClockStep { origin, .. } => self.clock_steps += u64::from(origin.is_some()),
+            Output::Hops { origin, hops, .. } => {
+                let flow = self.flows.get_mut(&origin).expect("a flow of ours");
+                flow.hops = Some(hops);
+            }
             Output::SendGap(_)
             | Output::ReceiveGap(_)
             | Output::Outage(_)
@@ -280,6 +289,8 @@ impl Account {
             without_dwell: 0,
             forward: Spread::default(),
             reverse: Spread::default(),
+            owd: Spread::default(),
+            hops: None,
             counters: Counters::default(),
             traces: FlowTraces::default(),
             settled: None,
@@ -319,6 +330,15 @@ impl Account {
         let Some(flow) = self.flows.get_mut(&sample.origin) else {
             return self.handle_one_way(world, sample);
         };
+        if sample.metric == Metric::UdpOwd {
+            // Only we publish what a reflector that is not ours measures.
+            assert_eq!(flow.protocol, Protocol::Stamp, "{sample:?}");
+            let (host, truth) = world;
+            let is_so = truth.has_forward(host, sample.seq, sample.value_ns);
+            assert!(is_so, "{}: {sample:?}", flow.label);
+            flow.owd.add(sample.value_ns);
+            return;
+        }
         let label = &flow.label;
         let sent_ns = flow.in_flight.remove(&sample.seq);
         let sent_ns = sent_ns.unwrap_or_else(|| panic!("{label}: a second outcome: {sample:?}"));
@@ -520,78 +540,6 @@ impl Account {
                 "{label}: {now:?}"
             );
         }
-    }
-
-    /// What happened, for people and snapshots.
-    pub(crate) fn report(&self, out: &mut String, prober: &Prober) {
-        let mut flows: Vec<&FlowAccount> = self.flows.values().collect();
-        flows.sort_by_key(|flow| (&flow.label, flow.kind));
-        for flow in flows {
-            let c = flow.counters;
-            let _ = writeln!(
-                out,
-                "{}: sent {} received {} lost {} in flight {} late {} duplicate {} reordered {} \
-                 corrupt {} unsent {}; {}",
-                flow.label,
-                c.sent,
-                c.received,
-                c.lost,
-                c.in_flight(),
-                c.late,
-                c.duplicate,
-                c.reordered,
-                c.corrupt,
-                c.unsent,
-                flow.delays.show(),
-            );
-            life::troubles(out, &c);
-            if c.sent_native > 0 {
-                let _ = writeln!(
-                    out,
-                    "  native {}, by kernel {}, without dwell {}, settling {}; lost forward {} \
-                     reverse {}; forward {}; reverse {}",
-                    c.sent_native,
-                    flow.by_kernel,
-                    flow.without_dwell,
-                    c.settling,
-                    c.lost_forward,
-                    c.lost_reverse,
-                    flow.forward.show(),
-                    flow.reverse.show(),
-                );
-            }
-        }
-        if self.claimed > 0 {
-            let _ = writeln!(
-                out,
-                "clocks: {} estimates, {} steps; last {:?}",
-                self.claimed, self.clock_steps, self.last_claim
-            );
-        }
-        let honest = self.senders.values();
-        let mut lines: Vec<String> = honest
-            .filter(|(labels, _)| !labels.source.starts_with(NAME))
-            .map(|(labels, delays)| {
-                let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
-                format!("from {}: {}\n", tags.join(","), delays.show())
-            })
-            .collect();
-        if lines.len() <= 16 {
-            lines.sort();
-            out.push_str(&lines.concat());
-        }
-        let _ = writeln!(
-            out,
-            "senders published {}, at once {}; latest send {} ns; {:?}",
-            self.senders_opened,
-            self.senders.len(),
-            self.lateness,
-            prober.self_counters(),
-        );
-        if let Some(bursts) = &self.bursts {
-            out.push_str(bursts.lines());
-        }
-        out.push_str(self.life.as_deref().unwrap_or_default());
     }
 }
 

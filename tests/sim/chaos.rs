@@ -194,6 +194,7 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
         name: format!("h{id}"),
         address: address(id),
         python,
+        foreign: None,
         clock_offset_ns: i64::try_from(rng.below(2_000_000)).expect("fits") - 1_000_000,
         clock_drift_ppb: i64::try_from(rng.below(200_000)).expect("fits") - 100_000,
         send_fails: 0.0,

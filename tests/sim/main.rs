@@ -12,6 +12,7 @@ mod account;
 mod bursts;
 mod chaos;
 mod clock;
+mod foreign;
 mod host;
 mod life;
 mod nat;
@@ -102,6 +103,10 @@ scenarios! {
     one_way_only
     #[cfg(not(debug_assertions))]
     hour
+    stamp_stateful
+    stamp_stateless
+    stamp_short
+    stamp_misread
     native_lan
     native_wan
     native_slow

@@ -6,6 +6,7 @@ use latency_monitor::proto::{Host, Protocol, TargetSpec};
 use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
+use crate::foreign::ForeignConfig;
 use crate::host::{TCP_PORT, UDP_PORT};
 use crate::nat::NatConfig;
 use crate::network::Link;
@@ -77,6 +78,8 @@ pub(crate) struct HostConfig {
     /// The program: ours unless it is the Python one.
     #[serde(default)]
     pub(crate) python: bool,
+    /// Or somebody else's reflector.
+    pub(crate) foreign: Option<ForeignConfig>,
     #[serde(default)]
     pub(crate) clock_offset_ns: i64,
     #[serde(default)]
@@ -115,9 +118,11 @@ pub(crate) struct TargetConfig {
     pub(crate) size: Option<usize>,
     pub(crate) max_lost: u32,
     pub(crate) rtt: bool,
-    /// `auto`, `text` or `native`.
+    /// `auto`, `text`, `native` or `stamp`.
     pub(crate) protocol: String,
     pub(crate) owd_corrected: bool,
+    /// Seconds.
+    pub(crate) utc_offset: i64,
     pub(crate) udp: bool,
     pub(crate) tcp: bool,
     pub(crate) connect: bool,
@@ -136,6 +141,7 @@ impl Default for TargetConfig {
             rtt: true,
             protocol: "text".to_owned(),
             owd_corrected: false,
+            utc_offset: 0,
             udp: true,
             tcp: true,
             connect: true,
@@ -150,6 +156,7 @@ impl TargetConfig {
             "auto" => Protocol::Auto,
             "text" => Protocol::Text,
             "native" => Protocol::Native,
+            "stamp" => Protocol::Stamp,
             other => panic!("no such protocol: {other}"),
         }
     }
@@ -174,6 +181,8 @@ impl TargetConfig {
         spec.rtt = self.rtt;
         spec.protocol = self.protocol();
         spec.owd_corrected = self.owd_corrected;
+        spec.stamp.has_ssid = true;
+        spec.stamp.utc_offset_ns = self.utc_offset * 1_000_000_000;
         spec
     }
 }

@@ -82,7 +82,7 @@ impl Truth {
                     self.exchanges.remove(&seq);
                 }
             }
-        } else if let Ok(reply) = native::decode_reply(payload)
+        } else if let Ok(reply) = native::decode_reply(&whole(payload))
             && let Some(exchange) = self.of_reply(&reply)
         {
             exchange.replies.push(Reply {
@@ -100,7 +100,7 @@ impl Truth {
             if let Some(exchange) = self.of(of_request(&request), request.seq, sent_wall_ns) {
                 exchange.arrived.push((host, at));
             }
-        } else if let Ok(reply) = native::decode_reply(payload)
+        } else if let Ok(reply) = native::decode_reply(&whole(payload))
             && let Some(exchange) = self.of_reply(&reply)
             && let Some(found) = exchange.replies.iter_mut().find(|r| r.seq == reply.seq)
         {
@@ -137,14 +137,22 @@ impl Truth {
         sent_wall_ns: i64,
     ) -> Option<&mut Exchange> {
         let same = self.exchanges.get_mut(&seq)?;
+        let (ssid, cookie) = conversation;
         same.iter_mut().find(|exchange| {
-            exchange.conversation == conversation && exchange.sent_wall_ns == sent_wall_ns
+            // Others' reflectors may return no SSID.
+            let is_other = cookie.is_none() && ssid == 0 && exchange.conversation.1.is_none();
+            (exchange.conversation == conversation || is_other)
+                && exchange.sent_wall_ns == sent_wall_ns
         })
     }
 
     fn numbered(&self, number: u64) -> impl Iterator<Item = &Exchange> {
         let low = u32::try_from(number & u64::from(u32::MAX)).expect("masked");
-        self.exchanges.get(&low).into_iter().flatten()
+        let same = self.exchanges.get(&low).into_iter().flatten();
+        // To a reflector that is not ours one number is left out.
+        let next = self.exchanges.get(&low.wrapping_add(1));
+        let next = next.into_iter().flatten();
+        same.chain(next.filter(|exchange| exchange.conversation.1.is_none()))
     }
 
     /// Whether some exchange of this number that `host` began had this round trip on the network, to
@@ -222,6 +230,13 @@ impl Truth {
                 arrived.any(|(_, at)| at.wall_ns - exchange.left.wall_ns == ns)
             })
     }
+}
+
+/// A packet with zeros where others' short replies end.
+fn whole(payload: &[u8]) -> Vec<u8> {
+    let mut whole = payload.to_vec();
+    whole.resize(payload.len().max(native::BASE_BYTES), 0);
+    whole
 }
 
 fn of_request(request: &native::Request<'_>) -> Conversation {

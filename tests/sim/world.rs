@@ -7,6 +7,7 @@ use latency_monitor::proto::wire::text;
 
 use crate::bursts::Bursts;
 use crate::clock::HostClock;
+use crate::foreign::ForeignHost;
 use crate::host::{Input, Place, ProberHost, UDP_PORT};
 use crate::network::{Datagram, Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
@@ -24,6 +25,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 enum Program {
     Prober(Box<ProberHost>),
     Python(PythonHost),
+    Foreign(ForeignHost),
     Off,
 }
 
@@ -189,7 +191,7 @@ impl World {
         let wakes_ns = match &mut host.program {
             Program::Prober(prober) => prober.timeout_ns(&host.clock),
             Program::Python(python) => python.timeout_ns(),
-            Program::Off => None,
+            Program::Foreign(_) | Program::Off => None,
         };
         wakes_ns.map(|at| at.max(host.frozen_until_ns))
     }
@@ -208,6 +210,7 @@ impl World {
         match &mut host.program {
             Program::Prober(prober) => prober.step(at, &host.clock, &mut self.net, input),
             Program::Python(python) => python.step(at, &host.clock, &mut self.net, input),
+            Program::Foreign(foreign) => foreign.step(at, &host.clock, &mut self.net, input),
             Program::Off => {}
         }
         self.check_claims(id);
@@ -531,7 +534,9 @@ impl World {
         host.life += 1;
         host.powered = true;
         host.frozen_until_ns = 0;
-        host.program = if config.python {
+        host.program = if let Some(foreign) = config.foreign {
+            Program::Foreign(ForeignHost::new(foreign))
+        } else if config.python {
             Program::Python(PythonHost::new(&config.name))
         } else {
             let mut prober = Box::new(ProberHost::new(&config.name, self.seeds.next()));
@@ -574,6 +579,7 @@ impl World {
         match &host.program {
             Program::Prober(prober) => prober.report(&mut lines),
             Program::Python(python) => python.report(&mut lines),
+            Program::Foreign(foreign) => foreign.report(&mut lines),
             Program::Off => return,
         }
         let (name, life) = (&host.config.name, host.life);

@@ -32,11 +32,11 @@ pub(super) struct PendingReply {
     /// The probe's.
     pub(super) number: u64,
     /// The reply's own number.
-    reply: u32,
+    pub(super) reply: u32,
     /// T2.
-    received: Stamp,
+    pub(super) received: Stamp,
     /// T3 as the reflector read it before it sent.
-    sent: Wall,
+    pub(super) sent: Wall,
     pub(super) arrival: Arrival,
 }
 
@@ -57,7 +57,7 @@ impl PendingReply {
     }
 
     /// Returns T3 for want of a better one.
-    const fn sent(&self) -> Stamp {
+    pub(super) const fn sent(&self) -> Stamp {
         Stamp::user(self.sent)
     }
 
@@ -248,33 +248,42 @@ impl Native {
         }
     }
 
-    /// Publishes a probe whose four stamps are as good as they will be; `sent` is T3.
     fn settle(&self, pending: &PendingReply, sent: Stamp, scope: &mut Scope<'_>) {
-        let Scope {
-            window,
-            ends,
-            context,
-        } = scope;
-        let PendingReply {
-            number,
-            received,
-            arrival,
-            ..
-        } = *pending;
-        window.counters.settling -= 1;
-        let Some(departure) = window.departure(number, context) else {
-            return;
-        };
-        let delay = without_dwell(departure.elapsed(&arrival), received, sent);
-        window.publish(arrival.best().at, number, delay, context);
-        let round_trip = pending.round_trip(sent, &departure, window);
-        if !self.is_left {
-            ends.peer.handle_round_trip(&round_trip, context);
-        }
-        // Behind the word that the peer's clock was set, if these stamps have shown it.
-        let at_peer = [Some(received), Some(sent)];
-        window.trace_received(number, &departure, at_peer, &arrival, context);
+        settle(pending, sent, self.is_left, scope);
     }
+}
+
+/// Publishes a probe whose four stamps are as good as they will be; `sent` is T3. Replies from an address that the flow
+/// has left say nothing of the peer. Returns the exchange, unless the probe is forgotten.
+pub(super) fn settle(
+    pending: &PendingReply,
+    sent: Stamp,
+    is_left: bool,
+    scope: &mut Scope<'_>,
+) -> Option<RoundTrip> {
+    let Scope {
+        window,
+        ends,
+        context,
+    } = scope;
+    let PendingReply {
+        number,
+        received,
+        arrival,
+        ..
+    } = *pending;
+    window.counters.settling -= 1;
+    let departure = window.departure(number, context)?;
+    let delay = without_dwell(departure.elapsed(&arrival), received, sent);
+    window.publish(arrival.best().at, number, delay, context);
+    let round_trip = pending.round_trip(sent, &departure, window);
+    if !is_left {
+        ends.peer.handle_round_trip(&round_trip, context);
+    }
+    // Behind the word that the peer's clock was set, if these stamps have shown it.
+    let at_peer = [Some(received), Some(sent)];
+    window.trace_received(number, &departure, at_peer, &arrival, context);
+    Some(round_trip)
 }
 
 /// Subtracts T3 - T2 from T4 - T1, where that can be: a reflector whose clock was set in between has no

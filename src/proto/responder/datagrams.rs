@@ -142,9 +142,6 @@ impl Responder {
         context: &mut Context,
     ) {
         let from = headers.from;
-        if !self.admits(from.ip(), context) {
-            return;
-        }
         let message = text::decode_datagram(payload);
         let request = match &message {
             // To port 0 no answer can be sent.

@@ -7,6 +7,9 @@ use crate::proto::context::Context;
 use crate::proto::output::Output;
 use crate::proto::sample::FlowKind;
 
+/// Probes before a gap that are looked at, because requests may overtake each other.
+const OVERTAKEN_MAX: usize = 64;
+
 impl Window {
     /// A native reply to probe `number` was heard. `first` is the first probe that was sent under
     /// the session's identifier.
@@ -17,16 +20,8 @@ impl Window {
         report: ReceiveReport,
         context: &mut Context,
     ) {
-        if !self.remembers(number) {
+        if !self.note_reached(number, context) {
             return;
-        }
-        let index = self.index(number);
-        let probe = &mut self.probes[index];
-        if std::mem::replace(&mut probe.reach, Reach::Reached) == Reach::Unknown
-            && probe.state == State::Late
-        {
-            // It was given up, and had reached the reflector.
-            self.place_loss(number, context);
         }
         let (before, is_same) = match self.reported {
             Some(before) if before.session == report.session => (before, true),
@@ -67,6 +62,43 @@ impl Window {
             reported.received = report.received;
         }
         self.reported = Some(reported);
+    }
+
+    /// Probe `number` was answered, so it had reached the reflector. False if it is forgotten.
+    pub(crate) fn note_reached(&mut self, number: u64, context: &mut Context) -> bool {
+        if !self.remembers(number) {
+            return false;
+        }
+        let index = self.index(number);
+        let probe = &mut self.probes[index];
+        if std::mem::replace(&mut probe.reach, Reach::Reached) == Reach::Unknown
+            && probe.state == State::Late
+        {
+            // It was given up, and had reached the reflector.
+            self.place_loss(number, context);
+        }
+        true
+    }
+
+    /// A reflector has answered `reached` probes besides the one that this was learned from: of these numbers, and
+    /// where they are fewer, of those before them that were thought not to have reached it. The others have not.
+    pub(crate) fn judge_between(
+        &mut self,
+        numbers: std::ops::Range<u64>,
+        reached: u64,
+        context: &mut Context,
+    ) {
+        let mut over = reached.saturating_sub(numbers.end.saturating_sub(numbers.start));
+        let earlier = self.oldest_in_flight()..numbers.start;
+        for number in earlier.rev().take(usize::from(over > 0) * OVERTAKEN_MAX) {
+            let is_missing = self
+                .get(number)
+                .is_some_and(|probe| probe.reach == Reach::Missing);
+            if over > 0 && is_missing {
+                over -= u64::from(self.judge(number, true, context));
+            }
+        }
+        self.judge_unnamed(numbers, reached, context);
     }
 
     /// A reflector's next session, under another identifier, starts from nothing.

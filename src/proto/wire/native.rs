@@ -8,6 +8,7 @@
 mod answers;
 mod frame;
 mod light;
+mod plain;
 mod time;
 mod tlv;
 
@@ -18,9 +19,7 @@ use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX};
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Headers;
-use crate::proto::wire::native::time::{
-    TIME_BYTES, any_time, read_time, time_bytes, time_bytes_in,
-};
+use crate::proto::wire::native::time::{TIME_BYTES, any_time, ntp_bytes, read_time, time_bytes};
 use crate::proto::wire::native::tlv::{
     EXTRA_PADDING, FLAG_M, FLAG_U, FOLLOW_UP, FOLLOW_UP_BYTES, HEADER_BYTES, Kind, MAGIC,
     OURS_BYTES, PRIVATE, Tlvs,
@@ -28,6 +27,7 @@ use crate::proto::wire::native::tlv::{
 
 pub use answers::wanted_tos;
 pub use frame::{FRAMED_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
+pub use plain::{PlainReply, PlainRequest, REPLY_BYTES_MIN, plain_time};
 pub use time::ErrorEstimate;
 
 /// Bytes of a packet without TLVs (RFC 8762, section 4.2).
@@ -431,9 +431,9 @@ impl FollowUp {
     }
 
     /// Writes it at `at`.
-    fn write(self, bytes: &mut [u8], at: usize, is_ptp: bool) {
+    fn write(self, bytes: &mut [u8], at: usize) {
         put(bytes, at, self.seq.to_be_bytes());
-        put(bytes, at + 4, time_bytes_in(self.stamp.at, is_ptp));
+        put(bytes, at + 4, time_bytes(self.stamp.at));
     }
 }
 
@@ -499,7 +499,7 @@ fn write_our_request(value: &mut [u8], fields: &RequestFields<'_>, source: &str,
 fn write_older(value: &mut [u8], [a, b]: [Option<FollowUp>; 2]) {
     for (follow_up, at, shift) in [(a, ours::A, source::A), (b, ours::B, source::B)] {
         if let Some(follow_up) = follow_up {
-            follow_up.write(value, at, true);
+            follow_up.write(value, at);
             value[ours::SOURCES] |= source_bits(follow_up.stamp.source, shift);
         }
     }
@@ -524,25 +524,19 @@ pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>)
     }
     for tlv in Tlvs::new(request, BASE_BYTES) {
         let reply = &mut reply[tlv.start..];
-        let (flags, rest) = reply.split_at_mut(1);
-        flags[0] = if tlv.kind == Kind::Unknown { FLAG_U } else { 0 };
-        if tlv.is_malformed {
-            flags[0] |= FLAG_M;
-            continue;
-        }
-        let value = &mut rest[HEADER_BYTES - 1..HEADER_BYTES - 1 + tlv.value.len()];
-        match tlv.kind {
-            // Nothing is known of these without a session.
-            Kind::FollowUp | Kind::Ours | Kind::DirectMeasurement if fields.session == 0 => {
-                flags[0] |= FLAG_U;
-            }
-            Kind::FollowUp => write_telemetry(value, fields.follow_ups[0], is_ptp),
-            Kind::Ours => write_our_reply(value, fields),
-            Kind::Padding | Kind::Unknown => {}
-            kind => {
-                if !answers::write(kind, value, fields) {
-                    flags[0] |= FLAG_U;
+        let unknown = if tlv.kind == Kind::Unknown { FLAG_U } else { 0 };
+        reply[0] = unknown | if tlv.is_malformed { FLAG_M } else { 0 };
+        if !tlv.is_malformed {
+            let value = &mut reply[HEADER_BYTES..HEADER_BYTES + tlv.value.len()];
+            match tlv.kind {
+                // Nothing is known of these without a session.
+                Kind::FollowUp | Kind::Ours | Kind::DirectMeasurement if fields.session == 0 => {
+                    reply[0] = FLAG_U;
                 }
+                Kind::FollowUp => write_telemetry(value, fields.follow_ups[0], is_ptp),
+                Kind::Ours => write_our_reply(value, fields),
+                Kind::Padding | Kind::Unknown => {}
+                kind => reply[0] = answers::write(kind, value, fields),
             }
         }
     }
@@ -556,12 +550,15 @@ fn write_base(base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) -> bool {
     let is_ptp = ErrorEstimate::from_bits(u16::from_be_bytes(error)).is_ptp();
     // The session identifier stays in its place.
     put(base, base::SEQ, fields.seq.to_be_bytes());
-    put(base, base::SENT, time_bytes_in(fields.sent, is_ptp));
+    put(base, base::SENT, time_bytes(fields.sent));
     let own_error = fields.error.with_format(is_ptp).bits();
     put(base, base::ERROR, own_error.to_be_bytes());
     base[base::REQUEST_END..].fill(0);
-    let received = time_bytes_in(fields.received.at, is_ptp);
-    put(base, base::RECEIVED, received);
+    put(base, base::RECEIVED, time_bytes(fields.received.at));
+    if !is_ptp {
+        put(base, base::SENT, ntp_bytes(fields.sent));
+        put(base, base::RECEIVED, ntp_bytes(fields.received.at));
+    }
     put(base, base::SENDER_SEQ, seq);
     put(base, base::SENDER_SENT, sent);
     put(base, base::SENDER_ERROR, error);
@@ -573,7 +570,10 @@ fn write_base(base: &mut [u8; BASE_BYTES], fields: &ReplyFields<'_>) -> bool {
 fn write_telemetry(value: &mut [u8], follow_up: Option<FollowUp>, is_ptp: bool) {
     value.fill(0);
     if let Some(follow_up) = follow_up {
-        follow_up.write(value, 0, is_ptp);
+        follow_up.write(value, 0);
+        if !is_ptp {
+            put(value, 4, ntp_bytes(follow_up.stamp.at));
+        }
         value[FollowUp::BYTES] = match follow_up.stamp.source {
             StampSource::Hw => 1,
             StampSource::Kernel | StampSource::User => 2,

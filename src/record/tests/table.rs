@@ -42,6 +42,45 @@ fn trace(kind: FlowKind, seq: u64) -> Output {
     })
 }
 
+fn hops(before: Option<u8>) -> Output {
+    Output::Hops {
+        origin: Origin(0),
+        kind: FlowKind::Udp,
+        at: second(1).wall,
+        hops: 4,
+        before,
+    }
+}
+
+#[test]
+fn another_number_of_hops_is_an_event() {
+    let mut rig = Rig::new(Mode::Samples);
+    rig.take([opened(0, "b"), hops(None), hops(Some(6))]);
+    let records = rig.end(1);
+    let found: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Event(event) => Some((event.name(), event.value(), record.to_json())),
+            _ => None,
+        })
+        .collect();
+    let [(name, value, json)] = &found[..] else {
+        panic!("one event: {found:?}")
+    };
+    assert_eq!((*name, *value), ("hops_change", -2));
+    assert!(
+        json.contains(r#""old":6,"new":4"#) || json.contains(r#""old": 6, "new": 4"#),
+        "{json}"
+    );
+    let gauge = records
+        .iter()
+        .find(|record| record.metric() == "udp.wan.hops");
+    assert!(
+        gauge.is_some_and(|gauge| gauge.to_json().contains("4]]")),
+        "{gauge:?}"
+    );
+}
+
 /// The names of all that a recorder publishes when everything happens.
 fn published(choice: Choice) -> BTreeSet<&'static str> {
     let mut rig = Rig::with(SinkConfig {
@@ -86,6 +125,7 @@ fn published(choice: Choice) -> BTreeSet<&'static str> {
             origin: Origin(0),
             estimate,
         },
+        hops(None),
         Output::Lateness(1),
         Output::SendGap(1),
         Output::ReceiveGap(1),
@@ -145,7 +185,7 @@ milliseconds, Prometheus seconds.
 A window has the count, the least, the mean and the greatest value, the standard deviation, percentiles and the whole
 histogram. [Prometheus names](backends/pushgateway.md) have `_` in place of `.`, and the unit at the end
 (`udp_wan_rtt_seconds`); counts and increments end in `_total`. Events (`burst`, `outage_begin`, `outage`,
-`route_change`, `wire`, `clock_step`) are described in [records.md](records.md).
+`route_change`, `hops_change`, `wire`, `clock_step`) are described in [records.md](records.md).
 ";
 
 /// A section of the page: its title, what it says of the tags, and which metrics it has.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::proto::sample::StampSource;
 use crate::proto::transmit::Headers;
-use crate::proto::wire::native::tlv::{FLAG_M, FLAG_U, HEADER_BYTES, Kind, Tlvs};
-use crate::proto::wire::native::{BASE_BYTES, ReplyFields, put, u16_at};
+use crate::proto::wire::native::tlv::{FLAG_M, FLAG_U, HEADER_BYTES, Kind, Tlv, find};
+use crate::proto::wire::native::{ReplyFields, put, u16_at};
 
 /// Codes of Timestamp Information (RFC 8972, section 4.3).
 mod code {
@@ -38,9 +38,9 @@ mod counter {
     pub(super) const SENT: usize = 8;
 }
 
-/// Fills in the value of a TLV of this kind. False if this host cannot tell, and it counts as unrecognised.
+/// Fills in the value of a TLV of this kind. Returns its flags: what this host cannot tell is unrecognised.
 #[cold]
-pub(super) fn write(kind: Kind, value: &mut [u8], fields: &ReplyFields<'_>) -> bool {
+pub(super) fn write(kind: Kind, value: &mut [u8], fields: &ReplyFields<'_>) -> u8 {
     match (kind, fields.headers) {
         (Kind::TimestampInformation, _) => write_timestamp_information(value, fields),
         (Kind::DirectMeasurement, _) => {
@@ -53,7 +53,7 @@ pub(super) fn write(kind: Kind, value: &mut [u8], fields: &ReplyFields<'_>) -> b
             put(value, counter::SENT, fields.seq.to_be_bytes());
         }
         // 3GPP or not: there is nothing else.
-        (Kind::AccessReport, _) => return matches!(value[0] >> 4, 1 | 2),
+        (Kind::AccessReport, _) if matches!(value[0] >> 4, 1 | 2) => {}
         (Kind::ClassOfService, Some(headers)) => {
             let dscp = headers.tos >> 2;
             // The class that is asked for stays, and its six bits are followed by those of the one received, its ECN,
@@ -63,16 +63,16 @@ pub(super) fn write(kind: Kind, value: &mut [u8], fields: &ReplyFields<'_>) -> b
             value[2..].fill(0);
         }
         (Kind::Location, Some(headers)) => write_location(value, headers),
-        _ => return false,
+        _ => return FLAG_U,
     }
-    true
+    0
 }
 
 /// Returns the traffic class that the reply to a request is to have: the one that its Class of Service TLV asks for.
 #[cold]
 pub fn wanted_tos(request: &[u8]) -> Option<u8> {
-    let mut tlvs = Tlvs::new(request, BASE_BYTES);
-    let found = tlvs.find(|tlv| tlv.kind == Kind::ClassOfService && !tlv.is_malformed)?;
+    let is_wanted = |tlv: &Tlv<'_>| tlv.kind == Kind::ClassOfService && !tlv.is_malformed;
+    let found = find(request, is_wanted)?;
     Some(found.value[0] & 0b1111_1100)
 }
 

@@ -5,10 +5,9 @@
 //! other off; and text, else a server that answers everything with text could.
 
 use crate::proto::wire::native::time::any_time;
-use crate::proto::wire::native::tlv::{Kind, Tlvs};
+use crate::proto::wire::native::tlv::{Kind, find};
 use crate::proto::wire::native::{
-    BASE_BYTES, DecodeError, ErrorEstimate, FLAG_REPLY, Request, array_at, base, ours, u16_at,
-    u32_at,
+    DecodeError, ErrorEstimate, FLAG_REPLY, Request, array_at, base, ours, u16_at, u32_at,
 };
 
 /// Bytes of the head: number, time and error estimate.
@@ -63,11 +62,7 @@ fn is_reply(packet: &[u8]) -> bool {
     // Zeros are no time; a sender without a clock has them in all three places.
     let has_time = sent != Some(0) || sender_sent != Some(0);
     has_time && (is_near(sent, received) || is_near(sent, sender_sent))
-        || Tlvs::new(packet, BASE_BYTES).any(|tlv| {
-            tlv.kind == Kind::Ours
-                && tlv
-                    .value
-                    .get(ours::FLAGS)
-                    .is_some_and(|flags| flags & FLAG_REPLY != 0)
-        })
+        || find(packet, |tlv| tlv.kind == Kind::Ours)
+            .and_then(|tlv| tlv.value.get(ours::FLAGS))
+            .is_some_and(|flags| flags & FLAG_REPLY != 0)
 }

@@ -137,18 +137,9 @@ pub(super) fn time_bytes(at: Wall) -> [u8; TIME_BYTES] {
     (seconds << 32 | rest).to_be_bytes()
 }
 
-/// Returns a timestamp in the PTP format, or in NTP's.
-pub(super) fn time_bytes_in(at: Wall, is_ptp: bool) -> [u8; TIME_BYTES] {
-    if is_ptp {
-        time_bytes(at)
-    } else {
-        ntp_bytes(at)
-    }
-}
-
 /// Returns a timestamp in NTP's format, which reads back to the nanosecond. Its seconds go around in 2036.
 #[cold]
-fn ntp_bytes(at: Wall) -> [u8; TIME_BYTES] {
+pub(super) fn ntp_bytes(at: Wall) -> [u8; TIME_BYTES] {
     let nanos_per_second = i64::from(NANOS_PER_SECOND);
     let nanos = at.as_unix_nanos();
     let seconds = nanos.div_euclid(nanos_per_second) + NTP_TO_UNIX_SECONDS;
@@ -265,7 +256,7 @@ mod tests {
             prop_assert_eq!(read_time(time_bytes(at), true), Ok(at));
             // Until 2104 NTP's era is known.
             if seconds < 4_233_462_144 {
-                prop_assert_eq!(read_time(time_bytes_in(at, false), false), Ok(at));
+                prop_assert_eq!(read_time(ntp_bytes(at), false), Ok(at));
             }
         }
 

@@ -328,9 +328,10 @@ impl World {
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
-    let protocol = match input.int_in_range(0..=2_u8) {
+    let protocol = match input.int_in_range(0..=3_u8) {
         Ok(0) => Protocol::Text,
         Ok(1) => Protocol::Native,
+        Ok(3) => Protocol::Stamp,
         _ => Protocol::Auto,
     };
     let mut world = World::new(protocol, 1);

@@ -2,6 +2,7 @@
 and prints its findings as JSON:
 
     stamp_layers.py decode CAPTURE PORT     reads the native packets of a capture, and compares
+    stamp_layers.py plain CAPTURE PORT      reads what our sender says to reflectors that are not ours
     stamp_layers.py send HOST PORT          is a sender that does not know us
 """
 
@@ -138,6 +139,31 @@ def decode(path, port):
     return dict(found)
 
 
+def plain(path, port):
+    """Checks every request to a reflector of others, field by field; returns the numbers of packets."""
+    found, before = Counter(), None
+    for packet in packets(path):
+        if packet.protocol != UDP or packet.target_port != port:
+            continue
+        values = as_layer(packet.payload, False)
+        is_ptp = values["error"] >> 14 & 1
+        left_ns = ns_of(values["ts"]) if is_ptp else ns_of_ntp(values["ts"])
+        expect(0 <= packet.at - left_ns < 60_000_000_000, f"left at {left_ns}, captured at {packet.at}: {values}")
+        expect(not any(values["zeros"]) and values["error"] & 0xFF, f"not a request by the RFC: {values}")
+        kinds = [(kind, flags) for flags, kind, _ in values["tlvs"]]
+        expect(kinds in ([], [(FOLLOW_UP, UNRECOGNISED), (PADDING, UNRECOGNISED)]), f"TLVs: {kinds}")
+        expect(not any(any(value) for _, _, value in values["tlvs"]), f"not zeros: {values['tlvs']}")
+        # One number is left out, to see whether the reflector counts.
+        step = values["seq"] - before["seq"] if before else values["seq"] + 1
+        expect(step in (1, 2) and (not before or before["ssid"] == values["ssid"] != 0), f"{values} after {before}")
+        found["left out"] += step - 1
+        found["requests"] += 1
+        found["ptp"] += is_ptp
+        before = values
+    expect(found["left out"] <= 1, f"numbers left out: {found['left out']}")
+    return dict(found)
+
+
 def ntp_of(ns):
     """Converts a time to NTP's format, rounded up so the end of the fraction does not hide the difference."""
     return (ns // 1_000_000_000 + NTP_TO_UNIX_S) << 32 | -(-(ns % 1_000_000_000 << 32) // 1_000_000_000)
@@ -209,4 +235,5 @@ def check_answer(values, asked, same_length, between):
 
 if __name__ == "__main__":
     what, of, number = sys.argv[1:]
-    print(json.dumps(decode(pathlib.Path(of), int(number)) if what == "decode" else send(of, int(number))))
+    does = {"decode": decode, "plain": plain, "send": send}
+    print(json.dumps(does[what](of if what == "send" else pathlib.Path(of), int(number))))

@@ -1,0 +1,121 @@
+"""STAMP and TWAMP Light with others. Our sender measures stamp-suite's reflector, stateful and stateless, in NTP's and
+PTP's format, and a TWAMP-Light responder, while packets of both directions are dropped: both one-way delays are
+published, and as many losses of each direction as nftables has dropped. A TWAMP-Light sender of 14 bytes and more is
+answered. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import loss
+from capture import Capture, end_captures
+from dissect import layers
+from lab import FAR, ROOT, collect, expect, pause, sockets, values, wait_until
+from programs import STAMP_SUITE
+
+PORT = 862
+OURS = 8001
+TWAMP_LIGHT = ROOT / "tests" / "net" / "twamp_light.py"
+SECONDS = 4
+SEND_INTERVAL_S = 0.5
+# No stall of the host makes a reply late.
+TIMEOUT_S = 2
+ENOUGH = 50
+
+
+class Case(NamedTuple):
+    label: str
+    # What answers, with its flags.
+    reflector: list
+    counts: bool
+    target: dict = {}
+
+
+def cases():
+    twamp = [sys.executable, "-B", TWAMP_LIGHT, "respond", PORT]
+    yield Case("twamp-light", twamp, True)
+    if STAMP_SUITE.exists():
+        for form in ("ntp", "ptp"):
+            suite = [STAMP_SUITE, "-i", "--local-addr", FAR, "--local-port", PORT, "-K", form.upper()]
+            target = {"timestamp_format": form}
+            yield Case(f"stateful-{form}", [*suite, "--stateful-reflector"], True, {**target, "size": 100})
+            yield Case(f"stateless-{form}", suite, False, target)
+
+
+def run(lab):
+    for case in cases():
+        measure(lab, case)
+    if not STAMP_SUITE.exists():
+        lab.note("stamp-suite is not installed")
+    near, far = lab.ends("light-")
+    lab.ours("light-server", {"name": "far"}, namespace=far)
+    words = [sys.executable, "-B", TWAMP_LIGHT, "send", FAR, OURS]
+    words = ["ip", "netns", "exec", near, *(str(word) for word in words)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    expect(done.returncode == 0, f"TWAMP Light's sender: {done.stderr.strip().splitlines()[-1:]}")
+    found = json.loads(done.stdout)
+    expect(found["answered"] == found["of"], f"TWAMP Light's sender: {found}")
+    lab.note(f"a TWAMP-Light sender has {found['answered']} of {found['of']} answers")
+
+
+def measure(lab, case):
+    near, far = lab.ends(f"{case.label}-")
+    lab.start(f"{case.label}-reflector", case.reflector, namespace=far)
+    wait_until(lambda: f":{PORT} " in sockets("-Hlnu", far), f"{case.label} to listen")
+    forward, reverse = loss.Dropper(far), loss.Dropper(near)
+    capture = Capture(lab, f"{case.label}-near", near)
+    target = {"host": FAR, "label": "far", "udp_port": PORT, "protocol": "stamp", "interval": 2, "timeout": TIMEOUT_S}
+    metrics = {"mode": "samples", "send_interval": SEND_INTERVAL_S}
+    settings = {"name": "near", "log_level": "DEBUG", "metrics": metrics, "targets": [{**target, **case.target}]}
+    client = lab.ours(f"{case.label}-client", settings, namespace=near)
+    records = collect(client, lambda found: len(values(found, "udp.wan.rtt")) >= ENOUGH, "round trips")
+    told = "counts its replies" if case.counts else "is stateless"
+    client.wait_for_log(told)
+    forward.begin(f"udp dport {PORT}")
+    reverse.begin(f"udp sport {PORT}")
+    pause(SECONDS)
+    dropped = [forward.end(), reverse.end()]
+    ended_ns = time.time_ns()
+    records += collect(client, settled(case, ended_ns), "all losses accounted for")
+    end_captures([capture], near, FAR)
+    code, _ = client.end()
+    expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
+    records += client.records()
+    check(lab, case, dropped, records)
+    found = layers("plain", capture.path, PORT)
+    expect(found["requests"] >= ENOUGH, f"Scapy reads {found}")
+
+
+def settled(case, ended_ns):
+    """Makes a condition: everything lost before an instant is counted, and has a direction if the reflector counts."""
+    after_ns = ended_ns + (TIMEOUT_S + 2 * SEND_INTERVAL_S) * 1e9
+
+    def enough(records):
+        later = [record["points"][0] for record in records if record.get("metric") == "udp.wan.lost.unattributed"]
+        return later and later[-1][0] > after_ns and (not case.counts or later[-1][1] == 0)
+
+    return enough
+
+
+def check(lab, case, dropped, records):
+    total = lambda name: sum(values(records, f"udp.wan.{name}"))
+    lost = [total("lost.forward"), total("lost.reverse")]
+    shown = f"{case.label}: dropped {dropped}, lost {total('lost')}, by direction {lost}"
+    lab.note(shown)
+    expect(all(dropped), f"nothing was dropped: {shown}")
+    expect(total("lost") == sum(dropped), f"not what was dropped: {shown}")
+    expect(lost == (dropped if case.counts else [0, 0]), f"not the direction: {shown}")
+    expect(total("late") == total("corrupt") == 0, f"{case.label}: late or corrupt replies")
+    delays = [record for record in records if record.get("metric") in ("udp.wan.rtt", "udp.wan.owd")]
+    trips = [one for one in delays if one["metric"] == "udp.wan.rtt"]
+    expect(all("dwell" in one for one in trips), f"{case.label}: a round trip with the reflector's dwell in it")
+    there = values(delays, "udp.wan.owd", source="near", target="far")
+    back = values(delays, "udp.wan.owd", source="far", target="near")
+    expect(len(there) == len(back) == len(trips), f"{case.label}: {len(there)}, {len(back)} of {len(trips)} delays")
+    # One host, one clock.
+    expect(min(there) > 0 and min(back) > 0, f"{case.label}: a negative delay")
+    hops = set(values(records, "udp.wan.hops"))
+    expect(hops == {0}, f"{case.label}: hops {hops}")

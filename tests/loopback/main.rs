@@ -38,6 +38,7 @@ engine_suite!(
         measures_over_ipv6,
         answers_both_families_on_one_port,
         answers_senders_that_are_not_ours,
+        measures_reflectors_that_are_not_ours,
         times_connects_without_leaving_time_wait,
         answers_from_the_address_that_was_probed,
         takes_the_largest_probes,

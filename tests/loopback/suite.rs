@@ -1,12 +1,15 @@
 //! The tests, each for any engine.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
 use latency_monitor::proto::wire::native;
-use latency_monitor::proto::{Counters, FlowKind, Metric, Protocol, StampSource, TargetSpec};
+use latency_monitor::proto::{
+    Counters, FlowKind, Metric, Protocol, Sample, StampSource, TargetSpec,
+};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
 
@@ -167,6 +170,32 @@ pub(crate) fn answers_senders_that_are_not_ours<E: Engine>(make: Make<'_, E>) {
         "the sender's number, time and error"
     );
     assert_eq!(reply[40], TTL, "with which it came");
+}
+
+/// Our reflector answers as any other would: without our TLV nobody there publishes the delay of a probe.
+pub(crate) fn measures_reflectors_that_are_not_ours<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut reflector = TestHost::new(make, "b", &loopback());
+    let port = reflector.listening().udp[0].port();
+    let mut prober = TestHost::new(make, "a", &silent());
+    let spec = TargetSpec {
+        protocol: Protocol::Stamp,
+        size: Some(64),
+        ..target(LOCALHOST, None, Some(port))
+    };
+    prober.prober.add_target(clock.now(), spec).expect("room");
+    let hosts = &mut [&mut prober, &mut reflector];
+    run_until(&clock, hosts, "delays of both ways are there", |hosts| {
+        let count = |metric| hosts[0].received(metric).count();
+        count(Metric::UdpRtt) >= 20 && count(Metric::UdpOwd) >= 40
+    });
+    let is_whole = |sample: &Sample| sample.dwell_ns.is_some();
+    assert!(prober.received(Metric::UdpRtt).all(is_whole));
+    let ways: BTreeSet<&str> = prober
+        .received(Metric::UdpOwd)
+        .map(|sample| prober.tags(sample))
+        .collect();
+    assert_eq!(ways.len(), 2, "{ways:?}");
 }
 
 pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_, E>) {

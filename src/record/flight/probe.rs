@@ -32,10 +32,10 @@ impl Probe {
             ..Self::default()
         };
         for (place, stamp) in trace.stamps.iter().enumerate() {
-            if let Some(stamp) = stamp {
-                probe.at[place] = stamp.at;
-                probe.flags |= (stamp.source as u16 + 1) << (2 * place);
-            }
+            probe.at[place] = stamp.map_or_else(Wall::default, |stamp| stamp.at);
+            // None is 3, whose next one is 0 in two bits.
+            let source = stamp.map_or(3, |stamp| stamp.source as u16);
+            probe.flags |= ((source + 1) & 3) << (2 * place);
         }
         if trace.outcome == Outcome::Lost {
             probe.flags |= LOST;

@@ -9,10 +9,11 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
 use latency_monitor::proto::wire::native;
+use latency_monitor::proto::wire::native::authenticated::{self, Direction};
 use latency_monitor::proto::wire::text::{
     Identifier, Role, SEQUENCES, StreamDecoder, decode_datagram, encode_reply, encode_request,
 };
-use latency_monitor::proto::{Stamp, StampSource, Wall};
+use latency_monitor::proto::{Key, Stamp, StampSource, Wall};
 
 const TIME: Wall = Wall::from_unix_nanos(1_768_219_134_587_069_267);
 const COOKIE: u32 = 0xdead_beef;
@@ -235,6 +236,33 @@ fn bench_native(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Measures what a key adds to each packet: its HMACs over the base and over the TLVs, and the wider base.
+fn bench_authenticated(criterion: &mut Criterion) {
+    let mut group = group(criterion, "authenticated");
+    let key = Key::new(&[7; 32]).expect("32 bytes are a key");
+    for case in cases() {
+        let mut open = Vec::new();
+        native_request(&mut open, &case, 17);
+        let (direction, mac_at) = (Direction::Request, Some(open.len()));
+        let mut out = Vec::new();
+        group.bench_function(BenchmarkId::new("seal", &case.name), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                out.extend_from_slice(black_box(&open));
+                authenticated::seal(&mut out, 0, direction, &key, mac_at);
+                out.len()
+            });
+        });
+        let mut scratch = Vec::new();
+        group.bench_function(BenchmarkId::new("open", &case.name), |bencher| {
+            bencher.iter(|| {
+                authenticated::open(black_box(&out), direction, &key, &mut scratch).is_some()
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Measures packets behind their lengths, glued together as `bench_stream` has its messages.
 fn bench_native_stream(criterion: &mut Criterion) {
     let mut group = group(criterion, "native_stream");
@@ -282,6 +310,7 @@ criterion_group!(
     bench_match,
     bench_stream,
     bench_native,
+    bench_authenticated,
     bench_native_stream
 );
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 //! Everything that is wrong with a file is told at once, each with its line ([`ConfigError`]). What a
 //! program changes in a [`Config`] is checked when a monitor starts.
 
+mod auth;
 mod burst;
 mod distinct;
 mod engine;
@@ -37,7 +38,7 @@ use crate::config::keys::{
 use crate::config::layer::Layer;
 use crate::config::value::nanos;
 use crate::limits::TARGETS_MAX;
-use crate::proto::{Host, TargetSpec};
+use crate::proto::{Host, KeyRing, TargetSpec};
 use crate::sys::process;
 
 pub(crate) use key::Key;
@@ -49,7 +50,7 @@ pub use burst::BurstConfig;
 pub use engine::EngineOptions;
 pub use error::{ConfigError, Place, Problem};
 pub use metrics::{BackendSettings, MetricsConfig};
-pub use outside::{Outside, Sealed, System};
+pub use outside::{KeyFile, Outside, Sealed, System};
 pub use overrides::Overrides;
 pub use schema::schema;
 pub use target::TargetOptions;
@@ -78,6 +79,8 @@ pub struct Config {
     pub udp_port: u16,
     /// The largest `size` that a target may have, in bytes.
     pub max_size: usize,
+    /// What requests may be authenticated with.
+    pub keys: KeyRing,
     /// What to probe.
     pub targets: Vec<TargetSpec>,
     /// Where to publish; at least one.
@@ -185,6 +188,9 @@ impl Config {
         top.put(&NAME, name.clone().into(), top.place(&NAME));
         top.show("", Table::Top, &mut shown);
         let (mut engine, mut burst) = (file.engine, file.burst);
+        let mut auth = file.auth;
+        auth.complete(Table::Auth, outside, problems);
+        auth.show("[auth]", Table::Auth, &mut shown);
         engine.complete(Table::Engine, outside, problems);
         engine.show("[engine]", Table::Engine, &mut shown);
         burst.complete(Table::Burst, outside, problems);
@@ -205,6 +211,7 @@ impl Config {
             tcp_port: top.get(&TCP_PORT),
             udp_port: top.get(&UDP_PORT),
             max_size: top.get(&MAX_SIZE),
+            keys: auth::key_ring(&auth, outside, problems),
             targets: Vec::new(),
             metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,
@@ -217,7 +224,7 @@ impl Config {
             warnings: Vec::new(),
             inherited: top,
         };
-        config.add_targets(file.targets, &mut shown, problems);
+        config.add_targets(file.targets, outside, &mut shown, problems);
         config.check_whole(problems);
         (config, shown)
     }
@@ -225,6 +232,7 @@ impl Config {
     fn add_targets(
         &mut self,
         mut targets: Vec<(Layer, Place)>,
+        outside: &dyn Outside,
         shown: &mut String,
         problems: &mut Problems,
     ) {
@@ -239,8 +247,9 @@ impl Config {
         if !problems.faults.is_empty() {
             return;
         }
+        let mut keys = auth::KeyFiles::of(outside);
         for (layer, place) in targets {
-            if let Some((spec, layer)) = self.resolve(&layer, place, problems) {
+            if let Some((spec, layer)) = self.resolve(&layer, place, &mut keys, problems) {
                 layer.show("[[targets]]", Table::Targets, shown);
                 self.targets.push(spec);
             }

@@ -74,7 +74,9 @@ pub use config::{
 };
 pub use engine::{EngineError, Listening};
 pub use monitor::{LatencyMonitor, RunError, StartError, TargetError, TargetHandle};
-pub use proto::{Address, Direction, FlowKind, Host, Protocol, StampSource, TargetSpec, Wall};
+pub use proto::{
+    Address, Direction, FlowKind, Host, Key, KeyRing, Protocol, StampSource, TargetSpec, Wall,
+};
 pub use publish::{
     ApiKey, Backend, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
     PublishError, PushgatewaySettings, Secret, Site, ZeroMqSettings,

@@ -6,6 +6,9 @@
 /// Targets that one process probes, with three flows each. The design scale is ten thousand.
 pub const TARGETS_MAX: usize = 16_384;
 
+/// Keys that requests may be authenticated with. Those that a packet can be made with are tried.
+pub const KEYS_MAX: usize = 1_024;
+
 /// Bytes of a probe: the largest `size` of the text wire.
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
 

@@ -355,6 +355,7 @@ impl LatencyMonitor {
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
             native: self.config.protocol() != Protocol::Text,
+            keys: self.config.keys.clone(),
         };
         let finish_within = self.config.shutdown_timeout;
         let options = self.config.engine;

@@ -15,6 +15,7 @@ mod conversation;
 mod ends;
 mod flow;
 mod follow_ups;
+mod key_ring;
 pub mod life;
 mod lookup;
 pub mod output;
@@ -36,6 +37,7 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
+pub use key_ring::KeyRing;
 pub use life::{CloseCause, Life, LifeEvent, Misread, Subject};
 pub use output::{Outage, Output};
 pub use prober::{ClockState, Prober, ProberConfig};
@@ -49,3 +51,4 @@ pub use time::{Mono, Now, Wall};
 pub use transmit::{
     Arrival, CloseReason, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
 };
+pub use wire::native::authenticated::Key;

@@ -14,9 +14,9 @@ use latency_monitor::engine::{Core, Engine, EngineConfig, Resolve, SocketOptions
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
-    ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, Mono, Now, OneWay, Origin,
-    Outcome, Output, Prober, ProberConfig, Sample, Stamp, StampSource, TargetId, TargetSpec, Trace,
-    Wall,
+    ClockEstimate, Counters, Direction, FlowKind, Host, KeyRing, Labels, Metric, Mono, Now, OneWay,
+    Origin, Outcome, Output, Prober, ProberConfig, Sample, Stamp, StampSource, TargetId,
+    TargetSpec, Trace, Wall,
 };
 use latency_monitor::publish::Encoder;
 use latency_monitor::record::{BurstRules, Feed, HostGauges, Mode, Record, Recorder, SinkConfig};
@@ -309,6 +309,7 @@ impl Daemon {
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],
             native: true,
+            keys: KeyRing::default(),
         });
         let mut recorder = Recorder::new(name, clock.now());
         let feed = recorder.add_sink(SinkConfig::new(Mode::Both, WINDOW_NS));

@@ -11,7 +11,8 @@ use latency_monitor::proto::wire::native::{
 };
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, FlowKind, Headers, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
+    Arrival, FlowKind, Headers, KeyRing, ListenerId, Mono, Now, Output, Prober, ProberConfig,
+    Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -23,6 +24,7 @@ fn prober(name: &str, udp_port: Option<u16>) -> Prober {
         resolve_interval_ns: 60_000_000_000,
         seed: [1; 32],
         native: true,
+        keys: KeyRing::default(),
     })
 }
 

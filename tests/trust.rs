@@ -10,7 +10,7 @@ use latency_monitor::proto::wire::native::{
 };
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, Headers, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
+    Arrival, Headers, KeyRing, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
 };
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -36,6 +36,7 @@ impl Reflector {
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],
             native: true,
+            keys: KeyRing::default(),
         });
         Self {
             prober,

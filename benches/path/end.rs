@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use latency_monitor::proto::{Mono, Now, Output, Prober, ProberConfig, StampKey};
+use latency_monitor::proto::{KeyRing, Mono, Now, Output, Prober, ProberConfig, StampKey};
 use latency_monitor::record::{
     BurstRules, Feed, FlightConfig, HostGauges, Mode, Order, Record, Recorder, SinkConfig,
 };
@@ -35,6 +35,7 @@ impl End {
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],
             native: true,
+            keys: KeyRing::default(),
         });
         let mut recorder = Recorder::new(name, now);
         recorder.find_bursts(BurstRules {

@@ -6,11 +6,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::limits::{NAME_BYTES_MAX, TAGS_BYTES_MAX};
+use latency_monitor::proto::wire::native::authenticated::{self, Direction};
 use latency_monitor::proto::wire::native::{
     BASE_BYTES, DecodeError, ErrorEstimate, FollowUp, OurRequest, Reply, ReplyFields, Request,
     RequestFields, decode_reply, decode_request, encode_reply, encode_request,
 };
-use latency_monitor::proto::{Headers, Stamp, StampSource, Wall};
+use latency_monitor::proto::{Headers, Key, Stamp, StampSource, Wall};
 use libfuzzer_sys::fuzz_target;
 
 /// What a request of ours has besides its labels.
@@ -49,10 +50,36 @@ fuzz_target!(|packet: &[u8]| {
     if let Ok(request) = decode_request(packet) {
         check_request(packet, &request);
     }
+    check_authenticated(packet);
     if let Ok(reply) = decode_reply(packet) {
         check_foreign_reply(packet, &reply);
     }
 });
+
+/// Nobody without the key makes an authenticated packet; what is made of an open one opens as that one, and what
+/// does not open is refused whole.
+fn check_authenticated(packet: &[u8]) {
+    let key = Key::new(&[7; 32]).expect("32 bytes are a key");
+    let mut scratch = Vec::new();
+    for direction in [Direction::Request, Direction::Reply] {
+        assert!(authenticated::open(packet, direction, &key, &mut scratch).is_none());
+        for mac_at in [None, Some(BASE_BYTES), Some(packet.len())] {
+            if packet.len() < BASE_BYTES {
+                continue;
+            }
+            let mut sealed = packet.to_vec();
+            authenticated::seal(&mut sealed, 0, direction, &key, mac_at);
+            let Some(opened) = authenticated::open(&sealed, direction, &key, &mut scratch) else {
+                continue;
+            };
+            assert_eq!(opened.packet[BASE_BYTES..], packet[BASE_BYTES..]);
+            assert_eq!(opened.packet[..16], packet[..16]);
+            let mut again = opened.packet.to_vec();
+            authenticated::seal(&mut again, 0, direction, &key, opened.mac_at);
+            assert_eq!(again, sealed);
+        }
+    }
+}
 
 fn follow_up(seq: u32, ns: i64, source: StampSource) -> FollowUp {
     FollowUp {

@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use latency_monitor::proto::{
-    Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Mono, Now, Outcome, Output, Prober,
-    ProberConfig, Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit, Wall,
+    Arrival, CloseReason, FlowKind, Headers, Host, KeyRing, ListenerId, Mono, Now, Outcome, Output,
+    Prober, ProberConfig, Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit,
+    Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 use libfuzzer_sys::fuzz_target;
@@ -83,6 +84,7 @@ fn prober(name: &str, seed: u64) -> Prober {
         resolve_interval_ns: 60_000_000_000,
         seed: bytes,
         native: true,
+        keys: KeyRing::default(),
     })
 }
 
@@ -114,6 +116,7 @@ impl World {
             max_lost: 4,
             protocol,
             owd_corrected: true,
+            key: None,
             ..DEFAULTS.clone()
         };
         world.client.add_target(world.now(false), spec);

@@ -18,6 +18,7 @@ const IDLE: [&str; 2] = ["max_conn", "max_seq"];
 pub(super) struct File {
     /// The settings at the top level: the daemon's own, and those that targets inherit.
     pub(super) top: Layer,
+    pub(super) auth: Layer,
     pub(super) engine: Layer,
     pub(super) burst: Layer,
     pub(super) metrics: Vec<MetricsTable>,
@@ -43,7 +44,7 @@ impl File {
             table: document.get_ref(),
             lines: &lines,
         };
-        let tables = ["engine", "burst", "metrics", "targets"];
+        let tables = ["auth", "engine", "burst", "metrics", "targets"];
         let names = keys::top().map(|key| key.name);
         top.check_names(names.chain(tables).chain(IDLE), problems);
         for (name, place) in IDLE
@@ -60,6 +61,9 @@ impl File {
             section.check_names(keys::of(table).map(|key| key.name), problems);
             section.read(keys::of(table), problems)
         };
+        for auth in top.tables("auth", "[auth]", Times::Once, problems) {
+            file.auth = layer(auth, Table::Auth, problems);
+        }
         for engine in top.tables("engine", "[engine]", Times::Once, problems) {
             file.engine = layer(engine, Table::Engine, problems);
         }

@@ -34,6 +34,8 @@ pub(super) enum Scope {
     Target,
     /// The daemon, and targets, which inherit it.
     Both,
+    /// `[auth]`.
+    Auth,
     /// `[engine]`.
     Engine,
     /// `[burst]`.
@@ -49,6 +51,7 @@ pub(super) enum Scope {
 pub(super) enum Table {
     Top,
     Targets,
+    Auth,
     Engine,
     Burst,
     /// A `[[metrics]]` table for this backend.
@@ -149,6 +152,7 @@ impl Key {
             (Scope::Top, Table::Top)
             | (Scope::Target, Table::Targets)
             | (Scope::Both, Table::Top | Table::Targets)
+            | (Scope::Auth, Table::Auth)
             | (Scope::Engine, Table::Engine)
             | (Scope::Burst, Table::Burst)
             | (Scope::Metrics, Table::Metrics(_)) => true,

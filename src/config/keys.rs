@@ -4,7 +4,7 @@
 //! in `check`, `--help`, `latency.toml` and `docs/configuration.md`, and its part of the JSON Schema.
 //! A default stands here and nowhere else.
 
-use crate::config::key::Scope::{Both, Burst, Engine, Metrics, Of, Target, Top};
+use crate::config::key::Scope::{Auth, Both, Burst, Engine, Metrics, Of, Target, Top};
 use crate::config::key::{Key, Table};
 use crate::config::rules;
 use crate::config::value::Kind::{
@@ -145,6 +145,13 @@ keys! {
                TAI, as PTP does. They are subtracted.")
         .preset("0").example("37");
 
+    KEY_FILE = Key::new("key_file", Target, Path)
+        .help("A file with the key of a target: at least 32 bytes, in hex, in base64 or as they are. The other \
+               end has the same key in its `key_dir`. Every packet of both is authenticated with it (RFC 8762, \
+               RFC 8972); the wire is native (or STAMP with others), and nothing else is believed or spoken. \
+               It adds 88 bytes to a probe.")
+        .absent("no key").example("\"/etc/latency-monitor/keys/fra\"");
+
     OWD = Key::new("owd", Target, Word(Owd::names))
         .help("One-way delays as measured (`raw`), or without the estimated difference of the two \
                clocks and with the tag `owd:corrected`. The estimate takes half of a path's asymmetry \
@@ -173,6 +180,17 @@ keys! {
     LOG_FILE = Key::new("log_file", Top, Path)
         .help("A file to log to, beside the console.")
         .example("\"/var/log/latency-monitor.log\"").flag(LOGGING, Some('f'), "--log-file", "FILE");
+
+    KEY_DIR = Key::new("key_dir", Auth, Path)
+        .help("A folder of keys for requests to this host, a file for each, as `key_file` of a target has it. A \
+               file whose name is a number from 0 to 65535 is for the session identifier of a STAMP sender (0: \
+               without one); any other name is yours. A request that no key fits is answered as one without a key.")
+        .absent("no keys").example("\"/etc/latency-monitor/keys\"");
+
+    REQUIRE_KEY = Key::new("require_key", Auth, Switch)
+        .help("Whether requests are answered only if a key of `key_dir` has authenticated them. Text never is, \
+               nor is a TCP connect.")
+        .preset("false");
 
     KIND = Key::new("kind", Engine, Word(EngineKind::names))
         .help("The engine.")

@@ -13,6 +13,7 @@ use crate::limits::TARGETS_MAX;
 pub fn schema() -> String {
     let mut top = properties(Table::Top);
     top.extend(properties(Table::Targets));
+    top.insert("auth".to_owned(), object(properties(Table::Auth)));
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
     let metrics = json!({ "$ref": "#/$defs/metrics" });

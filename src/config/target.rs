@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::config::auth::KeyFiles;
 use crate::config::error::{ConfigError, Place, Problems};
 use crate::config::key::{Key, Table};
 use crate::config::keys::{
-    HOST, INTERVAL, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, SSID, TAGS, TCP_LATENCY, TCP_PORT,
-    TIMEOUT, TIMESTAMP_FORMAT, TYPE, UDP_PORT, UTC_OFFSET,
+    HOST, INTERVAL, KEY_FILE, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, SSID, TAGS, TCP_LATENCY,
+    TCP_PORT, TIMEOUT, TIMESTAMP_FORMAT, TYPE, UDP_PORT, UTC_OFFSET,
 };
 use crate::config::layer::Layer;
+use crate::config::outside::System;
 use crate::config::rules;
 use crate::config::value::{Value, nanos};
 use crate::config::words::{FlowKind, Owd, TimestampFormat};
@@ -131,6 +133,11 @@ impl TargetOptions {
         self.set(&OWD, if corrected { Owd::Corrected } else { Owd::Raw })
     }
 
+    /// Sets the file with the key that authenticates every packet.
+    pub fn key_file(self, path: impl Into<String>) -> Self {
+        self.set(&KEY_FILE, path.into())
+    }
+
     /// Leaves only a persistent TCP flow, and connects.
     pub fn tcp_only(self) -> Self {
         self.set(&TYPE, FlowKind::Tcp)
@@ -153,7 +160,12 @@ impl Config {
         let mut problems = Problems::default();
         let mut layer = options.0;
         layer.check(Table::Targets, &mut problems);
-        let resolved = self.resolve(&layer, Place::Program, &mut problems);
+        let resolved = self.resolve(
+            &layer,
+            Place::Program,
+            &mut KeyFiles::of(&System),
+            &mut problems,
+        );
         let (spec, _) = problems.or(None, resolved)?.expect("why not is a problem");
         Ok(spec)
     }
@@ -164,6 +176,7 @@ impl Config {
         &self,
         own: &Layer,
         place: Place,
+        keys: &mut KeyFiles<'_>,
         problems: &mut Problems,
     ) -> Option<(TargetSpec, Layer)> {
         let before = problems.faults.len();
@@ -173,7 +186,8 @@ impl Config {
             problems.add_text(place, "a target has no `host`: give its IP address or name");
         }
         let kind: FlowKind = layer.get(&TYPE);
-        let protocol: Protocol = layer.get(&PROTOCOL);
+        let key = keys.key_of(&layer, problems);
+        let protocol = wire(&layer, key.is_some(), problems);
         let is_stamp = protocol == Protocol::Stamp;
         let has_tcp = self.tcp && kind != FlowKind::Udp && !is_stamp;
         let has_udp = self.udp && kind != FlowKind::Tcp;
@@ -242,6 +256,7 @@ impl Config {
             rtt: layer.get(&RTT),
             protocol,
             stamp: stamp_options(&layer),
+            key,
             owd_corrected: layer.get::<Owd>(&OWD) == Owd::Corrected,
         };
         // What the target does not use is not shown.
@@ -274,6 +289,19 @@ fn stamp_options(layer: &Layer) -> StampOptions {
         is_ptp: layer.get::<TimestampFormat>(&TIMESTAMP_FORMAT) == TimestampFormat::Ptp,
         has_ssid: layer.get(&SSID),
         utc_offset_ns: i64::from(layer.get::<i32>(&UTC_OFFSET)) * 1_000_000_000,
+    }
+}
+
+/// Returns the wire that a target speaks, with or without a key.
+fn wire(layer: &Layer, has_key: bool, problems: &mut Problems) -> Protocol {
+    match layer.get(&PROTOCOL) {
+        Protocol::Auto if has_key => Protocol::Native,
+        Protocol::Text if has_key => {
+            let text = "has no use where `protocol` is `text`, which knows no keys";
+            problems.add(layer.place(&KEY_FILE), KEY_FILE.name, text);
+            Protocol::Text
+        }
+        protocol => protocol,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What files and flags come to, and what is said about wrong ones.
 
 mod addresses;
+mod auth;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
 mod predecessor;
@@ -90,6 +91,7 @@ fn a_target_has_the_defaults_of_the_python_program() {
                 ..StampOptions::default()
             },
             owd_corrected: false,
+            key: None,
         }
     );
 }

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::engine::{Core, Resolve, Timestamps};
 use crate::proto::transmit::{Place, Wanted};
 use crate::proto::{
-    Host, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId, Wall,
+    Host, KeyRing, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId, Wall,
 };
 use crate::sys;
 use crate::sys::batch::{Inbox, Outbox, Outgoing};
@@ -45,6 +45,7 @@ fn prober() -> Prober {
         resolve_interval_ns: 1_000_000_000,
         seed: [1; 32],
         native: true,
+        keys: KeyRing::default(),
     })
 }
 

@@ -251,7 +251,7 @@ mod tests {
     use crate::clock::tests::turned;
     use crate::config::{Config, TargetOptions};
     use crate::engine::Listening;
-    use crate::proto::{ProberConfig, Transmit};
+    use crate::proto::{KeyRing, ProberConfig, Transmit};
     use crate::record::{Feed, Mode, SinkConfig};
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -301,6 +301,7 @@ mod tests {
             resolve_interval_ns: SECOND_NS,
             seed: [1; 32],
             native: true,
+            keys: KeyRing::default(),
         });
         let target = TargetOptions::new("192.0.2.1").udp_only().interval_ms(10.0);
         let spec = Config::default().target(target).unwrap();

@@ -46,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) clock_epoch: u32,
     /// What is said of our wall clock in every packet.
     pub(crate) clock_error: ErrorEstimate,
+    /// Room for the open packet in an authenticated one, while that is handled.
+    pub(crate) opened: Vec<u8>,
     replies: VecDeque<QueuedReply>,
     reply_bytes: Vec<u8>,
     sockets: Slab<(u32, Owner)>,
@@ -76,6 +78,7 @@ impl Context {
             now: Now::default(),
             clock_epoch: 0,
             clock_error: ErrorEstimate::from_nanos(false, u64::MAX),
+            opened: Vec::new(),
             replies: VecDeque::new(),
             reply_bytes: Vec::new(),
             sockets: Slab::new(),

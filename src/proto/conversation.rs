@@ -22,6 +22,7 @@ use crate::proto::target::{Protocol, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
+use crate::proto::wire::native::authenticated::{self, Direction};
 use crate::proto::wire::native::{
     self as native_wire, FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame,
 };
@@ -36,6 +37,24 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Handles a packet as it is, or if there is a key the open one in it; one that the key has not made is counted.
+    #[inline]
+    fn handle_sealed(
+        &mut self,
+        bytes: &[u8],
+        handle: impl FnOnce(&[u8], &mut Self) -> Option<Reply>,
+    ) -> Option<Reply> {
+        let Some(key) = self.ends.identity.key.clone() else {
+            return handle(bytes, self);
+        };
+        let mut scratch = std::mem::take(&mut self.context.opened);
+        let opened = authenticated::open(bytes, Direction::Reply, &key, &mut scratch);
+        self.context.counters.unauthentic += u64::from(opened.is_none());
+        let reply = opened.and_then(|opened| handle(opened.packet, self));
+        self.context.opened = scratch;
+        reply
+    }
+
     fn tell(&mut self, event: LifeEvent) {
         self.context.tell(&self.window.subject, event);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::proto::peer::Peer;
+use crate::proto::wire::native::authenticated::Key;
 
 /// What this host says of itself in every probe of a target, on all its flows.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Identity {
     pub(crate) tags: Box<str>,
     /// Bytes to pad a probe to.
     pub(crate) size: Option<usize>,
+    /// What authenticates the packets of both.
+    pub(crate) key: Option<Arc<Key>>,
 }
 
 /// Goes down from a target to its flows beside the context.

@@ -66,6 +66,7 @@ impl Target {
                     name: own_name.clone(),
                     tags: text::encode_tags(&spec.tags).into(),
                     size: spec.size,
+                    key: spec.key.clone(),
                 },
                 peer: Peer::new(own_name.clone(), &spec),
             },

@@ -11,6 +11,7 @@ use crate::proto::context::{Context, small};
 use crate::proto::conversation::Answer;
 use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
+use crate::proto::key_ring::KeyRing;
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
@@ -46,6 +47,8 @@ pub struct ProberConfig {
     pub seed: [u8; 32],
     /// Whether requests on the native wire are answered, and offers of it taken.
     pub native: bool,
+    /// The keys that requests may be authenticated with.
+    pub keys: KeyRing,
 }
 
 /// What the kernel says of this host's wall clock.
@@ -73,7 +76,7 @@ impl Prober {
     /// A prober without targets.
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
-        let reflector = Reflector::new(name.clone(), config.native);
+        let reflector = Reflector::new(name.clone(), config.native, config.keys);
         Self {
             responder: Responder::new(reflector, config.udp_port, config.accepted_max),
             name,

@@ -334,6 +334,8 @@ pub struct SelfCounters {
     /// Senders, connections or samples refused because a table was full, and connections closed
     /// because they kept us waiting.
     pub refused: u64,
+    /// Packets that no key made which they had to be made with.
+    pub unauthentic: u64,
     /// Replies not sent because the peer does not read, or because too many waited.
     pub replies_dropped: u64,
     /// Packets sent whose requested transmit stamp never came.

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+
+use crate::proto::wire::native::authenticated::Key;
 
 /// The address or name of a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +117,9 @@ pub struct TargetSpec {
     pub stamp: StampOptions,
     /// True if the estimated clock difference is subtracted from published one-way delays.
     pub owd_corrected: bool,
+    /// The key that both ends authenticate every packet with. With one, the wire is native from the first
+    /// packet.
+    pub key: Option<Arc<Key>>,
 }
 
 /// The wire that a flow speaks.

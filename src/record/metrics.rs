@@ -365,6 +365,8 @@ readings! {
         "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
         "Sessions, connections and samples of others refused because a table was full";
+    "monitor.responder.unauthentic", process.core.unauthentic,
+        "Packets that should have been authenticated with a key and were not";
     "monitor.responder.replies_dropped", process.core.replies_dropped,
         "Replies not sent because the peer does not read, or too many waited";
     "monitor.stamps_missing.transmit", process.core.stamps_missing_transmit,

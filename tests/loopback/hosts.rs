@@ -8,8 +8,8 @@ use latency_monitor::engine::{
     Core, Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
 };
 use latency_monitor::proto::{
-    Counters, FlowKind, Host, Metric, Origin, Outcome, Output, Prober, ProberConfig, Sample,
-    TargetId, TargetSpec,
+    Counters, FlowKind, Host, Key, KeyRing, Metric, Origin, Outcome, Output, Prober, ProberConfig,
+    Sample, TargetId, TargetSpec,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -31,6 +31,17 @@ impl Resolve for NoResolver {
     }
 }
 
+/// Returns the key that all hosts know, and ask nobody for.
+pub(crate) fn key() -> Key {
+    Key::new(&[7; 32]).expect("32 bytes are a key")
+}
+
+fn keys() -> KeyRing {
+    let mut keys = KeyRing::default();
+    keys.add(None, key());
+    keys
+}
+
 pub(crate) struct TestHost<E> {
     pub(crate) engine: E,
     pub(crate) prober: Prober,
@@ -50,6 +61,7 @@ impl<E: Engine> TestHost<E> {
             resolve_interval_ns: 60_000_000_000,
             seed: [7; 32],
             native: true,
+            keys: keys(),
         });
         Self {
             engine,

@@ -35,6 +35,7 @@ engine_suite!(
     },
     [
         measures_over_udp_and_tcp,
+        measures_with_a_key,
         measures_over_ipv6,
         answers_both_families_on_one_port,
         answers_senders_that_are_not_ours,

@@ -11,7 +11,7 @@ use latency_monitor::proto::{
     Counters, FlowKind, Metric, Protocol, Sample, StampSource, TargetSpec,
 };
 
-use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
+use crate::hosts::{Make, TestHost, key, listen_on, loopback, run_until, silent, target};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -37,10 +37,10 @@ fn prober_of<E: Engine>(
     prober
 }
 
-fn measures<E: Engine>(make: Make<'_, E>, address: IpAddr) {
+fn measures<E: Engine>(make: Make<'_, E>, address: IpAddr, adjust: impl FnOnce(&mut TargetSpec)) {
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &listen_on(address));
-    let mut prober = prober_of(make, &clock, &listener, |_| ());
+    let mut prober = prober_of(make, &clock, &listener, adjust);
     run_until(
         &clock,
         &mut [&mut prober, &mut listener],
@@ -84,7 +84,15 @@ fn measures<E: Engine>(make: Make<'_, E>, address: IpAddr) {
 }
 
 pub(crate) fn measures_over_udp_and_tcp<E: Engine>(make: Make<'_, E>) {
-    measures(make, LOCALHOST);
+    measures(make, LOCALHOST, |_| ());
+}
+
+/// The same under a key, which every packet is authenticated with.
+pub(crate) fn measures_with_a_key<E: Engine>(make: Make<'_, E>) {
+    measures(make, LOCALHOST, |spec| {
+        spec.protocol = Protocol::Native;
+        spec.key = Some(key().into());
+    });
 }
 
 pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
@@ -92,7 +100,7 @@ pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
     if UdpSocket::bind((address, 0)).is_err() {
         return; // This host has no IPv6, not even on loopback.
     }
-    measures(make, address);
+    measures(make, address, |_| ());
 }
 
 /// Without an address to listen on a host listens everywhere: a peer that knows a name of ours with

@@ -200,6 +200,8 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
         send_fails: 0.0,
         stamps: rng.chance(0.7),
         noise_us: if rng.chance(0.5) { rng.below(500) } else { 0 },
+        keys: Vec::new(),
+        require_key: false,
         targets,
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Now, Output, Prober,
-    ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
+    Address, Arrival, CloseReason, FlowKind, Headers, Host, KeyRing, ListenerId, Now, Output,
+    Prober, ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit,
+    Wall,
 };
 
 use crate::account::Account;
@@ -106,7 +107,7 @@ fn seed_of(seed: u64) -> [u8; 32] {
 }
 
 impl ProberHost {
-    pub(crate) fn new(name: &str, seed: u64) -> Self {
+    pub(crate) fn new(name: &str, seed: u64, keys: KeyRing) -> Self {
         let prober = Prober::new(ProberConfig {
             name: name.into(),
             udp_port: Some(UDP_PORT),
@@ -114,6 +115,7 @@ impl ProberHost {
             resolve_interval_ns: 60_000_000_000,
             seed: seed_of(seed),
             native: true,
+            keys,
         });
         Self {
             prober,

@@ -109,6 +109,7 @@ scenarios! {
     stamp_misread
     native_lan
     native_wan
+    keys
     native_slow
     native_loss
     native_slow_loss

@@ -1,8 +1,9 @@
 //! Scenario files: hosts, links, and what happens when.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use latency_monitor::proto::{Host, Protocol, TargetSpec};
+use latency_monitor::proto::{Host, Key, KeyRing, Protocol, TargetSpec};
 use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
@@ -58,6 +59,15 @@ impl Scenario {
         counts.max().unwrap_or(0)
     }
 
+    /// Every key that a host or a target has.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let targets = self.hosts.iter().flat_map(|host| &host.targets);
+        let targets = targets.filter_map(|target| target.key);
+        let hosts = self.hosts.iter().flat_map(|host| &host.keys);
+        let numbers: BTreeSet<u8> = hosts.copied().chain(targets).collect();
+        numbers.into_iter().map(key).collect()
+    }
+
     /// The fastest rate, forward or back, at which a clock ever runs off the true one.
     pub(crate) fn drift_ppb_max(&self) -> u64 {
         let first = self.hosts.iter().map(|host| host.clock_drift_ppb);
@@ -93,6 +103,11 @@ pub(crate) struct HostConfig {
     /// A packet waits up to so long between program and kernel, in either direction.
     #[serde(default)]
     pub(crate) noise_us: u64,
+    /// Its keys, by number; `true` in `require_key`: it answers nothing else.
+    #[serde(default)]
+    pub(crate) keys: Vec<u8>,
+    #[serde(default)]
+    pub(crate) require_key: bool,
     #[serde(default)]
     pub(crate) targets: Vec<TargetConfig>,
 }
@@ -123,6 +138,8 @@ pub(crate) struct TargetConfig {
     pub(crate) owd_corrected: bool,
     /// Seconds.
     pub(crate) utc_offset: i64,
+    /// The number of its key.
+    pub(crate) key: Option<u8>,
     pub(crate) udp: bool,
     pub(crate) tcp: bool,
     pub(crate) connect: bool,
@@ -142,11 +159,28 @@ impl Default for TargetConfig {
             protocol: "text".to_owned(),
             owd_corrected: false,
             utc_offset: 0,
+            key: None,
             udp: true,
             tcp: true,
             connect: true,
             tags: Vec::new(),
         }
+    }
+}
+
+/// Returns the key of this number.
+pub(crate) fn key(number: u8) -> Key {
+    Key::new(&[number; 32]).expect("32 bytes are a key")
+}
+
+impl HostConfig {
+    pub(crate) fn key_ring(&self) -> KeyRing {
+        let mut ring = KeyRing::default();
+        ring.is_required = self.require_key;
+        self.keys
+            .iter()
+            .for_each(|number| ring.add(None, key(*number)));
+        ring
     }
 }
 
@@ -183,6 +217,10 @@ impl TargetConfig {
         spec.owd_corrected = self.owd_corrected;
         spec.stamp.has_ssid = true;
         spec.stamp.utc_offset_ns = self.utc_offset * 1_000_000_000;
+        spec.key = self.key.map(|number| key(number).into());
+        if spec.key.is_some() && spec.protocol != Protocol::Stamp {
+            spec.protocol = Protocol::Native;
+        }
         spec
     }
 }

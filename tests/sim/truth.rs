@@ -1,9 +1,12 @@
 //! Records what happened to every native exchange over UDP: when its packets left and arrived, in
 //! true time and by the clock of that host.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
+use latency_monitor::proto::Key;
 use latency_monitor::proto::wire::native;
+use latency_monitor::proto::wire::native::authenticated::{self, Direction};
 
 use crate::network::HostId;
 
@@ -46,6 +49,8 @@ struct Exchange {
 pub(crate) struct Truth {
     /// The most by which two clocks' rates may differ.
     pub(crate) rates_ppb: u64,
+    /// Those of all hosts: it reads every packet.
+    pub(crate) keys: Vec<Key>,
     exchanges: BTreeMap<u32, Vec<Exchange>>,
     order: VecDeque<u32>,
 }
@@ -59,6 +64,7 @@ impl Truth {
 
     /// A datagram leaves a host.
     pub(crate) fn note_left(&mut self, host: HostId, payload: &[u8], at: Instant) {
+        let payload = &*self.opened(payload);
         if let Ok(request) = native::decode_request(payload) {
             let exchange = Exchange {
                 from: host,
@@ -95,6 +101,7 @@ impl Truth {
 
     /// A datagram arrives at a host.
     pub(crate) fn note_arrived(&mut self, host: HostId, payload: &[u8], at: Instant) {
+        let payload = &*self.opened(payload);
         if let Ok(request) = native::decode_request(payload) {
             let sent_wall_ns = request.sent.as_unix_nanos();
             if let Some(exchange) = self.of(of_request(&request), request.seq, sent_wall_ns) {
@@ -122,6 +129,19 @@ impl Truth {
                 (false, true) => (forward, reverse),
             }
         })
+    }
+
+    /// Returns the open packet in an authenticated one, and any other as it is.
+    fn opened<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut scratch = Vec::new();
+        for key in &self.keys {
+            for direction in [Direction::Request, Direction::Reply] {
+                if authenticated::open(payload, direction, key, &mut scratch).is_some() {
+                    return Cow::Owned(scratch);
+                }
+            }
+        }
+        Cow::Borrowed(payload)
     }
 
     fn of_reply(&mut self, reply: &native::Reply<'_>) -> Option<&mut Exchange> {

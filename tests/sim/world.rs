@@ -110,6 +110,7 @@ impl World {
     fn new(scenario: Scenario) -> Self {
         let mut net = Network::new(scenario.seed);
         net.truth.rates_ppb = 2 * scenario.drift_ppb_max();
+        net.truth.keys = scenario.keys();
         net.names.clone_from(&scenario.names);
         net.recorded.most = scenario.replays();
         let mut hosts = Vec::new();
@@ -539,7 +540,11 @@ impl World {
         } else if config.python {
             Program::Python(PythonHost::new(&config.name))
         } else {
-            let mut prober = Box::new(ProberHost::new(&config.name, self.seeds.next()));
+            let mut prober = Box::new(ProberHost::new(
+                &config.name,
+                self.seeds.next(),
+                config.key_ring(),
+            ));
             prober.send_fails = config.send_fails;
             prober.stamps = config.stamps;
             prober.noise_ns = config.noise_us * 1_000;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{effective, faults, flags, parse};
 use crate::config::{
-    Backend, BackendSettings, Config, MetricsConfig, Outside, Overrides, Sealed, Word as _,
+    Backend, BackendSettings, Config, KeyFile, MetricsConfig, Outside, Overrides, Sealed, Word as _,
 };
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
@@ -45,6 +45,14 @@ impl Outside for Held {
         let found = path.to_str().and_then(|path| self.files.get(path));
         let found = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         found.map(|text| (*text).to_owned())
+    }
+
+    fn read_key(&self, _: &Path) -> io::Result<KeyFile> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 

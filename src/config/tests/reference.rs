@@ -76,6 +76,11 @@ fn parts() -> Vec<Part> {
             inherited,
         ),
         part(
+            "`[auth]`: the keys that requests may be authenticated with",
+            "\n[auth]\n",
+            of(Table::Auth),
+        ),
+        part(
             "`[engine]`: how the poll thread runs",
             "\n[engine]\n",
             of(Table::Engine),

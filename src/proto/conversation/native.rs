@@ -14,6 +14,7 @@ use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Departure, Measured, ReceiveReport, Reply, Window, low};
+use crate::proto::wire::native::authenticated::{self, Direction, OVERHEAD_BYTES};
 use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
 
 /// Later replies that carry T3 of a reply.
@@ -114,9 +115,11 @@ impl Native {
     /// Begins a session for probes from the next one on, under an identifier that cannot be guessed.
     /// `cookie` is the flow's, on text too: so its reflector knows both for one sender's.
     pub(super) fn new(cookie: u32, scope: &mut Scope<'_>) -> Self {
+        let ssid = scope.context.flow_ids.ssid();
+        let key = scope.ends.identity.key.as_ref();
         Self {
             names: Names {
-                ssid: scope.context.flow_ids.ssid(),
+                ssid: key.map_or(ssid, |key| key.ssid(ssid)),
                 cookie,
                 first: scope.window.next_number(),
             },
@@ -140,7 +143,9 @@ impl Native {
         scope: &Scope<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Identity { name, tags, .. } = &scope.ends.identity;
+        let Identity {
+            name, tags, key, ..
+        } = &scope.ends.identity;
         let fields = RequestFields {
             seq: low(number),
             sent: scope.context.now.wall,
@@ -153,7 +158,15 @@ impl Native {
             source: name,
             tags,
         };
+        let Some(key) = key else {
+            return native::encode_request(out, &fields, size);
+        };
+        let start = out.len();
+        let size = size.map(|size| size.saturating_sub(OVERHEAD_BYTES));
         native::encode_request(out, &fields, size);
+        // The HMAC TLV comes last, and so covers all others.
+        let mac_at = Some(out.len() - start);
+        authenticated::seal(out, start, Direction::Request, key, mac_at);
     }
 
     /// The kernel's stamp of a probe's departure has come: the next requests carry it.
@@ -165,6 +178,18 @@ impl Native {
 
     /// A packet came in that is no text. `None` if it is no reply to a probe of this session.
     pub(super) fn handle_packet(
+        &mut self,
+        arrival: &Arrival,
+        bytes: &[u8],
+        scope: &mut Scope<'_>,
+    ) -> Option<Reply> {
+        scope.handle_sealed(bytes, |bytes, scope| {
+            self.handle_open(arrival, bytes, scope)
+        })
+    }
+
+    /// The same of a packet that needs no key, or has been checked.
+    fn handle_open(
         &mut self,
         arrival: &Arrival,
         bytes: &[u8],

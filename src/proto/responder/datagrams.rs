@@ -7,6 +7,7 @@ use slab::Slab;
 use super::Responder;
 use crate::limits::SESSIONS_MAX;
 use crate::proto::context::{Context, small};
+use crate::proto::key_ring::Unsealed;
 use crate::proto::owner::Timer;
 use crate::proto::responder::labels::{Claim, Sender, Who};
 use crate::proto::responder::reflector::Heard;
@@ -30,6 +31,7 @@ impl Key {
         Self {
             who: Who {
                 from: headers.from.ip(),
+                key: request.key(),
                 sender: match request.cookie {
                     Some(cookie) => Sender::Cookie(cookie),
                     None => Sender::Port {
@@ -141,15 +143,33 @@ impl Responder {
         payload: &[u8],
         context: &mut Context,
     ) {
+        let mut opened = std::mem::take(&mut context.opened);
+        let unsealed = self.reflector.keys.unseal(payload, &mut opened);
+        match unsealed {
+            Some(unsealed) => self.handle_unsealed(arrival, headers, transmit, unsealed, context),
+            None => context.counters.unauthentic += 1,
+        }
+        context.opened = opened;
+    }
+
+    /// The same of a datagram whose key has been looked at.
+    fn handle_unsealed(
+        &mut self,
+        arrival: &Arrival,
+        headers: &Headers,
+        transmit: impl FnOnce(Option<StampKey>) -> Transmit,
+        unsealed: Unsealed<'_>,
+        context: &mut Context,
+    ) {
         let from = headers.from;
-        let message = text::decode_datagram(payload);
+        let message = text::decode_datagram(unsealed.packet);
         let request = match &message {
             // To port 0 no answer can be sent.
             _ if from.port() == 0 => None,
             // A text reply may read as a request; a native one never does, whatever port it comes from.
             Ok(_) if Some(from.port()) == self.udp_port => None,
             Ok(message) => Request::text(arrival, message),
-            Err(_) if self.reflector.is_native => Request::native(arrival, Some(headers), payload),
+            Err(_) if self.reflector.is_native => Request::native(arrival, Some(headers), unsealed),
             Err(_) => None,
         };
         let is_heard = match &request {

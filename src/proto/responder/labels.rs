@@ -22,6 +22,7 @@ use crate::proto::context::{Context, small};
 use crate::proto::responder::request::Identity;
 use crate::proto::sample::{Labels, Origin};
 use crate::proto::time::Mono;
+use crate::proto::wire::native::authenticated::KeyId;
 use crate::proto::wire::text;
 
 /// Names of tags that we give: a stranger's tag of such a name is left out.
@@ -68,6 +69,8 @@ pub(super) enum Claim {
 pub(super) struct Who {
     pub(super) from: IpAddr,
     pub(super) sender: Sender,
+    /// The key that it has: who lacks it is another one.
+    pub(super) key: Option<KeyId>,
 }
 
 /// What tells the senders at one address apart.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::proto::context::Context;
+use crate::proto::key_ring::{KeyRing, Seal};
 use crate::proto::responder::labels::RemoteLabels;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
@@ -34,6 +35,8 @@ pub(crate) struct Reflector {
     name: Arc<str>,
     /// Native requests are answered, and offers of that wire taken.
     pub(super) is_native: bool,
+    /// What requests may be authenticated with.
+    pub(super) keys: Arc<KeyRing>,
     pub(super) labels: RemoteLabels,
     /// No search for the idlest session or connection before this.
     search_after: Mono,
@@ -41,11 +44,12 @@ pub(crate) struct Reflector {
 
 impl Reflector {
     /// `name` is this host's; STAMP is answered, and offers of it taken, if `is_native`.
-    pub(crate) fn new(name: Arc<str>, is_native: bool) -> Self {
+    pub(crate) fn new(name: Arc<str>, is_native: bool, keys: KeyRing) -> Self {
         Self {
             labels: RemoteLabels::new(name.clone()),
             name,
             is_native,
+            keys: Arc::new(keys),
             search_after: Mono::ZERO,
         }
     }
@@ -74,6 +78,7 @@ impl Reflector {
                 Body::Native {
                     packet,
                     request: read,
+                    seal,
                     ..
                 },
                 Some(Heard { session, number }),
@@ -87,7 +92,7 @@ impl Reflector {
                 {
                     *tos = native::wanted_tos(packet).unwrap_or(*tos);
                 }
-                let write = |out: &mut Vec<u8>| native::encode_reply(out, packet, &fields);
+                let write = |out: &mut Vec<u8>| write_reply(out, packet, &fields, seal.as_ref());
                 context.queue_reply(transmit, |out| match place {
                     Place::Connection(_) => encode_frame(out, write),
                     Place::Datagrams { .. } => {
@@ -101,6 +106,7 @@ impl Reflector {
                     packet,
                     request: read,
                     headers,
+                    seal,
                 },
                 None,
             ) => {
@@ -118,7 +124,7 @@ impl Reflector {
                     is_light: read.is_light,
                 };
                 context.queue_reply(transmit(None), |out| {
-                    native::encode_reply(out, packet, &fields);
+                    write_reply(out, packet, &fields, seal.as_ref());
                     true
                 })
             }
@@ -144,5 +150,14 @@ impl Reflector {
         self.search_after = now.plus(SEARCH_EVERY_NS);
         let (place, last_heard) = heard.min_by_key(|(_, last_heard)| *last_heard)?;
         (now.since(last_heard) >= SILENT_LEAST_NS).then_some(place)
+    }
+}
+
+/// Appends the reply to a request, authenticated as that was.
+fn write_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>, seal: Option<&Seal>) {
+    let start = out.len();
+    native::encode_reply(out, request, fields);
+    if let Some(seal) = seal {
+        seal.seal_reply(out, start);
     }
 }

@@ -1,8 +1,9 @@
 //! A request to our reflector, on whichever wire it came.
 
+use crate::proto::key_ring::{Seal, Unsealed};
 use crate::proto::time::Wall;
 use crate::proto::transmit::{Arrival, Headers};
-use crate::proto::wire::native;
+use crate::proto::wire::native::{self, authenticated::KeyId};
 use crate::proto::wire::text::{self, Message};
 
 /// How a request is numbered.
@@ -29,6 +30,8 @@ pub(super) enum Body<'a> {
         request: native::Request<'a>,
         packet: &'a [u8],
         headers: Option<&'a Headers>,
+        /// What its reply is to be authenticated with.
+        seal: Option<Seal>,
     },
 }
 
@@ -76,8 +79,9 @@ impl<'a> Request<'a> {
     pub(super) fn native(
         arrival: &'a Arrival,
         headers: Option<&'a Headers>,
-        packet: &'a [u8],
+        unsealed: Unsealed<'a>,
     ) -> Option<Self> {
+        let Unsealed { packet, seal } = unsealed;
         let request = native::decode_request(packet).ok()?;
         // Only ours send on a stream.
         if request.is_light && headers.is_none() {
@@ -98,8 +102,17 @@ impl<'a> Request<'a> {
                 request,
                 packet,
                 headers,
+                seal,
             },
         })
+    }
+
+    /// Returns the key that it was authenticated with.
+    pub(super) fn key(&self) -> Option<KeyId> {
+        match &self.body {
+            Body::Native { seal, .. } => seal.as_ref().map(|seal| seal.key.id()),
+            Body::Text(_) => None,
+        }
     }
 
     /// True if its tags can be read. A request with unreadable ones begins no session.

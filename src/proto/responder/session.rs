@@ -10,7 +10,7 @@ use crate::proto::responder::request::{Body, Request};
 use crate::proto::sample::{FlowKind, Stamp};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Place;
-use crate::proto::wire::native::ReplyFields;
+use crate::proto::wire::native::{ReplyFields, authenticated::KeyId};
 
 /// A session is forgotten after this long at least, and after eight of its sender's intervals.
 const IDLE_MIN_NS: u64 = 60_000_000_000;
@@ -22,6 +22,8 @@ const IDLE_ONCE_NS: u64 = 3_600_000_000_000;
 pub(super) struct Session {
     pub(super) place: Place,
     claim: Claim,
+    /// What all its requests are authenticated with.
+    key: Option<KeyId>,
     publication: Publication,
     received: ReceiveWindow,
     /// Made with the first native request.
@@ -47,6 +49,7 @@ impl Session {
         let mut session = Self {
             place,
             claim,
+            key: request.key(),
             publication: Publication::new(kind, request.identity),
             received: ReceiveWindow::starting_at(request),
             reflection: None,
@@ -75,14 +78,17 @@ impl Session {
         }
     }
 
-    /// Measures one more request. Returns its number; `None` if its tags cannot be read, and it must
-    /// not be answered.
+    /// Measures one more request. Returns its number; `None` if its tags cannot be read or it has another key,
+    /// and it must not be answered.
     pub(super) fn handle_request(
         &mut self,
         request: &Request<'_>,
         labels: &mut RemoteLabels,
         context: &mut Context,
     ) -> Option<u64> {
+        if request.key() != self.key {
+            return None;
+        }
         if !self.publication.is_of(request.identity) {
             if !request.is_readable() {
                 return None;

@@ -78,7 +78,8 @@ impl Accepted {
             ..
         } = self;
         let (socket, reads) = (*socket, !*is_blocked);
-        let mut messages = 0;
+        let (mut messages, mut unauthentic) = (0, 0);
+        let (keys, mut opened) = (reflector.keys.clone(), std::mem::take(&mut context.opened));
         let mut is_readable = true;
         let mut receive = |request: &Option<Request<'_>>| {
             messages += 1;
@@ -118,12 +119,18 @@ impl Accepted {
             }
             Incoming::Native(decoder) => {
                 let outcome = decoder.feed(bytes, |packet, is_last| {
-                    receive(&Request::native(&arrival.of_last(is_last), None, packet));
+                    let arrival = arrival.of_last(is_last);
+                    let unsealed = keys.unseal(packet, &mut opened);
+                    unauthentic += u64::from(unsealed.is_none());
+                    receive(&unsealed.and_then(|packet| Request::native(&arrival, None, packet)));
                 });
                 outcome.is_ok()
             }
         };
-        (messages, is_in_step && is_readable)
+        let is_readable = is_in_step && is_readable;
+        context.counters.unauthentic += unauthentic;
+        context.opened = opened;
+        (messages, is_readable)
     }
 }
 
@@ -201,6 +208,11 @@ impl Responder {
             && bytes.first() == PREAMBLE.first()
         {
             accepted.incoming = Incoming::Native(FrameDecoder::new(true));
+        }
+        if reflector.keys.is_required && matches!(accepted.incoming, Incoming::Text(_)) {
+            context.counters.unauthentic += 1;
+            self.close(slot, context);
+            return 0;
         }
         let (messages, is_readable) = accepted.handle_bytes(arrival, bytes, reflector, context);
         if messages > 0 {

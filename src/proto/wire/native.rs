@@ -6,6 +6,7 @@
 //! TWAMP-Light sender's packet is a [`Request`]; only our own contain an [`OurRequest`].
 
 mod answers;
+pub mod authenticated;
 mod frame;
 mod light;
 mod plain;

@@ -29,6 +29,9 @@ const ACCESS_REPORT: u8 = 6;
 /// Follow-Up Telemetry (RFC 8972, section 4.7).
 pub(super) const FOLLOW_UP: u8 = 7;
 
+/// HMAC (RFC 8972, section 4.8).
+pub(super) const HMAC: u8 = 8;
+
 /// The first of the types that are for private use (RFC 8972, section 5.1).
 pub(super) const PRIVATE: u8 = 252;
 

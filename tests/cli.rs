@@ -260,6 +260,11 @@ fn a_log_file_that_was_moved_is_opened_again_on_sighup() {
     let (log, moved) = (folder.path().join("log"), folder.path().join("log.1"));
     let file = format!("log_file = '{}'", log.display());
     let mut daemon = Daemon::start(&file, &[]);
+    let text = |path| std::fs::read_to_string(path).expect("a log");
+    // Another thread writes the file, which may be later than the console.
+    while !text(&log).contains("answering probes") {
+        std::thread::yield_now();
+    }
     std::fs::rename(&log, &moved).expect("a log");
     daemon.signal("-HUP");
     let mut line = String::new();
@@ -269,7 +274,6 @@ fn a_log_file_that_was_moved_is_opened_again_on_sighup() {
     }
     daemon.signal("-TERM");
     assert!(daemon.end().success());
-    let text = |path| std::fs::read_to_string(path).expect("a log");
     assert!(text(&moved).contains("answering probes") && !text(&moved).contains("ending"));
     assert!(text(&log).contains("ending") && !text(&log).contains("answering probes"));
 }

@@ -98,14 +98,14 @@ def wireshark(path):
     return count
 
 
-def stamp_suite(namespace):
+def stamp_suite(namespace, *more):
     """Lets stamp-suite probe our reflector with times in both formats; returns its findings."""
     made = []
     for form in ("NTP", "PTP"):
         flags = ["--follow-up-telemetry", "--extra-padding", "30", "--timestamp-info", "--location", "--cos"]
         flags += ["--dscp", "46", "--direct-measurement", "--access-report", "1", "--ssid", "77", "-K", form]
         flags += ["-d", "5", "-c", str(FOREIGN_PROBES), "-L", "30", "--output-format", "json"]
-        words = ["ip", "netns", "exec", namespace, str(STAMP_SUITE), "-r", FAR, "-p", str(PORT), *flags]
+        words = ["ip", "netns", "exec", namespace, str(STAMP_SUITE), "-r", FAR, "-p", str(PORT), *flags, *more]
         said = json.loads(command(*words))
         answered, rejected = said["packets_received"], said["measurements"]["tlv_validation"]["rejected_replies"]
         text = f"stamp-suite, {form}: {answered} answers, {rejected} rejected"

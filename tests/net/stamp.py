@@ -1,10 +1,11 @@
 """STAMP and TWAMP Light with others. Our sender measures stamp-suite's reflector, stateful and stateless, in NTP's and
-PTP's format, and a TWAMP-Light responder, while packets of both directions are dropped: both one-way delays are
-published, and as many losses of each direction as nftables has dropped. A TWAMP-Light sender of 14 bytes and more is
-answered. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
+PTP's format, with and without a key, and a TWAMP-Light responder, while packets of both directions are dropped: both
+one-way delays are published, and as many losses of each direction as nftables has dropped. A TWAMP-Light sender of 14
+bytes and more is answered. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
 """
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import loss
 from capture import Capture, end_captures
-from dissect import layers
+from dissect import layers, stamp_suite
 from lab import FAR, ROOT, collect, expect, pause, sockets, values, wait_until
 from programs import STAMP_SUITE
 
@@ -24,6 +25,8 @@ SEND_INTERVAL_S = 0.5
 # No stall of the host makes a reply late.
 TIMEOUT_S = 2
 ENOUGH = 50
+# Packets of a sender without a key.
+STRANGERS = 40
 
 
 class Case(NamedTuple):
@@ -32,6 +35,8 @@ class Case(NamedTuple):
     reflector: list
     counts: bool
     target: dict = {}
+    # Both ends authenticate every packet with one key.
+    has_key: bool = False
 
 
 def cases():
@@ -43,6 +48,8 @@ def cases():
             target = {"timestamp_format": form}
             yield Case(f"stateful-{form}", [*suite, "--stateful-reflector"], True, {**target, "size": 100})
             yield Case(f"stateless-{form}", suite, False, target)
+            keyed = [*suite, "--auth-mode", "A", "--stateful-reflector"]
+            yield Case(f"keyed-{form}", keyed, True, {**target, "size": 200}, has_key=True)
 
 
 def run(lab):
@@ -59,17 +66,50 @@ def run(lab):
     found = json.loads(done.stdout)
     expect(found["answered"] == found["of"], f"TWAMP Light's sender: {found}")
     lab.note(f"a TWAMP-Light sender has {found['answered']} of {found['of']} answers")
+    if STAMP_SUITE.exists():
+        answer_with_a_key(lab)
+
+
+def answer_with_a_key(lab):
+    """Has stamp-suite's sender ask a host of ours that answers nothing without a key: with the key, and without."""
+    near, far = lab.ends("keyed-")
+    keys = lab.folder / "keys"
+    keys.mkdir()
+    # A key for the session identifier that the sender has.
+    key = make_key(keys / "77")
+    settings = {"name": "far", "metrics": {"send_interval": SEND_INTERVAL_S}}
+    server = lab.ours("keyed-server", {**settings, "auth": {"key_dir": str(keys), "require_key": True}}, namespace=far)
+    lab.note(f"with a key {stamp_suite(near, '--auth-mode', 'A', '--hmac-key-file', str(key))}")
+    without = [STAMP_SUITE, "-r", FAR, "-p", OURS, "-c", STRANGERS, "-d", 5, "-L", 1, "--output-format", "json"]
+    words = ["ip", "netns", "exec", near, *(str(word) for word in without)]
+    said = subprocess.run(words, capture_output=True, text=True).stdout
+    expect(json.loads(said)["packets_received"] == 0, f"answered without a key: {said}")
+    code, _ = server.end()
+    expect(code == 0, f"the server ended with {code}: {server.log()[-500:]}")
+    refused = sum(values(server.records(), "monitor.responder.unauthentic"))
+    expect(refused == STRANGERS, f"{refused} of {STRANGERS} packets without a key are counted")
+
+
+def make_key(path):
+    """Makes a file with a random key, which only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
 
 
 def measure(lab, case):
     near, far = lab.ends(f"{case.label}-")
-    lab.start(f"{case.label}-reflector", case.reflector, namespace=far)
+    reflector, key = case.reflector, {}
+    if case.has_key:
+        path = make_key(lab.folder / f"{case.label}.key")
+        reflector, key = [*reflector, "--hmac-key-file", path], {"key_file": str(path)}
+    lab.start(f"{case.label}-reflector", reflector, namespace=far)
     wait_until(lambda: f":{PORT} " in sockets("-Hlnu", far), f"{case.label} to listen")
     forward, reverse = loss.Dropper(far), loss.Dropper(near)
     capture = Capture(lab, f"{case.label}-near", near)
     target = {"host": FAR, "label": "far", "udp_port": PORT, "protocol": "stamp", "interval": 2, "timeout": TIMEOUT_S}
     metrics = {"mode": "samples", "send_interval": SEND_INTERVAL_S}
-    settings = {"name": "near", "log_level": "DEBUG", "metrics": metrics, "targets": [{**target, **case.target}]}
+    settings = {"name": "near", "log_level": "DEBUG", "metrics": metrics, "targets": [{**target, **case.target, **key}]}
     client = lab.ours(f"{case.label}-client", settings, namespace=near)
     records = collect(client, lambda found: len(values(found, "udp.wan.rtt")) >= ENOUGH, "round trips")
     told = "counts its replies" if case.counts else "is stateless"
@@ -85,8 +125,10 @@ def measure(lab, case):
     expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
     records += client.records()
     check(lab, case, dropped, records)
-    found = layers("plain", capture.path, PORT)
-    expect(found["requests"] >= ENOUGH, f"Scapy reads {found}")
+    # Scapy knows the unauthenticated mode only.
+    if not case.has_key:
+        found = layers("plain", capture.path, PORT)
+        expect(found["requests"] >= ENOUGH, f"Scapy reads {found}")
 
 
 def settled(case, ended_ns):

@@ -269,7 +269,7 @@ impl Recorder {
                 None => return,
             },
         };
-        self.series.step(origin, at.wall);
+        self.series.step(origin, at.mono);
         if let Some(detector) = &mut self.detector {
             let series = &self.series;
             let stepped = origin.map(|origin| series.set_of(origin));
@@ -285,7 +285,7 @@ impl Recorder {
         });
         for sink in &mut self.sinks {
             if origin.is_none() {
-                sink.step(at, step_ns);
+                sink.step(at);
             }
             sink.publish(&event);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rtrb::Producer;
 
 use crate::limits::{RING_RECORDS_RESERVED, WINDOW_CUTS_MAX};
-use crate::proto::{Now, StampSource, Wall};
+use crate::proto::{Mono, Now, StampSource, Wall};
 use crate::record::backend::BackendStats;
 use crate::record::choice::Choice;
 use crate::record::counts::difference;
@@ -51,7 +51,7 @@ pub(super) struct Value {
     /// How often the clocks that are in it have been set: values from before and after a step share no window.
     pub(super) steps: u32,
     /// When that was noticed last. The value's own time may be one of before.
-    pub(super) stepped: Wall,
+    pub(super) stepped: Mono,
     /// For a window of delays over the least.
     pub(super) is_over_least: bool,
     pub(super) is_remote: bool,
@@ -101,8 +101,6 @@ pub(super) struct Outlet {
     first: u64,
     /// When the generation that runs began.
     began: Now,
-    /// How far the clock was set since then without a cut.
-    uncut_ns: i64,
     /// The ends of the generations before it, as far as windows of them may be here.
     ends: VecDeque<Wall>,
 }
@@ -124,7 +122,6 @@ impl Outlet {
             generation: 0,
             first: 0,
             began,
-            uncut_ns: 0,
             ends: VecDeque::new(),
         }
     }
@@ -146,32 +143,26 @@ impl Outlet {
 
     /// Cuts the interval, because this host's clock was set. A clock that is set again and again cuts it a bounded
     /// number of times.
-    pub(super) fn step(&mut self, now: Now, step_ns: i64) {
+    pub(super) fn step(&mut self, now: Now) {
         if self.ends.len() < WINDOW_CUTS_MAX {
             self.end_generation(now);
-        } else {
-            self.uncut_ns = self.uncut_ns.saturating_add(step_ns);
         }
     }
 
-    /// Ends what runs. Its length is that of the monotonic clock, and its end is as the wall clock would show it had
-    /// nobody set it.
     fn end_generation(&mut self, now: Now) -> Wall {
-        let length_ns = now.mono.since(self.began.mono);
-        let end = self
-            .began
-            .wall
-            .plus(i64::try_from(length_ns).unwrap_or(i64::MAX));
+        let end = self.by_its_clock(now.mono);
         self.ends.push_back(end);
         self.generation += 1;
         self.began = now;
-        self.uncut_ns = 0;
         end
     }
 
-    /// Returns a time of now by the clock with which the generation that runs began.
-    const fn by_its_clock(&self, at: Wall) -> Wall {
-        at.plus(self.uncut_ns.saturating_neg())
+    /// Returns a time of the generation that runs as the wall clock would show it had nobody set or slewed it since
+    /// that began: every length is the monotonic clock's.
+    fn by_its_clock(&self, at: Mono) -> Wall {
+        let since_ns = at.since(self.began.mono);
+        let since_ns = i64::try_from(since_ns).unwrap_or(i64::MAX);
+        self.began.wall.plus(since_ns)
     }
 
     /// Returns the end of a generation before the one that runs.
@@ -251,7 +242,7 @@ impl Outlet {
             return;
         }
         let end = if window.generation() == self.generation {
-            self.by_its_clock(value.stepped).max(window.start())
+            self.by_its_clock(value.stepped)
         } else {
             self.end_of(window.generation())
         };

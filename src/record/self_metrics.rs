@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::limits::RING_RECORDS_RESERVED;
-use crate::proto::{Now, StampSource, Wall};
+use crate::proto::{Mono, Now, StampSource, Wall};
 use crate::record::backend::{BackendStats, Backlog};
 use crate::record::metrics::{
     BACKEND_COUNTS, BACKEND_GAUGES, GAPS, HOST_GAUGES, PROCESS_COUNTS, names, read_all, read_gauges,
@@ -103,7 +103,7 @@ impl SelfMetrics {
             stamp: StampSource::User,
             // A gap is on one clock, and is none if that was set meanwhile.
             steps: 0,
-            stepped: Wall::default(),
+            stepped: Mono::ZERO,
             is_over_least: false,
             is_remote: false,
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
-use crate::proto::{Counters, Direction, FlowKind, Labels, Metric as Delay, OneWay, Origin, Wall};
+use crate::proto::{Counters, Direction, FlowKind, Labels, Metric as Delay, Mono, OneWay, Origin};
 use crate::record::counts::{COUNTS, Counted, counted, difference};
 use crate::record::metrics::KINDS;
 use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
@@ -33,8 +33,8 @@ pub(super) struct SeriesSet {
     pub(super) tallies: [Tally; KINDS],
     /// How often a clock was set while packets came in.
     steps: [u32; FLOW_DIRECTIONS],
-    /// When that was noticed last, by this host's clock of after.
-    pub(super) stepped: Wall,
+    /// When that was noticed last.
+    pub(super) stepped: Mono,
     origins: u32,
 }
 
@@ -149,7 +149,7 @@ impl SeriesTable {
             series: Default::default(),
             tallies: Default::default(),
             steps: Default::default(),
-            stepped: Wall::default(),
+            stepped: Mono::ZERO,
             origins: 1,
         });
         let index = if let Some(index) = self.free.pop() {
@@ -226,7 +226,7 @@ impl SeriesTable {
 
     /// Notes that a clock was set. That of an origin's peer is in the delays of all flows under its labels, and
     /// this host's clock is in all delays.
-    pub(super) fn step(&mut self, origin: Option<Origin>, at: Wall) {
+    pub(super) fn step(&mut self, origin: Option<Origin>, at: Mono) {
         let only = origin.map(|origin| self.set_of(origin));
         for owner in self.owners.iter_mut().flatten() {
             if only.is_none_or(|set| set == Some(owner.set))

@@ -334,8 +334,8 @@ impl Sink {
     }
 
     /// This host's clock was set: windows from before end here.
-    pub(super) fn step(&mut self, now: Now, step_ns: i64) {
-        self.outlet.step(now, step_ns);
+    pub(super) fn step(&mut self, now: Now) {
+        self.outlet.step(now);
     }
 
     /// Takes what an origin knows of its peer's clock.

@@ -242,3 +242,28 @@ fn the_peers_step_cuts_what_its_clock_is_in_and_no_round_trip() {
         }
     }
 }
+
+/// This host's clock runs fast, and the peer's is set a moment before the interval ends.
+#[test]
+fn a_window_that_the_peers_step_begins_is_as_long_as_the_monotonic_clock_says() {
+    let mut rig = Rig::new(Mode::Windows);
+    rig.take([opened(0, "b")]);
+    rig.take(values(at(100, 0), 10));
+    rig.take([Output::ClockStep {
+        origin: Some(Origin(0)),
+        at: at(998, 3_000_000),
+        step_ns: HOUR_NS,
+    }]);
+    rig.take(values(at(999, 3_000_000), HOUR_NS));
+    rig.turn(at(1_000, 3_000_000));
+    let expected = [
+        (at(0, 0).wall, at(998, 0).wall, 1),
+        (at(998, 0).wall, at(1_000, 0).wall, 1),
+    ];
+    let series = by_series(&rig.drain());
+    let mut delays = series.iter().filter(|(name, _)| name.contains(".owd"));
+    assert!(
+        delays.all(|(_, windows)| *windows == expected),
+        "{series:#?}"
+    );
+}

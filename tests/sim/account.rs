@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use latency_monitor::limits::TUPLES_LEFT_MAX;
 use latency_monitor::proto::{
     ClockEstimate, Counters, Direction, FlowKind, Host, Labels, Metric, OneWay, Origin, Outcome,
     Output, Prober, Protocol, Sample, StampSource, TargetSpec,
@@ -620,7 +621,8 @@ impl FlowAccount {
             counters.lost_forward + counters.lost_reverse <= counters.lost,
             "{label}: {counters:?}"
         );
-        assert!(counters.settling <= 4, "{label}: {counters:?}");
+        let tuples = 1 + TUPLES_LEFT_MAX as u64;
+        assert!(counters.settling <= 4 * tuples, "{label}: {counters:?}");
         assert!(
             counters.in_flight() <= self.timeout_ns / self.interval_ns + 2,
             "{label}: more in flight than fit into the timeout"

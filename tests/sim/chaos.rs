@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::network::Link;
+use crate::paths::Trouble;
 use crate::rng::Rng;
 use crate::scenario::{Act, HostConfig, Scenario, TargetConfig, What};
 use crate::world::World;
@@ -71,7 +72,7 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
-/// The first mix, and more trouble with clocks in it.
+/// The first mix, and more trouble with clocks and paths in it.
 pub(crate) fn random_scenario(seed: u64) -> Scenario {
     let mut scenario = first_mix(seed);
     // Of a generator of their own, which leaves the rest of the world as it was.
@@ -80,6 +81,10 @@ pub(crate) fn random_scenario(seed: u64) -> Scenario {
     for _ in 0..rng.below(8) {
         add_clock_trouble(&mut rng, &mut scenario);
     }
+    let trouble = Trouble {
+        seconds: TROUBLE_SECONDS,
+    };
+    trouble.add(&mut Rng::new(seed ^ 0x9a7), &mut scenario);
     scenario
 }
 
@@ -198,6 +203,7 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
         clock_offset_ns: i64::try_from(rng.below(2_000_000)).expect("fits") - 1_000_000,
         clock_drift_ppb: i64::try_from(rng.below(200_000)).expect("fits") - 100_000,
         send_fails: 0.0,
+        accepted_max: None,
         stamps: rng.chance(0.7),
         noise_us: if rng.chance(0.5) { rng.below(500) } else { 0 },
         keys: Vec::new(),

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, FlowKind, Headers, Host, KeyRing, ListenerId, Now, Output,
-    Prober, ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit,
-    Wall,
+    Address, Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Now, Output, Prober,
+    ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
 };
 
 use crate::account::Account;
 use crate::clock::HostClock;
 use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
 use crate::outages::Outages;
+use crate::scenario::HostConfig;
 use crate::slots::Sent;
 use crate::truth::Instant;
 use crate::windows::Windows;
@@ -81,11 +81,11 @@ pub(crate) struct ProberHost {
     labels: BTreeMap<String, TargetId>,
     payload: Vec<u8>,
     /// Chance that the kernel refuses a datagram.
-    pub(crate) send_fails: f64,
+    send_fails: f64,
     /// Its kernel stamps packets.
-    pub(crate) stamps: bool,
+    stamps: bool,
     /// What is sent waits up to so long before it leaves.
-    pub(crate) noise_ns: u64,
+    noise_ns: u64,
     /// Nothing leaves before what was sent earlier.
     leaves_ns: u64,
     /// UDP sockets that it refuses everything of.
@@ -93,8 +93,8 @@ pub(crate) struct ProberHost {
     pub(crate) windows: Option<Windows>,
     /// Its UDP replies leave from this address, whichever was probed.
     pub(crate) answers_from: Option<IpAddr>,
-    /// Its link is down.
-    pub(crate) is_cut_off: bool,
+    /// Its link is down, and the system says why.
+    pub(crate) cut_off: Option<CloseReason>,
     outages: Outages,
     pub(crate) account: Account,
 }
@@ -107,15 +107,15 @@ fn seed_of(seed: u64) -> [u8; 32] {
 }
 
 impl ProberHost {
-    pub(crate) fn new(name: &str, seed: u64, keys: KeyRing) -> Self {
+    pub(crate) fn new(config: &HostConfig, seed: u64) -> Self {
         let prober = Prober::new(ProberConfig {
-            name: name.into(),
+            name: config.name.as_str().into(),
             udp_port: Some(UDP_PORT),
-            accepted_max: usize::MAX,
+            accepted_max: config.accepted_max.unwrap_or(usize::MAX),
             resolve_interval_ns: 60_000_000_000,
             seed: seed_of(seed),
             native: true,
-            keys,
+            keys: config.key_ring(),
         });
         Self {
             prober,
@@ -126,14 +126,14 @@ impl ProberHost {
             request: None,
             labels: BTreeMap::new(),
             payload: Vec::new(),
-            send_fails: 0.0,
-            stamps: false,
-            noise_ns: 0,
+            send_fails: config.send_fails,
+            stamps: config.stamps,
+            noise_ns: config.noise_us * 1_000,
             leaves_ns: 0,
             stale: Vec::new(),
             windows: None,
             answers_from: None,
-            is_cut_off: false,
+            cut_off: None,
             outages: Outages::default(),
             account: Account::default(),
         }
@@ -243,6 +243,8 @@ impl ProberHost {
                     self.sockets
                         .insert(id, Socket::Stream(Some((connection, Side::Server))));
                     self.by_stream.insert((connection, Side::Server), id);
+                } else {
+                    net.close(connection, Side::Server, Ending::Finished);
                 }
             }
             Input::Connected(connection) => {
@@ -257,14 +259,19 @@ impl ProberHost {
                 self.end(now, (connection, Side::Client), CloseReason::Reset);
             }
             Input::Data(connection, side, bytes, arrived) => {
-                let read = net
+                let messages = net
                     .connection_mut(connection)
                     .and_then(|c| c.messages.as_mut());
-                let answered = read.map(|messages| messages.read(side, bytes.len()));
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
-                    match answered {
-                        Some(numbers) => self.outages.handle_replies(*id, &numbers),
-                        None => self.outages.handle_unknown_replies(*id),
+                    match (messages, side) {
+                        (Some(messages), Side::Server) => {
+                            messages.read_requests(bytes.len(), !self.blocked.contains(id));
+                        }
+                        (Some(messages), Side::Client) => {
+                            let numbers = messages.read_replies(bytes.len());
+                            self.outages.handle_replies(*id, &numbers);
+                        }
+                        (None, _) => self.outages.handle_unknown_replies(*id),
                     }
                     prober.handle_stream(arrival(self.stamps, now, arrived), *id, bytes);
                     // A stream that cannot be read may be given up.
@@ -279,10 +286,7 @@ impl ProberHost {
                 self.end(now, (connection, side), reason);
             }
             Input::Stamp(key, at) => prober.handle_stamp(key, stamp(at)),
-            Input::ClockStep(ns) => {
-                self.outages.handle_clock_step();
-                prober.handle_clock_step(now, ns);
-            }
+            Input::ClockStep(ns) => prober.handle_clock_step(now, ns),
             Input::Writable(connection, side) => {
                 if let Some(id) = self.by_stream.get(&(connection, side)) {
                     self.blocked.remove(id);
@@ -331,14 +335,8 @@ impl ProberHost {
     ) {
         let wall_ns = now.wall.as_unix_nanos();
         match *transmit {
-            Transmit::Open { socket, kind, .. } if self.is_cut_off => {
-                if kind == FlowKind::Connect {
-                    self.drain(at, net, Some(Sent::new(socket, HANDSHAKE)));
-                }
-                self.account.closed_something = true;
-                self.outages.handle_closed(socket);
-                let reason = CloseReason::NoRoute;
-                self.prober.handle_closed(now, socket, reason);
+            Transmit::Open { socket, kind, .. } if self.cut_off.is_some() => {
+                self.refuse(at, (now, net), socket, kind);
             }
             Transmit::Open {
                 socket,
@@ -366,12 +364,11 @@ impl ProberHost {
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
                 };
-                let reason = match () {
-                    () if self.is_cut_off => Some(CloseReason::NoRoute),
-                    () if self.stale.contains(&socket) => Some(CloseReason::NoAddress),
-                    () if net.rng.chance(self.send_fails) => Some(CloseReason::Exhausted),
-                    () => None,
-                };
+                let is_stale = self.stale.contains(&socket);
+                let no_address = is_stale.then_some(CloseReason::NoAddress);
+                let mut fails = || net.rng.chance(self.send_fails);
+                let reason = self.cut_off.or(no_address);
+                let reason = reason.or_else(|| fails().then_some(CloseReason::Exhausted));
                 if let Some(reason) = reason {
                     self.account.closed_something = true;
                     self.prober.handle_unsent(now, socket, reason);
@@ -384,6 +381,7 @@ impl ProberHost {
                     net.send_datagram((at.host, from), remote, payload, (wall_ns, left));
                 }
             }
+            Transmit::Reply { .. } if self.cut_off.is_some() => self.prober.handle_reply_unsent(),
             Transmit::Reply {
                 listener,
                 to,
@@ -429,6 +427,17 @@ impl ProberHost {
                 net.schedule(net.now_ns + LOOK_UP_NS, answer);
             }
         }
+    }
+
+    /// The link is down: a socket cannot be opened.
+    fn refuse(&mut self, at: Place, (now, net): (Now, &Network), socket: SocketId, kind: FlowKind) {
+        if kind == FlowKind::Connect {
+            self.drain(at, net, Some(Sent::new(socket, HANDSHAKE)));
+        }
+        self.account.closed_something = true;
+        self.outages.handle_closed(socket);
+        let reason = self.cut_off.unwrap_or(CloseReason::NoRoute);
+        self.prober.handle_closed(now, socket, reason);
     }
 
     /// When a datagram that is sent now leaves the host; its stamp comes then.

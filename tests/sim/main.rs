@@ -18,6 +18,7 @@ mod life;
 mod nat;
 mod network;
 mod outages;
+mod paths;
 mod python;
 mod rng;
 mod scenario;

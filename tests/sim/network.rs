@@ -467,11 +467,9 @@ impl Network {
         let out = self.out(id, side);
         out.told_blocked = out.waiting_bytes > SEND_BUFFER_BYTES;
         let is_blocked = out.told_blocked;
-        // A server whose replies wait answers no more, and which requests those are is its own matter.
-        let may_answer = side == Side::Client || !is_blocked;
         if let Some(connection) = self.connections.get_mut(&id)
             && let Some(messages) = &mut connection.messages
-            && !(messages.write(side, bytes) && may_answer)
+            && !messages.write(side, bytes)
         {
             connection.messages = None;
         }

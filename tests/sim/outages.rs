@@ -45,11 +45,6 @@ impl Outages {
         self.was_frozen = was_frozen;
     }
 
-    /// The host's wall clock is set.
-    pub(crate) const fn handle_clock_step(&mut self) {
-        self.at.steps += 1;
-    }
-
     /// The next probe of a flow leaves.
     pub(crate) fn handle_send(&mut self, origin: Origin, sent: Sent) {
         let flow = self.flows.get_mut(&origin).expect("an open one");
@@ -121,6 +116,8 @@ impl Outages {
                 let flow = self.flows.get_mut(&sample.origin).expect("an open one");
                 flow.slots.handle_outcome(at, sample.seq, sample.outcome);
             }
+            // What was told before this is by the clock of before.
+            Output::ClockStep { origin: None, .. } => self.at.steps += 1,
             Output::Outage(outage) => {
                 let flow = self.flows.get_mut(&outage.origin).expect("an open one");
                 flow.slots.handle_told(*outage, at);

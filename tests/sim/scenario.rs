@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use latency_monitor::proto::{Host, Key, KeyRing, Protocol, TargetSpec};
+use latency_monitor::proto::{CloseReason, Host, Key, KeyRing, Protocol, TargetSpec};
 use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
@@ -97,6 +97,9 @@ pub(crate) struct HostConfig {
     /// Chance that its kernel refuses a datagram.
     #[serde(default)]
     pub(crate) send_fails: f64,
+    /// So many connections of others it accepts at once.
+    #[serde(default)]
+    pub(crate) accepted_max: Option<usize>,
     /// Its kernel stamps packets.
     #[serde(default)]
     pub(crate) stamps: bool,
@@ -253,10 +256,11 @@ pub(crate) enum What {
     LoseAddress {
         host: String,
     },
-    /// The host's own link goes down, or up again: its kernel refuses whatever is sent and opened.
+    /// The host's own link goes down, or up again: its kernel refuses whatever is sent and opened, for this reason.
     Interface {
         host: String,
-        down: bool,
+        #[serde(default, deserialize_with = "reason")]
+        down: Option<CloseReason>,
     },
     /// The program gets no processor time.
     Freeze {
@@ -338,6 +342,15 @@ pub(crate) enum What {
         count: u32,
         again: u32,
     },
+}
+
+/// Reads `"no_route"` or `"network_down"`.
+fn reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<CloseReason>, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "no_route" => Ok(Some(CloseReason::NoRoute)),
+        "network_down" => Ok(Some(CloseReason::NetworkDown)),
+        other => Err(serde::de::Error::custom(format!("no such reason: {other}"))),
+    }
 }
 
 #[expect(

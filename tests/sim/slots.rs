@@ -218,9 +218,11 @@ impl Slots {
         }
     }
 
-    /// The flow says that a probe was answered late.
-    pub(crate) const fn handle_late(&mut self) {
-        self.is_answered = true;
+    /// The flow says that a probe was answered late: perhaps over the socket in use, if the network does not know.
+    pub(crate) fn handle_late(&mut self) {
+        self.is_answered |= self.slots.iter().any(|(_, fate)| {
+            matches!(*fate, Fate::Open(_, sent) if Some(sent.socket) == self.socket && sent.number.is_none())
+        });
     }
 
     /// The flow says what became of a probe: what the network says, if that knows.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use latency_monitor::proto::CloseReason;
 use latency_monitor::proto::wire::text;
 
 use crate::bursts::Bursts;
@@ -41,6 +42,8 @@ struct Host {
     delivers_ns: u64,
     /// Whether its kernel runs, with the program or without.
     powered: bool,
+    /// Why its own link carries nothing.
+    cut_off: Option<CloseReason>,
 }
 
 #[derive(Debug)]
@@ -126,6 +129,7 @@ impl World {
                 frozen_until_ns: 0,
                 delivers_ns: 0,
                 powered: true,
+                cut_off: None,
                 config: config.clone(),
             });
         }
@@ -414,7 +418,10 @@ impl World {
             What::Start { host } => self.start(self.host(&host)),
             What::Freeze { host, seconds } => {
                 let id = self.host(&host);
-                self.hosts[id].frozen_until_ns = self.net.now_ns + nanos(seconds);
+                // What waits for the end of one stall must not be overtaken by what waits for another's.
+                if !self.is_frozen(id) {
+                    self.hosts[id].frozen_until_ns = self.net.now_ns + nanos(seconds);
+                }
                 if let Program::Prober(prober) = &mut self.hosts[id].program {
                     prober.account.was_frozen = true;
                 }
@@ -504,24 +511,23 @@ impl World {
             *link = self.scenario.link;
         }
         for id in 0..self.hosts.len() {
-            if let Program::Prober(prober) = &mut self.hosts[id].program {
-                prober.is_cut_off = false;
-            }
+            self.set_interface(id, None);
             self.start(id);
         }
     }
 
-    fn set_interface(&mut self, id: HostId, down: bool) {
+    fn set_interface(&mut self, id: HostId, down: Option<CloseReason>) {
         let link = Link {
-            down,
+            down: down.is_some(),
             ..self.scenario.link
         };
         for other in 0..self.hosts.len() {
             self.net.set_link(id, other, link);
             self.net.set_link(other, id, link);
         }
+        self.hosts[id].cut_off = down;
         if let Program::Prober(prober) = &mut self.hosts[id].program {
-            prober.is_cut_off = down;
+            prober.cut_off = down;
         }
     }
 
@@ -540,14 +546,8 @@ impl World {
         } else if config.python {
             Program::Python(PythonHost::new(&config.name))
         } else {
-            let mut prober = Box::new(ProberHost::new(
-                &config.name,
-                self.seeds.next(),
-                config.key_ring(),
-            ));
-            prober.send_fails = config.send_fails;
-            prober.stamps = config.stamps;
-            prober.noise_ns = config.noise_us * 1_000;
+            let mut prober = Box::new(ProberHost::new(config, self.seeds.next()));
+            prober.cut_off = host.cut_off;
             prober.account.has_native = self
                 .scenario
                 .hosts

@@ -44,9 +44,19 @@ impl Scope<'_> {
         bytes: &[u8],
         handle: impl FnOnce(&[u8], &mut Self) -> Option<Reply>,
     ) -> Option<Reply> {
-        let Some(key) = self.ends.identity.key.clone() else {
+        if self.ends.identity.key.is_none() {
             return handle(bytes, self);
-        };
+        }
+        self.handle_opened(bytes, handle)
+    }
+
+    #[inline(never)]
+    fn handle_opened(
+        &mut self,
+        bytes: &[u8],
+        handle: impl FnOnce(&[u8], &mut Self) -> Option<Reply>,
+    ) -> Option<Reply> {
+        let key = self.ends.identity.key.clone()?;
         let mut scratch = std::mem::take(&mut self.context.opened);
         let opened = authenticated::open(bytes, Direction::Reply, &key, &mut scratch);
         self.context.counters.unauthentic += u64::from(opened.is_none());

@@ -14,24 +14,31 @@ pub struct KeyRing {
 }
 
 /// How a request was authenticated, which its reply is to be as well.
-#[derive(Clone, Debug)]
-pub(crate) struct Seal {
-    pub(crate) key: Arc<Key>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seal<'a> {
+    pub(crate) key: &'a Key,
     mac_at: Option<usize>,
 }
 
-impl Seal {
+impl Seal<'_> {
     /// Makes an authenticated reply of the open one that begins at `start` of `out`.
     pub(crate) fn seal_reply(&self, out: &mut Vec<u8>, start: usize) {
-        authenticated::seal(out, start, Direction::Reply, &self.key, self.mac_at);
+        authenticated::seal(out, start, Direction::Reply, self.key, self.mac_at);
     }
 }
 
 /// A packet as it is to be read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Unsealed<'a> {
     pub(crate) packet: &'a [u8],
-    pub(crate) seal: Option<Seal>,
+    pub(crate) seal: Option<Seal<'a>>,
+}
+
+impl<'a> Unsealed<'a> {
+    /// A packet that needs no key.
+    pub(crate) const fn open(packet: &'a [u8]) -> Self {
+        Self { packet, seal: None }
+    }
 }
 
 impl KeyRing {
@@ -51,10 +58,15 @@ impl KeyRing {
         self.keys.is_empty()
     }
 
+    /// True if a request has to be looked at for its key.
+    pub(crate) fn is_of_use(&self) -> bool {
+        self.is_required || !self.keys.is_empty()
+    }
+
     /// Checks a request, and returns the open one in it, written to `scratch`; as it is if no key of ours has
     /// made it. `None` if it is not to be believed.
     pub(crate) fn unseal<'a>(
-        &self,
+        &'a self,
         packet: &'a [u8],
         scratch: &'a mut Vec<u8>,
     ) -> Option<Unsealed<'a>> {
@@ -66,8 +78,7 @@ impl KeyRing {
                 seal,
             });
         }
-        let open = Unsealed { packet, seal: None };
-        (!self.is_required).then_some(open)
+        (!self.is_required).then_some(Unsealed::open(packet))
     }
 
     /// Finds the key that a packet of this session identifier was made with, among those it can be.
@@ -76,7 +87,7 @@ impl KeyRing {
         packet: &[u8],
         ssid: u16,
         scratch: &mut Vec<u8>,
-    ) -> Option<(Arc<Key>, Option<usize>)> {
+    ) -> Option<(&Key, Option<usize>)> {
         let may_be = self
             .keys
             .iter()
@@ -85,7 +96,7 @@ impl KeyRing {
             if let Some(Opened { mac_at, .. }) =
                 authenticated::open(packet, Direction::Request, key, scratch)
             {
-                return Some((key.clone(), mac_at));
+                return Some((&**key, mac_at));
             }
         }
         None

@@ -35,8 +35,8 @@ pub(crate) struct Reflector {
     name: Arc<str>,
     /// Native requests are answered, and offers of that wire taken.
     pub(super) is_native: bool,
-    /// What requests may be authenticated with.
-    pub(super) keys: Arc<KeyRing>,
+    /// What requests may be authenticated with; `None` if there is no key, and none is asked for.
+    pub(super) keys: Option<Arc<KeyRing>>,
     pub(super) labels: RemoteLabels,
     /// No search for the idlest session or connection before this.
     search_after: Mono,
@@ -49,9 +49,14 @@ impl Reflector {
             labels: RemoteLabels::new(name.clone()),
             name,
             is_native,
-            keys: Arc::new(keys),
+            keys: keys.is_of_use().then(|| Arc::new(keys)),
             search_after: Mono::ZERO,
         }
+    }
+
+    /// True if nothing is answered without a key.
+    pub(super) fn requires_key(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.is_required)
     }
 
     /// Answers a request that its session has measured, if the peer reads; `transmit` leads to it, for a reply
@@ -92,7 +97,7 @@ impl Reflector {
                 {
                     *tos = native::wanted_tos(packet).unwrap_or(*tos);
                 }
-                let write = |out: &mut Vec<u8>| write_reply(out, packet, &fields, seal.as_ref());
+                let write = |out: &mut Vec<u8>| write_reply(out, packet, &fields, *seal);
                 context.queue_reply(transmit, |out| match place {
                     Place::Connection(_) => encode_frame(out, write),
                     Place::Datagrams { .. } => {
@@ -124,7 +129,7 @@ impl Reflector {
                     is_light: read.is_light,
                 };
                 context.queue_reply(transmit(None), |out| {
-                    write_reply(out, packet, &fields, seal.as_ref());
+                    write_reply(out, packet, &fields, *seal);
                     true
                 })
             }
@@ -154,7 +159,12 @@ impl Reflector {
 }
 
 /// Appends the reply to a request, authenticated as that was.
-fn write_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>, seal: Option<&Seal>) {
+fn write_reply(
+    out: &mut Vec<u8>,
+    request: &[u8],
+    fields: &ReplyFields<'_>,
+    seal: Option<Seal<'_>>,
+) {
     let start = out.len();
     native::encode_reply(out, request, fields);
     if let Some(seal) = seal {

@@ -31,7 +31,7 @@ pub(super) enum Body<'a> {
         packet: &'a [u8],
         headers: Option<&'a Headers>,
         /// What its reply is to be authenticated with.
-        seal: Option<Seal>,
+        seal: Option<Seal<'a>>,
     },
 }
 

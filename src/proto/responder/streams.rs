@@ -5,6 +5,7 @@ use slab::Slab;
 use super::Responder;
 use crate::limits::{ACCEPTED_MAX, FRAME_BYTES_HELD_MAX};
 use crate::proto::context::{Context, small};
+use crate::proto::key_ring::Unsealed;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::responder::labels::Claim;
 use crate::proto::responder::reflector::{Heard, MESSAGE_WITHIN_NS, Reflector};
@@ -120,7 +121,10 @@ impl Accepted {
             Incoming::Native(decoder) => {
                 let outcome = decoder.feed(bytes, |packet, is_last| {
                     let arrival = arrival.of_last(is_last);
-                    let unsealed = keys.unseal(packet, &mut opened);
+                    let unsealed = match &keys {
+                        Some(keys) => keys.unseal(packet, &mut opened),
+                        None => Some(Unsealed::open(packet)),
+                    };
                     unauthentic += u64::from(unsealed.is_none());
                     receive(&unsealed.and_then(|packet| Request::native(&arrival, None, packet)));
                 });
@@ -209,7 +213,7 @@ impl Responder {
         {
             accepted.incoming = Incoming::Native(FrameDecoder::new(true));
         }
-        if reflector.keys.is_required && matches!(accepted.incoming, Incoming::Text(_)) {
+        if reflector.requires_key() && matches!(accepted.incoming, Incoming::Text(_)) {
             context.counters.unauthentic += 1;
             self.close(slot, context);
             return 0;

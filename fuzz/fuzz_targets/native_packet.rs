@@ -72,6 +72,10 @@ fn check_authenticated(packet: &[u8]) {
             let Some(opened) = authenticated::open(&sealed, direction, &key, &mut scratch) else {
                 continue;
             };
+            // A TLV that is longer than the packet takes the HMAC TLV in.
+            if opened.mac_at != mac_at {
+                continue;
+            }
             assert_eq!(opened.packet[BASE_BYTES..], packet[BASE_BYTES..]);
             assert_eq!(opened.packet[..16], packet[..16]);
             let mut again = opened.packet.to_vec();

@@ -182,7 +182,11 @@ impl ProberHost {
         input: &Input<'_>,
     ) {
         let now = clock.now(net.now_ns);
-        self.outages.begin_turn(now, self.account.was_frozen);
+        let mut known = now;
+        if let Input::ClockStep(ns) = input {
+            known.wall = now.wall.plus(-ns);
+        }
+        self.outages.begin_turn(known, self.account.was_frozen);
         self.prober.handle_timeout(now);
         self.transmit(at, clock, net);
         self.deliver(at, clock, net, input);

@@ -39,7 +39,7 @@ impl Outages {
         self.specs.insert(spec.label.to_string(), spec);
     }
 
-    /// A turn of the prober begins.
+    /// A turn of the prober begins, by the wall clock of which it knows.
     pub(crate) fn begin_turn(&mut self, now: Now, was_frozen: bool) {
         self.at.now = now;
         self.was_frozen = was_frozen;
@@ -116,8 +116,14 @@ impl Outages {
                 let flow = self.flows.get_mut(&sample.origin).expect("an open one");
                 flow.slots.handle_outcome(at, sample.seq, sample.outcome);
             }
-            // What was told before this is by the clock of before.
-            Output::ClockStep { origin: None, .. } => self.at.steps += 1,
+            Output::ClockStep {
+                origin: None,
+                step_ns,
+                ..
+            } => {
+                self.at.steps += 1;
+                self.at.now.wall = self.at.now.wall.plus(*step_ns);
+            }
             Output::Outage(outage) => {
                 let flow = self.flows.get_mut(&outage.origin).expect("an open one");
                 flow.slots.handle_told(*outage, at);

@@ -59,7 +59,7 @@ enum Fate {
 struct Run {
     slots: Vec<Moment>,
     lost: usize,
-    /// When a later slot was answered; `None`: never.
+    /// When a later slot was answered, or the flow ended.
     ended: Option<Moment>,
 }
 
@@ -281,7 +281,7 @@ impl Slots {
         while let Some((sent, fate)) = self.slots.front().copied() {
             match fate {
                 Fate::Open(..) if at.since(&sent) < self.timeout_ns => break,
-                Fate::Answered => self.end_run(Some(at)),
+                Fate::Answered => self.end_run(at),
                 Fate::Open(..) | Fate::Lost | Fate::Unsent => {
                     let run = self.run.get_or_insert_with(|| Run {
                         slots: Vec::new(),
@@ -296,8 +296,9 @@ impl Slots {
         }
     }
 
-    fn end_run(&mut self, ended: Option<Moment>) {
+    fn end_run(&mut self, at: Moment) {
         if let Some(run) = self.run.take() {
+            let ended = Some(at);
             let run = Run { ended, ..run };
             if run.is_outage() != Some(false) {
                 self.runs.push(run);
@@ -310,7 +311,7 @@ impl Slots {
         self.judge(at);
         self.slots.retain(|slot| !matches!(slot.1, Fate::Open(..)));
         self.judge(at);
-        self.end_run(None);
+        self.end_run(at);
         self.was_frozen = was_frozen;
         let told = std::mem::take(&mut self.told).into_iter();
         let (mut begun, mut ended): (Vec<Told>, Vec<Told>) =

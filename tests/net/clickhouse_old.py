@@ -15,7 +15,7 @@ CONFIG = """<yandex>
     <listen_host>127.0.0.1</listen_host>
     <http_port>{port}</http_port>
     <path>{folder}/data/</path>
-    <tmp_path>{folder}/tmp/</tmp_path>
+    <tmp_path>{folder}/scratch/</tmp_path>
     <users_config>{folder}/users.xml</users_config>
     <default_profile>default</default_profile>
     <default_database>default</default_database>

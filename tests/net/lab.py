@@ -222,6 +222,8 @@ def clean_up_on_signals():
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
+    # Where a shell starts this in the background it is ignored, and would be in each daemon.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(*command):

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use latency_monitor::limits::{REMOTE_LABELS_MAX, SESSIONS_MAX};
+use latency_monitor::proto::wire::native::authenticated::{self, Direction};
 use latency_monitor::proto::wire::native::{
     self, ErrorEstimate, Reply, RequestFields, decode_reply, encode_request,
 };
 use latency_monitor::proto::wire::text;
 use latency_monitor::proto::{
-    Arrival, Headers, KeyRing, ListenerId, Mono, Now, Output, Prober, ProberConfig, Transmit, Wall,
+    Arrival, CloseReason, Headers, Key, KeyRing, ListenerId, Mono, Now, Output, Prober,
+    ProberConfig, Transmit, Wall,
 };
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -29,6 +31,10 @@ struct Reflector {
 
 impl Reflector {
     fn new() -> Self {
+        Self::with(KeyRing::default())
+    }
+
+    fn with(keys: KeyRing) -> Self {
         let prober = Prober::new(ProberConfig {
             name: "b".into(),
             udp_port: Some(8001),
@@ -36,7 +42,7 @@ impl Reflector {
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],
             native: true,
-            keys: KeyRing::default(),
+            keys,
         });
         Self {
             prober,
@@ -99,7 +105,8 @@ impl Reflector {
         assert!(self.ask(from, &request).is_some(), "answered");
     }
 
-    fn ask_native(&mut self, sender: &mut Sender, seq: u32) -> Vec<u8> {
+    /// Returns a sender's request.
+    fn native_request(&self, sender: &Sender, seq: u32) -> Vec<u8> {
         let fields = RequestFields {
             seq,
             sent: self.now().wall.plus(-sender.delay_ns),
@@ -114,11 +121,31 @@ impl Reflector {
         };
         let mut request = Vec::new();
         encode_request(&mut request, &fields, None);
+        request
+    }
+
+    fn ask_native(&mut self, sender: &mut Sender, seq: u32) -> Vec<u8> {
+        let request = self.native_request(sender, seq);
         let answer = self.ask(sender.from, &request).expect("answered");
         if let (true, Some(ours)) = (sender.hears, decode_reply(&answer).unwrap().ours) {
             sender.session = ours.session;
         }
         answer
+    }
+
+    /// These packets come in on a connection of their own. Returns how many are answered.
+    fn ask_in_stream(&mut self, packets: [&[u8]; 2]) -> u64 {
+        let before = self.prober.self_counters().answered;
+        let socket = self.prober.handle_accept(self.now()).expect("room");
+        let mut stream = native::PREAMBLE.to_vec();
+        for packet in packets {
+            native::encode_frame(&mut stream, |out| out.extend_from_slice(packet));
+        }
+        let arrival = Arrival::unstamped(self.now());
+        self.prober.handle_stream(arrival, socket, &stream);
+        self.prober
+            .handle_closed(self.now(), socket, CloseReason::Finished);
+        self.prober.self_counters().answered - before
     }
 
     /// A request of 44 octets, as other makers' STAMP senders send it.
@@ -398,4 +425,54 @@ fn a_full_table_answers_without_state() {
     }
     let (count, forged) = b.published("source:a,target:b");
     assert!(count >= 7 && forged == 0, "{count} published");
+}
+
+fn key(byte: u8) -> Key {
+    Key::new(&[byte; 32]).expect("32 bytes are a key")
+}
+
+/// Returns an authenticated request.
+fn sealed(open: &[u8], key: &Key) -> Vec<u8> {
+    let mut packet = open.to_vec();
+    authenticated::seal(&mut packet, 0, Direction::Request, key, Some(open.len()));
+    packet
+}
+
+/// Whatever it comes by, and on whichever wire.
+#[test]
+fn nothing_is_answered_without_a_key_where_one_is_asked_for() {
+    let mut keys = KeyRing::default();
+    keys.is_required = true;
+    // For the session identifier that these requests have.
+    keys.add(Some(7), key(7));
+    let mut reflector = Reflector::with(keys);
+    let sender = Sender::honest("a");
+    let open = reflector.native_request(&sender, 1);
+    let good = sealed(&open, &key(7));
+    let mut text = Vec::new();
+    let wall = reflector.now().wall;
+    text::encode_request(&mut text, 1, "a", wall, "[]", None, None);
+    for refused in [&open, &sealed(&open, &key(8)), &text] {
+        assert_eq!(reflector.ask(sender.from, refused), None);
+    }
+    assert_eq!(reflector.prober.self_counters().unauthentic, 3);
+    let answer = reflector.ask(sender.from, &good).expect("answered");
+    let mut scratch = Vec::new();
+    let opened = authenticated::open(&answer, Direction::Reply, &key(7), &mut scratch);
+    assert!(opened.is_some(), "the answer is authenticated too");
+    assert_eq!(reflector.ask_in_stream([&good, &good]), 2);
+    assert_eq!(reflector.ask_in_stream([&good, &open]), 1);
+    assert_eq!(reflector.ask_in_stream([&open, &good]), 0);
+}
+
+#[test]
+fn a_connection_goes_on_with_the_key_that_it_began_with() {
+    let mut keys = KeyRing::default();
+    keys.add(Some(7), key(7));
+    let mut reflector = Reflector::with(keys);
+    let open = reflector.native_request(&Sender::honest("a"), 1);
+    let good = sealed(&open, &key(7));
+    assert_eq!(reflector.ask_in_stream([&open, &open]), 2);
+    assert_eq!(reflector.ask_in_stream([&good, &open]), 1);
+    assert_eq!(reflector.ask_in_stream([&open, &good]), 1);
 }

@@ -22,9 +22,9 @@ use crate::proto::target::{Protocol, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
-use crate::proto::wire::native::authenticated::{self, Direction};
+use crate::proto::wire::native::authenticated::{self, Direction, OVERHEAD_BYTES};
 use crate::proto::wire::native::{
-    self as native_wire, FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame,
+    self as native_wire, BASE_BYTES, FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame,
 };
 use crate::proto::wire::text::{self as text_wire, Role, StreamDecoder};
 
@@ -37,6 +37,25 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Appends a request padded to `size` bytes, which `encode` writes; authenticated, if there is a key.
+    #[inline]
+    fn encode_sealed(
+        &self,
+        size: Option<usize>,
+        out: &mut Vec<u8>,
+        encode: impl FnOnce(Option<usize>, &mut Vec<u8>),
+    ) {
+        let Some(key) = &self.ends.identity.key else {
+            return encode(size, out);
+        };
+        let start = out.len();
+        encode(size.map(|size| size.saturating_sub(OVERHEAD_BYTES)), out);
+        let length = out.len() - start;
+        // The HMAC TLV comes last, and so covers all others.
+        let mac_at = (length > BASE_BYTES).then_some(length);
+        authenticated::seal(out, start, Direction::Request, key, mac_at);
+    }
+
     /// Handles a packet as it is, or if there is a key the open one in it; one that the key has not made is counted.
     #[inline]
     fn handle_sealed(
@@ -50,6 +69,7 @@ impl Scope<'_> {
         self.handle_opened(bytes, handle)
     }
 
+    /// Out of the way of packets that need no key.
     #[inline(never)]
     fn handle_opened(
         &mut self,
@@ -321,18 +341,26 @@ impl Conversation {
         let size = scope.ends.identity.size.map(|size| size.min(payload_max));
         let Some(native) = self.native.as_ref().filter(|_| self.is_native) else {
             if let Some(stamp) = &self.stamp {
-                return stamp.encode(number, size, scope, out);
+                return scope.encode_sealed(size, out, |size, out| {
+                    stamp.encode(number, size, scope, out);
+                });
             }
             return self.text.encode(number, size, scope, out);
         };
         let Framing::NativeStream { is_new, .. } = &mut self.framing else {
-            return native.encode(number, size, scope, out);
+            return scope.encode_sealed(size, out, |size, out| {
+                native.encode(number, size, scope, out);
+            });
         };
         if std::mem::take(is_new) {
             out.extend_from_slice(&PREAMBLE);
         }
         let size = size.map(|size| size.min(FRAMED_BYTES_MAX));
-        encode_frame(out, |out| native.encode(number, size, scope, out));
+        encode_frame(out, |out| {
+            scope.encode_sealed(size, out, |size, out| {
+                native.encode(number, size, scope, out);
+            });
+        });
     }
 
     /// The kernel's stamp of a probe's departure has come.
@@ -359,7 +387,9 @@ impl Conversation {
     fn handle_datagram(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         if let Some(stamp) = &mut self.stamp {
             let mut heard = Heard::default();
-            let reply = stamp.handle_packet(arrival, bytes, scope);
+            let reply = scope.handle_sealed(bytes, |bytes, scope| {
+                stamp.handle_packet(arrival, bytes, scope)
+            });
             if reply.is_some() {
                 heard.note(reply, scope.window);
             }
@@ -380,7 +410,11 @@ impl Conversation {
             }
             Err(_) => {
                 let native = self.native.as_mut();
-                let reply = native.and_then(|native| native.handle_packet(arrival, bytes, scope));
+                let reply = native.and_then(|native| {
+                    scope.handle_sealed(bytes, |bytes, scope| {
+                        native.handle_packet(arrival, bytes, scope)
+                    })
+                });
                 // One that was slower than the doubt about it.
                 if reply == Some(Reply::Received) && !self.is_native {
                     self.handle_native_peer(scope);
@@ -457,7 +491,10 @@ impl Conversation {
             return heard;
         };
         let outcome = decoder.feed(bytes, |packet, is_last| {
-            let reply = native.handle_packet(&arrival.of_last(is_last), packet, scope);
+            let arrival = arrival.of_last(is_last);
+            let reply = scope.handle_sealed(packet, |packet, scope| {
+                native.handle_packet(&arrival, packet, scope)
+            });
             heard.note(reply, scope.window);
         });
         heard.is_unreadable = outcome.is_err();

@@ -14,7 +14,6 @@ use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Departure, Measured, ReceiveReport, Reply, Window, low};
-use crate::proto::wire::native::authenticated::{self, Direction, OVERHEAD_BYTES};
 use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
 
 /// Later replies that carry T3 of a reply.
@@ -143,9 +142,7 @@ impl Native {
         scope: &Scope<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Identity {
-            name, tags, key, ..
-        } = &scope.ends.identity;
+        let Identity { name, tags, .. } = &scope.ends.identity;
         let fields = RequestFields {
             seq: low(number),
             sent: scope.context.now.wall,
@@ -158,15 +155,7 @@ impl Native {
             source: name,
             tags,
         };
-        let Some(key) = key else {
-            return native::encode_request(out, &fields, size);
-        };
-        let start = out.len();
-        let size = size.map(|size| size.saturating_sub(OVERHEAD_BYTES));
         native::encode_request(out, &fields, size);
-        // The HMAC TLV comes last, and so covers all others.
-        let mac_at = Some(out.len() - start);
-        authenticated::seal(out, start, Direction::Request, key, mac_at);
     }
 
     /// The kernel's stamp of a probe's departure has come: the next requests carry it.
@@ -178,18 +167,6 @@ impl Native {
 
     /// A packet came in that is no text. `None` if it is no reply to a probe of this session.
     pub(super) fn handle_packet(
-        &mut self,
-        arrival: &Arrival,
-        bytes: &[u8],
-        scope: &mut Scope<'_>,
-    ) -> Option<Reply> {
-        scope.handle_sealed(bytes, |bytes, scope| {
-            self.handle_open(arrival, bytes, scope)
-        })
-    }
-
-    /// The same of a packet that needs no key, or has been checked.
-    fn handle_open(
         &mut self,
         arrival: &Arrival,
         bytes: &[u8],

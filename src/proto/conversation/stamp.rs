@@ -18,8 +18,7 @@ use crate::proto::sample::{Stamp as At, StampSource};
 use crate::proto::target::StampOptions;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window, low};
-use crate::proto::wire::native::authenticated::{self, Direction, OVERHEAD_BYTES};
-use crate::proto::wire::native::{BASE_BYTES, PlainReply, PlainRequest, plain_time};
+use crate::proto::wire::native::{PlainReply, PlainRequest, plain_time};
 use crate::proto::wire::text;
 
 /// Pending replies at once: the one whose T3 comes with the next reply, and one more.
@@ -96,14 +95,7 @@ impl Stamp {
             ssid: self.ssid,
             is_ptp: self.options.is_ptp,
         };
-        let Some(key) = &scope.ends.identity.key else {
-            return request.encode(out, size);
-        };
-        let start = out.len();
-        request.encode(out, size.map(|size| size.saturating_sub(OVERHEAD_BYTES)));
-        let length = out.len() - start;
-        let mac_at = (length > BASE_BYTES).then_some(length);
-        authenticated::seal(out, start, Direction::Request, key, mac_at);
+        request.encode(out, size);
     }
 
     /// Returns a probe's number on the wire.
@@ -148,18 +140,6 @@ impl Stamp {
 
     /// A datagram came in. `None` if it is no reply to a probe of this session.
     pub(super) fn handle_packet(
-        &mut self,
-        arrival: &Arrival,
-        bytes: &[u8],
-        scope: &mut Scope<'_>,
-    ) -> Option<Reply> {
-        scope.handle_sealed(bytes, |bytes, scope| {
-            self.handle_open(arrival, bytes, scope)
-        })
-    }
-
-    /// The same of a packet that needs no key, or has been checked.
-    fn handle_open(
         &mut self,
         arrival: &Arrival,
         bytes: &[u8],

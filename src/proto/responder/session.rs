@@ -78,17 +78,19 @@ impl Session {
         }
     }
 
-    /// Measures one more request. Returns its number; `None` if its tags cannot be read or it has another key,
-    /// and it must not be answered.
+    /// True if the request has the key that all of the session's have.
+    pub(super) fn has_key_of(&self, request: &Request<'_>) -> bool {
+        request.key() == self.key
+    }
+
+    /// Measures one more request. Returns its number; `None` if its tags cannot be read, and it must
+    /// not be answered.
     pub(super) fn handle_request(
         &mut self,
         request: &Request<'_>,
         labels: &mut RemoteLabels,
         context: &mut Context,
     ) -> Option<u64> {
-        if request.key() != self.key {
-            return None;
-        }
         if !self.publication.is_of(request.identity) {
             if !request.is_readable() {
                 return None;

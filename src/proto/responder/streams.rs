@@ -89,6 +89,8 @@ impl Accepted {
                 return;
             };
             let number = match session {
+                // Who has not the key goes on in a connection that somebody with the key began.
+                Some(session) if !session.has_key_of(request) => None,
                 Some(session) => session.handle_request(request, &mut reflector.labels, context),
                 None => request.is_readable().then(|| {
                     let place = Place::Connection(socket);

@@ -32,13 +32,13 @@ use crate::config::error::Problems;
 use crate::config::file::File;
 use crate::config::key::Table;
 use crate::config::keys::{
-    ADDRESS, BACKEND, LOG_FILE, LOG_LEVEL, MAX_SIZE, MODE, NAME, PROTOCOL, RESOLVE_INTERVAL,
-    SHUTDOWN_TIMEOUT, TCP, TCP_PORT, TIMESTAMPS, UDP, UDP_PORT,
+    ADDRESS, ALLOW, BACKEND, LOG_FILE, LOG_LEVEL, MAX_SIZE, MODE, NAME, PROTOCOL, RATE_LIMIT,
+    RESOLVE_INTERVAL, SHUTDOWN_TIMEOUT, TCP, TCP_PORT, TIMESTAMPS, UDP, UDP_PORT,
 };
 use crate::config::layer::Layer;
 use crate::config::value::nanos;
 use crate::limits::TARGETS_MAX;
-use crate::proto::{Host, KeyRing, TargetSpec};
+use crate::proto::{Host, KeyRing, Prefix, TargetSpec};
 use crate::sys::process;
 
 pub(crate) use key::Key;
@@ -91,6 +91,10 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// Who stamps packets.
     pub timestamps: Timestamps,
+    /// Who may probe this host; none: everyone.
+    pub allow: Vec<Prefix>,
+    /// Requests in a second from one IPv4 address, or one /64 of IPv6.
+    pub rate_limit: u32,
     /// How often names are looked up again.
     pub resolve_interval: Duration,
     /// How long the end may take.
@@ -217,6 +221,9 @@ impl Config {
             log_level: around.log_level,
             log_file: top.find(&LOG_FILE),
             timestamps: top.get(&TIMESTAMPS),
+            allow: rules::prefixes(&top.find::<Vec<String>>(&ALLOW).unwrap_or_default())
+                .unwrap_or_default(),
+            rate_limit: top.get(&RATE_LIMIT),
             resolve_interval: seconds(&RESOLVE_INTERVAL),
             shutdown_timeout: seconds(&SHUTDOWN_TIMEOUT),
             engine: EngineOptions::from_layer(&engine),

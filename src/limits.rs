@@ -49,6 +49,13 @@ pub const CONNECTIONS_EVERY_NS: u64 = 100_000;
 /// receive replies make room first, then the one idle longest.
 pub const SESSIONS_MAX: usize = 32_768;
 
+/// Places where the requests of a second are counted by their source, at 16 bytes each. Of ten thousand
+/// sources some share one, which matters only if one of them exceeds the rate.
+pub const RATE_SLOTS: usize = 65_536;
+
+/// Prefixes that may ask this host. Each costs a request some nanoseconds.
+pub const ALLOWED_PREFIXES_MAX: usize = 1_024;
+
 /// TCP connections that a responder accepts at once; each holds a descriptor. The limit is lower if
 /// our own flows leave fewer of the process's descriptors.
 pub const ACCEPTED_MAX: usize = 16_384;

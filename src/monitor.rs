@@ -359,6 +359,7 @@ impl LatencyMonitor {
         };
         let finish_within = self.config.shutdown_timeout;
         let options = self.config.engine;
+        let (allow, rate_limit) = (self.config.allow.clone(), self.config.rate_limit);
         let commands = commands.clone();
         let (report, listens) = channel();
         let body = move || {
@@ -375,9 +376,11 @@ impl LatencyMonitor {
             let listening = engine.listening().clone();
             prober_config.udp_port = listening.udp.first().map(std::net::SocketAddr::port);
             let _ = report.send(Ok(listening));
+            let mut prober = Prober::new(prober_config);
+            prober.restrict_requests(&allow, rate_limit);
             PollLoop {
                 clock,
-                prober: Prober::new(prober_config),
+                prober,
                 recorder,
                 resolver,
                 commands,

@@ -15,6 +15,7 @@ mod conversation;
 mod ends;
 mod flow;
 mod follow_ups;
+mod gate;
 mod key_ring;
 pub mod life;
 mod lookup;
@@ -37,6 +38,7 @@ mod window;
 pub mod wire;
 
 pub(crate) use backoff::Backoff;
+pub use gate::{Prefix, PrefixError};
 pub use key_ring::KeyRing;
 pub use life::{CloseCause, Life, LifeEvent, Misread, Subject};
 pub use output::{Outage, Output};

@@ -208,6 +208,25 @@ fn at(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }
 
+/// Who is not allowed, or asks too often, gets no answer and is counted.
+#[test]
+fn who_may_ask_and_how_often() {
+    let mut b = Reflector::new();
+    b.prober
+        .restrict_requests(&["192.0.2.0/24".parse().unwrap()], 10);
+    let mut request = Vec::new();
+    text::encode_request(&mut request, 0, "a", b.now().wall, "[]", None, None);
+    assert!(b.ask(at(STRANGER, 4_000), &request).is_none());
+    let answered = (0..30).filter(|port| b.ask(at(HOST, 4_000 + port), &request).is_some());
+    assert_eq!(answered.count(), 10);
+    b.wait_ms(1_000);
+    assert!(b.ask(at(HOST, 4_000), &request).is_some());
+    assert!(!b.prober.admits(b.now(), STRANGER), "nor a connection");
+    let counted = b.prober.self_counters();
+    assert_eq!((counted.denied, counted.limited), (2, 20));
+    assert_eq!((counted.answered, counted.corrupt), (11, 0));
+}
+
 /// Five packets under a real host's name put hours into its series, whatever wire that host spoke.
 #[test]
 fn a_name_is_its_owners() {

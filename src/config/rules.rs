@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::config::value::{nearest, suggestion};
-use crate::limits::{LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX};
+use crate::limits::{
+    ALLOWED_PREFIXES_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX,
+};
 use crate::proto::wire::text::encode_tags;
-use crate::proto::{Address, Host};
+use crate::proto::{Address, Host, Prefix, PrefixError};
 use crate::record::{Choice, ChoiceError, Metric};
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
@@ -133,6 +135,20 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<Host>, String> {
     } else {
         Err(faults.join(", and "))
     }
+}
+
+/// Parses the prefixes that may ask.
+pub(super) fn prefixes(texts: &[String]) -> Result<Vec<Prefix>, String> {
+    if !(1..=ALLOWED_PREFIXES_MAX).contains(&texts.len()) {
+        let len = texts.len();
+        return Err(format!(
+            "must be 1 to {ALLOWED_PREFIXES_MAX} prefixes, not {len}"
+        ));
+    }
+    let parsed = texts.iter().map(|text| text.parse());
+    parsed
+        .collect::<Result<_, PrefixError>>()
+        .map_err(|error| format!("has {error}"))
 }
 
 /// Parses an address of this host, or a name that leads to one. IPv6 may have brackets around it.

@@ -56,6 +56,8 @@ fn nothing_said_is_server_mode() {
     assert_eq!(config, Config::default());
     assert_eq!((config.tcp_port, config.udp_port), (8000, 8001));
     assert!(config.addresses.is_empty(), "it listens everywhere");
+    assert!(config.allow.is_empty(), "everyone may ask");
+    assert_eq!(config.rate_limit, 200_000);
     assert!(config.targets.is_empty());
     assert_eq!(config.metrics[0].settings.backend(), Backend::Cli);
     assert_eq!(config.metrics[0].mode, Mode::Samples);
@@ -328,6 +330,18 @@ const MISTAKES: &[(&str, &str)] = &[
          not \"local host\"",
     ),
     ("address = ['::', '::']", "line 1: `address` has :: twice"),
+    (
+        "allow = ['192.0.2.0/24', 'home/8']",
+        "line 1: `allow` has \"home/8\", which is neither an address nor a prefix such as 192.0.2.0/24",
+    ),
+    (
+        "allow = []",
+        "line 1: `allow` must be 1 to 1024 prefixes, not 0",
+    ),
+    (
+        "rate_limit = 0",
+        "line 1: `rate_limit` must be 1 to 1000000000 requests a second, not 0",
+    ),
     (
         "address = []",
         "line 1: `address` must be 1 to 64 addresses, not 0",
@@ -639,4 +653,15 @@ fn a_backend_that_is_not_built_in_is_named_with_its_feature() {
              \"http-backends\""
         ]
     );
+}
+
+#[test]
+fn who_may_ask() {
+    let config = parse("allow = ['192.0.2.0/24', '2001:db8::1']\nrate_limit = 50");
+    let admits = |address: &str| {
+        let address = address.parse().unwrap();
+        config.allow.iter().any(|prefix| prefix.contains(address))
+    };
+    assert!(admits("192.0.2.9") && admits("2001:db8::1") && !admits("2001:db8::2"));
+    assert_eq!(config.rate_limit, 50);
 }

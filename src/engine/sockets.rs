@@ -171,7 +171,13 @@ impl<W: Default> Sockets<W> {
         socket: TcpStream,
         watch: impl FnOnce(&TcpStream, SocketId) -> io::Result<()>,
     ) {
-        let Some(id) = core.prober.handle_accept(core.clock.now()) else {
+        let now = core.clock.now();
+        // A peer that is gone already has no address any more.
+        let is_admitted = |from: SocketAddr| core.prober.admits(now, from.ip());
+        if !socket.peer_addr().is_ok_and(is_admitted) {
+            return;
+        }
+        let Some(id) = core.prober.handle_accept(now) else {
             return;
         };
         let stamps = self.stamping.begin_stream(&socket);

@@ -1,6 +1,6 @@
 //! The whole core behind one surface: targets in, events in, transmissions and results out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,11 +11,13 @@ use crate::proto::context::{Context, small};
 use crate::proto::conversation::Answer;
 use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
+use crate::proto::gate::{Gate, Prefix};
 use crate::proto::key_ring::KeyRing;
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
 use crate::proto::responder::{Reflector, Responder};
+use crate::proto::rng::{Identifiers, Role};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
 use crate::proto::strays::Strays;
@@ -77,8 +79,9 @@ impl Prober {
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
         let reflector = Reflector::new(name.clone(), config.native, config.keys);
+        let gate = Gate::open(Identifiers::new(config.seed, Role::Gate).key());
         Self {
-            responder: Responder::new(reflector, config.udp_port, config.accepted_max),
+            responder: Responder::new(reflector, gate, config.udp_port, config.accepted_max),
             name,
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
@@ -218,6 +221,19 @@ impl Prober {
         };
         self.responder
             .handle_datagram(&arrival, headers, transmit, payload, &mut self.context);
+    }
+
+    /// Lets only those ask this host whose address is in one of the prefixes, everyone if there are none,
+    /// and so many requests a second of each IPv4 address and each /64 of IPv6. A connection that comes in
+    /// is one request.
+    pub fn restrict_requests(&mut self, allow: &[Prefix], rate: u32) {
+        self.responder.gate.restrict(allow, rate);
+    }
+
+    /// True if a TCP connection from this address may come in; false: close it.
+    pub fn admits(&mut self, now: Now, from: IpAddr) -> bool {
+        self.context.now = now;
+        self.responder.admits(from, &mut self.context)
     }
 
     /// A TCP connection came in. `None`: there is no room, close it.

@@ -13,7 +13,10 @@ mod request;
 mod session;
 mod streams;
 
+use std::net::IpAddr;
+
 use crate::proto::context::Context;
+use crate::proto::gate::{Gate, Verdict};
 use crate::proto::owner::Owner;
 use crate::proto::sample::Stamp;
 use crate::proto::transmit::Place;
@@ -28,19 +31,36 @@ pub(crate) use reflector::Reflector;
 pub(crate) struct Responder {
     /// Requests from this port are another responder's replies, sent here to start a loop.
     udp_port: Option<u16>,
+    pub(crate) gate: Gate,
     reflector: Reflector,
     datagrams: Datagrams,
     streams: Streams,
 }
 
 impl Responder {
-    pub(crate) fn new(reflector: Reflector, udp_port: Option<u16>, accepted_max: usize) -> Self {
+    pub(crate) fn new(
+        reflector: Reflector,
+        gate: Gate,
+        udp_port: Option<u16>,
+        accepted_max: usize,
+    ) -> Self {
         Self {
             udp_port,
+            gate,
             reflector,
             datagrams: Datagrams::default(),
             streams: Streams::new(accepted_max),
         }
+    }
+
+    /// True if this address may ask now; counts it if not.
+    pub(crate) fn admits(&mut self, from: IpAddr, context: &mut Context) -> bool {
+        match self.gate.judge(from, context.now.mono) {
+            Verdict::Admitted => return true,
+            Verdict::Denied => context.counters.denied += 1,
+            Verdict::Limited => context.counters.limited += 1,
+        }
+        false
     }
 
     /// The transmit stamp of a reply has come.

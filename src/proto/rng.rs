@@ -16,6 +16,8 @@ pub(crate) enum Role {
     Sessions,
     /// The seed of [`Jitter`].
     Jitter,
+    /// The key of a table by sources; never shown.
+    Gate,
 }
 
 /// Identifiers of one role, which nobody can compute.
@@ -37,6 +39,11 @@ impl Identifiers {
     /// A session number of a reflector: not 0, which stands for none.
     pub(crate) fn session(&mut self) -> u32 {
         self.0.next_u32().max(1)
+    }
+
+    /// A key, which is never shown.
+    pub(crate) fn key(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// A session identifier (RFC 8972, section 3): not 0, which stands for none.

@@ -331,9 +331,13 @@ pub struct SelfCounters {
     pub duplicate: u64,
     /// Requests received after a later one.
     pub reordered: u64,
-    /// Senders, connections or samples refused because a table was full, and connections closed
-    /// because they kept us waiting.
+    /// Senders, connections or samples refused because a table was full or a name another one's, and
+    /// connections closed because they kept us waiting.
     pub refused: u64,
+    /// Requests and connections from addresses that may not ask.
+    pub denied: u64,
+    /// Requests and connections of sources that asked too often.
+    pub limited: u64,
     /// Packets that no key made which they had to be made with.
     pub unauthentic: u64,
     /// Replies not sent because the peer does not read, or because too many waited.

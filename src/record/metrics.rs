@@ -364,7 +364,11 @@ readings! {
     "monitor.responder.reordered", process.core.reordered,
         "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
-        "Sessions, connections and samples of others refused because a table was full";
+        "Sessions, connections and samples of others refused: a table was full, or a name another one's";
+    "monitor.responder.denied", process.core.denied,
+        "Requests and connections from addresses that are not in `allow`";
+    "monitor.responder.limited", process.core.limited,
+        "Requests and connections of sources over `rate_limit`";
     "monitor.responder.unauthentic", process.core.unauthentic,
         "Packets that should have been authenticated with a key and were not";
     "monitor.responder.replies_dropped", process.core.replies_dropped,

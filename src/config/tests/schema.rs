@@ -114,6 +114,8 @@ const BEYOND: &[&str] = &[
     "leaves no metric",
     "letters, digits and signs",
     "no control characters",
+    "nor a prefix",
+    "1 to 1024 prefixes",
 ];
 
 #[test]

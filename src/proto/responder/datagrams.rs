@@ -143,6 +143,9 @@ impl Responder {
         payload: &[u8],
         context: &mut Context,
     ) {
+        if !self.admits(headers.from.ip(), context) {
+            return;
+        }
         let Some(keys) = self.reflector.keys.clone() else {
             let open = Unsealed::open(payload);
             return self.handle_unsealed(arrival, headers, transmit, open, context);

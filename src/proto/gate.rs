@@ -1,0 +1,200 @@
+//! Who may ask this host at all, and how often.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::limits::RATE_SLOTS;
+use crate::proto::time::Mono;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// A range of addresses, as `192.0.2.0/24`, `2001:db8::/32` or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Prefix {
+    /// Returns the addresses that share so many bits with this one.
+    const fn new(address: IpAddr, bits: u32) -> Self {
+        Self { address, bits }
+    }
+
+    /// True if the address is within it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing = u128::from(own.to_bits() ^ other.to_bits());
+                differing >> (32 - self.bits) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The reason why a text is no prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}, which is neither an address nor a prefix such as 192.0.2.0/24")]
+pub struct PrefixError(String);
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let fault = || PrefixError(text.to_owned());
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| fault())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse().map_err(|_| fault())?,
+            None => most,
+        };
+        let prefix = Self::new(address, bits);
+        (bits <= most).then_some(prefix).ok_or_else(fault)
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Admitted,
+    /// Its address is in none of the prefixes that may ask.
+    Denied,
+    /// Its prefix has asked too often in this second.
+    Limited,
+}
+
+/// Requests of one prefix, or of a few that share a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    since: Mono,
+    requests: u32,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// None: everyone.
+    allow: Box<[Prefix]>,
+    /// Requests of a prefix in a second.
+    rate: u32,
+    /// Decides which prefixes share a place, so that nobody can choose whom to share one with.
+    key: u64,
+    /// By the hash of a source's prefix; made with the first request.
+    slots: Box<[Slot]>,
+}
+
+impl Gate {
+    /// Returns one that is open to everyone.
+    pub(crate) fn open(key: u64) -> Self {
+        Self {
+            allow: Box::default(),
+            rate: u32::MAX,
+            key,
+            slots: Box::default(),
+        }
+    }
+
+    /// Lets in who is in one of the prefixes, everyone if there are none, and so many requests a second
+    /// of each source, an IPv4 address or 64 bits of an IPv6 one.
+    pub(crate) fn restrict(&mut self, allow: &[Prefix], rate: u32) {
+        (self.allow, self.rate) = (allow.into(), rate);
+    }
+
+    pub(crate) fn judge(&mut self, from: IpAddr, now: Mono) -> Verdict {
+        if !self.allow.is_empty() && !self.allow.iter().any(|prefix| prefix.contains(from)) {
+            return Verdict::Denied;
+        }
+        if self.rate == u32::MAX {
+            return Verdict::Admitted;
+        }
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); RATE_SLOTS].into();
+        }
+        let mut hasher = DefaultHasher::new();
+        let prefix = match from.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        (self.key, prefix).hash(&mut hasher);
+        let place = hasher.finish() % RATE_SLOTS as u64;
+        let slot = &mut self.slots[usize::try_from(place).expect("less than the places")];
+        if now.since(slot.since) >= SECOND_NS {
+            *slot = Slot {
+                since: now,
+                requests: 0,
+            };
+        }
+        slot.requests = slot.requests.saturating_add(1);
+        if slot.requests > self.rate {
+            Verdict::Limited
+        } else {
+            Verdict::Admitted
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn prefixes_hold_what_shares_their_bits() {
+        for (prefix, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("192.0.2.0/24", "::ffff:192.0.2.1", "2001:db8::1"),
+            ("0.0.0.0/0", "203.0.113.1", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("2001:db8::1", "2001:db8::1", "2001:db8::2"),
+            ("::/0", "2001:db8::1", "192.0.2.1"),
+        ] {
+            let parsed: Prefix = prefix.parse().expect("a prefix");
+            assert!(parsed.contains(ip(inside)), "{inside} in {prefix}");
+            assert!(!parsed.contains(ip(outside)), "{outside} in {prefix}");
+        }
+        for wrong in ["", "a", "192.0.2.0/33", "::/129", "1.2.3.4/-1", "1.2.3.4/"] {
+            assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_source_has_its_own_second() {
+        let at = |ms: u64| Mono::from_nanos(ms * 1_000_000);
+        let mut gate = Gate::open(7);
+        gate.restrict(&[], 3);
+        let mut ask = |from, ms| gate.judge(ip(from), at(ms));
+        for _ in 0..3 {
+            assert_eq!(ask("192.0.2.1", 5_000), Verdict::Admitted);
+            assert_eq!(ask("2001:db8::1", 5_000), Verdict::Admitted);
+        }
+        // Whoever has one address of a /64 has all of them.
+        assert_eq!(ask("2001:db8::2", 5_000), Verdict::Limited);
+        assert_eq!(ask("192.0.2.1", 5_999), Verdict::Limited);
+        assert_eq!(ask("192.0.2.2", 5_999), Verdict::Admitted);
+        assert_eq!(ask("192.0.2.1", 6_000), Verdict::Admitted);
+    }
+
+    #[test]
+    fn only_who_is_allowed_is_let_in() {
+        let mut gate = Gate::open(7);
+        gate.restrict(&["192.0.2.0/24".parse().expect("a prefix")], u32::MAX);
+        let mut ask = |from| gate.judge(ip(from), Mono::ZERO);
+        assert_eq!(ask("192.0.2.1"), Verdict::Admitted);
+        assert_eq!(ask("192.0.3.1"), Verdict::Denied);
+        assert_eq!(ask("2001:db8::1"), Verdict::Denied);
+    }
+}

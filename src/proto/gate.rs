@@ -110,12 +110,14 @@ impl Gate {
         (self.allow, self.rate) = (allow.into(), rate);
     }
 
+    /// True if everyone may ask, as often as he likes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.rate == u32::MAX && self.allow.is_empty()
+    }
+
     pub(crate) fn judge(&mut self, from: IpAddr, now: Mono) -> Verdict {
         if !self.allow.is_empty() && !self.allow.iter().any(|prefix| prefix.contains(from)) {
             return Verdict::Denied;
-        }
-        if self.rate == u32::MAX {
-            return Verdict::Admitted;
         }
         if self.slots.is_empty() {
             self.slots = vec![Slot::default(); RATE_SLOTS].into();

@@ -54,7 +54,12 @@ impl Responder {
     }
 
     /// True if this address may ask now; counts it if not.
+    #[inline]
     pub(crate) fn admits(&mut self, from: IpAddr, context: &mut Context) -> bool {
+        self.gate.is_open() || self.judge(from, context)
+    }
+
+    fn judge(&mut self, from: IpAddr, context: &mut Context) -> bool {
         match self.gate.judge(from, context.now.mono) {
             Verdict::Admitted => return true,
             Verdict::Denied => context.counters.denied += 1,

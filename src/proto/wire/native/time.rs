@@ -20,6 +20,9 @@ const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
 /// Seconds of one NTP era.
 const NTP_ERA_SECONDS: i64 = 1 << 32;
 
+/// The last nanosecond that the PTP format can say, in 2106.
+const PTP_LAST_NS: i64 = (1 << 32) * NANOS_PER_SECOND as i64 - 1;
+
 /// The clock is synchronised to UTC by a source outside the host.
 const S: u16 = 0x8000;
 
@@ -104,7 +107,8 @@ pub(super) fn read_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Result<Wall, D
     Ok(any_time(bytes, is_ptp))
 }
 
-/// Reads a timestamp; nanoseconds beyond a second carry over.
+/// Reads a timestamp. Nanoseconds beyond a second carry over, and saturate where the format ends: what is read can be
+/// written.
 pub(super) fn any_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Wall {
     let seconds = i64::from(u32_at(&bytes, 0));
     let rest = u32_at(&bytes, 4);
@@ -123,14 +127,14 @@ pub(super) fn any_time(bytes: [u8; TIME_BYTES], is_ptp: bool) -> Wall {
         (seconds + era - NTP_TO_UNIX_SECONDS, nanos)
     };
     // At most 2^33 seconds: far from the ends of 64 bits.
-    Wall::from_unix_nanos(seconds * i64::from(NANOS_PER_SECOND) + nanos)
+    let nanos = seconds * i64::from(NANOS_PER_SECOND) + nanos;
+    Wall::from_unix_nanos(nanos.min(PTP_LAST_NS))
 }
 
 /// Returns a timestamp in the PTP format. Its range is 1970 to 2106; other times become the nearest
 /// one.
 pub(super) fn time_bytes(at: Wall) -> [u8; TIME_BYTES] {
-    const LAST: u64 = (u32::MAX as u64 + 1) * NANOS_PER_SECOND as u64 - 1;
-    let nanos = u64::try_from(at.as_unix_nanos()).unwrap_or(0).min(LAST);
+    let nanos = at.as_unix_nanos().clamp(0, PTP_LAST_NS).cast_unsigned();
     let seconds = nanos / u64::from(NANOS_PER_SECOND);
     let rest = nanos % u64::from(NANOS_PER_SECOND);
     // Both have 32 bits, so this shift clears the place of the other.
@@ -248,6 +252,13 @@ mod tests {
         assert_eq!(time_bytes(Wall::from_unix_nanos(i64::MAX)), last);
     }
 
+    #[test]
+    fn what_carries_over_ends_where_the_format_does() {
+        let last = Wall::from_unix_nanos(PTP_LAST_NS);
+        assert_eq!(any_time([0xff; 8], true), last);
+        assert_eq!(read_time(time_bytes(last), true), Ok(last));
+    }
+
     proptest! {
         #[test]
         fn times_read_back(seconds in any::<u32>(), nanos in 0..NANOS_PER_SECOND) {
@@ -278,6 +289,8 @@ mod tests {
             prop_assert_eq!(error.bits(), bits);
             prop_assert!(error.as_nanos() > 0);
             let _ = read_time(time, error.is_ptp());
+            let at = any_time(time, true);
+            prop_assert_eq!(read_time(time_bytes(at), true), Ok(at), "what is read can be written");
         }
     }
 }

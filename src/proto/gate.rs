@@ -1,7 +1,7 @@
 //! Who may ask this host at all, and how often.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::limits::RATE_SLOTS;
@@ -10,16 +10,40 @@ use crate::proto::time::Mono;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// A range of addresses, as `192.0.2.0/24`, `2001:db8::/32` or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
     address: IpAddr,
     bits: u32,
 }
 
 impl Prefix {
-    /// Returns the addresses that share so many bits with this one.
-    const fn new(address: IpAddr, bits: u32) -> Self {
-        Self { address, bits }
+    /// Returns the addresses that share so many bits with this one; `None` if it has not so many.
+    pub(crate) fn around(address: IpAddr, bits: u32) -> Option<Self> {
+        let address = match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let others = u32::MAX.checked_shr(bits).unwrap_or(0);
+                (bits <= u32::BITS).then(|| Ipv4Addr::from_bits(address.to_bits() & !others).into())
+            }
+            IpAddr::V6(address) => {
+                let others = u128::MAX.checked_shr(bits).unwrap_or(0);
+                (bits <= u128::BITS)
+                    .then(|| Ipv6Addr::from_bits(address.to_bits() & !others).into())
+            }
+        };
+        Some(Self {
+            address: address?,
+            bits,
+        })
+    }
+
+    /// Returns how many bits its addresses share.
+    pub(crate) const fn bits(self) -> u32 {
+        self.bits
+    }
+
+    /// True if it has one address.
+    pub(crate) const fn is_one(self) -> bool {
+        self.bits == if self.address.is_ipv4() { 32 } else { 128 }
     }
 
     /// True if the address is within it.
@@ -53,13 +77,12 @@ impl FromStr for Prefix {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| fault())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             Some(bits) => bits.parse().map_err(|_| fault())?,
-            None => most,
+            None if address.to_canonical().is_ipv4() => u32::BITS,
+            None => u128::BITS,
         };
-        let prefix = Self::new(address, bits);
-        (bits <= most).then_some(prefix).ok_or_else(fault)
+        Self::around(address, bits).ok_or_else(fault)
     }
 }
 

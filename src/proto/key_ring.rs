@@ -1,16 +1,48 @@
 //! The keys that a reflector answers with.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::proto::gate::Prefix;
+use crate::proto::named::SenderSpec;
 use crate::proto::wire::native::authenticated::{self, Direction, Key, Opened};
 
 /// The keys of a reflector, and whether it answers without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRing {
-    /// Each with the session identifier that it is for, if it is for one only.
-    keys: Vec<(Option<u16>, Arc<Key>)>,
+    keys: Vec<Entry>,
     /// Nothing is answered without a key.
     pub is_required: bool,
+}
+
+/// A key, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    key: Arc<Key>,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Our own senders that have it.
+    Hinted,
+    /// The packets of this session identifier, and our own senders.
+    Ssid(u16),
+    /// Datagrams from these addresses, of this identifier if there is one.
+    From(Prefix, Option<u16>),
+}
+
+impl Entry {
+    fn may_be_of(&self, ssid: u16, from: Option<IpAddr>) -> bool {
+        match self.purpose {
+            Purpose::Hinted => self.key.is_hinted(ssid),
+            Purpose::Ssid(only) => only == ssid || self.key.is_hinted(ssid),
+            Purpose::From(prefix, only) => {
+                only.is_none_or(|only| only == ssid)
+                    && from.is_some_and(|from| prefix.contains(from))
+            }
+        }
+    }
 }
 
 /// How a request was authenticated, which its reply is to be as well.
@@ -45,7 +77,18 @@ impl KeyRing {
     /// Adds a key, for the packets of one session identifier (0: of those without one), or for all of our own
     /// senders that have it.
     pub fn add(&mut self, ssid: Option<u16>, key: Key) {
-        self.keys.push((ssid, Arc::new(key)));
+        self.keys.push(Entry {
+            key: Arc::new(key),
+            purpose: ssid.map_or(Purpose::Hinted, Purpose::Ssid),
+        });
+    }
+
+    /// Adds the key of a sender that says no name, if it has one.
+    pub fn add_sender(&mut self, sender: &SenderSpec) {
+        if let Some(key) = sender.key.clone() {
+            let purpose = Purpose::From(sender.from, sender.ssid);
+            self.keys.push(Entry { key, purpose });
+        }
     }
 
     /// Returns how many keys there are.
@@ -63,14 +106,16 @@ impl KeyRing {
         self.is_required || !self.keys.is_empty()
     }
 
-    /// Checks a request, and returns the open one in it, written to `scratch`; as it is if no key of ours has
+    /// Checks a request, a datagram `from` there, and returns the open one in it, written to `scratch`; as it is if no key of ours has
     /// made it. `None` if it is not to be believed.
     pub(crate) fn unseal<'a>(
         &'a self,
         packet: &'a [u8],
+        from: Option<IpAddr>,
         scratch: &'a mut Vec<u8>,
     ) -> Option<Unsealed<'a>> {
-        let found = authenticated::ssid(packet).and_then(|ssid| self.find(packet, ssid, scratch));
+        let ssid = authenticated::ssid(packet);
+        let found = ssid.and_then(|ssid| self.find(packet, ssid, from, scratch));
         if let Some((key, mac_at)) = found {
             let seal = Some(Seal { key, mac_at });
             return Some(Unsealed {
@@ -86,13 +131,11 @@ impl KeyRing {
         &self,
         packet: &[u8],
         ssid: u16,
+        from: Option<IpAddr>,
         scratch: &mut Vec<u8>,
     ) -> Option<(&Key, Option<usize>)> {
-        let may_be = self
-            .keys
-            .iter()
-            .filter(|(only, key)| *only == Some(ssid) || key.is_hinted(ssid));
-        for (_, key) in may_be {
+        let keys = self.keys.iter();
+        for Entry { key, .. } in keys.filter(|entry| entry.may_be_of(ssid, from)) {
             if let Some(Opened { mac_at, .. }) =
                 authenticated::open(packet, Direction::Request, key, scratch)
             {

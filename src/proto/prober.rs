@@ -13,6 +13,7 @@ use crate::proto::ends::Ends;
 use crate::proto::flow::Flow;
 use crate::proto::gate::{Gate, Prefix};
 use crate::proto::key_ring::KeyRing;
+use crate::proto::named::SenderSpec;
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::probed::Target;
@@ -228,6 +229,13 @@ impl Prober {
     /// is one request.
     pub fn restrict_requests(&mut self, allow: &[Prefix], rate: u32) {
         self.responder.gate.restrict(allow, rate);
+    }
+
+    /// Publishes senders that say no name under those that they have here, and believes those that have a key
+    /// here only with that. It is to be in the [`KeyRing`] as well.
+    pub fn name_senders(&mut self, now: Now, senders: &[SenderSpec]) {
+        self.context.now = now;
+        self.responder.name_senders(senders, &mut self.context);
     }
 
     /// True if a TCP connection from this address may come in; false: close it.

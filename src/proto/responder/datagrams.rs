@@ -8,6 +8,7 @@ use super::Responder;
 use crate::limits::SESSIONS_MAX;
 use crate::proto::context::{Context, small};
 use crate::proto::key_ring::Unsealed;
+use crate::proto::named::{NamedSenders, SenderSpec};
 use crate::proto::owner::Timer;
 use crate::proto::responder::labels::{Claim, Sender, Who};
 use crate::proto::responder::reflector::Heard;
@@ -151,7 +152,7 @@ impl Responder {
             return self.handle_unsealed(arrival, headers, transmit, open, context);
         };
         let mut opened = std::mem::take(&mut context.opened);
-        match keys.unseal(payload, &mut opened) {
+        match keys.unseal(payload, Some(headers.from.ip()), &mut opened) {
             Some(unsealed) => self.handle_unsealed(arrival, headers, transmit, unsealed, context),
             None => context.counters.unauthentic += 1,
         }
@@ -200,6 +201,9 @@ impl Responder {
                 return false;
             };
             Some((slot, number))
+        } else if self.lacks_key(key.who, request) {
+            context.counters.unauthentic += 1;
+            return true;
         } else if request.is_readable() {
             self.begin_session(key, request, context)
         } else {
@@ -212,6 +216,35 @@ impl Responder {
         self.reflector
             .answer(request, heard, true, transmit, context);
         true
+    }
+
+    /// True for a request of a sender that the configuration gives a key, without that.
+    fn lacks_key(&self, who: Who, request: &Request<'_>) -> bool {
+        let ssid = request.plain_ssid();
+        let sender = ssid.and_then(|ssid| self.reflector.labels.sender(who.from, ssid));
+        let key = sender.and_then(|sender| sender.key.as_ref());
+        key.is_some_and(|key| who.key != Some(key.id()))
+    }
+
+    /// The configuration has these names for senders that say none.
+    pub(crate) fn name_senders(&mut self, senders: &[SenderSpec], context: &mut Context) {
+        let labels = &mut self.reflector.labels;
+        labels.name_senders(NamedSenders::new(senders));
+        let mut without_key = Vec::new();
+        for (slot, Entry { key, session, .. }) in &mut self.datagrams.entries {
+            // Only what no flow of ours has sent can be of them.
+            if let (Some(ssid), Sender::Port { .. }) = (key.ssid, key.who.sender) {
+                let sender = labels.sender(key.who.from, ssid).cloned();
+                let wanted = sender.as_ref().and_then(|sender| sender.key.as_ref());
+                if wanted.is_some_and(|wanted| key.who.key != Some(wanted.id())) {
+                    without_key.push(small(slot));
+                }
+                session.rename(sender.as_ref(), labels, context);
+            }
+        }
+        for slot in without_key {
+            self.forget_session(slot, context);
+        }
     }
 
     /// Returns the request's number; nothing if its tags cannot be read.

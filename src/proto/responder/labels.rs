@@ -5,7 +5,8 @@
 //! 1. senders that have shown that they receive our replies share the labels that they name;
 //! 2. any other sender has labels for itself. The plain ones are its own while nobody else has them. If
 //!    another one has them and stays, it is published with its address as one more tag;
-//! 3. when the table is full, the unproven make room for the proven, and the silent for anyone.
+//! 3. when the table is full, the unproven make room for the proven, and the silent for anyone;
+//! 4. the labels of senders that the configuration names are theirs, whoever else says them.
 //!
 //! A connection is proof by itself. Its delays have metrics of their own, so what holds of UDP says
 //! nothing about them.
@@ -19,6 +20,7 @@ use slab::Slab;
 
 use crate::limits::{REMOTE_LABELS_KNOWN_MAX, REMOTE_LABELS_MAX};
 use crate::proto::context::{Context, small};
+use crate::proto::named::{NamedSenders, SenderSpec};
 use crate::proto::responder::request::Identity;
 use crate::proto::sample::{Labels, Origin};
 use crate::proto::time::Mono;
@@ -26,11 +28,12 @@ use crate::proto::wire::native::authenticated::KeyId;
 use crate::proto::wire::text;
 
 /// Names of tags that we give: a stranger's tag of such a name is left out.
-const OUR_TAGS: [&str; 7] = [
+const OUR_TAGS: [&str; 8] = [
     "source",
     "target",
     "direction",
     "address",
+    "port",
     "owd",
     "event",
     "backend",
@@ -62,6 +65,8 @@ pub(super) enum Claim {
     Proven,
     /// Nothing but what its packets say.
     Unproven(Who),
+    /// The configuration names its address, which may be faked.
+    Named(Who),
 }
 
 /// A sender on UDP, as its packets name it.
@@ -86,6 +91,11 @@ pub(super) enum Sender {
 impl Claim {
     /// True if its sender receives what we send to its address.
     pub(super) const fn is_proof(self) -> bool {
+        matches!(self, Self::Connected | Self::Proven)
+    }
+
+    /// True if there are only so many of its labels as the configuration has, or room for them is earned.
+    const fn is_trusted(self) -> bool {
         !matches!(self, Self::Unproven(_))
     }
 }
@@ -128,6 +138,7 @@ struct Entry {
     connected: u32,
     proven: u32,
     holder: Option<Holder>,
+    is_named: bool,
     last_heard: Mono,
     /// Origins of ours when this was compared with their labels.
     compared: u64,
@@ -140,7 +151,7 @@ impl Entry {
 
     fn may_make_room(&self, is_trusted: bool, now: Mono) -> bool {
         let silent_ns = now.since(self.last_heard);
-        match (self.is_trusted(), is_trusted) {
+        match (self.is_trusted() || self.is_named, is_trusted) {
             (false, true) => true,
             (true, false) => false,
             (true, true) | (false, false) => silent_ns >= SILENT_MOST_NS,
@@ -181,6 +192,7 @@ impl Allowance {
 #[derive(Debug)]
 pub(super) struct RemoteLabels {
     own_name: Arc<str>,
+    named: NamedSenders,
     entries: Slab<Entry>,
     by_labels: BTreeMap<Arc<Labels>, u32>,
     serials: u64,
@@ -196,6 +208,7 @@ impl RemoteLabels {
     pub(super) fn new(own_name: Arc<str>) -> Self {
         Self {
             own_name,
+            named: NamedSenders::default(),
             entries: Slab::new(),
             by_labels: BTreeMap::new(),
             serials: 0,
@@ -204,6 +217,45 @@ impl RemoteLabels {
             proven: BTreeSet::new(),
             search_after: Mono::ZERO,
         }
+    }
+
+    /// These are the senders that have no names but ours for them.
+    pub(super) fn name_senders(&mut self, named: NamedSenders) {
+        self.named = named;
+    }
+
+    /// Returns what a sender is to us that says no name.
+    pub(super) fn sender(&self, from: IpAddr, ssid: u16) -> Option<&Arc<SenderSpec>> {
+        self.named.find(from, ssid)
+    }
+
+    /// Returns the right to publish a sender that the configuration names; `None` as
+    /// [`acquire`](Self::acquire). If it `stays`, it may have the labels with its port: another one at its
+    /// address has them.
+    pub(super) fn acquire_named(
+        &mut self,
+        sender: &SenderSpec,
+        who: Who,
+        stays: bool,
+        context: &mut Context,
+    ) -> Option<Ticket> {
+        let mut tags = sender.tags.clone();
+        // What a file lists is little. How many a prefix has, whoever fakes addresses decides.
+        let mut claim = Claim::Named(who);
+        if !sender.from.is_one() {
+            tags.push(format!("address:{}", who.from).into());
+            claim = Claim::Unproven(who);
+        }
+        let labels = Labels::new(&sender.label, &self.own_name, &tags);
+        let ticket = self.join(labels, claim, context);
+        if ticket.is_some() || !stays {
+            return ticket;
+        }
+        if let Sender::Port { from, .. } = who.sender {
+            tags.push(format!("port:{from}").into());
+        }
+        let labels = Labels::new(&sender.label, &self.own_name, &tags);
+        self.join(labels, Claim::Unproven(who), context)
     }
 
     /// Returns the right to publish a sender of this identity; `None` if there is no room, or if the
@@ -218,11 +270,17 @@ impl RemoteLabels {
         let mut tags = text::decode_tags(identity.tags).ok()?;
         tags.retain(|tag| !is_ours(tag));
         let labels = Labels::new(identity.source, &self.own_name, &tags);
-        let Claim::Unproven(who) = claim else {
-            return self.join(labels, claim, context);
+        let is_named = self.named.has_label(identity.source);
+        let who = match claim {
+            Claim::Unproven(who) | Claim::Named(who) => who,
+            Claim::Proven if is_named => return None,
+            Claim::Proven | Claim::Connected => return self.join(labels, claim, context),
         };
         let is_taken = self.proven.contains(&hash(&labels)) || context.has_own(&labels);
-        if !is_taken && let Some(ticket) = self.join(labels, claim, context) {
+        if !is_taken
+            && !is_named
+            && let Some(ticket) = self.join(labels, claim, context)
+        {
             return Some(ticket);
         }
         if !stays {
@@ -257,7 +315,7 @@ impl RemoteLabels {
                 entry.serial
             }
             Claim::Unproven(_) if entry.proven > 0 => return None,
-            Claim::Unproven(who) => match &mut entry.holder {
+            Claim::Unproven(who) | Claim::Named(who) => match &mut entry.holder {
                 Some(holder) if holder.who == who => {
                     holder.sessions += 1;
                     holder.serial
@@ -292,18 +350,17 @@ impl RemoteLabels {
         context: &mut Context,
     ) -> Option<u32> {
         let now = context.now.mono;
-        let is_trusted = claim.is_proof();
-        let allowance = if is_trusted {
-            &mut self.trusted
-        } else {
-            &mut self.unproven
-        };
         // First, so that nobody makes room for a name that is refused.
-        if !allowance.may_open(hash, now) {
+        let may_open = match claim {
+            Claim::Connected | Claim::Proven => self.trusted.may_open(hash, now),
+            Claim::Unproven(_) => self.unproven.may_open(hash, now),
+            Claim::Named(_) => true,
+        };
+        if !may_open {
             return None;
         }
         if self.entries.len() >= REMOTE_LABELS_MAX {
-            self.make_room(is_trusted, context)?;
+            self.make_room(claim.is_trusted(), context)?;
         }
         let labels = Arc::new(labels);
         self.serials += 1;
@@ -314,6 +371,7 @@ impl RemoteLabels {
             connected: 0,
             proven: 0,
             holder: None,
+            is_named: matches!(claim, Claim::Named(_)),
             last_heard: now,
             compared: context.own_opened,
         }));
@@ -348,7 +406,7 @@ impl RemoteLabels {
         let entry = self.entries.get_mut(ticket.slot as usize)?;
         let serial = match ticket.claim {
             Claim::Connected | Claim::Proven => entry.serial,
-            Claim::Unproven(_) => entry.holder?.serial,
+            Claim::Unproven(_) | Claim::Named(_) => entry.holder?.serial,
         };
         (serial == ticket.serial).then_some(entry)
     }
@@ -360,7 +418,9 @@ impl RemoteLabels {
         let entry = self.entry_of(ticket)?;
         entry.last_heard = now;
         let origin = entry.origin;
-        if let (Claim::Unproven(_), Some(holder)) = (ticket.claim, &mut entry.holder) {
+        if let (Claim::Unproven(_) | Claim::Named(_), Some(holder)) =
+            (ticket.claim, &mut entry.holder)
+        {
             // The delay of the first request comes with that of the second.
             if now > holder.last_heard {
                 holder.gap_ns = now.since(std::mem::replace(&mut holder.last_heard, now));
@@ -387,7 +447,7 @@ impl RemoteLabels {
         match ticket.claim {
             Claim::Connected => entry.connected -= 1,
             Claim::Proven => entry.proven -= 1,
-            Claim::Unproven(_) => {
+            Claim::Unproven(_) | Claim::Named(_) => {
                 let holder = entry.holder.as_mut();
                 let is_last = holder.is_none_or(|holder| {
                     holder.sessions -= 1;

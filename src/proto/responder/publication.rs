@@ -4,7 +4,10 @@
 //! not dropped. A copy made by the network is no second request. Under which labels it is published is
 //! the matter of [`RemoteLabels`].
 
+use std::sync::Arc;
+
 use crate::proto::context::Context;
+use crate::proto::named::SenderSpec;
 use crate::proto::output::Output;
 use crate::proto::responder::labels::{Claim, RemoteLabels, Ticket};
 use crate::proto::responder::request::Identity;
@@ -77,6 +80,8 @@ pub(super) struct Publication {
     source: Box<str>,
     /// The labels as on the wire: compared with every request, parsed at publication.
     tags: Box<str>,
+    /// What the configuration calls a sender that says no name.
+    sender: Option<Arc<SenderSpec>>,
     standing: Standing,
 }
 
@@ -88,11 +93,26 @@ impl Publication {
             kind,
             source: source.into(),
             tags: tags.into(),
+            sender: None,
             standing: match identity {
                 Some(_) => Standing::Once(None),
                 None => Standing::Nameless,
             },
         }
+    }
+
+    /// Returns the publication of a sender that says no name, as the configuration has it.
+    pub(super) fn named(kind: FlowKind, sender: Arc<SenderSpec>) -> Self {
+        Self {
+            sender: Some(sender),
+            standing: Standing::Once(None),
+            ..Self::new(kind, None)
+        }
+    }
+
+    /// True if it publishes a sender that says no name under this one, or not at all if this is none.
+    pub(super) fn is_as(&self, sender: Option<&Arc<SenderSpec>>) -> bool {
+        self.sender.as_ref() == sender
     }
 
     /// True if this publishes requests of this identity.
@@ -119,7 +139,13 @@ impl Publication {
             tags: &self.tags,
         };
         let stays = refusal.stays(now);
-        self.standing = match labels.acquire(identity, claim, stays, context) {
+        let ticket = match (&self.sender, claim) {
+            (Some(sender), Claim::Unproven(who)) => {
+                labels.acquire_named(sender, who, stays, context)
+            }
+            _ => labels.acquire(identity, claim, stays, context),
+        };
+        self.standing = match ticket {
             Some(ticket) => Standing::Published(ticket),
             None => {
                 refusal.asked += 1;
@@ -166,7 +192,15 @@ impl Publication {
     }
 
     fn push(&self, delay: &Measured, origin: Origin, context: &mut Context) {
-        let delay_ns = delay.received.at.since(delay.left.at);
+        let ahead_ns = self
+            .sender
+            .as_ref()
+            .map_or(0, |sender| sender.utc_offset_ns);
+        let left = Stamp {
+            at: delay.left.at.plus(-ahead_ns),
+            ..delay.left
+        };
+        let delay_ns = delay.received.at.since(left.at);
         let stamp = delay.left.source.min(delay.received.source);
         let at = delay.received.at;
         context.outputs.push_back(Output::Sample(Sample {
@@ -195,7 +229,7 @@ impl Publication {
                 origin,
                 kind,
                 seq: delay.number,
-                stamps: [Some(delay.left), Some(delay.received), None, None],
+                stamps: [Some(left), Some(delay.received), None, None],
                 outcome: Outcome::Received,
                 lost_on: None,
             }));

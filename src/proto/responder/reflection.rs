@@ -76,11 +76,12 @@ impl Reflection {
             left: Stamp::user(request.sent),
             received: arrival.best(),
             correction_ns: ours.and_then(|ours| ours.offset_ns),
-            is_alone: false,
+            is_alone: ours.is_none(),
         };
         let seq = request.seq;
-        // Those whose T1 can still come fit, so without room this one is older than they are.
-        if !self.pending.push(number, PendingRequest { seq, delay }) {
+        // No later request of another's sender tells T1 better. Those of ours whose T1 can still come fit, so
+        // without room this one is older than they are.
+        if delay.is_alone || !self.pending.push(number, PendingRequest { seq, delay }) {
             publish(delay);
         }
     }

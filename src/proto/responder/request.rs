@@ -115,6 +115,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Returns the session identifier of a STAMP sender that is not ours.
+    pub(super) fn plain_ssid(&self) -> Option<u16> {
+        match &self.body {
+            Body::Native { request, .. } if request.ours.is_none() => Some(request.ssid),
+            Body::Native { .. } | Body::Text(_) => None,
+        }
+    }
+
     /// True if its tags can be read. A request with unreadable ones begins no session.
     pub(super) fn is_readable(&self) -> bool {
         let tags = self.identity.unwrap_or_default().tags;

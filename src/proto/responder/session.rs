@@ -1,7 +1,10 @@
 //! One remote sender, as our reflector knows it: what it has sent, what it is published under, and on
 //! the native wire the numbers of its replies.
 
+use std::sync::Arc;
+
 use crate::proto::context::Context;
+use crate::proto::named::SenderSpec;
 use crate::proto::responder::labels::{Claim, RemoteLabels};
 use crate::proto::responder::publication::{Measured, Publication};
 use crate::proto::responder::received::{Order, ReceiveWindow};
@@ -50,7 +53,7 @@ impl Session {
             place,
             claim,
             key: request.key(),
-            publication: Publication::new(kind, request.identity),
+            publication: publication(kind, claim, request, labels),
             received: ReceiveWindow::starting_at(request),
             reflection: None,
             last_heard: context.now.mono,
@@ -63,6 +66,23 @@ impl Session {
     /// Returns the number of the session's first request.
     pub(super) fn first_number(&self) -> u64 {
         self.received.highest
+    }
+
+    /// The configuration has other names for senders that say none: this is that of the session, which is one
+    /// of those.
+    pub(super) fn rename(
+        &mut self,
+        sender: Option<&Arc<SenderSpec>>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) {
+        if !self.publication.is_as(sender) {
+            self.publication.end(labels, context);
+            self.publication = match sender {
+                Some(sender) => Publication::named(FlowKind::Udp, sender.clone()),
+                None => Publication::new(FlowKind::Udp, None),
+            };
+        }
     }
 
     /// True once its sender has shown that it receives our replies.
@@ -209,6 +229,23 @@ impl Session {
             None => IDLE_ONCE_NS,
         };
         self.last_heard.plus(idle_ns)
+    }
+}
+
+/// Returns the publication of a session that begins.
+fn publication(
+    kind: FlowKind,
+    claim: Claim,
+    request: &Request<'_>,
+    labels: &RemoteLabels,
+) -> Publication {
+    let sender = match (request.plain_ssid(), claim) {
+        (Some(ssid), Claim::Unproven(who)) => labels.sender(who.from, ssid),
+        _ => None,
+    };
+    match sender {
+        Some(sender) => Publication::named(kind, sender.clone()),
+        None => Publication::new(kind, request.identity),
     }
 }
 

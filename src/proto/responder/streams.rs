@@ -124,7 +124,7 @@ impl Accepted {
                 let outcome = decoder.feed(bytes, |packet, is_last| {
                     let arrival = arrival.of_last(is_last);
                     let unsealed = match &keys {
-                        Some(keys) => keys.unseal(packet, &mut opened),
+                        Some(keys) => keys.unseal(packet, None, &mut opened),
                         None => Some(Unsealed::open(packet)),
                     };
                     unauthentic += u64::from(unsealed.is_none());

@@ -18,6 +18,7 @@ mod overrides;
 mod rules;
 mod schema;
 mod section;
+mod sessions;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ use crate::config::keys::{
 use crate::config::layer::Layer;
 use crate::config::value::nanos;
 use crate::limits::TARGETS_MAX;
-use crate::proto::{Host, KeyRing, Prefix, TargetSpec};
+use crate::proto::{Host, KeyRing, Prefix, SenderSpec, TargetSpec};
 use crate::sys::process;
 
 pub(crate) use key::Key;
@@ -81,6 +82,8 @@ pub struct Config {
     pub max_size: usize,
     /// What requests may be authenticated with.
     pub keys: KeyRing,
+    /// Who probes this host with STAMP, and says no name.
+    pub senders: Vec<SenderSpec>,
     /// What to probe.
     pub targets: Vec<TargetSpec>,
     /// Where to publish; at least one.
@@ -206,6 +209,15 @@ impl Config {
             outside,
         };
         let seconds = |key| Duration::from_nanos(nanos(top.get::<f64>(key) * 1e9));
+        let allow = rules::prefixes(&top.find::<Vec<String>>(&ALLOW).unwrap_or_default())
+            .unwrap_or_default();
+        let mut sessions = file.sessions;
+        for (session, _) in &mut sessions {
+            session.complete(Table::Sessions, outside, problems);
+            session.show("[[sessions]]", Table::Sessions, &mut shown);
+        }
+        let mut keys = auth::KeyFiles::of(outside);
+        let senders = sessions::resolve(&sessions, &allow, &mut keys, problems);
         let mut config = Self {
             name,
             addresses: rules::addresses(&top.find::<Vec<String>>(&ADDRESS).unwrap_or_default())
@@ -215,14 +227,14 @@ impl Config {
             tcp_port: top.get(&TCP_PORT),
             udp_port: top.get(&UDP_PORT),
             max_size: top.get(&MAX_SIZE),
-            keys: auth::key_ring(&auth, outside, problems),
+            keys: auth::key_ring(&auth, &senders, outside, problems),
+            senders,
             targets: Vec::new(),
             metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,
             log_file: top.find(&LOG_FILE),
             timestamps: top.get(&TIMESTAMPS),
-            allow: rules::prefixes(&top.find::<Vec<String>>(&ALLOW).unwrap_or_default())
-                .unwrap_or_default(),
+            allow,
             rate_limit: top.get(&RATE_LIMIT),
             resolve_interval: seconds(&RESOLVE_INTERVAL),
             shutdown_timeout: seconds(&SHUTDOWN_TIMEOUT),
@@ -231,7 +243,7 @@ impl Config {
             warnings: Vec::new(),
             inherited: top,
         };
-        config.add_targets(file.targets, outside, &mut shown, problems);
+        config.add_targets(file.targets, &mut keys, &mut shown, problems);
         config.check_whole(problems);
         (config, shown)
     }
@@ -239,7 +251,7 @@ impl Config {
     fn add_targets(
         &mut self,
         mut targets: Vec<(Layer, Place)>,
-        outside: &dyn Outside,
+        keys: &mut auth::KeyFiles<'_>,
         shown: &mut String,
         problems: &mut Problems,
     ) {
@@ -254,9 +266,8 @@ impl Config {
         if !problems.faults.is_empty() {
             return;
         }
-        let mut keys = auth::KeyFiles::of(outside);
         for (layer, place) in targets {
-            if let Some((spec, layer)) = self.resolve(&layer, place, &mut keys, problems) {
+            if let Some((spec, layer)) = self.resolve(&layer, place, keys, problems) {
                 layer.show("[[targets]]", Table::Targets, shown);
                 self.targets.push(spec);
             }

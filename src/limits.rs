@@ -53,6 +53,9 @@ pub const SESSIONS_MAX: usize = 32_768;
 /// sources some share one, which matters only if one of them exceeds the rate.
 pub const RATE_SLOTS: usize = 65_536;
 
+/// STAMP senders that the configuration names.
+pub const SENDERS_MAX: usize = 16_384;
+
 /// Prefixes that may ask this host. Each costs a request some nanoseconds.
 pub const ALLOWED_PREFIXES_MAX: usize = 1_024;
 

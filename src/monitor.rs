@@ -360,6 +360,7 @@ impl LatencyMonitor {
         let finish_within = self.config.shutdown_timeout;
         let options = self.config.engine;
         let (allow, rate_limit) = (self.config.allow.clone(), self.config.rate_limit);
+        let senders = self.config.senders.clone();
         let commands = commands.clone();
         let (report, listens) = channel();
         let body = move || {
@@ -378,6 +379,7 @@ impl LatencyMonitor {
             let _ = report.send(Ok(listening));
             let mut prober = Prober::new(prober_config);
             prober.restrict_requests(&allow, rate_limit);
+            prober.name_senders(clock.now(), &senders);
             PollLoop {
                 clock,
                 prober,

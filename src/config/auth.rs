@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::error::{Place, Problems};
-use crate::config::keys::{KEY_DIR, KEY_FILE, REQUIRE_KEY};
+use crate::config::key::Key as Setting;
+use crate::config::keys::{KEY_DIR, REQUIRE_KEY};
 use crate::config::layer::Layer;
 use crate::config::outside::{KeyFile, Outside};
 use crate::limits::KEYS_MAX;
-use crate::proto::{Key, KeyRing};
+use crate::proto::{Key, KeyRing, SenderSpec};
 
 /// The key files that have been read: thousands of targets may inherit one.
 pub(super) struct KeyFiles<'a> {
@@ -28,24 +29,37 @@ impl<'a> KeyFiles<'a> {
         }
     }
 
-    /// Returns the key of a target, if it has one that can be read.
-    pub(super) fn key_of(&mut self, layer: &Layer, problems: &mut Problems) -> Option<Arc<Key>> {
-        let path: PathBuf = layer.find(&KEY_FILE)?;
-        let place = layer.place(&KEY_FILE);
+    /// Returns the key whose file a table names by this setting, if it names one that can be read.
+    pub(super) fn key_of(
+        &mut self,
+        setting: &'static Setting,
+        layer: &Layer,
+        problems: &mut Problems,
+    ) -> Option<Arc<Key>> {
+        let path: PathBuf = layer.find(setting)?;
+        let place = layer.place(setting);
         let (outside, entry) = (self.outside, self.read.entry(path.clone()));
         let key = entry
-            .or_insert_with(|| read(&path, place, KEY_FILE.name, outside, problems).map(Arc::new));
+            .or_insert_with(|| read(&path, place, setting.name, outside, problems).map(Arc::new));
         key.clone()
     }
 }
 
-/// Returns the keys of this host.
-pub(super) fn key_ring(layer: &Layer, outside: &dyn Outside, problems: &mut Problems) -> KeyRing {
+/// Returns the keys of this host, those of these senders among them.
+pub(super) fn key_ring(
+    layer: &Layer,
+    senders: &[SenderSpec],
+    outside: &dyn Outside,
+    problems: &mut Problems,
+) -> KeyRing {
     let mut ring = KeyRing::default();
     ring.is_required = layer.get(&REQUIRE_KEY);
+    for sender in senders {
+        ring.add_sender(sender);
+    }
     let folder: Option<PathBuf> = layer.find(&KEY_DIR);
     let Some(folder) = folder else {
-        if ring.is_required {
+        if ring.is_required && ring.is_empty() {
             let text = "is true, and without `key_dir` there is no key";
             problems.add(layer.place(&REQUIRE_KEY), REQUIRE_KEY.name, text);
         }

@@ -19,6 +19,7 @@ pub(super) struct File {
     /// The settings at the top level: the daemon's own, and those that targets inherit.
     pub(super) top: Layer,
     pub(super) auth: Layer,
+    pub(super) sessions: Vec<(Layer, Place)>,
     pub(super) engine: Layer,
     pub(super) burst: Layer,
     pub(super) metrics: Vec<MetricsTable>,
@@ -44,7 +45,7 @@ impl File {
             table: document.get_ref(),
             lines: &lines,
         };
-        let tables = ["auth", "engine", "burst", "metrics", "targets"];
+        let tables = ["auth", "sessions", "engine", "burst", "metrics", "targets"];
         let names = keys::top().map(|key| key.name);
         top.check_names(names.chain(tables).chain(IDLE), problems);
         for (name, place) in IDLE
@@ -63,6 +64,10 @@ impl File {
         };
         for auth in top.tables("auth", "[auth]", Times::Once, problems) {
             file.auth = layer(auth, Table::Auth, problems);
+        }
+        for session in top.tables("sessions", "[[sessions]]", Times::More, problems) {
+            let settings = layer(session, Table::Sessions, problems);
+            file.sessions.push((settings, session.place));
         }
         for engine in top.tables("engine", "[engine]", Times::Once, problems) {
             file.engine = layer(engine, Table::Engine, problems);

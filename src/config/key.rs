@@ -36,6 +36,8 @@ pub(super) enum Scope {
     Both,
     /// `[auth]`.
     Auth,
+    /// Every `[[sessions]]` table.
+    Sessions,
     /// `[engine]`.
     Engine,
     /// `[burst]`.
@@ -52,6 +54,7 @@ pub(super) enum Table {
     Top,
     Targets,
     Auth,
+    Sessions,
     Engine,
     Burst,
     /// A `[[metrics]]` table for this backend.
@@ -153,6 +156,7 @@ impl Key {
             | (Scope::Target, Table::Targets)
             | (Scope::Both, Table::Top | Table::Targets)
             | (Scope::Auth, Table::Auth)
+            | (Scope::Sessions, Table::Sessions)
             | (Scope::Engine, Table::Engine)
             | (Scope::Burst, Table::Burst)
             | (Scope::Metrics, Table::Metrics(_)) => true,

@@ -4,7 +4,7 @@
 //! in `check`, `--help`, `latency.toml` and `docs/configuration.md`, and its part of the JSON Schema.
 //! A default stands here and nowhere else.
 
-use crate::config::key::Scope::{Auth, Both, Burst, Engine, Metrics, Of, Target, Top};
+use crate::config::key::Scope::{Auth, Both, Burst, Engine, Metrics, Of, Sessions, Target, Top};
 use crate::config::key::{Key, Table};
 use crate::config::rules;
 use crate::config::value::Kind::{
@@ -203,6 +203,35 @@ keys! {
         .help("Whether requests are answered only if a key of `key_dir` has authenticated them. Text never is, \
                nor is a TCP connect.")
         .preset("false");
+
+    FROM = Key::new("from", Sessions, Text(|text| rules::prefix(text).map(drop)))
+        .help("The address that the requests of a STAMP or TWAMP Light sender come from, or a prefix of such \
+               addresses. Of several that fit an address the longest counts. Each address of a prefix is \
+               published for itself, with the tag `address`.")
+        .absent("a session must have one").example("\"192.0.2.7\"");
+
+    SESSION_SSID = Key::new("ssid", Sessions, Whole(0, 65_535, ""))
+        .help("The session identifier of the requests (RFC 8972); 0: they have none.")
+        .absent("any").example("7");
+
+    SESSION_LABEL = Key::new("label", Sessions, Text(rules::name))
+        .help("What the sender is called in the tag `source`. Nobody else is published under it. Another sender \
+               at the same address that lasts is published with the tag `port`.")
+        .absent("a session must have one").example("\"pe1-fra\"");
+
+    SESSION_TAGS = Key::new("tags", Sessions, Texts(rules::tags))
+        .help("Tags of the sender's one-way delays.")
+        .preset("[]").example("[\"maker:example\"]");
+
+    SESSION_UTC_OFFSET = Key::new("utc_offset", Sessions, Whole(-86_400, 86_400, "seconds"))
+        .help("Seconds that the sender's times are ahead of UTC: 37 if it keeps TAI, as PTP does. They are \
+               subtracted.")
+        .preset("0").example("37");
+
+    SESSION_KEY_FILE = Key::new("key_file", Sessions, Path)
+        .help("A file with the sender's key, as `key_file` of a target. Requests that it has not authenticated \
+               are not answered, and are counted in `monitor.responder.unauthentic`.")
+        .absent("no key").example("\"/etc/latency-monitor/pe1\"");
 
     KIND = Key::new("kind", Engine, Word(EngineKind::names))
         .help("The engine.")

@@ -151,6 +151,12 @@ pub(super) fn prefixes(texts: &[String]) -> Result<Vec<Prefix>, String> {
         .map_err(|error| format!("has {error}"))
 }
 
+/// Parses an address or a prefix.
+pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
+    let parsed = text.parse();
+    parsed.map_err(|error: PrefixError| format!("is {error}"))
+}
+
 /// Parses an address of this host, or a name that leads to one. IPv6 may have brackets around it.
 pub(super) fn address(text: &str) -> Result<Host, String> {
     let inside = text.strip_prefix('[');

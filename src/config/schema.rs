@@ -7,13 +7,19 @@ use crate::config::key::{Key, Preset, Table};
 use crate::config::keys;
 use crate::config::value::Kind;
 use crate::config::words::{Backend, Word as _};
-use crate::limits::TARGETS_MAX;
+use crate::limits::{SENDERS_MAX, TARGETS_MAX};
 
 /// Returns the schema (JSON Schema, draft 2020-12).
 pub fn schema() -> String {
     let mut top = properties(Table::Top);
     top.extend(properties(Table::Targets));
     top.insert("auth".to_owned(), object(properties(Table::Auth)));
+    let mut sessions = object(properties(Table::Sessions));
+    sessions["required"] = json!(["from", "label"]);
+    top.insert(
+        "sessions".to_owned(),
+        json!({ "type": "array", "items": sessions, "maxItems": SENDERS_MAX }),
+    );
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
     let metrics = json!({ "$ref": "#/$defs/metrics" });

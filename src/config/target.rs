@@ -186,7 +186,7 @@ impl Config {
             problems.add_text(place, "a target has no `host`: give its IP address or name");
         }
         let kind: FlowKind = layer.get(&TYPE);
-        let key = keys.key_of(&layer, problems);
+        let key = keys.key_of(&KEY_FILE, &layer, problems);
         let protocol = wire(&layer, key.is_some(), problems);
         let is_stamp = protocol == Protocol::Stamp;
         let has_tcp = self.tcp && kind != FlowKind::Udp && !is_stamp;

@@ -8,6 +8,7 @@ mod predecessor;
 mod reference;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod schema;
+mod sessions;
 
 use std::time::Duration;
 

@@ -41,6 +41,11 @@ impl Prefix {
         self.bits
     }
 
+    /// True if an address is within both.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
     /// True if it has one address.
     pub(crate) const fn is_one(self) -> bool {
         self.bits == if self.address.is_ipv4() { 32 } else { 128 }

@@ -106,8 +106,8 @@ impl KeyRing {
         self.is_required || !self.keys.is_empty()
     }
 
-    /// Checks a request, a datagram `from` there, and returns the open one in it, written to `scratch`; as it is if no key of ours has
-    /// made it. `None` if it is not to be believed.
+    /// Checks a request, a datagram `from` there, and returns the open one in it, written to `scratch`; as it is
+    /// if no key of ours has made it. `None` if it is not to be believed.
     pub(crate) fn unseal<'a>(
         &'a self,
         packet: &'a [u8],

@@ -49,17 +49,11 @@ impl NamedSenders {
     /// Returns who sends requests of this session identifier from an address: of those that fit the one with
     /// the longest prefix, and of two with the same the one that has the identifier.
     pub(crate) fn find(&self, from: IpAddr, ssid: u16) -> Option<&Arc<SenderSpec>> {
-        let prefixes = self.lengths.iter();
-        let of_prefixes = prefixes.filter_map(|bits| {
-            let prefix = Prefix::around(from, *bits)?;
-            self.by_prefix.get(&prefix)
-        });
-        of_prefixes
-            .filter_map(|specs| {
-                let of = |wanted: Option<u16>| specs.iter().find(|spec| spec.ssid == wanted);
-                of(Some(ssid)).or_else(|| of(None))
-            })
-            .next()
+        self.lengths.iter().find_map(|bits| {
+            let specs = self.by_prefix.get(&Prefix::around(from, *bits)?)?;
+            let of = |wanted: Option<u16>| specs.iter().find(|spec| spec.ssid == wanted);
+            of(Some(ssid)).or_else(|| of(None))
+        })
     }
 
     /// True if one of them is called so.

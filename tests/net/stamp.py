@@ -1,7 +1,8 @@
 """STAMP and TWAMP Light with others. Our sender measures stamp-suite's reflector, stateful and stateless, in NTP's and
 PTP's format, with and without a key, and a TWAMP-Light responder, while packets of both directions are dropped: both
 one-way delays are published, and as many losses of each direction as nftables has dropped. A TWAMP-Light sender of 14
-bytes and more is answered. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
+bytes and more is answered, and so is stamp-suite's with a key; both are published under the names that `[[sessions]]`
+has for them. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
 """
 
 import json
@@ -13,8 +14,8 @@ from typing import NamedTuple
 
 import loss
 from capture import Capture, end_captures
-from dissect import layers, stamp_suite
-from lab import FAR, ROOT, collect, expect, pause, sockets, values, wait_until
+from dissect import FOREIGN_PROBES, layers, stamp_suite
+from lab import FAR, NEAR, ROOT, collect, expect, pause, sockets, values, wait_until
 from programs import STAMP_SUITE
 
 PORT = 862
@@ -22,6 +23,7 @@ OURS = 8001
 TWAMP_LIGHT = ROOT / "tests" / "net" / "twamp_light.py"
 SECONDS = 4
 SEND_INTERVAL_S = 0.5
+METRICS = {"mode": "samples", "send_interval": SEND_INTERVAL_S}
 # No stall of the host makes a reply late.
 TIMEOUT_S = 2
 ENOUGH = 50
@@ -58,7 +60,8 @@ def run(lab):
     if not STAMP_SUITE.exists():
         lab.note("stamp-suite is not installed")
     near, far = lab.ends("light-")
-    lab.ours("light-server", {"name": "far"}, namespace=far)
+    settings = {"name": "far", "metrics": METRICS, "sessions": [{"from": f"{NEAR}/24", "label": "light"}]}
+    server = lab.ours("light-server", settings, namespace=far)
     words = [sys.executable, "-B", TWAMP_LIGHT, "send", FAR, OURS]
     words = ["ip", "netns", "exec", near, *(str(word) for word in words)]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -66,6 +69,7 @@ def run(lab):
     found = json.loads(done.stdout)
     expect(found["answered"] == found["of"], f"TWAMP Light's sender: {found}")
     lab.note(f"a TWAMP-Light sender has {found['answered']} of {found['of']} answers")
+    check_published(server, found["answered"], source="light", address=NEAR)
     if STAMP_SUITE.exists():
         answer_with_a_key(lab)
 
@@ -73,21 +77,35 @@ def run(lab):
 def answer_with_a_key(lab):
     """Has stamp-suite's sender ask a host of ours that answers nothing without a key: with the key, and without."""
     near, far = lab.ends("keyed-")
-    keys = lab.folder / "keys"
-    keys.mkdir()
-    # A key for the session identifier that the sender has.
-    key = make_key(keys / "77")
-    settings = {"name": "far", "metrics": {"send_interval": SEND_INTERVAL_S}}
-    server = lab.ours("keyed-server", {**settings, "auth": {"key_dir": str(keys), "require_key": True}}, namespace=far)
+    key = make_key(lab.folder / "router.key")
+    sessions = [{"from": NEAR, "ssid": 77, "label": "router", "key_file": str(key)}, {"from": FAR, "label": "other"}]
+    settings = {"name": "far", "metrics": METRICS, "auth": {"require_key": True}, "sessions": sessions}
+    server = lab.ours("keyed-server", settings, namespace=far)
     lab.note(f"with a key {stamp_suite(near, '--auth-mode', 'A', '--hmac-key-file', str(key))}")
     without = [STAMP_SUITE, "-r", FAR, "-p", OURS, "-c", STRANGERS, "-d", 5, "-L", 1, "--output-format", "json"]
     words = ["ip", "netns", "exec", near, *(str(word) for word in without)]
     said = subprocess.run(words, capture_output=True, text=True).stdout
     expect(json.loads(said)["packets_received"] == 0, f"answered without a key: {said}")
+    records = check_published(server, 2 * FOREIGN_PROBES, source="router")
+    refused = sum(values(records, "monitor.responder.unauthentic"))
+    expect(refused == STRANGERS, f"{refused} of {STRANGERS} packets without a key are counted")
+
+
+def check_published(server, count, **tags):
+    """Ends a host of ours that has answered so many requests; expects as many one-way delays under these tags. A
+    sender that follows another one from the same address at once is refused for a tenth of a second, and counted.
+    Returns all records.
+    """
     code, _ = server.end()
     expect(code == 0, f"the server ended with {code}: {server.log()[-500:]}")
-    refused = sum(values(server.records(), "monitor.responder.unauthentic"))
-    expect(refused == STRANGERS, f"{refused} of {STRANGERS} packets without a key are counted")
+    records = server.records()
+    delays = values(records, "udp.wan.owd", target="far", **tags)
+    refused = sum(values(records, "monitor.responder.refused"))
+    told = f"{len(delays)} of {count} delays are published for {tags}, {refused} refused"
+    expect(len(delays) + refused == count and refused < count / 4, told)
+    # One host, one clock.
+    expect(min(delays) > 0, f"a negative delay of {tags}")
+    return records
 
 
 def make_key(path):

@@ -81,6 +81,11 @@ fn parts() -> Vec<Part> {
             of(Table::Auth),
         ),
         part(
+            "`[[sessions]]`: STAMP and TWAMP Light senders that probe this host",
+            "\n# One table for each sender that is not ours.\n#[[sessions]]\n",
+            of(Table::Sessions),
+        ),
+        part(
             "`[engine]`: how the poll thread runs",
             "\n[engine]\n",
             of(Table::Engine),
@@ -204,8 +209,8 @@ fn file() -> String {
                 file.push('\n');
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
-            // `host` is a key of a backend, too.
-            let given = given.filter(|_| !matches!(key.scope, Scope::Of(_)));
+            // `host` is a key of a backend, too, and `label` one of a session.
+            let given = given.filter(|_| !matches!(key.scope, Scope::Of(_) | Scope::Sessions));
             let (help, line) = match (given, key.preset) {
                 (Some((_, value)), _) => (default(key), format!("{} = {value}", key.name)),
                 (None, Preset::Value(toml)) => (String::new(), format!("#{} = {toml}", key.name)),

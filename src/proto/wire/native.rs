@@ -268,7 +268,7 @@ pub fn decode_request(packet: &[u8]) -> Result<Request<'_>, DecodeError> {
         return light::decode(packet);
     };
     // A reply has its TTL here at least.
-    if base[base::REQUEST_END..].iter().any(|byte| *byte != 0) {
+    if base[base::REQUEST_END..] != [0; BASE_BYTES - base::REQUEST_END] {
         return light::decode(packet);
     }
     let error = ErrorEstimate::from_bits(u16_at(base, base::ERROR));

@@ -472,7 +472,7 @@ fn nothing_is_answered_without_a_key_where_one_is_asked_for() {
     let mut keys = KeyRing::default();
     keys.is_required = true;
     // For the session identifier that these requests have.
-    keys.add(Some(7), key(7));
+    keys.add("7", key(7));
     let mut reflector = Reflector::with(keys);
     let sender = Sender::honest("a");
     let open = reflector.native_request(&sender, 1);
@@ -496,7 +496,7 @@ fn nothing_is_answered_without_a_key_where_one_is_asked_for() {
 #[test]
 fn a_connection_goes_on_with_the_key_that_it_began_with() {
     let mut keys = KeyRing::default();
-    keys.add(Some(7), key(7));
+    keys.add("7", key(7));
     let mut reflector = Reflector::with(keys);
     let open = reflector.native_request(&Sender::honest("a"), 1);
     let good = sealed(&open, &key(7));

@@ -81,7 +81,7 @@ pub(super) fn key_ring(
     }
     for name in names {
         if let Some(key) = read(&folder.join(&name), place, KEY_DIR.name, outside, problems) {
-            ring.add(name.parse().ok(), key);
+            ring.add(&name, key);
         }
     }
     ring

@@ -9,6 +9,8 @@ mod native;
 mod stamp;
 mod text;
 
+use std::sync::Arc;
+
 use native::{Names, Native, PendingReply};
 use stamp::Stamp;
 use text::Text;
@@ -22,7 +24,7 @@ use crate::proto::target::{Protocol, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window};
-use crate::proto::wire::native::authenticated::{self, Direction, OVERHEAD_BYTES};
+use crate::proto::wire::native::authenticated::{self, Direction, Key, OVERHEAD_BYTES};
 use crate::proto::wire::native::{
     self as native_wire, BASE_BYTES, FRAMED_BYTES_MAX, FrameDecoder, PREAMBLE, encode_frame,
 };
@@ -37,48 +39,30 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Appends a request padded to `size` bytes, which `encode` writes; authenticated, if there is a key.
-    #[inline]
-    fn encode_sealed(
-        &self,
-        size: Option<usize>,
-        out: &mut Vec<u8>,
-        encode: impl FnOnce(Option<usize>, &mut Vec<u8>),
-    ) {
-        let Some(key) = &self.ends.identity.key else {
-            return encode(size, out);
-        };
-        let start = out.len();
-        encode(size.map(|size| size.saturating_sub(OVERHEAD_BYTES)), out);
-        let length = out.len() - start;
-        // The HMAC TLV comes last, and so covers all others.
-        let mac_at = (length > BASE_BYTES).then_some(length);
-        authenticated::seal(out, start, Direction::Request, key, mac_at);
-    }
-
     /// Handles a packet as it is, or if there is a key the open one in it; one that the key has not made is counted.
     #[inline]
     fn handle_sealed(
         &mut self,
+        key: Option<&Key>,
         bytes: &[u8],
         handle: impl FnOnce(&[u8], &mut Self) -> Option<Reply>,
     ) -> Option<Reply> {
-        if self.ends.identity.key.is_none() {
-            return handle(bytes, self);
+        match key {
+            None => handle(bytes, self),
+            Some(key) => self.handle_opened(key, bytes, handle),
         }
-        self.handle_opened(bytes, handle)
     }
 
     /// Out of the way of packets that need no key.
     #[inline(never)]
     fn handle_opened(
         &mut self,
+        key: &Key,
         bytes: &[u8],
         handle: impl FnOnce(&[u8], &mut Self) -> Option<Reply>,
     ) -> Option<Reply> {
-        let key = self.ends.identity.key.clone()?;
         let mut scratch = std::mem::take(&mut self.context.opened);
-        let opened = authenticated::open(bytes, Direction::Reply, &key, &mut scratch);
+        let opened = authenticated::open(bytes, Direction::Reply, key, &mut scratch);
         self.context.counters.unauthentic += u64::from(opened.is_none());
         let reply = opened.and_then(|opened| handle(opened.packet, self));
         self.context.opened = scratch;
@@ -99,6 +83,25 @@ impl Scope<'_> {
             is_native,
         });
     }
+}
+
+/// Appends a request padded to `size` bytes, which `encode` writes; authenticated, if there is a key.
+#[inline]
+fn encode_sealed(
+    key: Option<&Key>,
+    size: Option<usize>,
+    out: &mut Vec<u8>,
+    encode: impl FnOnce(Option<usize>, &mut Vec<u8>),
+) {
+    let Some(key) = key else {
+        return encode(size, out);
+    };
+    let start = out.len();
+    encode(size.map(|size| size.saturating_sub(OVERHEAD_BYTES)), out);
+    let length = out.len() - start;
+    // The HMAC TLV comes last, and so covers all others.
+    let mac_at = (length > BASE_BYTES).then_some(length);
+    authenticated::seal(out, start, Direction::Request, key, mac_at);
 }
 
 /// How messages are told apart.
@@ -179,6 +182,8 @@ impl<'a> Answer<'a> {
 #[derive(Debug)]
 pub(crate) struct Conversation {
     protocol: Protocol,
+    /// What authenticates the packets of both ends.
+    key: Option<Arc<Key>>,
     framing: Framing,
     text: Text,
     /// The session on the native wire, once there was one on this 5-tuple: replies are read also when
@@ -198,7 +203,9 @@ impl Conversation {
     pub(crate) fn new(spec: &TargetSpec, is_stream: bool, context: &mut Context) -> Self {
         let protocol = spec.protocol;
         let stamp = (protocol == Protocol::Stamp).then(|| Box::new(Stamp::new(spec.stamp)));
-        Self::with(protocol, stamp, is_stream, context)
+        let mut begun = Self::with(protocol, stamp, is_stream, context);
+        begun.key.clone_from(&spec.key);
+        begun
     }
 
     fn with(
@@ -211,6 +218,7 @@ impl Conversation {
             is_native: stamp.is_some(),
             stamp,
             protocol,
+            key: None,
             framing: if is_stream {
                 Framing::text_stream()
             } else {
@@ -247,7 +255,8 @@ impl Conversation {
         let is_stream = !matches!(self.framing, Framing::Datagrams);
         let left_stamp = self.stamp.as_mut().map(|stamp| Box::new(stamp.leave()));
         let stamp = std::mem::replace(&mut self.stamp, left_stamp);
-        let fresh = Self::with(self.protocol, stamp, is_stream, context);
+        let mut fresh = Self::with(self.protocol, stamp, is_stream, context);
+        fresh.key.clone_from(&self.key);
         let mut left = std::mem::replace(self, fresh);
         left.text.leave(end);
         if let Some(native) = &mut left.native {
@@ -256,6 +265,11 @@ impl Conversation {
         // Nothing that is heard brings it to another wire.
         left.is_native = true;
         left
+    }
+
+    /// Authenticates with another key. What was said with the one before is left.
+    pub(crate) fn set_key(&mut self, key: Arc<Key>) {
+        self.key = Some(key);
     }
 
     /// Speaks text from the next probe on.
@@ -269,7 +283,7 @@ impl Conversation {
         self.is_native = true;
         if self.native.is_none() {
             scope.window.forget_reports();
-            self.native = Some(Native::new(self.text.cookie, scope));
+            self.native = Some(Native::new(self.text.cookie, self.key.as_deref(), scope));
         }
         if let Framing::TextStream { .. } = self.framing {
             self.framing = Framing::NativeStream {
@@ -339,16 +353,17 @@ impl Conversation {
         out: &mut Vec<u8>,
     ) {
         let size = scope.ends.identity.size.map(|size| size.min(payload_max));
+        let key = self.key.as_deref();
         let Some(native) = self.native.as_ref().filter(|_| self.is_native) else {
             if let Some(stamp) = &self.stamp {
-                return scope.encode_sealed(size, out, |size, out| {
+                return encode_sealed(key, size, out, |size, out| {
                     stamp.encode(number, size, scope, out);
                 });
             }
             return self.text.encode(number, size, scope, out);
         };
         let Framing::NativeStream { is_new, .. } = &mut self.framing else {
-            return scope.encode_sealed(size, out, |size, out| {
+            return encode_sealed(key, size, out, |size, out| {
                 native.encode(number, size, scope, out);
             });
         };
@@ -357,7 +372,7 @@ impl Conversation {
         }
         let size = size.map(|size| size.min(FRAMED_BYTES_MAX));
         encode_frame(out, |out| {
-            scope.encode_sealed(size, out, |size, out| {
+            encode_sealed(key, size, out, |size, out| {
                 native.encode(number, size, scope, out);
             });
         });
@@ -387,7 +402,7 @@ impl Conversation {
     fn handle_datagram(&mut self, arrival: &Arrival, bytes: &[u8], scope: &mut Scope<'_>) -> Heard {
         if let Some(stamp) = &mut self.stamp {
             let mut heard = Heard::default();
-            let reply = scope.handle_sealed(bytes, |bytes, scope| {
+            let reply = scope.handle_sealed(self.key.as_deref(), bytes, |bytes, scope| {
                 stamp.handle_packet(arrival, bytes, scope)
             });
             if reply.is_some() {
@@ -411,7 +426,7 @@ impl Conversation {
             Err(_) => {
                 let native = self.native.as_mut();
                 let reply = native.and_then(|native| {
-                    scope.handle_sealed(bytes, |bytes, scope| {
+                    scope.handle_sealed(self.key.as_deref(), bytes, |bytes, scope| {
                         native.handle_packet(arrival, bytes, scope)
                     })
                 });
@@ -492,7 +507,7 @@ impl Conversation {
         };
         let outcome = decoder.feed(bytes, |packet, is_last| {
             let arrival = arrival.of_last(is_last);
-            let reply = scope.handle_sealed(packet, |packet, scope| {
+            let reply = scope.handle_sealed(self.key.as_deref(), packet, |packet, scope| {
                 native.handle_packet(&arrival, packet, scope)
             });
             heard.note(reply, scope.window);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::proto::peer::Peer;
-use crate::proto::wire::native::authenticated::Key;
 
 /// What this host says of itself in every probe of a target, on all its flows.
 #[derive(Debug)]
@@ -14,8 +13,6 @@ pub(crate) struct Identity {
     pub(crate) tags: Box<str>,
     /// Bytes to pad a probe to.
     pub(crate) size: Option<usize>,
-    /// What authenticates the packets of both.
-    pub(crate) key: Option<Arc<Key>>,
 }
 
 /// Goes down from a target to its flows beside the context.

@@ -16,6 +16,7 @@ use crate::proto::target::{Address, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
 use crate::proto::window::{Measured, Reply, Window};
+use crate::proto::wire::native::authenticated::Key;
 
 /// A flow without a socket counts as down no sooner than this, however short its timeout.
 const DOWN_LEAST_NS: u64 = 1_000_000_000;
@@ -91,7 +92,7 @@ impl Flow {
     ) {
         let remote = address.at(self.port);
         self.carrier.move_to(remote);
-        self.leave(ends, context);
+        self.leave(CloseCause::Moved, ends, context);
         self.window.begin_address();
         self.is_trial = is_trial;
         self.misaddressed = None;
@@ -100,11 +101,25 @@ impl Flow {
         self.window.subject.remote = Some(remote);
     }
 
-    /// Gives the 5-tuple up for another address. What is in flight there may still be answered.
-    fn leave(&mut self, ends: &mut Ends, context: &mut Context) {
+    /// The target has another key: the flow goes on with it, over a fresh 5-tuple.
+    pub(crate) fn handle_key(&mut self, key: &Arc<Key>, ends: &mut Ends, context: &mut Context) {
+        if self.conversation.is_none() {
+            return;
+        }
+        self.leave(CloseCause::NewKey, ends, context);
+        if let Some(conversation) = &mut self.conversation {
+            conversation.set_key(key.clone());
+        }
+        if self.window.subject.remote.is_some() {
+            self.open(ends, context);
+        }
+    }
+
+    /// Gives the 5-tuple up for another one. What is in flight on it may still be answered.
+    fn leave(&mut self, cause: CloseCause, ends: &mut Ends, context: &mut Context) {
         let had_replies = self.window.has_replies();
         let (Some(conversation), true) = (&mut self.conversation, self.carrier.is_up()) else {
-            self.close(CloseCause::Moved, ends, context);
+            self.close(cause, ends, context);
             return;
         };
         conversation.settle(&mut scope(&mut self.window, ends, context));
@@ -123,7 +138,6 @@ impl Flow {
             self.lose_left(0, ends, context);
         }
         self.close_left(ends, context);
-        let cause = CloseCause::Moved;
         let event = LifeEvent::Closed { cause, had_replies };
         context.tell(&self.window.subject, event);
         self.window.subject.local = None;

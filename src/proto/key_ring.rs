@@ -20,23 +20,22 @@ pub struct KeyRing {
 struct Entry {
     key: Arc<Key>,
     purpose: Purpose,
+    /// There is another one in its place. It holds until the ring is replaced.
+    is_former: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// Our own senders that have it.
-    Hinted,
-    /// The packets of this session identifier, and our own senders.
-    Ssid(u16),
+    /// Our own senders that have it; and if the name is a number the packets of that session identifier.
+    Named(Box<str>, Option<u16>),
     /// Datagrams from these addresses, of this identifier if there is one.
     From(Prefix, Option<u16>),
 }
 
 impl Entry {
     fn may_be_of(&self, ssid: u16, from: Option<IpAddr>) -> bool {
-        match self.purpose {
-            Purpose::Hinted => self.key.is_hinted(ssid),
-            Purpose::Ssid(only) => only == ssid || self.key.is_hinted(ssid),
+        match &self.purpose {
+            Purpose::Named(_, only) => *only == Some(ssid) || self.key.is_hinted(ssid),
             Purpose::From(prefix, only) => {
                 only.is_none_or(|only| only == ssid)
                     && from.is_some_and(|from| prefix.contains(from))
@@ -74,21 +73,41 @@ impl<'a> Unsealed<'a> {
 }
 
 impl KeyRing {
-    /// Adds a key, for the packets of one session identifier (0: of those without one), or for all of our own
-    /// senders that have it.
-    pub fn add(&mut self, ssid: Option<u16>, key: Key) {
-        self.keys.push(Entry {
-            key: Arc::new(key),
-            purpose: ssid.map_or(Purpose::Hinted, Purpose::Ssid),
-        });
+    /// Adds the key of this name, for all of our own senders that have it. If the name is a number, it is for the
+    /// packets of that session identifier, too (0: of those without one).
+    pub fn add(&mut self, name: &str, key: Key) {
+        self.push(key.into(), Purpose::Named(name.into(), name.parse().ok()));
     }
 
     /// Adds the key of a sender that says no name, if it has one.
     pub fn add_sender(&mut self, sender: &SenderSpec) {
         if let Some(key) = sender.key.clone() {
-            let purpose = Purpose::From(sender.from, sender.ssid);
-            self.keys.push(Entry { key, purpose });
+            self.push(key, Purpose::From(sender.from, sender.ssid));
         }
+    }
+
+    fn push(&mut self, key: Arc<Key>, purpose: Purpose) {
+        self.keys.push(Entry {
+            key,
+            purpose,
+            is_former: false,
+        });
+    }
+
+    /// Takes the place of another ring: keys of that one which have another one in their place here hold beside
+    /// it, until this ring is replaced. So both ends of a flow need not change at one instant.
+    pub fn succeed(&mut self, before: &Self) {
+        let replaced = before.keys.iter().filter(|old| {
+            let has_place = |new: &&Entry| new.purpose == old.purpose;
+            let new = self.keys.iter().find(has_place);
+            !old.is_former && new.is_some_and(|new| new.key != old.key)
+        });
+        let former = replaced.cloned().map(|old| Entry {
+            is_former: true,
+            ..old
+        });
+        let former: Vec<Entry> = former.collect();
+        self.keys.extend(former);
     }
 
     /// Returns how many keys there are.

@@ -125,6 +125,8 @@ pub enum Misread {
 pub enum CloseCause {
     /// The target is at another address.
     Moved,
+    /// The target has another key. A fresh 5-tuple follows at once.
+    NewKey,
     /// So many probes in a row were lost. A fresh 5-tuple follows at once.
     Lost(u32),
     /// The kernel refused so many probes in a row. A fresh 5-tuple follows at once.
@@ -257,6 +259,7 @@ impl fmt::Display for CloseCause {
             }
             Self::PeerReadsNothing => "reopens: the peer reads nothing",
             Self::Moved => "is closed: the target is probed at another address",
+            Self::NewKey => "is closed: the target has a new key",
             Self::Unreadable => "is closed: the peer sent what cannot be read",
             Self::NotConnected => "is closed: the connection was not established in time",
             Self::Socket(reason) => return write!(out, "is closed: {reason}"),

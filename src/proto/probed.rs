@@ -13,6 +13,7 @@ use crate::proto::sample::{FlowKind, Labels};
 use crate::proto::target::{Address, Host, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::{FlowRef, TargetId};
+use crate::proto::wire::native::authenticated::Key;
 use crate::proto::wire::text;
 
 /// See the [module](self).
@@ -66,7 +67,6 @@ impl Target {
                     name: own_name.clone(),
                     tags: text::encode_tags(&spec.tags).into(),
                     size: spec.size,
-                    key: spec.key.clone(),
                 },
                 peer: Peer::new(own_name.clone(), &spec),
             },
@@ -152,6 +152,13 @@ impl Target {
         }
         // After the flows have settled what came from the old one.
         self.ends.peer.handle_move(context);
+    }
+
+    /// The target has another key.
+    pub(crate) fn handle_key(&mut self, key: &Arc<Key>, context: &mut Context) {
+        for flow in &mut self.flows {
+            flow.handle_key(key, &mut self.ends, context);
+        }
     }
 
     /// This host's wall clock was set. What is pending has all its stamps from before.

@@ -29,6 +29,7 @@ use crate::proto::transmit::{
     Wanted,
 };
 use crate::proto::wire::native::ErrorEstimate;
+use crate::proto::wire::native::authenticated::Key;
 
 /// The bits of a traffic class that name it. The others are the network's, for congestion.
 const DSCP: u8 = 0b1111_1100;
@@ -123,6 +124,25 @@ impl Prober {
         let Some((slot, _)) = found else { return false };
         self.targets.remove(slot).end(&mut self.context);
         true
+    }
+
+    /// Authenticates the packets of a target that has a key with another one from here on. What is in flight is
+    /// believed with the one before. False if there is no such target.
+    pub fn set_key(&mut self, now: Now, target: TargetId, key: &Arc<Key>) -> bool {
+        self.context.now = now;
+        let mut targets = self.targets.iter_mut();
+        let found = targets.find(|(_, candidate)| candidate.id == target);
+        let Some((_, target)) = found else {
+            return false;
+        };
+        target.handle_key(key, &mut self.context);
+        true
+    }
+
+    /// Answers requests with other keys from here on. A session or connection of a key that is no longer there
+    /// is not answered any more.
+    pub fn set_keys(&mut self, keys: KeyRing) {
+        self.responder.set_keys(keys);
     }
 
     /// Time has come to `now`: run what is due, the earliest first. After a stall that may be more than is

@@ -17,6 +17,7 @@ use std::net::IpAddr;
 
 use crate::proto::context::Context;
 use crate::proto::gate::{Gate, Verdict};
+use crate::proto::key_ring::KeyRing;
 use crate::proto::owner::Owner;
 use crate::proto::sample::Stamp;
 use crate::proto::transmit::Place;
@@ -51,6 +52,11 @@ impl Responder {
             datagrams: Datagrams::default(),
             streams: Streams::new(accepted_max),
         }
+    }
+
+    /// Requests may be authenticated with these keys.
+    pub(crate) fn set_keys(&mut self, keys: KeyRing) {
+        self.reflector.set_keys(keys);
     }
 
     /// True if this address may ask now; counts it if not.

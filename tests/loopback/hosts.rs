@@ -38,7 +38,7 @@ pub(crate) fn key() -> Key {
 
 fn keys() -> KeyRing {
     let mut keys = KeyRing::default();
-    keys.add(None, key());
+    keys.add("far", key());
     keys
 }
 

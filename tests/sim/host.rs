@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, FlowKind, Headers, Host, ListenerId, Now, Output, Prober,
-    ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit, Wall,
+    Address, Arrival, CloseReason, FlowKind, Headers, Host, Key, KeyRing, ListenerId, Now, Output,
+    Prober, ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit,
+    Wall,
 };
 
 use crate::account::Account;
@@ -166,6 +168,14 @@ impl ProberHost {
         };
         self.account.closed_something = true;
         assert!(self.prober.remove_target(target));
+    }
+
+    pub(crate) fn set_key(&mut self, now: Now, label: &str, key: &Arc<Key>) {
+        assert!(self.prober.set_key(now, self.labels[label], key));
+    }
+
+    pub(crate) fn set_keys(&mut self, keys: KeyRing) {
+        self.prober.set_keys(keys);
     }
 
     /// When it wants to run again, in true time.

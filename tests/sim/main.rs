@@ -111,6 +111,7 @@ scenarios! {
     native_lan
     native_wan
     keys
+    keys_changed
     native_slow
     native_loss
     native_slow_loss

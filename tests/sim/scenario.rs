@@ -64,7 +64,12 @@ impl Scenario {
         let targets = self.hosts.iter().flat_map(|host| &host.targets);
         let targets = targets.filter_map(|target| target.key);
         let hosts = self.hosts.iter().flat_map(|host| &host.keys);
-        let numbers: BTreeSet<u8> = hosts.copied().chain(targets).collect();
+        let later = self.acts.iter().flat_map(|act| match &act.what {
+            What::Key { key, .. } => std::slice::from_ref(key),
+            What::Keys { keys, .. } => keys,
+            _ => &[],
+        });
+        let numbers: BTreeSet<u8> = hosts.chain(later).copied().chain(targets).collect();
         numbers.into_iter().map(key).collect()
     }
 
@@ -180,9 +185,9 @@ impl HostConfig {
     pub(crate) fn key_ring(&self) -> KeyRing {
         let mut ring = KeyRing::default();
         ring.is_required = self.require_key;
-        self.keys
-            .iter()
-            .for_each(|number| ring.add(None, key(*number)));
+        for (place, number) in self.keys.iter().enumerate() {
+            ring.add(&format!("place-{place}"), key(*number));
+        }
         ring
     }
 }
@@ -293,6 +298,17 @@ pub(crate) enum What {
     Remove {
         host: String,
         label: String,
+    },
+    /// The targets of a label have another key.
+    Key {
+        host: String,
+        label: String,
+        key: u8,
+    },
+    /// A host's keys are read again; each is in the place of the one that stood there.
+    Keys {
+        host: String,
+        keys: Vec<u8>,
     },
     /// A name points somewhere else.
     Name {

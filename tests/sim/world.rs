@@ -13,7 +13,7 @@ use crate::host::{Input, Place, ProberHost, UDP_PORT};
 use crate::network::{Datagram, Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
 use crate::rng::Rng;
-use crate::scenario::{HostConfig, Scenario, What, nanos};
+use crate::scenario::{HostConfig, Scenario, What, key, nanos};
 use crate::strangers::{Aim, Attack, Try};
 use crate::windows::Windows;
 
@@ -393,7 +393,10 @@ impl World {
             Event::Resolved(id, ..) | Event::Stamp(id, ..) => Some(*id),
             // What a program is told to do it does when it runs.
             Event::Act(index) => match &self.scenario.acts[*index].what {
-                What::Add { host, .. } | What::Remove { host, .. } => Some(self.host(host)),
+                What::Add { host, .. }
+                | What::Remove { host, .. }
+                | What::Key { host, .. }
+                | What::Keys { host, .. } => Some(self.host(host)),
                 _ => None,
             },
             Event::Retransmit(..) | Event::SynAgain(..) => None,
@@ -470,6 +473,30 @@ impl World {
                     prober.remove(&label);
                 }
                 self.step(id, &Input::Tick);
+            }
+            What::Key {
+                host,
+                label,
+                key: number,
+            } => {
+                let id = self.host(&host);
+                self.step(id, &Input::Tick);
+                let now = self.hosts[id].clock.now(self.net.now_ns);
+                if let Program::Prober(prober) = &mut self.hosts[id].program {
+                    prober.set_key(now, &label, &key(number).into());
+                }
+                self.step(id, &Input::Tick);
+            }
+            What::Keys { host, keys } => {
+                let id = self.host(&host);
+                let host = &mut self.hosts[id];
+                let before = host.config.key_ring();
+                host.config.keys = keys;
+                let mut ring = host.config.key_ring();
+                ring.succeed(&before);
+                if let Program::Prober(prober) = &mut host.program {
+                    prober.set_keys(ring);
+                }
             }
             What::Replace { host, python } => {
                 let id = self.host(&host);

@@ -14,6 +14,7 @@ use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Departure, Measured, ReceiveReport, Reply, Window, low};
+use crate::proto::wire::native::authenticated::Key;
 use crate::proto::wire::native::{self, Reply as Packet, RequestFields};
 
 /// Later replies that carry T3 of a reply.
@@ -113,9 +114,8 @@ pub(super) struct Native {
 impl Native {
     /// Begins a session for probes from the next one on, under an identifier that cannot be guessed.
     /// `cookie` is the flow's, on text too: so its reflector knows both for one sender's.
-    pub(super) fn new(cookie: u32, scope: &mut Scope<'_>) -> Self {
+    pub(super) fn new(cookie: u32, key: Option<&Key>, scope: &mut Scope<'_>) -> Self {
         let ssid = scope.context.flow_ids.ssid();
-        let key = scope.ends.identity.key.as_ref();
         Self {
             names: Names {
                 ssid: key.map_or(ssid, |key| key.ssid(ssid)),

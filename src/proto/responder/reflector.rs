@@ -54,6 +54,10 @@ impl Reflector {
         }
     }
 
+    pub(super) fn set_keys(&mut self, keys: KeyRing) {
+        self.keys = keys.is_of_use().then(|| Arc::new(keys));
+    }
+
     /// True if nothing is answered without a key.
     pub(super) fn requires_key(&self) -> bool {
         self.keys.as_ref().is_some_and(|keys| keys.is_required)

@@ -10,6 +10,7 @@ mod life;
 mod logging;
 mod poll;
 pub mod preflight;
+mod reload;
 mod resolver;
 mod signals;
 mod tuning;
@@ -26,13 +27,15 @@ use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
-use crate::monitor::commands::{Command, Commands};
+use crate::monitor::commands::{Answering, Command, Commands};
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
-use crate::proto::{Host, Prober, ProberConfig, Protocol, TargetSpec};
+use crate::proto::{Host, KeyRing, Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
 use crate::record::{BackendStats, BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
+
+pub use reload::Reloaded;
 
 /// Names a target that was added, to remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +142,8 @@ pub enum TargetError {
 #[derive(Debug)]
 pub struct LatencyMonitor {
     config: Config,
+    /// What requests it answers is decided by this, whatever is configured later.
+    protocol: Protocol,
     handles: u64,
     /// The targets that are probed while it runs.
     targets: BTreeMap<TargetHandle, TargetSpec>,
@@ -165,6 +170,7 @@ impl LatencyMonitor {
             targets: BTreeMap::new(),
             listening: Listening::default(),
             running: None,
+            protocol: config.protocol(),
             config,
         };
         for spec in monitor.config.targets.clone() {
@@ -233,14 +239,7 @@ impl LatencyMonitor {
         for (handle, spec) in &self.targets {
             commands.push(Command::Add(*handle, spec.clone()));
         }
-        let protocols = usize::from(self.config.tcp) + usize::from(self.config.udp);
-        // Without any, one for each family.
-        let addresses = match self.config.addresses.len() {
-            0 => 2,
-            listed => listed,
-        };
-        let listeners = addresses * protocols;
-        let accepted_max = descriptors::prepare(self.targets.values(), listeners);
+        let accepted_max = descriptors::prepare(self.targets.values(), self.listeners());
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
         let burst = &self.config.burst;
@@ -295,6 +294,17 @@ impl LatencyMonitor {
             Some(running) => running.stop(self.config.shutdown_timeout),
             None => Ok(()),
         }
+    }
+
+    /// Returns how many sockets it listens on, at most.
+    fn listeners(&self) -> usize {
+        let protocols = usize::from(self.config.tcp) + usize::from(self.config.udp);
+        // Without any, one for each family.
+        let addresses = match self.config.addresses.len() {
+            0 => 2,
+            listed => listed,
+        };
+        addresses * protocols
     }
 
     fn next_handle(&mut self) -> TargetHandle {
@@ -354,13 +364,12 @@ impl LatencyMonitor {
             accepted_max,
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
-            native: self.config.protocol() != Protocol::Text,
-            keys: self.config.keys.clone(),
+            native: self.protocol != Protocol::Text,
+            keys: KeyRing::default(),
         };
         let finish_within = self.config.shutdown_timeout;
         let options = self.config.engine;
-        let (allow, rate_limit) = (self.config.allow.clone(), self.config.rate_limit);
-        let senders = self.config.senders.clone();
+        let answering = Answering::of(&self.config);
         let commands = commands.clone();
         let (report, listens) = channel();
         let body = move || {
@@ -378,8 +387,7 @@ impl LatencyMonitor {
             prober_config.udp_port = listening.udp.first().map(std::net::SocketAddr::port);
             let _ = report.send(Ok(listening));
             let mut prober = Prober::new(prober_config);
-            prober.restrict_requests(&allow, rate_limit);
-            prober.name_senders(clock.now(), &senders);
+            answering.apply(&mut prober, clock.now());
             PollLoop {
                 clock,
                 prober,
@@ -443,8 +451,12 @@ impl Running {
     }
 }
 
-/// Runs the daemon until a signal ends it, or the reader of its output has gone.
-pub fn run(config: Config) -> Result<(), RunError> {
+/// Runs the daemon until a signal ends it, or the reader of its output has gone. `read_again` reads its
+/// configuration for a reload.
+pub fn run(
+    config: Config,
+    read_again: impl Fn() -> Result<Config, ConfigError>,
+) -> Result<(), RunError> {
     let log = logging::start(&config)?;
     for warning in config.warnings.iter().chain(&preflight::warnings(&config)) {
         tracing::warn!("{warning}");
@@ -472,7 +484,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
         monitor.tell_overruns();
         match ended.recv_timeout(FAILURE_CHECK) {
             Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
-            Ok(Notice::Signal(signals::REOPEN)) => log.reopen(),
+            Ok(Notice::Signal(signals::RELOAD)) => {
+                log.reopen();
+                monitor.reload_asked(read_again());
+            }
             Ok(Notice::Signal(signal)) => {
                 tracing::info!(signal, "ending");
                 break;

@@ -27,6 +27,8 @@ struct Daemon {
     log: BufReader<std::process::ChildStderr>,
     udp_port: u16,
     tcp_port: u16,
+    /// Has its file, `lm.toml`.
+    folder: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -74,7 +76,28 @@ impl Daemon {
             log,
             udp_port,
             tcp_port,
+            folder,
         }
+    }
+
+    /// Returns the log's next line with these words.
+    fn told(&mut self, words: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(
+                self.log.read_line(&mut line).expect("a log") > 0,
+                "it ended, and has not said {words:?}"
+            );
+        }
+        line
+    }
+
+    /// Gives it another file, and has it read that. Returns what it says of it.
+    fn reload(&mut self, file: &str) -> String {
+        std::fs::write(self.folder.path().join("lm.toml"), file).expect("a file");
+        self.signal("-HUP");
+        self.told("read again")
     }
 
     /// Starts one that probes `peer`.
@@ -267,11 +290,7 @@ fn a_log_file_that_was_moved_is_opened_again_on_sighup() {
     }
     std::fs::rename(&log, &moved).expect("a log");
     daemon.signal("-HUP");
-    let mut line = String::new();
-    while !line.contains("is opened again") {
-        line.clear();
-        assert!(daemon.log.read_line(&mut line).expect("a log") > 0);
-    }
+    daemon.told("is opened again");
     daemon.signal("-TERM");
     assert!(daemon.end().success());
     assert!(text(&moved).contains("answering probes") && !text(&moved).contains("ending"));
@@ -323,6 +342,157 @@ fn samples_come_as_the_predecessor_prints_them_and_a_signal_ends_it_in_order() {
         let log = near.rest_of_log();
         assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
     }
+}
+
+/// Samples as they are printed.
+struct Samples<I> {
+    lines: I,
+    /// Metric, target and number of each so far.
+    seen: Vec<(String, String, u64)>,
+}
+
+impl<I: Iterator<Item = String>> Samples<I> {
+    fn of(lines: I) -> Self {
+        Self {
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Reads on up to the next one of a flow. Returns its number.
+    fn next(&mut self, metric: &str, target: &str) -> u64 {
+        loop {
+            let line = self.lines.next().expect("a sample");
+            self.note(&line);
+            if let Some((is, of, seq)) = self.seen.last()
+                && is == metric
+                && of == target
+            {
+                return *seq;
+            }
+        }
+    }
+
+    fn note(&mut self, line: &str) {
+        let record = json(line);
+        let metric = record["metric"].as_str().expect("a metric");
+        let mut tags = record["tags"].as_array().expect("tags").iter();
+        let target = tags.find_map(|tag| tag.as_str()?.strip_prefix("target:"));
+        let target = target.unwrap_or_default();
+        let seq = record["seq"].as_u64().unwrap_or(u64::MAX);
+        self.seen.push((metric.to_owned(), target.to_owned(), seq));
+    }
+
+    /// Reads the rest. Every probe of a flow was answered, up to the last one that was.
+    fn end_without_a_gap(mut self, metric: &str, target: &str) {
+        while let Some(line) = self.lines.next() {
+            self.note(&line);
+        }
+        let of_flow = self
+            .seen
+            .iter()
+            .filter(|(is, of, _)| is == metric && of == target);
+        let numbers: std::collections::BTreeSet<u64> = of_flow.map(|(_, _, seq)| *seq).collect();
+        let last = *numbers.last().expect("samples");
+        let missing: Vec<u64> = (0..last).filter(|seq| !numbers.contains(seq)).collect();
+        assert_eq!(missing, [0; 0], "{metric} of {target}, which has {last}");
+    }
+}
+
+#[test]
+fn a_file_that_is_read_again_changes_what_it_says_and_nothing_else() {
+    let far = Daemon::start("name = \"far\"", &[]);
+    let target = |label: &str| {
+        format!(
+            "[[targets]]\nhost = \"127.0.0.1\"\nlabel = \"{label}\"\ninterval = 5\ntimeout = 30\nudp_port = {}\ntcp_port = {}\n",
+            far.udp_port, far.tcp_port
+        )
+    };
+    let top = "name = \"near\"\n";
+    let mut near = Daemon::start(&format!("{top}{}{}", target("one"), target("two")), &[]);
+    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let mut samples = Samples::of(lines);
+    samples.next("udp.wan.rtt", "two");
+    let before = samples.next("udp.wan.rtt", "one");
+
+    // With a mistake nothing changes.
+    let told = near.reload(&format!("{top}intervall = 5\n{}", target("one")));
+    assert!(
+        told.contains("ERROR") && told.contains("nothing has changed"),
+        "{told}"
+    );
+    assert!(told.contains("line 2: `intervall`"), "{told}");
+    samples.next("tcp.wan.rtt", "two");
+
+    let told = near.reload(&format!(
+        "{top}log_level = \"DEBUG\"\n{}{}",
+        target("one"),
+        target("three")
+    ));
+    assert!(
+        told.contains("kept=1 rekeyed=0 added=1 removed=1"),
+        "{told}"
+    );
+    assert!(near.told("only a restart").contains("log_level"));
+    for metric in ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"] {
+        samples.next(metric, "three");
+    }
+    // It has gone on with the same numbers.
+    assert!(samples.next("udp.wan.rtt", "one") > before);
+    std::fs::remove_file(near.folder.path().join("lm.toml")).expect("a file");
+    near.signal("-HUP");
+    assert!(near.told("read again").contains("ERROR"), "there is none");
+    near.signal("-TERM");
+    samples.end_without_a_gap("udp.wan.rtt", "one");
+    assert_eq!(near.end().code(), Some(0));
+}
+
+#[test]
+fn keys_are_changed_without_a_loss() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let (theirs, ours) = (keys.path().join("far"), keys.path().join("near"));
+    std::fs::create_dir(&theirs).expect("a folder");
+    let write = |path: &Path, byte: u8| {
+        std::fs::write(path, [byte; 32]).expect("a file");
+    };
+    write(&theirs.join("near"), 1);
+    write(&ours, 1);
+    let far_file = format!(
+        "name = \"far\"\n[auth]\nkey_dir = \"{}\"\nrequire_key = true\n",
+        theirs.display()
+    );
+    let mut far = Daemon::start(&far_file, &[]);
+    let near_file = format!(
+        "name = \"near\"\nmetrics = {{ send_interval = 0.2 }}\n[[targets]]\nhost = \"127.0.0.1\"\nlabel = \"far\"\n\
+         interval = 5\ntimeout = 30\nkey_file = \"{}\"\nudp_port = {}\ntcp_port = {}\n",
+        ours.display(),
+        far.udp_port,
+        far.tcp_port
+    );
+    let mut near = Daemon::start(&near_file, &[]);
+    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let mut samples = Samples::of(lines);
+    let go_on = |samples: &mut Samples<_>| {
+        for metric in ["udp.wan.rtt", "tcp.wan.rtt"].repeat(10) {
+            samples.next(metric, "far");
+        }
+    };
+    go_on(&mut samples);
+    write(&theirs.join("near"), 2);
+    far.reload(&far_file);
+    go_on(&mut samples);
+    write(&ours, 2);
+    let told = near.reload(&near_file);
+    assert!(
+        told.contains("kept=0 rekeyed=1 added=0 removed=0"),
+        "{told}"
+    );
+    go_on(&mut samples);
+    far.reload(&far_file);
+    go_on(&mut samples);
+    near.signal("-TERM");
+    samples.end_without_a_gap("udp.wan.rtt", "far");
+    assert_eq!(near.end().code(), Some(0));
 }
 
 #[test]

@@ -1,21 +1,52 @@
 //! Commands of other threads to the poll thread: a queue under a short lock, and a waker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::config::Config;
 use crate::limits::COMMANDS_QUEUED_MAX;
 use crate::monitor::TargetHandle;
-use crate::proto::{Address, TargetId, TargetSpec};
+use crate::proto::{Address, Key, KeyRing, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec};
 
 /// One command to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Command {
     Add(TargetHandle, TargetSpec),
     Remove(TargetHandle),
+    SetKey(TargetHandle, Arc<Key>),
+    Answer(Box<Answering>),
     Resolved(TargetId, Vec<Address>),
     Dump,
+}
+
+/// Whom this host answers, and as whom.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    pub(crate) keys: KeyRing,
+    pub(crate) allow: Vec<Prefix>,
+    pub(crate) rate_limit: u32,
+    pub(crate) senders: Vec<SenderSpec>,
+}
+
+impl Answering {
+    /// What a configuration says of it.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            keys: config.keys.clone(),
+            allow: config.allow.clone(),
+            rate_limit: config.rate_limit,
+            senders: config.senders.clone(),
+        }
+    }
+
+    pub(crate) fn apply(self, prober: &mut Prober, now: Now) {
+        prober.set_keys(self.keys);
+        prober.restrict_requests(&self.allow, self.rate_limit);
+        prober.name_senders(now, &self.senders);
+    }
 }
 
 /// The queue. The poll thread reads one flag in each turn, and locks only if a command is there.
@@ -24,7 +55,7 @@ pub(crate) struct Commands {
     queue: Mutex<VecDeque<Command>>,
     has_commands: AtomicBool,
     stop: AtomicBool,
-    waker: Mutex<Option<std::sync::Arc<mio::Waker>>>,
+    waker: Mutex<Option<Arc<mio::Waker>>>,
 }
 
 impl Commands {
@@ -60,7 +91,7 @@ impl Commands {
     }
 
     /// Has commands end the engine's wait from now on.
-    pub(crate) fn set_waker(&self, waker: std::sync::Arc<mio::Waker>) {
+    pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
         *self.waker.lock() = Some(waker);
     }
 

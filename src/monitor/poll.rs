@@ -181,6 +181,12 @@ impl PollLoop {
                         self.prober.remove_target(target);
                     }
                 }
+                Command::SetKey(handle, key) => {
+                    if let Some(target) = self.handles.get(&handle) {
+                        self.prober.set_key(now, *target, &key);
+                    }
+                }
+                Command::Answer(answering) => answering.apply(&mut self.prober, now),
                 Command::Resolved(target, addresses) => {
                     self.prober.handle_resolved(now, target, &addresses);
                 }

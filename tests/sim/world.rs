@@ -13,7 +13,7 @@ use crate::host::{Input, Place, ProberHost, UDP_PORT};
 use crate::network::{Datagram, Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
 use crate::rng::Rng;
-use crate::scenario::{HostConfig, Scenario, What, key, nanos};
+use crate::scenario::{HostConfig, Scenario, TargetConfig, What, key, nanos};
 use crate::strangers::{Aim, Attack, Try};
 use crate::windows::Windows;
 
@@ -453,51 +453,10 @@ impl World {
                 self.net.set_link(from, to, is);
             }
             What::Heal => self.heal(),
-            What::Add { host, target } => {
-                let id = self.host(&host);
-                let now_ns = self.net.now_ns;
-                let host = &mut self.hosts[id];
-                let spec = target.spec();
-                if let Program::Prober(prober) = &mut host.program
-                    && !prober.has(&spec.label)
-                {
-                    prober.add(now_ns, host.clock.now(now_ns), spec);
-                }
-                self.step(id, &Input::Tick);
-            }
-            What::Remove { host, label } => {
-                let id = self.host(&host);
-                // A slot that is due at this very instant comes first.
-                self.step(id, &Input::Tick);
-                if let Program::Prober(prober) = &mut self.hosts[id].program {
-                    prober.remove(&label);
-                }
-                self.step(id, &Input::Tick);
-            }
-            What::Key {
-                host,
-                label,
-                key: number,
-            } => {
-                let id = self.host(&host);
-                self.step(id, &Input::Tick);
-                let now = self.hosts[id].clock.now(self.net.now_ns);
-                if let Program::Prober(prober) = &mut self.hosts[id].program {
-                    prober.set_key(now, &label, &key(number).into());
-                }
-                self.step(id, &Input::Tick);
-            }
-            What::Keys { host, keys } => {
-                let id = self.host(&host);
-                let host = &mut self.hosts[id];
-                let before = host.config.key_ring();
-                host.config.keys = keys;
-                let mut ring = host.config.key_ring();
-                ring.succeed(&before);
-                if let Program::Prober(prober) = &mut host.program {
-                    prober.set_keys(ring);
-                }
-            }
+            What::Add { host, target } => self.add_target(&host, &target),
+            What::Remove { host, label } => self.remove_target(&host, &label),
+            What::Key { host, label, key } => self.set_key(&host, &label, key),
+            What::Keys { host, keys } => self.set_keys(&host, keys),
             What::Replace { host, python } => {
                 let id = self.host(&host);
                 self.end(id);
@@ -530,6 +489,50 @@ impl World {
                 let id = self.host(&host);
                 self.send_strangers(id, count, again);
             }
+        }
+    }
+
+    fn add_target(&mut self, host: &str, target: &TargetConfig) {
+        let (id, now_ns) = (self.host(host), self.net.now_ns);
+        let host = &mut self.hosts[id];
+        let spec = target.spec();
+        if let Program::Prober(prober) = &mut host.program
+            && !prober.has(&spec.label)
+        {
+            prober.add(now_ns, host.clock.now(now_ns), spec);
+        }
+        self.step(id, &Input::Tick);
+    }
+
+    fn remove_target(&mut self, host: &str, label: &str) {
+        let id = self.host(host);
+        // A slot that is due at this very instant comes first.
+        self.step(id, &Input::Tick);
+        if let Program::Prober(prober) = &mut self.hosts[id].program {
+            prober.remove(label);
+        }
+        self.step(id, &Input::Tick);
+    }
+
+    fn set_key(&mut self, host: &str, label: &str, number: u8) {
+        let id = self.host(host);
+        self.step(id, &Input::Tick);
+        let now = self.hosts[id].clock.now(self.net.now_ns);
+        if let Program::Prober(prober) = &mut self.hosts[id].program {
+            prober.set_key(now, label, &key(number).into());
+        }
+        self.step(id, &Input::Tick);
+    }
+
+    fn set_keys(&mut self, host: &str, numbers: Vec<u8>) {
+        let id = self.host(host);
+        let host = &mut self.hosts[id];
+        let before = host.config.key_ring();
+        host.config.keys = numbers;
+        let mut ring = host.config.key_ring();
+        ring.succeed(&before);
+        if let Program::Prober(prober) = &mut host.program {
+            prober.set_keys(ring);
         }
     }
 

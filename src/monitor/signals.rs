@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT end the daemon in order, a second one ends it at once. SIGHUP reads the
-//! configuration and opens the log file again, SIGUSR1 asks for a dump of every flow. One that is ignored at the start stays so.
+//! configuration and opens the log file again, SIGUSR1 asks for a dump of every flow. One that is ignored
+//! at the start stays so.
 
 use std::io;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! The command line. The flags that are settings come from the table of keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{self, Key, Overrides, Value};
+use crate::config::{self, DEFAULT_FILE, Key, Overrides, Value};
 use crate::publish::clickhouse;
 #[cfg(feature = "report")]
 use crate::report;
@@ -41,6 +41,16 @@ pub struct Cli {
     /// The settings that go over those of the file.
     #[command(flatten)]
     pub overrides: Overrides,
+}
+
+impl Cli {
+    /// Returns the file to read. The usual one must be there later, too, if it is there now: without it all
+    /// targets would end.
+    pub fn file(&self) -> Option<&Path> {
+        let usual = Path::new(DEFAULT_FILE);
+        let found = Some(usual).filter(|file| file.exists());
+        self.config_file.as_deref().or(found)
+    }
 }
 
 /// What else the program can do.

@@ -1,12 +1,10 @@
 //! The daemon's command line: parse, run, and turn an error into an exit code.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use latency_monitor::cli::{Cli, Command};
-use latency_monitor::config::DEFAULT_FILE;
 use latency_monitor::{Config, monitor};
 
 fn main() -> ExitCode {
@@ -17,15 +15,12 @@ fn main() -> ExitCode {
         Some(Command::Report(request)) => return end(request.run()),
         Some(Command::Check) | None => {}
     }
-    let wrong = |error| fail(&error, ExitCode::from(2)); // As clap has it.
-    // A file that was there at the start must be there later: without it all targets would end.
-    let usual = Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists());
-    let file = cli.config_file.as_deref().or(usual);
-    let loaded = Config::load_effective(file, &cli.overrides);
-    loaded.map_or_else(wrong, |(config, text)| match cli.command {
-        None => end(monitor::run(config, || Config::load(file, &cli.overrides))),
-        Some(_) => check(&config, &text),
-    })
+    let file = cli.file();
+    match Config::load_effective(file, &cli.overrides) {
+        Err(error) => fail(&error, ExitCode::from(2)), // As clap has it.
+        Ok((config, text)) if cli.command.is_some() => check(&config, &text),
+        Ok((config, _)) => end(monitor::run(config, || Config::load(file, &cli.overrides))),
+    }
 }
 
 fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {

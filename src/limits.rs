@@ -53,6 +53,10 @@ pub const SESSIONS_MAX: usize = 32_768;
 /// sources some share one, which matters only if one of them exceeds the rate.
 pub const RATE_SLOTS: usize = 65_536;
 
+/// Requests a second from one IPv4 address, or one /64 of IPv6, whose answer is longer than they are, where everyone
+/// may ask: a TWAMP-Light sender of less than 44 bytes at 1 ms. With a faked source that is 30 kB/s more than came in.
+pub const SHORT_RATE: u32 = 1_000;
+
 /// STAMP senders that the configuration names.
 pub const SENDERS_MAX: usize = 16_384;
 

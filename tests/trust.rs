@@ -234,6 +234,35 @@ fn who_may_ask_and_how_often() {
     assert_eq!((counted.answered, counted.corrupt), (11, 0));
 }
 
+/// A request of a TWAMP-Light sender gets more bytes than it has. Where everyone may ask, no address gets many.
+#[test]
+fn answers_that_are_longer_than_their_requests_are_few() {
+    let short = |b: &Reflector| b.stamp_request(1, 0, 0)[..14].to_vec();
+    let answered = |b: &mut Reflector, from: IpAddr, count: u16| {
+        let request = short(b);
+        let answers = (0..count).filter_map(|port| b.ask(at(from, 4_000 + port), &request));
+        let answers: Vec<usize> = answers.map(|answer| answer.len()).collect();
+        assert!(answers.iter().all(|length| *length == native::BASE_BYTES));
+        answers.len()
+    };
+    let mut b = Reflector::new();
+    assert_eq!(answered(&mut b, HOST, 1_500), 1_000);
+    assert_eq!(
+        answered(&mut b, STRANGER, 5),
+        5,
+        "another address has its own"
+    );
+    let whole = b.stamp_request(1, 0, 0);
+    assert!(b.ask(at(HOST, 862), &whole).is_some(), "no longer answer");
+    assert_eq!(b.prober.self_counters().limited, 500);
+    b.wait_ms(1_000);
+    assert_eq!(answered(&mut b, HOST, 5), 5);
+    // Whoever is let in by name may.
+    b.prober
+        .restrict_requests(&["192.0.2.0/24".parse().unwrap()], u32::MAX);
+    assert_eq!(answered(&mut b, HOST, 1_500), 1_500);
+}
+
 /// Five packets under a real host's name put hours into its series, whatever wire that host spoke.
 #[test]
 fn a_name_is_its_owners() {

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::limits::RATE_SLOTS;
+use crate::limits::{RATE_SLOTS, SHORT_RATE};
 use crate::proto::time::Mono;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -117,8 +117,41 @@ pub(crate) struct Gate {
     rate: u32,
     /// Decides which prefixes share a place, so that nobody can choose whom to share one with.
     key: u64,
+    requests: Rates,
+    /// Of those whose answer is longer than they are.
+    short: Rates,
+}
+
+/// The requests of each prefix in this second.
+#[derive(Debug, Default)]
+struct Rates {
     /// By the hash of a source's prefix; made with the first request.
     slots: Box<[Slot]>,
+}
+
+impl Rates {
+    /// Counts one more. Returns how many there are with it.
+    fn count(&mut self, key: u64, from: IpAddr, now: Mono) -> u32 {
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); RATE_SLOTS].into();
+        }
+        let mut hasher = DefaultHasher::new();
+        let prefix = match from.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        (key, prefix).hash(&mut hasher);
+        let place = hasher.finish() % RATE_SLOTS as u64;
+        let slot = &mut self.slots[usize::try_from(place).expect("less than the places")];
+        if now.since(slot.since) >= SECOND_NS {
+            *slot = Slot {
+                since: now,
+                requests: 0,
+            };
+        }
+        slot.requests = slot.requests.saturating_add(1);
+        slot.requests
+    }
 }
 
 impl Gate {
@@ -128,7 +161,8 @@ impl Gate {
             allow: Box::default(),
             rate: u32::MAX,
             key,
-            slots: Box::default(),
+            requests: Rates::default(),
+            short: Rates::default(),
         }
     }
 
@@ -147,29 +181,17 @@ impl Gate {
         if !self.allow.is_empty() && !self.allow.iter().any(|prefix| prefix.contains(from)) {
             return Verdict::Denied;
         }
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); RATE_SLOTS].into();
-        }
-        let mut hasher = DefaultHasher::new();
-        let prefix = match from.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
-        (self.key, prefix).hash(&mut hasher);
-        let place = hasher.finish() % RATE_SLOTS as u64;
-        let slot = &mut self.slots[usize::try_from(place).expect("less than the places")];
-        if now.since(slot.since) >= SECOND_NS {
-            *slot = Slot {
-                since: now,
-                requests: 0,
-            };
-        }
-        slot.requests = slot.requests.saturating_add(1);
-        if slot.requests > self.rate {
+        if self.requests.count(self.key, from, now) > self.rate {
             Verdict::Limited
         } else {
             Verdict::Admitted
         }
+    }
+
+    /// True if this source may have an answer now that is longer than its request. A source that is faked would have
+    /// it sent to somebody else.
+    pub(crate) fn may_grow(&mut self, from: IpAddr, now: Mono) -> bool {
+        !self.allow.is_empty() || self.short.count(self.key, from, now) <= SHORT_RATE
     }
 }
 

@@ -195,6 +195,11 @@ impl Responder {
         transmit: impl FnOnce(Option<StampKey>) -> Transmit,
         context: &mut Context,
     ) -> bool {
+        let from = headers.from.ip();
+        if request.is_short() && !self.gate.may_grow(from, context.now.mono) {
+            context.counters.limited += 1;
+            return true;
+        }
         let key = Key::of(headers, request);
         let heard = if let Some(&slot) = self.datagrams.by_key.get(&key) {
             let Some(number) = self.continue_session(slot, &key, request, context) else {

@@ -3,7 +3,7 @@
 use crate::proto::key_ring::{Seal, Unsealed};
 use crate::proto::time::Wall;
 use crate::proto::transmit::{Arrival, Headers};
-use crate::proto::wire::native::{self, authenticated::KeyId};
+use crate::proto::wire::native::{self, BASE_BYTES, authenticated::KeyId};
 use crate::proto::wire::text::{self, Message};
 
 /// How a request is numbered.
@@ -112,6 +112,14 @@ impl<'a> Request<'a> {
         match &self.body {
             Body::Native { seal, .. } => seal.as_ref().map(|seal| seal.key.id()),
             Body::Text(_) => None,
+        }
+    }
+
+    /// True if its answer is longer than it is.
+    pub(super) fn is_short(&self) -> bool {
+        match &self.body {
+            Body::Native { packet, .. } => packet.len() < BASE_BYTES,
+            Body::Text(_) => false,
         }
     }
 

@@ -245,8 +245,8 @@ pub struct ReplyFields<'a> {
     /// T3 of the three replies before this one, the newest first. The newest goes into the
     /// Follow-Up Telemetry TLV, which every sender knows; the others into ours.
     pub follow_ups: [Option<FollowUp>; 3],
-    /// A random number of the session. 0 without a session: then nothing is known to fill in, and our TLV
-    /// and the Follow-Up Telemetry TLV go back as unrecognised.
+    /// A random number of the session. 0 without a session: then nothing is known to fill in. Our TLV goes back as
+    /// unrecognised, and Follow-Up Telemetry as zeros (RFC 8972, section 4.7).
     pub session: u32,
     /// The low 32 bits of the count of distinct requests in this session, this one included.
     pub received_count: u32,
@@ -527,13 +527,15 @@ pub fn encode_reply(out: &mut Vec<u8>, request: &[u8], fields: &ReplyFields<'_>)
         let reply = &mut reply[tlv.start..];
         let unknown = if tlv.kind == Kind::Unknown { FLAG_U } else { 0 };
         reply[0] = unknown | if tlv.is_malformed { FLAG_M } else { 0 };
-        if !tlv.is_malformed {
+        if tlv.is_malformed {
+            if tlv.kind == Kind::FollowUp {
+                clear_telemetry(reply);
+            }
+        } else {
             let value = &mut reply[HEADER_BYTES..HEADER_BYTES + tlv.value.len()];
             match tlv.kind {
                 // Nothing is known of these without a session.
-                Kind::FollowUp | Kind::Ours | Kind::DirectMeasurement if fields.session == 0 => {
-                    reply[0] = FLAG_U;
-                }
+                Kind::Ours | Kind::DirectMeasurement if fields.session == 0 => reply[0] = FLAG_U,
                 Kind::FollowUp => write_telemetry(value, fields.follow_ups[0], is_ptp),
                 Kind::Ours => write_our_reply(value, fields),
                 Kind::Padding | Kind::Unknown => {}
@@ -580,6 +582,18 @@ fn write_telemetry(value: &mut [u8], follow_up: Option<FollowUp>, is_ptp: bool) 
             StampSource::Kernel | StampSource::User => 2,
         };
     }
+}
+
+/// Clears the fields of a malformed Follow-Up Telemetry TLV, as far as it has them: RFC 8972, section 4.7, asks for
+/// that besides the flag. What is behind its value stays as it came.
+#[cold]
+fn clear_telemetry(tlv: &mut [u8]) {
+    let Some((head, behind)) = tlv.split_at_mut_checked(HEADER_BYTES) else {
+        return;
+    };
+    let bytes = usize::from(u16_at(head, 2)).min(FollowUp::BYTES);
+    let end = bytes.min(behind.len());
+    behind[..end].fill(0);
 }
 
 fn write_our_reply(value: &mut [u8], fields: &ReplyFields<'_>) {

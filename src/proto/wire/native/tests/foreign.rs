@@ -104,6 +104,50 @@ fn a_host_says_what_it_knows() {
     }
 }
 
+/// RFC 8972, section 4.7 (with erratum 8339): with a wrong length the number and the time are zeroed, and M is set;
+/// what the sender has put into them is ignored; without a session they are zeros.
+#[test]
+fn follow_up_telemetry_is_as_the_rfc_has_it() {
+    let tlv = |length: usize| {
+        let value = vec![0xff; length];
+        [
+            &[0x80, 7, 0, u8::try_from(length).expect("it is short")][..],
+            &value,
+        ]
+        .concat()
+    };
+    for length in (0..30).filter(|length| *length != 16) {
+        let behind = [0x80, 9, 0, 1, 0xaa];
+        let asked = [&tlv(length)[..], &behind].concat();
+        let mut told = asked.clone();
+        told[0] = 0x40;
+        told[4..4 + length.min(12)].fill(0);
+        assert_eq!(answer_to(&asked), told, "of {length} bytes");
+    }
+    // One that goes beyond the packet, cut anywhere.
+    let whole = [&[0x80, 7, 0, 16][..], &[0xff; 16]].concat();
+    for length in 1..whole.len() {
+        let mut told = whole[..length].to_vec();
+        told[0] = if length == 1 { 0xc0 } else { 0x40 };
+        let fields = 4.min(length)..16.min(length);
+        told[fields].fill(0);
+        assert_eq!(answer_to(&whole[..length]), told, "cut to {length} bytes");
+    }
+    // 1.000000008 s after 1970.
+    let told = [
+        0, 7, 0, 16, 0, 0, 0, 8, 0x83, 0xaa, 0x7e, 0x81, 0, 0, 0, 34, 1, 0, 0, 0,
+    ];
+    assert_eq!(answer_to(&whole), told, "whatever was in it");
+    let stateless = ReplyFields {
+        session: 0,
+        follow_ups: [None; 3],
+        ..reply_fields()
+    };
+    let mut reply = Vec::new();
+    encode_reply(&mut reply, &foreign(0x0001, HALF, &whole), &stateless);
+    assert_eq!(reply[44..], [&[0, 7, 0, 16][..], &[0; 16]].concat());
+}
+
 #[test]
 fn the_class_of_service_that_is_asked_for_is_the_replys() {
     // 10 (AF11) is asked for; 46 with ECN 1 has come: 001010 10, 1110 01 00.

@@ -45,6 +45,14 @@ const REPLY_FIELDS: [Field; 6] = [
     (40, 80, 1),
 ];
 
+/// Where a reply has T3, T2 and T1.
+pub(super) const TIMES: [usize; 3] = [16, 32, 64];
+
+/// True if a packet has zeros between number and time, as those of this form have, and others hardly do.
+pub(super) fn is_of_its_form(packet: &[u8]) -> bool {
+    packet.len() >= AUTHENTICATED_BYTES && packet[4..16].iter().all(|byte| *byte == 0)
+}
+
 /// Which of the two packets it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

@@ -4,6 +4,7 @@
 //! Anything may be such a request, so this says what is none: what a reflector sends, else two of them could set each
 //! other off; and text, else a server that answers everything with text could.
 
+use crate::proto::wire::native::authenticated;
 use crate::proto::wire::native::time::any_time;
 use crate::proto::wire::native::tlv::{Kind, find};
 use crate::proto::wire::native::{
@@ -43,9 +44,18 @@ pub(super) fn decode(packet: &[u8]) -> Result<Request<'_>, DecodeError> {
     })
 }
 
-/// True if a reflector may have sent this: its own time is close to that of the request's receipt, or of the request's
-/// departure. Seconds are in front in either format. In a reply of ours our TLV says so, too.
+/// True if a reflector may have sent this, in either mode. In a reply of ours our TLV says so, too.
 fn is_reply(packet: &[u8]) -> bool {
+    has_times_of_reply(packet, [base::SENT, base::RECEIVED, base::SENDER_SENT])
+        || authenticated::is_of_its_form(packet) && has_times_of_reply(packet, authenticated::TIMES)
+        || find(packet, |tlv| tlv.kind == Kind::Ours)
+            .and_then(|tlv| tlv.value.get(ours::FLAGS))
+            .is_some_and(|flags| flags & FLAG_REPLY != 0)
+}
+
+/// True if the reflector's own time is close to that of the request's receipt, or of the request's departure, which
+/// are in these places. Seconds are in front in either format.
+fn has_times_of_reply(packet: &[u8], places: [usize; 3]) -> bool {
     let seconds = |at: usize| {
         let bytes = packet.get(at..at + 4)?;
         Some(u32_at(bytes, 0))
@@ -57,12 +67,8 @@ fn is_reply(packet: &[u8]) -> bool {
         });
         apart.is_some_and(|apart| apart <= REPLY_WITHIN_S)
     };
-    let [sent, received, sender_sent] =
-        [base::SENT, base::RECEIVED, base::SENDER_SENT].map(seconds);
+    let [sent, received, sender_sent] = places.map(seconds);
     // Zeros are no time; a sender without a clock has them in all three places.
     let has_time = sent != Some(0) || sender_sent != Some(0);
     has_time && (is_near(sent, received) || is_near(sent, sender_sent))
-        || find(packet, |tlv| tlv.kind == Kind::Ours)
-            .and_then(|tlv| tlv.value.get(ours::FLAGS))
-            .is_some_and(|flags| flags & FLAG_REPLY != 0)
 }

@@ -222,6 +222,30 @@ fn what_a_reflector_sends_or_says_in_letters_is_not_answered() {
         reply[4..8].copy_from_slice(&request[4..8]);
         assert_eq!(decode_request(&reply), Err(DecodeError::Reply));
     }
+    // Nor is what one sends under a key, to who lacks that key.
+    let key = authenticated::Key::new(&[7; 32]).expect("32 bytes are a key");
+    for request in [foreign(0x0001, HALF, &[]), foreign(0x4001, T1_BYTES, &[])] {
+        let reply = [answer(&request), vec![7; 100]].concat();
+        let mut sealed = reply.clone();
+        authenticated::seal(
+            &mut sealed,
+            0,
+            authenticated::Direction::Reply,
+            &key,
+            Some(44),
+        );
+        // One that does not say when the request came in.
+        let mut without = sealed.clone();
+        without[32..40].fill(0);
+        let at = without[16..20].to_vec();
+        without[64..68].copy_from_slice(&at);
+        for packet in [sealed, without] {
+            for length in authenticated::AUTHENTICATED_BYTES..packet.len() {
+                let read = decode_request(&packet[..length]);
+                assert_eq!(read, Err(DecodeError::Reply), "{length}");
+            }
+        }
+    }
     assert_eq!(
         decode_request(b"0|host|17682191|[]|000"),
         Err(DecodeError::Text)

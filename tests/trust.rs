@@ -1,6 +1,9 @@
 //! Attacks of strangers who fake addresses, one test each, against the answering side. What they do to a
 //! running pair of hosts is in the simulation (`attack`, `attack_restart`) and in the lab `attack`.
 
+#[path = "trust/replays.rs"]
+mod replays;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -35,12 +38,16 @@ impl Reflector {
     }
 
     fn with(keys: KeyRing) -> Self {
+        Self::seeded(keys, 1)
+    }
+
+    fn seeded(keys: KeyRing, seed: u8) -> Self {
         let prober = Prober::new(ProberConfig {
             name: "b".into(),
             udp_port: Some(8001),
             accepted_max: 1,
             resolve_interval_ns: 60_000_000_000,
-            seed: [1; 32],
+            seed: [seed; 32],
             native: true,
             keys,
         });

@@ -331,8 +331,8 @@ pub struct SelfCounters {
     pub duplicate: u64,
     /// Requests received after a later one.
     pub reordered: u64,
-    /// Senders, connections or samples refused because a table was full or a name another one's, and
-    /// connections closed because they kept us waiting.
+    /// Senders, connections or samples refused because a table was full, a name another one's, or a request
+    /// under a key of an earlier session, and connections closed because they kept us waiting.
     pub refused: u64,
     /// Requests and connections from addresses that may not ask.
     pub denied: u64,

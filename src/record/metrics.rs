@@ -364,7 +364,7 @@ readings! {
     "monitor.responder.reordered", process.core.reordered,
         "Requests received after a later one", rfc: "RFC 4737, section 3.3";
     "monitor.responder.refused", process.core.refused,
-        "Sessions, connections and samples of others refused: a table was full, or a name another one's";
+        "Sessions, connections and samples of others refused: no room, another one's name, an old session";
     "monitor.responder.denied", process.core.denied,
         "Requests and connections from addresses that are not in `allow`";
     "monitor.responder.limited", process.core.limited,

@@ -176,6 +176,11 @@ impl Native {
         let packet = decoded.as_ref().ok()?;
         let number = self.names.number_of(scope.window, packet)?;
         let reply = scope.window.handle_reply(number, scope.context);
+        let session = packet.ours.as_ref().map(|ours| ours.session);
+        if reply == Reply::Duplicate && session.is_some_and(|session| session != self.session) {
+            // Somebody has recorded it, before the reflector was restarted perhaps. It is no news of another session.
+            return Some(reply);
+        }
         if let Some(ours) = packet.ours.as_ref().filter(|_| !self.is_left) {
             let report = ReceiveReport {
                 session: ours.session,

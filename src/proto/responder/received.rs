@@ -73,7 +73,8 @@ impl ReceiveWindow {
     /// Adds a request. Returns its number and its place among those before it.
     ///
     /// A sender that is not `proven` may be somebody else who fakes its address. So a number far from
-    /// the highest moves nothing until the number after it has come too.
+    /// the highest moves nothing until the number after it has come too. Nor does one of a proven sender whose
+    /// time contradicts it: numbers come round, and somebody may have recorded it.
     pub(super) fn add(&mut self, request: &Request<'_>, is_proven: bool) -> (u64, Order) {
         if self.flow != FlowId::of(request) {
             return self.begin_anew(request);
@@ -82,7 +83,7 @@ impl ReceiveWindow {
         let Some(number) = self.highest.checked_add_signed(ahead) else {
             return (0, Order::Stale);
         };
-        if !is_proven && self.is_odd(request, ahead) {
+        if self.is_odd(request, ahead, is_proven) {
             let is_first = number == 0 && request.sent > self.newest_at;
             if is_first || self.anew_at == Some(number) {
                 return self.begin_anew(request);
@@ -116,10 +117,15 @@ impl ReceiveWindow {
 
     /// True if a request that is so far ahead does not follow those before it: it leaves a window out, or
     /// was sent after the newest under a number before that one's. What is sent again later is neither.
-    fn is_odd(&self, request: &Request<'_>, ahead: i64) -> bool {
-        match u64::try_from(ahead) {
-            Ok(ahead) if ahead > 0 => ahead >= WINDOW_PROBES,
-            _ => request.sent > self.newest_at,
+    /// A `proven` sender may leave out what it likes.
+    fn is_odd(&self, request: &Request<'_>, ahead: i64, is_proven: bool) -> bool {
+        let is_far = ahead.unsigned_abs() >= WINDOW_PROBES;
+        let is_later = request.sent > self.newest_at;
+        match (is_proven, ahead > 0) {
+            (false, true) => is_far,
+            (false, false) => is_later,
+            (true, true) => is_far && request.sent < self.newest_at,
+            (true, false) => is_far && is_later,
         }
     }
 
@@ -130,7 +136,14 @@ impl ReceiveWindow {
             Number::Low(number) => {
                 #[expect(clippy::cast_possible_truncation, reason = "the low half is compared")]
                 let highest = self.highest as u32;
-                return i64::from(number.wrapping_sub(highest).cast_signed());
+                let nearest = i64::from(number.wrapping_sub(highest).cast_signed());
+                let is_number = self.highest.checked_add_signed(nearest).is_some();
+                // There is none before 0, so it is one after all.
+                return if is_number {
+                    nearest
+                } else {
+                    nearest + (1 << 32)
+                };
             }
         };
         let modulus = i64::try_from(SEQUENCES).expect("the modulus is 101");

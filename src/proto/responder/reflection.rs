@@ -46,15 +46,16 @@ impl Reflection {
     }
 
     /// A request came in. Gives the delays that are complete with it to `publish`; its own is pending,
-    /// unless the request is a copy and has no `number` therefore.
+    /// unless the request is a copy and has no `number` therefore, or is not `fresh` and may be one.
     pub(super) fn handle_request(
         &mut self,
         arrival: &Arrival,
         request: &Request<'_>,
         number: Option<u64>,
+        is_fresh: bool,
         mut publish: impl FnMut(Measured),
     ) {
-        let ours = request.ours.as_ref();
+        let ours = request.ours.as_ref().filter(|_| is_fresh);
         for told in ours.into_iter().flat_map(|ours| ours.follow_ups).flatten() {
             if let Some(found) = self.pending.take(|pending| pending.seq == told.seq) {
                 publish(Measured {
@@ -71,6 +72,9 @@ impl Reflection {
         }
         let Some(number) = number else { return };
         self.received = self.received.wrapping_add(1);
+        if !is_fresh {
+            return;
+        }
         let delay = Measured {
             number,
             left: Stamp::user(request.sent),

@@ -127,14 +127,19 @@ impl Session {
         match order {
             Order::Duplicate => context.counters.duplicate += 1,
             Order::Stale | Order::Reordered => context.counters.reordered += 1,
-            Order::First => self.reflection = None,
+            Order::First => {
+                self.settle(labels, context);
+                self.reflection = None;
+            }
             Order::Next => {}
         }
         // A copy that the network made says nothing about who sent the one.
         let is_new = !matches!(order, Order::Duplicate | Order::Stale);
         if is_new {
             self.gap_ns = Some(context.now.mono.since(before));
-            self.publication.publish(self.claim, labels, context);
+            if self.is_fresh(request) {
+                self.publication.publish(self.claim, labels, context);
+            }
         }
         self.measure(request, is_new.then_some(number), labels, context);
         Some(number)
@@ -146,6 +151,13 @@ impl Session {
         reflection.is_some_and(|reflection| request.returned == Some(reflection.session))
     }
 
+    /// True unless the request may be one that somebody has recorded and sends again. A key says who made it, and not
+    /// when; only one that returns this session's number was made in this session. Without a key anybody can write that
+    /// number, if he sees our replies.
+    fn is_fresh(&self, request: &Request<'_>) -> bool {
+        self.key.is_none() || request.returned.is_none() || self.returns_number(request)
+    }
+
     /// Measures a request as far as its wire lets us now; a copy has no `number`.
     fn measure(
         &mut self,
@@ -154,6 +166,7 @@ impl Session {
         labels: &mut RemoteLabels,
         context: &mut Context,
     ) {
+        let is_fresh = self.is_fresh(request);
         let publication = &mut self.publication;
         match (&request.body, number) {
             // Nobody tells T1 better than the request itself does.
@@ -176,7 +189,10 @@ impl Session {
             ) => {
                 let reflection = reflection(&mut self.reflection, context);
                 let publish = |delay| publication.measure(delay, labels, context);
-                reflection.handle_request(request.arrival, packet, number, publish);
+                reflection.handle_request(request.arrival, packet, number, is_fresh, publish);
+                // A sender that has heard nothing yet has no number to return.
+                let is_refused = !is_fresh && number.is_some() && request.returned != Some(0);
+                context.counters.refused += u64::from(is_refused);
             }
         }
     }

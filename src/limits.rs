@@ -2,6 +2,8 @@
 //!
 //! Strangers on the network can make us keep no more than this. What a bound refuses is counted and
 //! published (`monitor.responder.refused` and its neighbours).
+//!
+//! Under fuzzing the tables that strangers fill are small, so that short inputs fill them.
 
 /// Targets that one process probes, with three flows each. The design scale is ten thousand.
 pub const TARGETS_MAX: usize = 16_384;
@@ -47,7 +49,7 @@ pub const CONNECTIONS_EVERY_NS: u64 = 100_000;
 
 /// UDP sessions that a responder keeps (sequence window, tags). Those that have not shown that they
 /// receive replies make room first, then the one idle longest.
-pub const SESSIONS_MAX: usize = 32_768;
+pub const SESSIONS_MAX: usize = if cfg!(fuzzing) { 8 } else { 32_768 };
 
 /// Places where the requests of a second are counted by their source, at 16 bytes each. Of ten thousand
 /// sources some share one, which matters only if one of them exceeds the rate.
@@ -70,7 +72,7 @@ pub const ACCEPTED_MAX: usize = 16_384;
 /// Distinct (source, tags) pairs of remote senders published at one time, and new ones in an hour: of
 /// those that have shown that they receive replies, and as many of others. A store keeps every series
 /// that it has ever seen.
-pub const REMOTE_LABELS_MAX: usize = 4_096;
+pub const REMOTE_LABELS_MAX: usize = if cfg!(fuzzing) { 6 } else { 4_096 };
 
 /// Ended pairs that are remembered, so that a fleet returns at once after a network outage, and nobody
 /// takes its names meanwhile. Each takes 8 bytes and its place in a set. Past it all are forgotten.

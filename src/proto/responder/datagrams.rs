@@ -311,6 +311,7 @@ impl Responder {
             timer: context.wheel.insert(deadline, Timer::Session(slot)),
         });
         datagrams.by_key.insert(key, slot);
+        debug_assert!(datagrams.entries.len() <= SESSIONS_MAX, "room was made");
         datagrams.queue_unproven(place, context.now.mono);
         Some((slot, number))
     }

@@ -1,8 +1,9 @@
-"""Lets others read our packets: Scapy's STAMP layer every field, Wireshark those that it knows. Our reflector also
-answers senders that do not know it: one by the RFC, and stamp-suite's.
+"""Lets others read our packets: Scapy every field, with and without a key, Wireshark those that it knows. Our reflector
+also answers senders that do not know it: one by the RFC, and stamp-suite's.
 """
 
 import json
+import secrets
 import subprocess
 
 from capture import HEADER, UDP, Capture, decode_native, end_captures, packets
@@ -36,6 +37,10 @@ def run(lab):
     for what, count in least.items():
         expect(found.get(what, 0) >= count, f"{what} in the capture: {found.get(what, 0)}")
     lab.note(f"Wireshark reads {wireshark(capture)}")
+    capture, key = probe_with_a_key(lab)
+    found = layers("sealed", capture, PORT, key)
+    expect(min(found["requests"], found["replies"]) >= ENOUGH, f"authenticated packets in the capture: {found}")
+    lab.note(f"Scapy and Python's HMAC read {found} authenticated")
     found = layers("send", FAR, PORT, namespace=near)
     lab.note(f"a sender by the book has {found}")
     lab.note(stamp_suite(near) if STAMP_SUITE.exists() else "stamp-suite is not installed")
@@ -63,6 +68,33 @@ def probe(lab, near):
     expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
     end_captures([capture], near, FAR)
     return capture.path
+
+
+def probe_with_a_key(lab):
+    """Probes a host of ours with a key for a while; returns the capture, and the key's file."""
+    near, far = lab.ends("sealed-")
+    folder = lab.folder / "sealed"
+    folder.mkdir()
+    key = make_key(folder / "near")
+    lab.ours("sealed-server", {"name": "far", "auth": {"key_dir": str(folder), "require_key": True}}, namespace=far)
+    capture = Capture(lab, "sealed-near", near)
+    target = {"host": FAR, "label": "far", "type": "udp", "interval": 5, "key_file": str(key)}
+    targets = [target, {**target, "label": "padded", "size": 700}]
+    settings = {"name": "near", "metrics": {"mode": "samples", "send_interval": 0.2}, "targets": targets}
+    client = lab.ours("sealed-client", settings, namespace=near)
+    enough = lambda records: all(len(values(records, "udp.wan.rtt", target=of)) >= ENOUGH for of in ("far", "padded"))
+    collect(client, enough, "authenticated round trips")
+    code, _ = client.end()
+    expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
+    end_captures([capture], near, FAR)
+    return capture.path, key
+
+
+def make_key(path):
+    """Makes a file with a random key, which only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
 
 
 def layers(*words, namespace=None):

@@ -6,7 +6,6 @@ has for them. The lab `dissect` has stamp-suite's sender, and Scapy's reading of
 """
 
 import json
-import secrets
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import loss
 from capture import Capture, end_captures
-from dissect import FOREIGN_PROBES, layers, stamp_suite
+from dissect import FOREIGN_PROBES, layers, make_key, stamp_suite
 from lab import FAR, NEAR, ROOT, collect, expect, pause, sockets, values, wait_until
 from programs import STAMP_SUITE
 
@@ -108,13 +107,6 @@ def check_published(server, count, **tags):
     return records
 
 
-def make_key(path):
-    """Makes a file with a random key, which only its owner can read."""
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32))
-    return path
-
-
 def measure(lab, case):
     near, far = lab.ends(f"{case.label}-")
     reflector, key = case.reflector, {}
@@ -143,10 +135,11 @@ def measure(lab, case):
     expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
     records += client.records()
     check(lab, case, dropped, records)
-    # Scapy knows the unauthenticated mode only.
-    if not case.has_key:
+    if case.has_key:
+        found = layers("sealed", capture.path, PORT, path)
+    else:
         found = layers("plain", capture.path, PORT)
-        expect(found["requests"] >= ENOUGH, f"Scapy reads {found}")
+    expect(found["requests"] >= ENOUGH, f"Scapy reads {found}")
 
 
 def settled(case, ended_ns):

@@ -4,8 +4,11 @@ and prints its findings as JSON:
     stamp_layers.py decode CAPTURE PORT     reads the native packets of a capture, and compares
     stamp_layers.py plain CAPTURE PORT      reads what our sender says to reflectors that are not ours
     stamp_layers.py send HOST PORT          is a sender that does not know us
+    stamp_layers.py sealed CAPTURE PORT KEY reads authenticated packets, and checks their HMACs with the key of a file
 """
 
+import hashlib
+import hmac
 import json
 import pathlib
 import socket
@@ -17,9 +20,12 @@ from collections import Counter
 import scapy.contrib.stamp as stamp
 from capture import HEADER, UDP, decode_native, packets, ptp
 from lab import expect
+from scapy.fields import LongField, NBytesField, PacketListField, ShortField, StrFixedLenField, XByteField, XIntField
+from scapy.packet import Packet
 
 UNRECOGNISED, MALFORMED = 0x80, 0x40
-PADDING, FOLLOW_UP, OURS, UNKNOWN = 1, 7, 252, 200
+PADDING, FOLLOW_UP, HMAC, OURS, UNKNOWN = 1, 7, 8, 252, 200
+HMAC_BYTES, COVERED_BYTES = 16, 96
 FOLLOW_UP_BYTES, OURS_LEAST = 16, 64
 # Seconds from 1900, where NTP begins, to 1970.
 NTP_TO_UNIX_S = 2_208_988_800
@@ -164,6 +170,88 @@ def plain(path, port):
     return dict(found)
 
 
+class SealedRequest(Packet):
+    """A sender's packet in authenticated mode (RFC 8762, section 4.2.2; its SSID as in RFC 8972, section 3)."""
+
+    fields_desc = [
+        XIntField("seq", 0),
+        NBytesField("mbz", 0, 12),
+        LongField("ts", 0),
+        ShortField("error", 0),
+        ShortField("ssid", 0),
+        NBytesField("mbz2", 0, 68),
+        StrFixedLenField("hmac", b"", HMAC_BYTES),
+        PacketListField("tlv_objects", [], stamp.STAMPTestTLV),
+    ]
+
+
+class SealedReply(Packet):
+    """A reflector's packet in authenticated mode (RFC 8762, section 4.3.2)."""
+
+    fields_desc = [
+        XIntField("seq", 0),
+        NBytesField("mbz", 0, 12),
+        LongField("ts", 0),
+        ShortField("error", 0),
+        ShortField("ssid", 0),
+        NBytesField("mbz2", 0, 4),
+        LongField("ts_rx", 0),
+        NBytesField("mbz3", 0, 8),
+        XIntField("seq_sender", 0),
+        NBytesField("mbz4", 0, 12),
+        LongField("ts_sender", 0),
+        ShortField("error_sender", 0),
+        NBytesField("mbz5", 0, 6),
+        XByteField("ttl_sender", 0),
+        NBytesField("mbz6", 0, 15),
+        StrFixedLenField("hmac", b"", HMAC_BYTES),
+        PacketListField("tlv_objects", [], stamp.STAMPTestTLV),
+    ]
+
+
+def unseal(kind, data, key):
+    """Returns the fields of an authenticated packet, whose HMACs must be those of the key."""
+    packet = kind(data)
+    values = {field.name: packet.getfieldval(field.name) for field in packet.fields_desc}
+    tlvs = [(int(tlv.flags), tlv.type, bytes(tlv.value)) for tlv in values.pop("tlv_objects")]
+    packet.clear_cache()
+    expect(bytes(packet) == data, f"other bytes are made of it: {data.hex()}")
+    expect(not any(value for name, value in values.items() if name.startswith("mbz")), f"not zero: {values}")
+    mac = lambda covered: hmac.new(key, covered, hashlib.sha256).digest()[:HMAC_BYTES]
+    expect(values["hmac"] == mac(data[:COVERED_BYTES]), f"not the HMAC of its base: {data.hex()}")
+    if tlvs:
+        _, last, value = tlvs.pop()
+        # The sequence number, and all TLVs before it.
+        covered = data[:4] + data[COVERED_BYTES + HMAC_BYTES : -len(value) - 4]
+        expect(last == HMAC and value == mac(covered), f"not the HMAC of its TLVs: {data.hex()}")
+    return values | {"tlvs": tlvs}
+
+
+def sealed(path, port, key_path):
+    """Checks authenticated packets, field by field; returns their numbers."""
+    key = bytes.fromhex(pathlib.Path(key_path).read_text())
+    found, requests = Counter(), {}
+    for packet in packets(path):
+        if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
+            continue
+        if packet.target_port == port:
+            values = unseal(SealedRequest, packet.payload, key)
+            expect(values["ssid"] and values["error"] & 0xFF, f"not a request by the RFC: {values}")
+            requests[values["ssid"], values["seq"]] = values | {"length": len(packet.payload)}
+            found["requests"] += 1
+            continue
+        values = unseal(SealedReply, packet.payload, key)
+        asked = requests.pop((values["ssid"], values["seq_sender"]))
+        expect(len(packet.payload) == asked["length"], f"{len(packet.payload)} bytes answer {asked['length']}")
+        copies = [values["ts_sender"], values["error_sender"], values["error"] >> 14 & 1]
+        expect(copies == [asked["ts"], asked["error"], asked["error"] >> 14 & 1], f"not the request's: {values}")
+        shape = [(kind, len(value)) for _, kind, value in values["tlvs"]]
+        expect(shape == [(kind, len(value)) for _, kind, value in asked["tlvs"]], f"other TLVs: {shape}")
+        expect(values["ts_rx"] <= values["ts"] and values["ttl_sender"] == 255, f"times or TTL: {values}")
+        found["replies"] += 1
+    return dict(found)
+
+
 def ntp_of(ns):
     """Converts a time to NTP's format, rounded up so the end of the fraction does not hide the difference."""
     return (ns // 1_000_000_000 + NTP_TO_UNIX_S) << 32 | -(-(ns % 1_000_000_000 << 32) // 1_000_000_000)
@@ -234,6 +322,6 @@ def check_answer(values, asked, same_length, between):
 
 
 if __name__ == "__main__":
-    what, of, number = sys.argv[1:]
-    does = {"decode": decode, "plain": plain, "send": send}
-    print(json.dumps(does[what](of if what == "send" else pathlib.Path(of), int(number))))
+    what, of, number, *more = sys.argv[1:]
+    does = {"decode": decode, "plain": plain, "send": send, "sealed": sealed}
+    print(json.dumps(does[what](of if what == "send" else pathlib.Path(of), int(number), *more)))

@@ -76,8 +76,8 @@ pub struct Config {
     pub udp: bool,
     /// The port to answer TCP on; 0 takes a free one.
     pub tcp_port: u16,
-    /// The port to answer UDP on; 0 takes a free one.
-    pub udp_port: u16,
+    /// The ports to answer UDP on, each another one; 0 takes a free one.
+    pub udp_ports: Vec<u16>,
     /// The largest `size` that a target may have, in bytes.
     pub max_size: usize,
     /// What requests may be authenticated with.
@@ -208,6 +208,11 @@ impl Config {
             log_level: top.get(&LOG_LEVEL),
             outside,
         };
+        let udp_ports: Vec<u16> = top.get(&UDP_PORT);
+        if let [first, ..] = udp_ports[..] {
+            // Targets inherit one.
+            top.put(&UDP_PORT, first.into(), top.place(&UDP_PORT));
+        }
         let seconds = |key| Duration::from_nanos(nanos(top.get::<f64>(key) * 1e9));
         let allow = rules::prefixes(&top.find::<Vec<String>>(&ALLOW).unwrap_or_default())
             .unwrap_or_default();
@@ -225,7 +230,7 @@ impl Config {
             tcp: top.get(&TCP),
             udp: top.get(&UDP),
             tcp_port: top.get(&TCP_PORT),
-            udp_port: top.get(&UDP_PORT),
+            udp_ports,
             max_size: top.get(&MAX_SIZE),
             keys: auth::key_ring(&auth, &senders, outside, problems),
             senders,
@@ -297,7 +302,7 @@ impl Config {
     /// Listens on these ports, 0 for free ones.
     #[must_use]
     pub fn with_ports(mut self, tcp: u16, udp: u16) -> Self {
-        (self.tcp_port, self.udp_port) = (tcp, udp);
+        (self.tcp_port, self.udp_ports) = (tcp, vec![udp]);
         self
     }
 
@@ -319,6 +324,10 @@ impl Config {
         let mut problems = Problems::default();
         if let Err(fault) = rules::name(&self.name) {
             problems.add(Place::Program, NAME.name, fault);
+        }
+        let udp_ports: Vec<i64> = self.udp_ports.iter().map(|port| (*port).into()).collect();
+        if let Err(fault) = rules::ports(&udp_ports) {
+            problems.add(Place::Program, UDP_PORT.name, fault);
         }
         for metrics in &self.metrics {
             metrics.check(&mut problems);

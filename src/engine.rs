@@ -39,8 +39,8 @@ pub struct EngineConfig {
     pub addresses: Vec<Address>,
     /// The port for TCP, if TCP is answered. 0 takes a free one.
     pub tcp_port: Option<u16>,
-    /// The port for UDP, if UDP is answered. 0 takes a free one.
-    pub udp_port: Option<u16>,
+    /// The ports for UDP, each on every address; none: UDP is not answered. 0 takes a free one.
+    pub udp_ports: Vec<u16>,
     /// The loop wakes this many nanoseconds before a probe is due, and spins until then.
     pub spin_ns: u64,
     /// Who stamps packets.
@@ -67,8 +67,18 @@ pub struct SocketOptions {
 pub struct Listening {
     /// TCP addresses, in the order configured.
     pub tcp: Vec<SocketAddr>,
-    /// UDP addresses, in the order configured.
+    /// UDP addresses, port by port in the order configured; those of a free port are the last.
     pub udp: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// Returns the UDP ports, each once.
+    pub fn udp_ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.udp.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
 }
 
 /// Why an engine cannot be made or cannot go on.

@@ -130,6 +130,10 @@ pub const EVENTS_PER_POLL_MAX: usize = 1_024;
 /// Addresses to listen on.
 pub const LISTEN_ADDRESSES_MAX: usize = 64;
 
+/// UDP ports to listen on, each on every address: a socket for each of both, and a look at each port for
+/// every request in text.
+pub const UDP_PORTS_MAX: usize = 16;
+
 /// Addresses of one name that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 16;
 

@@ -347,10 +347,15 @@ impl LatencyMonitor {
         accepted_max: usize,
         commands: &Arc<Commands>,
     ) -> Result<JoinHandle<PollEnd>, StartError> {
+        let udp_ports = if self.config.udp {
+            self.config.udp_ports.clone()
+        } else {
+            Vec::new()
+        };
         let config = EngineConfig {
             addresses: resolver::own_addresses(&self.config.addresses)?,
             tcp_port: self.config.tcp.then_some(self.config.tcp_port),
-            udp_port: self.config.udp.then_some(self.config.udp_port),
+            udp_ports,
             spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
             timestamps: self.config.timestamps,
             sockets: tuning::sockets(&self.config.engine),
@@ -360,7 +365,7 @@ impl LatencyMonitor {
         let resolver = Resolver::start(commands)?;
         let mut prober_config = ProberConfig {
             name: self.config.name.as_str().into(),
-            udp_port: None,
+            udp_ports: Vec::new(),
             accepted_max,
             resolve_interval_ns: nanos(self.config.resolve_interval),
             seed,
@@ -384,7 +389,7 @@ impl LatencyMonitor {
             };
             commands.set_waker(engine.waker());
             let listening = engine.listening().clone();
-            prober_config.udp_port = listening.udp.first().map(std::net::SocketAddr::port);
+            prober_config.udp_ports = listening.udp_ports();
             let _ = report.send(Ok(listening));
             let mut prober = Prober::new(prober_config);
             answering.apply(&mut prober, clock.now());

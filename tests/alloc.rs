@@ -295,7 +295,7 @@ impl Daemon {
         let engine = MioEngine::new(&EngineConfig {
             addresses: vec![LOOPBACK.into()],
             tcp_port: Some(0),
-            udp_port: Some(0),
+            udp_ports: vec![0],
             spin_ns: 0,
             timestamps: Timestamps::Auto,
             sockets: SocketOptions::default(),
@@ -304,7 +304,7 @@ impl Daemon {
         let clock = Clock::new();
         let prober = Prober::new(ProberConfig {
             name: name.into(),
-            udp_port: Some(engine.listening().udp[0].port()),
+            udp_ports: engine.listening().udp_ports(),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],

@@ -173,7 +173,7 @@ fn a_wrong_file_ends_with_2_and_names_key_line_and_what_would_be_right() {
         assert_eq!(
             text(&output.stderr),
             "latency-monitor: lm.toml, line 2: `intervall` is not a key of the top level; did you mean `interval`?\n\
-             lm.toml, line 3: `udp_port` must be a whole number, not the string \"x\"\n"
+             lm.toml, line 3: `udp_port` must be a whole number or a list of them, not the string \"x\"\n"
         );
         assert_eq!(text(&output.stdout), "");
     }
@@ -579,17 +579,18 @@ fn a_port_that_is_taken_is_said_and_ends_with_1() {
     let folder = tempfile::tempdir().expect("a folder");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let ports = [
-        ("UDP", udp.local_addr().expect("bound").port(), 0),
-        ("TCP", 0, tcp.local_addr().expect("bound").port()),
-    ];
-    for (protocol, udp_port, tcp_port) in ports {
+    let udp = udp.local_addr().expect("bound").port();
+    let tcp = tcp.local_addr().expect("bound").port();
+    for (protocol, port, udp_port, tcp_port) in [
+        ("UDP", udp, udp.to_string(), 0),
+        ("UDP", udp, format!("[0, {udp}]"), 0),
+        ("TCP", tcp, "0".to_owned(), tcp),
+    ] {
         let file = format!("address = '127.0.0.1'\nudp_port = {udp_port}\ntcp_port = {tcp_port}");
         std::fs::write(folder.path().join("latency.toml"), file).expect("a file");
         let output = run(folder.path(), &[]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = text(&output.stderr);
-        let port = udp_port.max(tcp_port);
         let wanted = format!("latency-monitor: cannot listen on {protocol} 127.0.0.1:{port}: ");
         assert!(said.contains(&wanted), "{said}");
     }

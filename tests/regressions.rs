@@ -16,10 +16,10 @@ use latency_monitor::proto::{
 };
 use latency_monitor::{Config, TargetOptions};
 
-fn prober(name: &str, udp_port: Option<u16>) -> Prober {
+fn prober(name: &str, udp_ports: &[u16]) -> Prober {
     Prober::new(ProberConfig {
         name: name.into(),
-        udp_port,
+        udp_ports: udp_ports.to_vec(),
         accepted_max: 1,
         resolve_interval_ns: 60_000_000_000,
         seed: [1; 32],
@@ -37,7 +37,7 @@ fn at(mono_ns: u64) -> Now {
 
 /// One that probes many addresses from 1 ns on.
 fn prober_of(targets: u32, with: impl Fn(TargetOptions) -> TargetOptions) -> Prober {
-    let mut prober = prober("a", None);
+    let mut prober = prober("a", &[]);
     let config = Config::default();
     for target in 0..targets {
         let host = Ipv4Addr::from_bits(0x7f01_0001 + target).to_string();
@@ -50,7 +50,7 @@ fn prober_of(targets: u32, with: impl Fn(TargetOptions) -> TargetOptions) -> Pro
 /// A native request whose tags are no list made the responder look for a session that there was not.
 #[test]
 fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
-    let mut prober = prober("b", Some(8001));
+    let mut prober = prober("b", &[8001]);
     let mut request = native_request("[not a list");
     let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
     prober.handle_request(
@@ -149,7 +149,7 @@ fn what_a_stall_has_left_is_caught_up_with_in_turns() {
 /// The network's copy of a stranger's only datagram passed for a second message, and earned a series.
 #[test]
 fn a_copy_of_the_first_message_proves_nobody() {
-    let mut prober = prober("b", Some(8001));
+    let mut prober = prober("b", &[8001]);
     let at = |ms: i64| Now {
         mono: Mono::from_nanos(ms.cast_unsigned() * 1_000_000),
         wall: Wall::from_unix_nanos(1_795_000_000_000_000_000 + ms * 1_000_000),
@@ -198,7 +198,7 @@ fn what_a_reflector_shows_does_not_give_away_the_identifiers_of_flows() {
         "the attack works on what it is for"
     );
 
-    let mut prober = prober("b", Some(8001));
+    let mut prober = prober("b", &[8001]);
     let sessions = [1, 2, 3].map(|host| session_shown(&mut prober, host));
     let [cookie, ..] = cookies_of_flows(&mut prober);
     let predicted = SplitMix64::behind(sessions, tried);
@@ -212,11 +212,11 @@ fn what_a_reflector_shows_does_not_give_away_the_identifiers_of_flows() {
 /// What strangers ask for must not move the numbers of flows, nor be computed from the same ones.
 #[test]
 fn sessions_and_flows_have_generators_of_their_own() {
-    let mut asked = prober("b", Some(8001));
+    let mut asked = prober("b", &[8001]);
     let sessions: Vec<u32> = (1..100)
         .map(|host| session_shown(&mut asked, host))
         .collect();
-    let mut quiet = prober("b", Some(8001));
+    let mut quiet = prober("b", &[8001]);
     let cookies = cookies_of_flows(&mut asked);
     assert_eq!(cookies, cookies_of_flows(&mut quiet));
     let all: BTreeSet<u32> = sessions.iter().chain(&cookies).copied().collect();
@@ -298,17 +298,17 @@ fn high(output: u64) -> u32 {
     (output >> 32) as u32
 }
 
-/// One socket of a STAMP sender probed two addresses of a host, and the reflector numbered the replies to both in one
-/// sequence: each looked as if half of them were lost.
+/// One socket of a STAMP sender probed two addresses or two ports of a host, and the reflector numbered the replies to
+/// both in one sequence: each looked as if half of them were lost.
 #[test]
-fn a_sender_of_two_of_our_addresses_has_two_sessions() {
-    let mut prober = prober("b", Some(862));
+fn a_sender_of_two_of_our_addresses_or_ports_has_two_sessions() {
+    let mut prober = prober("b", &[862, 8001]);
     let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
     let request = [&[0, 0, 0, 7][..], &[0xe7; 8], &[0, 1]].concat();
     let mut numbers = Vec::new();
-    for last in [1, 2, 1, 2] {
+    for (last, port) in [(1, 862), (2, 862), (1, 862), (1, 8001), (2, 862), (1, 8001)] {
         let to = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        let headers = Headers::new(from, Some(to), 862);
+        let headers = Headers::new(from, Some(to), port);
         let arrival = Arrival::unstamped(at(1));
         prober.handle_request(arrival, ListenerId(0), &headers, &request);
         let mut packet = Vec::new();
@@ -316,5 +316,32 @@ fn a_sender_of_two_of_our_addresses_has_two_sessions() {
         assert!(matches!(reply, Some(Transmit::Reply { .. })), "{reply:?}");
         numbers.push(decode_reply(&packet).unwrap().seq);
     }
-    assert_eq!(numbers, [0, 0, 1, 1]);
+    assert_eq!(numbers, [0, 0, 1, 0, 1, 1]);
+}
+
+/// Text from any port that this host listens on is a reply, sent here under a faked source to start a loop.
+#[test]
+fn no_request_in_text_comes_from_a_port_of_ours() {
+    let mut prober = prober("b", &[862, 8001, 9_000]);
+    let mut request = Vec::new();
+    text::encode_request(&mut request, 0, "a", at(1).wall, "[]", None, None);
+    let mut answered = Vec::new();
+    for (from, to) in [
+        (862, 8001),
+        (8001, 862),
+        (8001, 8001),
+        (9_000, 862),
+        (9_001, 862),
+    ] {
+        let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), from);
+        let headers = Headers::new(from, None, to);
+        let arrival = Arrival::unstamped(at(1));
+        prober.handle_request(arrival, ListenerId(0), &headers, &request);
+        let reply = prober.poll_transmit(at(1), &mut Vec::new());
+        if matches!(reply, Some(Transmit::Reply { .. })) {
+            answered.push(from.port());
+        }
+    }
+    assert_eq!(answered, [9_001]);
+    assert_eq!(prober.self_counters().corrupt, 4);
 }

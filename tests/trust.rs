@@ -44,7 +44,7 @@ impl Reflector {
     fn seeded(keys: KeyRing, seed: u8) -> Self {
         let prober = Prober::new(ProberConfig {
             name: "b".into(),
-            udp_port: Some(8001),
+            udp_ports: vec![8001],
             accepted_max: 1,
             resolve_interval_ns: 60_000_000_000,
             seed: [seed; 32],

@@ -30,7 +30,7 @@ impl End {
     pub(super) fn new(name: &str, now: Now) -> Self {
         let prober = Prober::new(ProberConfig {
             name: name.into(),
-            udp_port: Some(UDP_PORT),
+            udp_ports: vec![UDP_PORT],
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: [1; 32],

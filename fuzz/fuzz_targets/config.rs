@@ -40,7 +40,7 @@ fn check_equal(config: &Config, again: &Config) {
     assert_eq!(again.addresses, config.addresses);
     assert_eq!((again.tcp, again.udp), (config.tcp, config.udp));
     assert_eq!(again.tcp_port, config.tcp_port);
-    assert_eq!(again.udp_port, config.udp_port);
+    assert_eq!(again.udp_ports, config.udp_ports);
     assert_eq!(again.max_size, config.max_size);
     assert_eq!(again.protocol(), config.protocol());
     assert_eq!(again.timestamps, config.timestamps);

@@ -79,7 +79,7 @@ fn prober(name: &str, seed: u64) -> Prober {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Prober::new(ProberConfig {
         name: name.into(),
-        udp_port: Some(8001),
+        udp_ports: vec![8001],
         accepted_max: 4,
         resolve_interval_ns: 60_000_000_000,
         seed: bytes,
@@ -108,7 +108,7 @@ impl World {
             host: Host::Address(SERVER),
             label: "b".into(),
             tags: ["x:y".into()].into(),
-            udp_port: Some(8001),
+            udp_ports: vec![8001],
             tcp_port: Some(8000),
             connect_port: Some(8000),
             interval_ns: 1_000_000,

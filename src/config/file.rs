@@ -55,12 +55,12 @@ impl File {
             problems.warn(place, name, "has no effect, as in the Python program");
         }
         let mut file = Self {
-            top: top.read(keys::top(), problems),
+            top: top.read(Table::Top, keys::top(), problems),
             ..Self::default()
         };
         let layer = |section: Section<'_>, table, problems: &mut Problems| {
             section.check_names(keys::of(table).map(|key| key.name), problems);
-            section.read(keys::of(table), problems)
+            section.read(table, keys::of(table), problems)
         };
         for auth in top.tables("auth", "[auth]", Times::Once, problems) {
             file.auth = layer(auth, Table::Auth, problems);

@@ -1,8 +1,6 @@
 //! What is known of a key: where it stands, what it can be, and how else it can be given.
 
-use toml::de::DeValue;
-
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, PORT_MAX, Value};
 use crate::config::words::Backend;
 
 /// One key of the configuration.
@@ -165,6 +163,14 @@ impl Key {
         }
     }
 
+    /// Returns what its value can be in a table of the file: a target is probed on one port.
+    pub(super) const fn kind_in(&self, table: Table) -> Kind {
+        match (self.kind, table) {
+            (Kind::Ports(_), Table::Targets) => Kind::Whole(0, PORT_MAX, ""),
+            (kind, _) => kind,
+        }
+    }
+
     /// Returns the default, if the key has one.
     pub(super) fn default(&self) -> Option<Value> {
         match self.preset {
@@ -223,7 +229,6 @@ impl Key {
 
     /// Reads a value that is written as TOML.
     pub(super) fn literal(&self, toml: &str) -> Option<Value> {
-        let value = DeValue::parse(toml).ok()?;
-        self.kind.read(value.get_ref()).ok()
+        self.kind.literal(toml)
     }
 }

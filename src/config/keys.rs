@@ -8,8 +8,8 @@ use crate::config::key::Scope::{Auth, Both, Burst, Engine, Metrics, Of, Sessions
 use crate::config::key::{Key, Table};
 use crate::config::rules;
 use crate::config::value::Kind::{
-    Names, Number, NumberOrAuto, Numbers, Path, Secret, Switch, Text, TextOrTexts, Texts, Url,
-    Whole, Word,
+    Names, Number, NumberOrAuto, Numbers, Path, Ports, Secret, Switch, Text, TextOrTexts, Texts,
+    Url, Whole, Word,
 };
 use crate::config::words::{
     Backend, EngineKind, FlowKind, LogLevel, Owd, TimestampFormat, Timestamps, Word as _,
@@ -95,9 +95,11 @@ keys! {
         .help("The TCP port to listen on (0: any free port), and the TCP port of targets.")
         .preset("8000").flag(NETWORK, None, "--tcp-port", "PORT");
 
-    UDP_PORT = Key::new("udp_port", Both, Whole(0, 65_535, ""))
-        .help("The UDP port to listen on (0: any free port), and the UDP port of targets.")
-        .preset("8001").flag(NETWORK, None, "--udp-port", "PORT");
+    UDP_PORT = Key::new("udp_port", Both, Ports(rules::ports))
+        .help("The UDP port to listen on (0: any free port), or a list (as the flag: 8001,862), and the UDP \
+               port of targets. A list has at most 16 ports; a request is answered from the one that it came \
+               to. Targets inherit the first of a list, and one's own is a number.")
+        .preset("8001").example("[8001, 862]").flag(NETWORK, None, "--udp-port", "PORTS");
 
     INTERVAL = Key::new("interval", Target, Number(0.001, 86_400_000.0, "milliseconds"))
         .help("Milliseconds between the probes of a flow; fractions are allowed.")

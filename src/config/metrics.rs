@@ -233,7 +233,8 @@ impl MetricsTable {
     pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Self {
         let every = || keys::all().filter(|key| matches!(key.scope, Scope::Metrics | Scope::Of(_)));
         section.check_names(every().map(|key| key.name), problems);
-        let named = section.read(std::iter::once(&BACKEND), &mut Problems::default());
+        let any = Table::Metrics(Backend::Cli);
+        let named = section.read(any, std::iter::once(&BACKEND), &mut Problems::default());
         let backend = named.get(&BACKEND);
         let table = Table::Metrics(backend);
         // Where the word is wrong, nobody knows whose keys they should be.
@@ -247,7 +248,7 @@ impl MetricsTable {
         Self {
             place: section.place,
             backend,
-            layer: section.read(keys::of(table), problems),
+            layer: section.read(table, keys::of(table), problems),
             foreign,
         }
     }

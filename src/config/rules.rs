@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::config::value::{nearest, suggestion};
+use crate::config::value::{PORT_MAX, nearest, suggestion};
 use crate::limits::{
     ALLOWED_PREFIXES_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX,
+    UDP_PORTS_MAX,
 };
 use crate::proto::wire::text::encode_tags;
 use crate::proto::{Address, Host, Prefix, PrefixError};
@@ -132,6 +133,27 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<Host>, String> {
     }
     if faults.is_empty() {
         Ok(found)
+    } else {
+        Err(faults.join(", and "))
+    }
+}
+
+/// Checks the ports to listen on.
+pub(super) fn ports(ports: &[i64]) -> Result<(), String> {
+    if !(1..=UDP_PORTS_MAX).contains(&ports.len()) {
+        let len = ports.len();
+        return Err(format!("must be 1 to {UDP_PORTS_MAX} ports, not {len}"));
+    }
+    let mut faults = Vec::new();
+    for (at, port) in ports.iter().enumerate() {
+        if !(0..=PORT_MAX).contains(port) {
+            faults.push(format!("must be 0 to {PORT_MAX}, not {port}"));
+        } else if ports[..at].contains(port) {
+            faults.push(format!("has {port} twice"));
+        }
+    }
+    if faults.is_empty() {
+        Ok(())
     } else {
         Err(faults.join(", and "))
     }

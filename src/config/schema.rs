@@ -5,14 +5,15 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::key::{Key, Preset, Table};
 use crate::config::keys;
-use crate::config::value::Kind;
+use crate::config::value::{Kind, PORT_MAX};
 use crate::config::words::{Backend, Word as _};
-use crate::limits::{SENDERS_MAX, TARGETS_MAX};
+use crate::limits::{SENDERS_MAX, TARGETS_MAX, UDP_PORTS_MAX};
 
 /// Returns the schema (JSON Schema, draft 2020-12).
 pub fn schema() -> String {
-    let mut top = properties(Table::Top);
-    top.extend(properties(Table::Targets));
+    let mut top = properties(Table::Targets);
+    // A key of both can be more here than in a target.
+    top.extend(properties(Table::Top));
     top.insert("auth".to_owned(), object(properties(Table::Auth)));
     let mut sessions = object(properties(Table::Sessions));
     sessions["required"] = json!(["from", "label"]);
@@ -63,12 +64,13 @@ fn object(properties: Map<String, Json>) -> Json {
 
 fn properties(table: Table) -> Map<String, Json> {
     keys::of(table)
-        .map(|key| (key.name.to_owned(), property(key)))
+        .map(|key| (key.name.to_owned(), property(key, table)))
         .collect()
 }
 
-fn property(key: &Key) -> Json {
-    let mut schema = values(&key.kind);
+fn property(key: &Key, table: Table) -> Json {
+    let kind = key.kind_in(table);
+    let mut schema = values(&kind);
     if let (Some(_), Some(schema)) = (key.lenient, schema.as_object_mut()) {
         schema.remove("maximum");
         schema.insert("minimum".to_owned(), json!(0));
@@ -77,8 +79,8 @@ fn property(key: &Key) -> Json {
     if let Preset::Value(text) = key.preset {
         schema["default"] = json!(key.literal(text));
     }
-    if !key.example.is_empty() {
-        schema["examples"] = json!([key.literal(key.example)]);
+    if let Some(example) = kind.literal(key.example) {
+        schema["examples"] = json!([example]);
     }
     schema
 }
@@ -89,6 +91,11 @@ fn values(kind: &Kind) -> Json {
     match kind {
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Whole(min, max, _) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Ports(_) => {
+            let port = values(&Kind::Whole(0, PORT_MAX, ""));
+            let list = json!({ "minItems": 1, "maxItems": UDP_PORTS_MAX, "uniqueItems": true, "items": port });
+            json!({ "anyOf": [port, { "type": "array", "allOf": [list] }] })
+        }
         Kind::Number(min, max, _) => json!({ "type": "number", "minimum": min, "maximum": max }),
         Kind::NumberOrAuto(min, max, unit) => {
             json!({ "anyOf": [words(&["auto"]), values(&Kind::Number(*min, *max, unit))] })

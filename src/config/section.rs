@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::error::{Place, Problems};
-use crate::config::key::Key;
+use crate::config::key::{Key, Table};
 use crate::config::layer::Layer;
 use crate::config::value::{nearest, shown, suggestion};
 
@@ -56,9 +56,10 @@ impl<'a> Section<'a> {
         Some((value.get_ref(), self.lines.place(&value.span())))
     }
 
-    /// Reads the settings of these keys; values of another type are reported.
+    /// Reads the settings of these keys of a table; values of another type are reported.
     pub(super) fn read(
         &self,
+        table: Table,
         keys: impl Iterator<Item = &'static Key>,
         problems: &mut Problems,
     ) -> Layer {
@@ -67,8 +68,12 @@ impl<'a> Section<'a> {
             let Some((value, place)) = self.find(key.name) else {
                 continue;
             };
-            match key.kind.read(value) {
+            match key.kind_in(table).read(value) {
                 Ok(value) => layer.put(key, value, place),
+                Err(fault) if key.kind.read(value).is_ok() => {
+                    let text = format_args!("{fault}, which only the top level can have");
+                    problems.add(place, key.name, text);
+                }
                 Err(fault) => problems.add(place, key.name, fault),
             }
         }

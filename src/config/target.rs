@@ -203,9 +203,7 @@ impl Config {
             }
             return None;
         }
-        let is_port_given = own.find::<u16>(&UDP_PORT).is_some()
-            || self.inherited.place(&UDP_PORT) != Place::Program;
-        if is_stamp && !is_port_given {
+        if is_stamp && !self.is_port_meant(own) {
             let text = format_args!(
                 "is not given and the target speaks STAMP, whose port is {STAMP_PORT}: is `udp_port = {STAMP_PORT}` \
                  meant?"
@@ -280,6 +278,16 @@ impl Config {
             }
         }
         Some((spec, layer))
+    }
+
+    /// True if a target with these settings speaks STAMP on a port that was chosen for it. Where this host listens
+    /// on several, the first was hardly.
+    fn is_port_meant(&self, own: &Layer) -> bool {
+        let inherited: u16 = self.inherited.get(&UDP_PORT);
+        let is_given = self.inherited.place(&UDP_PORT) != Place::Program;
+        own.find::<u16>(&UDP_PORT).is_some()
+            || inherited == STAMP_PORT
+            || is_given && self.udp_ports.len() == 1
     }
 }
 

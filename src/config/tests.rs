@@ -4,6 +4,7 @@ mod addresses;
 mod auth;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
+mod ports;
 mod predecessor;
 mod reference;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
@@ -55,7 +56,10 @@ fn target(text: &str) -> TargetSpec {
 fn nothing_said_is_server_mode() {
     let config = parse("");
     assert_eq!(config, Config::default());
-    assert_eq!((config.tcp_port, config.udp_port), (8000, 8001));
+    assert_eq!(
+        (config.tcp_port, &config.udp_ports[..]),
+        (8000, &[8001][..])
+    );
     assert!(config.addresses.is_empty(), "it listens everywhere");
     assert!(config.allow.is_empty(), "everyone may ask");
     assert_eq!(config.rate_limit, 200_000);
@@ -118,7 +122,7 @@ fn a_target_goes_over_a_flag_and_a_flag_over_the_file() {
     );
     assert_eq!((one.tags.len(), two.tags.len()), (1, 0));
     assert!(!one.rtt && !two.rtt);
-    assert_eq!((config.udp_port, one.udp_port), (9, Some(9)));
+    assert_eq!((&config.udp_ports[..], one.udp_port), (&[9][..], Some(9)));
 }
 
 #[test]
@@ -150,6 +154,16 @@ fn reflectors_of_others_have_udp_alone_and_another_port_than_ours() {
         panic!("{:?}", config.warnings)
     };
     assert!(warning.contains("is `udp_port = 862` meant?"), "{warning}");
+    // The first of several is where this host listens, and no answer to where that one does.
+    for (ports, warned) in [("[8001, 862]", 1), ("[862, 8001]", 0), ("8001", 0)] {
+        let config = parse(&format!("udp_port = {ports}\n{file}"));
+        assert_eq!(
+            config.warnings.len(),
+            warned,
+            "{ports}: {:?}",
+            config.warnings
+        );
+    }
     let target = TargetOptions::new("192.0.2.4").protocol(Protocol::Stamp);
     let spec = config.target(target.udp_port(862).ptp(true).ssid(false).utc_offset_s(0));
     let StampOptions {
@@ -301,7 +315,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "udp_port = '8001'",
-        "line 1: `udp_port` must be a whole number, not the string \"8001\"",
+        "line 1: `udp_port` must be a whole number or a list of them, not the string \"8001\"",
     ),
     (
         "max_size = 1e3",

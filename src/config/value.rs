@@ -17,6 +17,9 @@ use crate::record::Choice;
 /// Names that are less similar than this are no suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
 
+/// The largest port.
+pub(super) const PORT_MAX: i64 = 65_535;
+
 /// Checks a value that has the right type. An error continues a sentence that begins with the key.
 type Check<T> = fn(&T) -> Result<(), String>;
 
@@ -27,6 +30,8 @@ pub(super) enum Kind {
     Switch,
     /// A whole number from the first to the second, and its unit.
     Whole(i64, i64, &'static str),
+    /// A port, or a list of ports.
+    Ports(Check<[i64]>),
     /// The same for any number.
     Number(f64, f64, &'static str),
     /// The same, or the word `auto`.
@@ -69,6 +74,7 @@ pub(crate) enum Value {
     #[serde(serialize_with = "masked")]
     Secret(Secret),
     Texts(Vec<String>),
+    Wholes(Vec<i64>),
     Numbers(Vec<f64>),
     Names(BTreeMap<String, String>),
 }
@@ -79,6 +85,9 @@ impl Kind {
         let found = match (self, value.as_str()) {
             (Self::Switch, _) => held(value).map(Value::Switch),
             (Self::Whole(..), _) => held(value).map(Value::Whole),
+            (Self::Ports(_), _) => held(value)
+                .map(Value::Whole)
+                .or_else(|| held(value).map(Value::Wholes)),
             (Self::NumberOrAuto(..), Some(word)) => canonical(&["auto"], word),
             (Self::Number(..) | Self::NumberOrAuto(..), _) => held(value).map(Value::Number),
             (Self::Word(words), Some(word)) => canonical(&words(), word),
@@ -102,9 +111,38 @@ impl Kind {
                 Self::Word(words) => value.as_str().and_then(|word| nearest(word, words())),
                 _ => None,
             };
-            let wanted = self.wanted();
-            format!("must be {wanted}, not {}{}", shown(value), suggestion(near))
+            let given = match value {
+                DeValue::Array(_) if !self.is_list() => "a list".to_owned(),
+                value => shown(value),
+            };
+            format!("must be {}, not {given}{}", self.wanted(), suggestion(near))
         })
+    }
+
+    /// Returns a value that is written as TOML.
+    pub(super) fn literal(&self, toml: &str) -> Option<Value> {
+        let value = DeValue::parse(toml).ok()?;
+        self.read(value.get_ref()).ok()
+    }
+
+    /// True if a value can be a list.
+    fn is_list(&self) -> bool {
+        match self {
+            Self::Ports(_)
+            | Self::Texts(_)
+            | Self::TextOrTexts(_)
+            | Self::Numbers(_)
+            | Self::Names(..) => true,
+            Self::Switch
+            | Self::Whole(..)
+            | Self::Number(..)
+            | Self::NumberOrAuto(..)
+            | Self::Word(_)
+            | Self::Text(_)
+            | Self::Url(_)
+            | Self::Path
+            | Self::Secret(_) => false,
+        }
     }
 
     /// Reads the argument of a flag.
@@ -112,6 +150,7 @@ impl Kind {
         let found = match self {
             Self::Switch => text.parse().ok().map(Value::Switch),
             Self::Whole(..) => text.parse().ok().map(Value::Whole),
+            Self::Ports(_) => ports(text),
             Self::Number(..) => text.parse().ok().map(Value::Number),
             _ => return self.read(&DeValue::String(text.into())),
         };
@@ -133,6 +172,8 @@ impl Kind {
                 let is_right = (min..=max).contains(&number);
                 (!is_right).then(|| out_of(&format!("{min} to {max}"), unit, number))
             }
+            (Self::Ports(check), Value::Whole(port)) => check(&[*port]).err(),
+            (Self::Ports(check), Value::Wholes(ports)) => check(ports).err(),
             (Self::Text(check), Value::Text(text)) => check(text).err(),
             // None at all, as in the Python program.
             (Self::Path, Value::Text(text)) if text.is_empty() => None,
@@ -152,6 +193,7 @@ impl Kind {
         match self {
             Self::Switch => "true or false".to_owned(),
             Self::Whole(..) => "a whole number".to_owned(),
+            Self::Ports(_) => "a whole number or a list of them".to_owned(),
             Self::Number(..) => "a number".to_owned(),
             Self::NumberOrAuto(..) => "a number or \"auto\"".to_owned(),
             Self::Word(words) => {
@@ -217,6 +259,16 @@ from_value! {
     Choice: Texts(names) => Choice::of(names).ok();
     Bounds: Numbers(seconds) => Bounds::parse(seconds).ok();
     Columns: Names(names) => Columns::parse(names.clone()).ok();
+}
+
+impl FromValue for Vec<u16> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Whole(number) => Some(vec![(*number).try_into().ok()?]),
+            Value::Wholes(numbers) => numbers.iter().map(|it| (*it).try_into().ok()).collect(),
+            _ => None,
+        }
+    }
 }
 
 impl<T: Word> FromValue for T {
@@ -328,6 +380,18 @@ fn masked<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Err
 
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
+}
+
+/// Reads the argument of a flag for ports: one, or several with commas between them.
+fn ports(text: &str) -> Option<Value> {
+    let ports: Vec<i64> = text
+        .split(',')
+        .map(|port| port.trim().parse().ok())
+        .collect::<Option<_>>()?;
+    Some(match ports[..] {
+        [port] => Value::Whole(port),
+        _ => Value::Wholes(ports),
+    })
 }
 
 /// Returns a value of a file as what it holds, if it is of this type.

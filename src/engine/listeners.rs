@@ -41,43 +41,46 @@ impl<W: Default> Listeners<W> {
             listening: Listening::default(),
         };
         let (udp, tcp) = (&mut listeners.udp, &mut listeners.tcp);
-        listeners.listening.udp = open_each(config, "UDP", config.udp_port, |address| {
+        listeners.listening.udp = open_each(config, "UDP", &config.udp_ports, |address| {
             let socket = sys::udp::listen(address, only_v6)?;
             let bound = socket.local_addr()?;
             udp.push(UdpPort::new(socket, tuning, stamping));
             Ok(bound)
         })?;
-        listeners.listening.tcp = open_each(config, "TCP", config.tcp_port, |address| {
-            let socket = sys::tcp::listen(address, only_v6)?;
-            let bound = socket.local_addr()?;
-            let wait = W::default();
-            tcp.push(Acceptor { socket, wait });
-            Ok(bound)
-        })?;
+        listeners.listening.tcp =
+            open_each(config, "TCP", config.tcp_port.as_slice(), |address| {
+                let socket = sys::tcp::listen(address, only_v6)?;
+                let bound = socket.local_addr()?;
+                let wait = W::default();
+                tcp.push(Acceptor { socket, wait });
+                Ok(bound)
+            })?;
         Ok(listeners)
     }
 }
 
-/// Opens what `open` does on each configured address, or on all addresses of this host, and returns
-/// where that is.
+/// Opens what `open` does for each port, on each configured address or on all addresses of this host,
+/// and returns where that is.
 fn open_each(
     config: &EngineConfig,
     protocol: &'static str,
-    port: Option<u16>,
+    ports: &[u16],
     mut open: impl FnMut(SocketAddr) -> io::Result<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, EngineError> {
-    let Some(port) = port else {
-        return Ok(Vec::new());
-    };
-    if config.addresses.is_empty() {
-        return open_anywhere(protocol, port, open);
+    let mut ports = ports.to_vec();
+    // The system could choose one of the others for a free one.
+    ports.sort_by_key(|port| *port == 0);
+    let mut bound = Vec::new();
+    for port in ports {
+        if config.addresses.is_empty() {
+            bound.extend(open_anywhere(protocol, port, &mut open)?);
+        }
+        for address in &config.addresses {
+            let address = address.at(port);
+            bound.push(open(address).map_err(failed(protocol, address))?);
+        }
     }
-    let at = config.addresses.iter();
-    at.map(|address| {
-        let address = address.at(port);
-        open(address).map_err(failed(protocol, address))
-    })
-    .collect()
+    Ok(bound)
 }
 
 /// Opens what `open` does on all addresses of this host, with a socket for each family: an IPv4 peer
@@ -137,6 +140,35 @@ mod tests {
         let both = |port| shown(&anywhere(port, None).expect("both are there"));
         assert_eq!(both(8001), ["0.0.0.0:8001", "[::]:8001"]);
         assert_eq!(both(0), ["0.0.0.0:40000", "[::]:40000"]);
+    }
+
+    #[test]
+    fn every_port_is_opened_on_every_address_and_a_free_one_last() {
+        let config = |addresses: &[&str]| EngineConfig {
+            addresses: addresses
+                .iter()
+                .map(|address| address.parse::<std::net::IpAddr>().unwrap().into())
+                .collect(),
+            tcp_port: None,
+            udp_ports: vec![8001, 0, 862],
+            spin_ns: 0,
+            timestamps: crate::engine::Timestamps::Auto,
+            sockets: crate::engine::SocketOptions::default(),
+        };
+        let opened = |config: &EngineConfig| {
+            let bound = open_each(config, "UDP", &config.udp_ports, Ok).expect("all are there");
+            shown(&bound)
+        };
+        let some = ["192.0.2.1:8001", "[::1]:8001", "192.0.2.1:862", "[::1]:862"];
+        let free = ["192.0.2.1:0", "[::1]:0"];
+        assert_eq!(
+            opened(&config(&["192.0.2.1", "::1"])),
+            [&some[..], &free].concat()
+        );
+        let all = ["0.0.0.0:8001", "[::]:8001", "0.0.0.0:862", "[::]:862"];
+        assert_eq!(opened(&config(&[]))[..4], all);
+        let none = open_each(&config(&[]), "TCP", &[], Ok).expect("nothing fails");
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn key(seq: u32) -> StampKey {
 fn prober() -> Prober {
     Prober::new(ProberConfig {
         name: "here".into(),
-        udp_port: None,
+        udp_ports: Vec::new(),
         accepted_max: 0,
         resolve_interval_ns: 1_000_000_000,
         seed: [1; 32],

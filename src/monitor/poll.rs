@@ -302,7 +302,7 @@ mod tests {
         let feed = recorder.add_sink(SinkConfig::new(Mode::Windows, SECOND_NS));
         let mut prober = Prober::new(ProberConfig {
             name: "here".into(),
-            udp_port: None,
+            udp_ports: Vec::new(),
             accepted_max: 0,
             resolve_interval_ns: SECOND_NS,
             seed: [1; 32],

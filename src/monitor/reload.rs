@@ -102,7 +102,7 @@ fn at_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         ("tcp", before.tcp == after.tcp),
         ("udp", before.udp == after.udp),
         ("tcp_port", before.tcp_port == after.tcp_port),
-        ("udp_port", before.udp_port == after.udp_port),
+        ("udp_port", before.udp_ports == after.udp_ports),
         ("timestamps", before.timestamps == after.timestamps),
         (
             "resolve_interval",
@@ -203,7 +203,7 @@ impl LatencyMonitor {
         now.name = before.name;
         now.addresses = before.addresses;
         (now.tcp, now.udp) = (before.tcp, before.udp);
-        (now.tcp_port, now.udp_port) = (before.tcp_port, before.udp_port);
+        (now.tcp_port, now.udp_ports) = (before.tcp_port, before.udp_ports);
         now.timestamps = before.timestamps;
         now.resolve_interval = before.resolve_interval;
         (now.log_level, now.log_file) = (before.log_level, before.log_file);
@@ -300,7 +300,7 @@ mod tests {
         for _ in 0..2 {
             let reloaded = monitor.reload(read(other)).expect("a right configuration");
             assert_eq!(reloaded.at_restart, ["udp_port", "[engine]", "protocol"]);
-            assert_eq!(monitor.config.udp_port, 8001);
+            assert_eq!(monitor.config.udp_ports, [8001]);
         }
         let back = monitor.reload(read("targets = [{ host = '192.0.2.1' }]"));
         assert_eq!(back.expect("a right configuration").at_restart, [""; 0]);

@@ -39,9 +39,9 @@ const DSCP: u8 = 0b1111_1100;
 pub struct ProberConfig {
     /// This host's name in tags and replies.
     pub name: Box<str>,
-    /// The port that this host answers UDP requests on, if it does. Requests that come from the
-    /// same port are another responder's replies, forged to start a loop, and go unanswered.
-    pub udp_port: Option<u16>,
+    /// The ports that this host answers UDP requests on. Requests in text that come from one of them
+    /// are another responder's replies, forged to start a loop, and go unanswered.
+    pub udp_ports: Vec<u16>,
     /// Connections to accept at once, within [`ACCEPTED_MAX`](crate::limits::ACCEPTED_MAX).
     pub accepted_max: usize,
     /// Nanoseconds between two look-ups of a target's name.
@@ -83,7 +83,7 @@ impl Prober {
         let reflector = Reflector::new(name.clone(), config.native, config.keys);
         let gate = Gate::open(Identifiers::new(config.seed, Role::Gate).key());
         Self {
-            responder: Responder::new(reflector, gate, config.udp_port, config.accepted_max),
+            responder: Responder::new(reflector, gate, config.udp_ports, config.accepted_max),
             name,
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),

@@ -30,8 +30,8 @@ pub(crate) use reflector::Reflector;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Responder {
-    /// Requests from this port are another responder's replies, sent here to start a loop.
-    udp_port: Option<u16>,
+    /// Requests in text from these ports are another responder's replies, sent here to start a loop.
+    udp_ports: Vec<u16>,
     pub(crate) gate: Gate,
     reflector: Reflector,
     datagrams: Datagrams,
@@ -42,11 +42,11 @@ impl Responder {
     pub(crate) fn new(
         reflector: Reflector,
         gate: Gate,
-        udp_port: Option<u16>,
+        udp_ports: Vec<u16>,
         accepted_max: usize,
     ) -> Self {
         Self {
-            udp_port,
+            udp_ports,
             gate,
             reflector,
             datagrams: Datagrams::default(),

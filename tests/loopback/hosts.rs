@@ -1,7 +1,7 @@
 //! The hosts of the suite: a prober on an engine, whose loop the test turns.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{
@@ -56,7 +56,7 @@ impl<E: Engine> TestHost<E> {
         let engine = make(config).expect("the listeners can be opened");
         let prober = Prober::new(ProberConfig {
             name: name.into(),
-            udp_port: engine.listening().udp.first().map(SocketAddr::port),
+            udp_ports: engine.listening().udp_ports(),
             accepted_max: usize::MAX,
             resolve_interval_ns: 60_000_000_000,
             seed: [7; 32],
@@ -153,7 +153,7 @@ pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
     EngineConfig {
         addresses: vec![address.into()],
         tcp_port: Some(0),
-        udp_port: Some(0),
+        udp_ports: vec![0],
         spin_ns: 0,
         timestamps: Timestamps::Auto,
         sockets: SocketOptions::default(),
@@ -169,7 +169,7 @@ pub(crate) fn silent() -> EngineConfig {
     EngineConfig {
         addresses: Vec::new(),
         tcp_port: None,
-        udp_port: None,
+        udp_ports: Vec::new(),
         ..loopback()
     }
 }

@@ -4,6 +4,7 @@
 //! has happened. The limit ends a test that would otherwise never end.
 
 mod hosts;
+mod listening;
 mod suite;
 
 use latency_monitor::engine::EngineConfig;
@@ -14,14 +15,14 @@ macro_rules! engine_suite {
     ({ $($engine:ident: $make:expr),* $(,)? }, $tests:tt) => {
         $(engine_suite!(@one $engine, $make, $tests);)*
     };
-    (@one $engine:ident, $make:expr, [$($test:ident),* $(,)?]) => {
+    (@one $engine:ident, $make:expr, [$($file:ident::$test:ident),* $(,)?]) => {
         mod $engine {
             use super::*;
 
             $(
                 #[test]
                 fn $test() {
-                    suite::$test(&$make);
+                    $file::$test(&$make);
                 }
             )*
         }
@@ -34,25 +35,27 @@ engine_suite!(
         mio: |config: &EngineConfig| MioEngine::new(config),
     },
     [
-        measures_over_udp_and_tcp,
-        measures_with_a_key,
-        measures_over_ipv6,
-        answers_both_families_on_one_port,
-        answers_senders_that_are_not_ours,
-        measures_reflectors_that_are_not_ours,
-        times_connects_without_leaving_time_wait,
-        answers_from_the_address_that_was_probed,
-        takes_the_largest_probes,
-        keeps_many_probes_in_flight,
-        comes_back_when_the_peer_restarts,
-        tells_answers_from_another_port,
-        survives_a_refused_port,
-        tells_the_flow_that_is_refused_and_no_other,
-        closes_a_stream_that_cannot_be_read,
-        does_not_wait_for_a_peer_that_never_reads,
-        says_which_port_is_taken,
-        wakes_between_two_milliseconds,
-        stamps_every_packet,
-        stamps_nothing_unless_asked,
+        suite::measures_over_udp_and_tcp,
+        suite::measures_with_a_key,
+        suite::measures_over_ipv6,
+        listening::answers_both_families_on_one_port,
+        listening::answers_on_every_port,
+        listening::tells_ports_and_addresses_apart,
+        suite::answers_senders_that_are_not_ours,
+        suite::measures_reflectors_that_are_not_ours,
+        suite::times_connects_without_leaving_time_wait,
+        listening::answers_from_the_address_that_was_probed,
+        suite::takes_the_largest_probes,
+        suite::keeps_many_probes_in_flight,
+        suite::comes_back_when_the_peer_restarts,
+        suite::tells_answers_from_another_port,
+        suite::survives_a_refused_port,
+        suite::tells_the_flow_that_is_refused_and_no_other,
+        suite::closes_a_stream_that_cannot_be_read,
+        suite::does_not_wait_for_a_peer_that_never_reads,
+        listening::says_which_port_is_taken,
+        suite::wakes_between_two_milliseconds,
+        suite::stamps_every_packet,
+        suite::stamps_nothing_unless_asked,
     ]
 );

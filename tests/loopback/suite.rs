@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::{Engine, EngineConfig, EngineError, Timestamps};
+use latency_monitor::engine::{Engine, EngineConfig, Timestamps};
 use latency_monitor::proto::wire::native;
 use latency_monitor::proto::{
     Counters, FlowKind, Metric, Protocol, Sample, StampSource, TargetSpec,
@@ -13,10 +13,10 @@ use latency_monitor::proto::{
 
 use crate::hosts::{Make, TestHost, key, listen_on, loopback, run_until, silent, target};
 
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Makes a host that probes the ports of `listener`. `adjust` changes the target.
-fn prober_of<E: Engine>(
+pub(crate) fn prober_of<E: Engine>(
     make: Make<'_, E>,
     clock: &Clock,
     listener: &TestHost<E>,
@@ -103,52 +103,6 @@ pub(crate) fn measures_over_ipv6<E: Engine>(make: Make<'_, E>) {
     measures(make, address, |_| ());
 }
 
-/// Without an address to listen on a host listens everywhere: a peer that knows a name of ours with
-/// addresses of both families reaches us on each.
-pub(crate) fn answers_both_families_on_one_port<E: Engine>(make: Make<'_, E>) {
-    let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
-    if UdpSocket::bind((six, 0)).is_err() {
-        return; // This host has no IPv6, not even on loopback.
-    }
-    let clock = Clock::new();
-    let everywhere = EngineConfig {
-        addresses: Vec::new(),
-        ..loopback()
-    };
-    let mut listener = TestHost::new(make, "b", &everywhere);
-    let listening = listener.listening().clone();
-    for addresses in [&listening.udp, &listening.tcp] {
-        let at: Vec<String> = addresses.iter().map(|at| at.ip().to_string()).collect();
-        assert_eq!(at, ["0.0.0.0", "::"]);
-    }
-    let mut probers = [LOCALHOST, six].map(|address| {
-        let place = usize::from(address.is_ipv6());
-        let mut spec = target(
-            address,
-            Some(listening.tcp[place].port()),
-            Some(listening.udp[place].port()),
-        );
-        spec.connect_port = None;
-        let mut prober = TestHost::new(make, "a", &silent());
-        let added = prober.prober.add_target(clock.now(), spec);
-        assert!(added.is_some(), "there is room for a target");
-        prober
-    });
-    let [four, six] = &mut probers;
-    run_until(
-        &clock,
-        &mut [four, six, &mut listener],
-        "replies come over both",
-        |hosts| {
-            hosts[..2].iter().all(|prober| {
-                [Metric::UdpRtt, Metric::TcpRtt]
-                    .iter()
-                    .all(|metric| prober.received(*metric).count() >= 20)
-            })
-        },
-    );
-}
-
 /// A TWAMP-Light sender: 14 bytes, in NTP's format, from a few routers away.
 pub(crate) fn answers_senders_that_are_not_ours<E: Engine>(make: Make<'_, E>) {
     const TTL: u8 = 61;
@@ -233,26 +187,6 @@ pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_,
     assert!(left.is_empty(), "{left:#?}");
 }
 
-pub(crate) fn answers_from_the_address_that_was_probed<E: Engine>(make: Make<'_, E>) {
-    let clock = Clock::new();
-    // All of 127.0.0.0/8 is ours, so a host on a wildcard has many addresses. The system by itself
-    // would answer from 127.0.0.1, and a connected socket would not hear that.
-    let mut listener = TestHost::new(make, "b", &listen_on(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-    let mut prober = prober_of(make, &clock, &listener, |spec| {
-        spec.host = latency_monitor::proto::Host::Address(Ipv4Addr::new(127, 0, 0, 99).into());
-        spec.connect_port = None;
-    });
-    run_until(
-        &clock,
-        &mut [&mut prober, &mut listener],
-        "replies are heard",
-        |hosts| {
-            hosts[0].received(Metric::UdpRtt).count() >= 20
-                && hosts[0].received(Metric::TcpRtt).count() >= 20
-        },
-    );
-}
-
 pub(crate) fn takes_the_largest_probes<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &loopback());
@@ -313,7 +247,7 @@ pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
     let mut listener = TestHost::new(make, "b", &loopback());
     let same_ports = EngineConfig {
         tcp_port: Some(listener.listening().tcp[0].port()),
-        udp_port: Some(listener.listening().udp[0].port()),
+        udp_ports: listener.listening().udp_ports(),
         ..loopback()
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
@@ -557,22 +491,6 @@ pub(crate) fn does_not_wait_for_a_peer_that_never_reads<E: Engine>(make: Make<'_
         listener.received(Metric::TcpOwd).count() >= 50,
         "requests are measured all the same"
     );
-}
-
-pub(crate) fn says_which_port_is_taken<E: Engine>(make: Make<'_, E>) {
-    let taken = UdpSocket::bind((LOCALHOST, 0)).expect("loopback has a free port");
-    let address = taken.local_addr().expect("a bound socket has an address");
-    let config = EngineConfig {
-        udp_port: Some(address.port()),
-        tcp_port: None,
-        ..loopback()
-    };
-    let error = make(&config).err().expect("the port is taken");
-    assert!(matches!(
-        &error,
-        EngineError::Listen { protocol: "UDP", address: at, .. } if *at == address
-    ));
-    assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 
 pub(crate) fn wakes_between_two_milliseconds<E: Engine>(make: Make<'_, E>) {

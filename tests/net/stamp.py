@@ -2,7 +2,8 @@
 PTP's format, with and without a key, and a TWAMP-Light responder, while packets of both directions are dropped: both
 one-way delays are published, and as many losses of each direction as nftables has dropped. A TWAMP-Light sender of 14
 bytes and more is answered, and so is stamp-suite's with a key; both are published under the names that `[[sessions]]`
-has for them. The lab `dissect` has stamp-suite's sender, and Scapy's reading of what our sender says.
+has for them. TWAMP Light's asks two ports of one host as well, while ours probes it. The lab `dissect` has
+stamp-suite's sender, and Scapy's reading of what our sender says.
 """
 
 import json
@@ -61,16 +62,41 @@ def run(lab):
     near, far = lab.ends("light-")
     settings = {"name": "far", "metrics": METRICS, "sessions": [{"from": f"{NEAR}/24", "label": "light"}]}
     server = lab.ours("light-server", settings, namespace=far)
-    words = [sys.executable, "-B", TWAMP_LIGHT, "send", FAR, OURS]
-    words = ["ip", "netns", "exec", near, *(str(word) for word in words)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    answered = ask_as_twamp_light(near, OURS)
+    lab.note(f"a TWAMP-Light sender has {answered} answers")
+    check_published(server, answered, source="light", address=NEAR)
+    answer_on_two_ports(lab)
+    if STAMP_SUITE.exists():
+        answer_with_a_key(lab)
+
+
+def ask_as_twamp_light(near, *ports):
+    """Has a TWAMP-Light sender ask these ports from one socket. Returns how many requests it sent: all are answered."""
+    words = ["ip", "netns", "exec", near, sys.executable, "-B", TWAMP_LIGHT, "send", FAR, *ports]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
     expect(done.returncode == 0, f"TWAMP Light's sender: {done.stderr.strip().splitlines()[-1:]}")
     found = json.loads(done.stdout)
     expect(found["answered"] == found["of"], f"TWAMP Light's sender: {found}")
-    lab.note(f"a TWAMP-Light sender has {found['answered']} of {found['of']} answers")
-    check_published(server, found["answered"], source="light", address=NEAR)
-    if STAMP_SUITE.exists():
-        answer_with_a_key(lab)
+    return found["of"]
+
+
+def answer_on_two_ports(lab):
+    """Has a TWAMP-Light sender ask one host of ours on two ports at once, while ours probes it on one of them."""
+    near, far = lab.ends("ports-")
+    lab.ours("ports-server", {"name": "far", "udp_port": [OURS, PORT]}, namespace=far)
+    target = {"host": FAR, "label": "far", "type": "udp", "protocol": "native", "interval": 2, "timeout": TIMEOUT_S}
+    client = lab.ours("ports-client", {"name": "near", "metrics": METRICS, "targets": [target]}, namespace=near)
+    enough = lambda found: len(values(found, "udp.wan.rtt")) >= ENOUGH
+    records = collect(client, enough, "round trips before")
+    answered = ask_as_twamp_light(near, OURS, PORT)
+    records += collect(client, enough, "round trips after")
+    code, _ = client.end()
+    expect(code == 0, f"the client ended with {code}: {client.log()[-500:]}")
+    records += client.records()
+    missing = [sum(values(records, f"udp.wan.{name}")) for name in ("lost", "misaddressed")]
+    expect(missing == [0, 0], f"lost and misaddressed probes of ours beside TWAMP Light's: {missing}")
+    trips = len(values(records, "udp.wan.rtt"))
+    lab.note(f"on two ports it has {answered}, and ours {trips} meanwhile")
 
 
 def answer_with_a_key(lab):

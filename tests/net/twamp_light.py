@@ -1,7 +1,7 @@
 """TWAMP Light by RFC 5357 (sections 4.1.2 and 4.2.1, appendix I), for the lab `stamp`:
 
     twamp_light.py respond PORT          answers for ever, and counts its replies
-    twamp_light.py send HOST PORT        sends requests of 14 bytes and more; prints its findings as JSON
+    twamp_light.py send HOST PORT...     sends requests of 14 bytes and more; prints its findings as JSON
 """
 
 import json
@@ -49,22 +49,23 @@ def respond(port):
             sent[sender] = own + 1
 
 
-def send(host, port):
-    """Sends requests of all lengths in both formats, one at a time; checks every reply."""
+def send(host, ports):
+    """Sends requests of all lengths in both formats from one socket to every port, one by one; checks every reply."""
     answered = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.connect((host, port))
         sender.settimeout(ANSWER_WITHIN_S)
         sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 200)
         for number in range(ROUNDS * len(LENGTHS)):
             length, is_ptp = LENGTHS[number % len(LENGTHS)], number // len(LENGTHS) % 2 == 1
             head = HEAD.pack(number, *stamp(is_ptp), ERROR | (PTP if is_ptp else 0))
             request = head + os.urandom(length - len(head))
-            sender.send(request)
-            reply = sender.recv(65_535)
-            check(request, reply, number, is_ptp)
-            answered += 1
-    return {"answered": answered, "of": ROUNDS * len(LENGTHS)}
+            for port in ports:
+                sender.sendto(request, (host, port))
+                reply, source = sender.recvfrom(65_535)
+                assert source == (host, port), f"{source} answers what was sent to {port}"
+                check(request, reply, number, is_ptp)
+                answered += 1
+    return {"answered": answered, "of": ROUNDS * len(LENGTHS) * len(ports)}
 
 
 def check(request, reply, number, is_ptp):
@@ -82,4 +83,4 @@ if __name__ == "__main__":
     what, *words = sys.argv[1:]
     if what == "respond":
         respond(int(words[0]))
-    print(json.dumps(send(words[0], int(words[1]))))
+    print(json.dumps(send(words[0], [int(word) for word in words[1:]])))

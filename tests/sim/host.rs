@@ -112,7 +112,7 @@ impl ProberHost {
     pub(crate) fn new(config: &HostConfig, seed: u64) -> Self {
         let prober = Prober::new(ProberConfig {
             name: config.name.as_str().into(),
-            udp_port: Some(UDP_PORT),
+            udp_ports: vec![UDP_PORT],
             accepted_max: config.accepted_max.unwrap_or(usize::MAX),
             resolve_interval_ns: 60_000_000_000,
             seed: seed_of(seed),

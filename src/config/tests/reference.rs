@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::config::key::{Key, Preset, Scope, Table};
 use crate::config::keys;
-use crate::config::value::Kind;
+use crate::config::value::{Kind, PORT_MAX};
 use crate::config::words::{Backend, Word as _};
 
 /// The variable with which the test writes the files in place of comparing them.
@@ -183,6 +183,10 @@ fn kind(kind: &Kind) -> String {
     match kind {
         Kind::Switch => "`true` or `false`".to_owned(),
         Kind::Whole(low, high, unit) => format!("whole number, {}", range(low, high, unit)),
+        Kind::Ports(_) => format!(
+            "whole number, {}, or list of them",
+            range(&0, &PORT_MAX, "")
+        ),
         Kind::Number(low, high, unit) => format!("number, {}", range(low, high, unit)),
         Kind::NumberOrAuto(low, high, unit) => {
             format!("number, {}, or `auto`", range(low, high, unit))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value as Json;
 
-use super::{backends, effective};
+use super::{backends, effective, ports};
 use crate::config::{Config, Overrides, Sealed, schema};
 
 struct Validator {
@@ -123,6 +123,7 @@ fn what_is_wrong_by_itself_the_schema_refuses() {
     let validator = Validator::new();
     let top = super::MISTAKES
         .iter()
+        .chain(ports::MISTAKES)
         .map(|(file, told)| ((*file).to_owned(), *told));
     let metrics = backends::MISTAKES.iter();
     let metrics = metrics.map(|(file, told)| (format!("[metrics]\n{file}"), *told));

@@ -38,6 +38,7 @@ impl Key {
                     None => Sender::Port {
                         from: headers.from.port(),
                         to: headers.to,
+                        to_port: headers.port,
                     },
                 },
             },
@@ -175,7 +176,7 @@ impl Responder {
             // To port 0 no answer can be sent.
             _ if from.port() == 0 => None,
             // A text reply may read as a request; a native one never does, whatever port it comes from.
-            Ok(_) if Some(from.port()) == self.udp_port => None,
+            Ok(_) if self.udp_ports.contains(&from.port()) => None,
             Ok(message) => Request::text(arrival, message),
             Err(_) if self.reflector.is_native => Request::native(arrival, Some(headers), unsealed),
             Err(_) => None,

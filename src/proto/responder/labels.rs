@@ -84,8 +84,13 @@ pub(super) enum Sender {
     /// The cookie of a flow of ours. A stranger cannot know it, and a translator (NAT) on the way may
     /// give every probe another port.
     Cookie(u32),
-    /// The port, and the address of ours that it sends to, where a request has nothing better.
-    Port { from: u16, to: Option<IpAddr> },
+    /// The port, and the address and port of ours that it sends to, where a request has nothing better
+    /// (RFC 8972, section 3).
+    Port {
+        from: u16,
+        to: Option<IpAddr>,
+        to_port: u16,
+    },
 }
 
 impl Claim {

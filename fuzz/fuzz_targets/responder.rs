@@ -301,12 +301,11 @@ impl World {
     /// that it names.
     fn hear(&mut self, number: u32, answer: &[u8], is_lost: bool) -> Option<u32> {
         let mut scratch = Vec::new();
-        let answer = match self.honest.is_keyed {
-            true => {
-                let opened = authenticated::open(answer, Direction::Reply, &key(1), &mut scratch);
-                opened.expect("authenticated as the request was").packet
-            }
-            false => answer,
+        let answer = if self.honest.is_keyed {
+            let opened = authenticated::open(answer, Direction::Reply, &key(1), &mut scratch);
+            opened.expect("authenticated as the request was").packet
+        } else {
+            answer
         };
         let reply = decode_reply(answer).expect("we write replies");
         assert_eq!(reply.sender_seq, number);
@@ -417,7 +416,7 @@ impl World {
         let (from, how) = (at(input.byte()?, input.byte()?), input.byte()?);
         let cookie = 1_000 + u32::from(input.byte()? % 32);
         let (number, session) = (input.word()?, input.word()?);
-        let number = u32::from(number) << (how >> 5 & 1) * 15;
+        let number = u32::from(number) << ((how >> 5 & 1) * 15);
         // The number that the honest one was given is not guessed.
         let request = self.forged(cookie, number, session.into(), how);
         self.ask(from, &request, how);

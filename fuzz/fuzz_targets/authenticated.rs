@@ -59,7 +59,7 @@ struct Asked {
 fn ask(keys: &KeyRing, packet: &[u8]) -> Asked {
     let mut reflector = Prober::new(ProberConfig {
         name: "b".into(),
-        udp_port: None,
+        udp_ports: Vec::new(),
         accepted_max: 0,
         resolve_interval_ns: 60_000_000_000,
         seed: [1; 32],

@@ -108,7 +108,7 @@ impl World {
             host: Host::Address(SERVER),
             label: "b".into(),
             tags: ["x:y".into()].into(),
-            udp_ports: vec![8001],
+            udp_port: Some(8001),
             tcp_port: Some(8000),
             connect_port: Some(8000),
             interval_ns: 1_000_000,

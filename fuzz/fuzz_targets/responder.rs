@@ -571,7 +571,7 @@ fn reflector(begun: u64, keys: &KeyRing) -> Prober {
     seed[..8].copy_from_slice(&begun.to_le_bytes());
     Prober::new(ProberConfig {
         name: "b".into(),
-        udp_port: Some(PORT),
+        udp_ports: vec![PORT],
         accepted_max: 3,
         resolve_interval_ns: 60_000_000_000,
         seed,

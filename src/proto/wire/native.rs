@@ -292,20 +292,43 @@ fn read_our_request(value: &[u8]) -> Result<OurRequest<'_>, DecodeError> {
     if flags & FLAG_REPLY != 0 {
         return Err(DecodeError::Reply);
     }
-    let name_end = usize::from(value[ours::NAME_LENGTH]);
-    let tags_end = name_end + usize::from(u16_at(value, ours::TAGS_LENGTH));
-    let labels = &value[OURS_BYTES..];
-    let source = labels.get(..name_end);
-    let tags = labels.get(name_end..tags_end);
+    let name_bytes = usize::from(value[ours::NAME_LENGTH]);
+    let tags_bytes = usize::from(u16_at(value, ours::TAGS_LENGTH));
+    let (source, tags) = read_labels(&value[OURS_BYTES..], name_bytes, tags_bytes)?;
     Ok(OurRequest {
         cookie: u32_at(value, ours::COOKIE),
         session: u32_at(value, ours::SESSION),
         follow_ups: read_older(value)?,
         offset_ns: (flags & FLAG_OFFSET != 0)
             .then(|| i64::from_be_bytes(array_at(value, ours::OFFSET))),
-        source: read_label(source, NAME_BYTES_MAX).ok_or(DecodeError::Name)?,
-        tags: read_label(tags, TAGS_BYTES_MAX).ok_or(DecodeError::Tags)?,
+        source,
+        tags,
     })
+}
+
+/// Reads a name and, behind it, tags. Both are looked through at once.
+fn read_labels(
+    area: &[u8],
+    name_bytes: usize,
+    tags_bytes: usize,
+) -> Result<(&str, &str), DecodeError> {
+    let both = area.get(..name_bytes + tags_bytes);
+    let both = read_label(both, NAME_BYTES_MAX + TAGS_BYTES_MAX);
+    match both.and_then(|both| both.split_at_checked(name_bytes)) {
+        Some((name, tags)) if name_bytes <= NAME_BYTES_MAX && tags_bytes <= TAGS_BYTES_MAX => {
+            Ok((name, tags))
+        }
+        _ => Err(wrong_label(area, name_bytes)),
+    }
+}
+
+/// Returns which of two labels cannot be read.
+#[cold]
+fn wrong_label(area: &[u8], name_bytes: usize) -> DecodeError {
+    match read_label(area.get(..name_bytes), NAME_BYTES_MAX) {
+        Some(_) => DecodeError::Tags,
+        None => DecodeError::Name,
+    }
 }
 
 /// Reads a packet as a reply.

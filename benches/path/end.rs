@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use latency_monitor::Config;
 use latency_monitor::proto::{KeyRing, Mono, Now, Output, Prober, ProberConfig, StampKey};
 use latency_monitor::record::{
     BurstRules, Feed, FlightConfig, HostGauges, Mode, Order, Record, Recorder, SinkConfig,
@@ -28,7 +29,7 @@ pub(super) struct End {
 impl End {
     /// A host as it is by default, with windows, bursts looked for, and the last probes kept.
     pub(super) fn new(name: &str, now: Now) -> Self {
-        let prober = Prober::new(ProberConfig {
+        let mut prober = Prober::new(ProberConfig {
             name: name.into(),
             udp_ports: vec![UDP_PORT],
             accepted_max: usize::MAX,
@@ -37,6 +38,7 @@ impl End {
             native: true,
             keys: KeyRing::default(),
         });
+        prober.restrict_requests(&[], Config::default().rate_limit);
         let mut recorder = Recorder::new(name, now);
         recorder.find_bursts(BurstRules {
             threshold_ns: None,

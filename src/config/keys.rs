@@ -175,8 +175,8 @@ keys! {
     RATE_LIMIT = Key::new("rate_limit", Top, Whole(1, 1_000_000_000, "requests a second"))
         .help("Requests over UDP and connections in a second from one IPv4 address, or from one /64 of \
                IPv6. What is beyond is dropped, and counted in `monitor.responder.limited`. At the default \
-               200 probers at 1 ms may share an address.")
-        .preset("200000");
+               a thousand probers at 1 ms may share an address.")
+        .preset("1000000");
 
     RESOLVE_INTERVAL = Key::new("resolve_interval", Top, Number(1.0, 86_400.0, "seconds"))
         .help("Seconds between two look-ups of a target's host name. It is looked up after failures, \

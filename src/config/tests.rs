@@ -62,7 +62,7 @@ fn nothing_said_is_server_mode() {
     );
     assert!(config.addresses.is_empty(), "it listens everywhere");
     assert!(config.allow.is_empty(), "everyone may ask");
-    assert_eq!(config.rate_limit, 200_000);
+    assert_eq!(config.rate_limit, 1_000_000);
     assert!(config.targets.is_empty());
     assert_eq!(config.metrics[0].settings.backend(), Backend::Cli);
     assert_eq!(config.metrics[0].mode, Mode::Samples);

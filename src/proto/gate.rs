@@ -1,6 +1,5 @@
 //! Who may ask this host at all, and how often.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -108,6 +107,16 @@ struct Slot {
     requests: u32,
 }
 
+/// Returns the place of a prefix: a folded product with two secret numbers. It need not be more than that, since nobody
+/// is shown a place, and every request pays for it.
+fn place(prefix: u64, [one, other]: [u64; 2]) -> usize {
+    const BITS: u32 = RATE_SLOTS.trailing_zeros();
+    let (prefix, other) = (prefix ^ one, other | 1);
+    let high = (u128::from(prefix) * u128::from(other) >> u64::BITS) as u64;
+    let folded = high ^ prefix.wrapping_mul(other);
+    usize::try_from(folded >> (u64::BITS - BITS)).expect("less than the places")
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -116,7 +125,7 @@ pub(crate) struct Gate {
     /// Requests of a prefix in a second.
     rate: u32,
     /// Decides which prefixes share a place, so that nobody can choose whom to share one with.
-    key: u64,
+    key: [u64; 2],
     requests: Rates,
     /// Of those whose answer is longer than they are.
     short: Rates,
@@ -131,18 +140,15 @@ struct Rates {
 
 impl Rates {
     /// Counts one more. Returns how many there are with it.
-    fn count(&mut self, key: u64, from: IpAddr, now: Mono) -> u32 {
+    fn count(&mut self, key: [u64; 2], from: IpAddr, now: Mono) -> u32 {
         if self.slots.is_empty() {
             self.slots = vec![Slot::default(); RATE_SLOTS].into();
         }
-        let mut hasher = DefaultHasher::new();
         let prefix = match from.to_canonical() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
         };
-        (key, prefix).hash(&mut hasher);
-        let place = hasher.finish() % RATE_SLOTS as u64;
-        let slot = &mut self.slots[usize::try_from(place).expect("less than the places")];
+        let slot = &mut self.slots[place(prefix, key)];
         if now.since(slot.since) >= SECOND_NS {
             *slot = Slot {
                 since: now,
@@ -156,7 +162,7 @@ impl Rates {
 
 impl Gate {
     /// Returns one that is open to everyone.
-    pub(crate) fn open(key: u64) -> Self {
+    pub(crate) fn open(key: [u64; 2]) -> Self {
         Self {
             allow: Box::default(),
             rate: u32::MAX,
@@ -224,9 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn places_are_spread_and_depend_on_the_key() {
+        for step in [1, 1 << 8, 1 << 16, 1 << 32] {
+            let key = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3211];
+            let places = (0..10_000).map(|number| place(number * step, key));
+            let different: std::collections::BTreeSet<usize> = places.collect();
+            // Of ten thousand thrown at random some 9,290 are left.
+            assert!(different.len() > 9_000, "{step}: {}", different.len());
+            let other = [0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b];
+            let same = (0..10_000).filter(|n| place(n * step, key) == place(n * step, other));
+            assert!(same.count() < 100, "{step}");
+        }
+    }
+
+    #[test]
     fn each_source_has_its_own_second() {
         let at = |ms: u64| Mono::from_nanos(ms * 1_000_000);
-        let mut gate = Gate::open(7);
+        let mut gate = Gate::open([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3211]);
         gate.restrict(&[], 3);
         let mut ask = |from, ms| gate.judge(ip(from), at(ms));
         for _ in 0..3 {
@@ -242,7 +262,7 @@ mod tests {
 
     #[test]
     fn only_who_is_allowed_is_let_in() {
-        let mut gate = Gate::open(7);
+        let mut gate = Gate::open([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3211]);
         gate.restrict(&["192.0.2.0/24".parse().expect("a prefix")], u32::MAX);
         let mut ask = |from| gate.judge(ip(from), Mono::ZERO);
         assert_eq!(ask("192.0.2.1"), Verdict::Admitted);

@@ -81,7 +81,8 @@ impl Prober {
     pub fn new(config: ProberConfig) -> Self {
         let name: Arc<str> = config.name.into();
         let reflector = Reflector::new(name.clone(), config.native, config.keys);
-        let gate = Gate::open(Identifiers::new(config.seed, Role::Gate).key());
+        let mut gate_keys = Identifiers::new(config.seed, Role::Gate);
+        let gate = Gate::open([gate_keys.key(), gate_keys.key()]);
         Self {
             responder: Responder::new(reflector, gate, config.udp_ports, config.accepted_max),
             name,

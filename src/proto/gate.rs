@@ -107,8 +107,8 @@ struct Slot {
     requests: u32,
 }
 
-/// Returns the place of a prefix: two products with secret numbers. It need not be more than that, since nobody is shown
-/// a place, and every request pays for it.
+/// Returns the place of a prefix: two products with secret numbers. It need not be more than that, since nobody is
+/// shown a place, and every request pays for it.
 fn place(prefix: u64, [one, other]: [u64; 2]) -> usize {
     const BITS: u32 = RATE_SLOTS.trailing_zeros();
     let once = (prefix ^ one).wrapping_mul(other | 1);

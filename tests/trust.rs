@@ -665,14 +665,14 @@ fn a_named_sender_with_a_key_is_heard_with_it_only() {
     };
     let mut ring = KeyRing::default();
     ring.add_sender(&named);
-    let mut b = Reflector::with(ring);
+    let mut b = Reflector::with(ring.clone());
     let from = at(HOST, 862);
     // It has been there before the key was.
     for seq in 0..3 {
         let open = b.stamp_request(seq, 0, FORGED_NS);
         assert!(b.ask(from, &open).is_some());
     }
-    b.prober.name_senders(b.now(), &[named]);
+    b.prober.name_senders(b.now(), std::slice::from_ref(&named));
     for seq in 0..10 {
         let open = b.stamp_request(seq, 0, FORGED_NS);
         assert!(b.ask(from, &open).is_none());
@@ -690,4 +690,27 @@ fn a_named_sender_with_a_key_is_heard_with_it_only() {
     assert_eq!(b.published("source:pe1,target:b"), (10, 0));
     assert_eq!(b.samples.len(), 10, "{:?}", b.tags);
     assert_eq!(b.prober.self_counters().unauthentic, 20);
+
+    // Its key is changed. The one before holds beside it, and then no more.
+    let renewed = SenderSpec {
+        key: Some(key(10).into()),
+        ..named
+    };
+    for (reload, old_holds) in [(1, true), (2, false)] {
+        let mut next = KeyRing::default();
+        next.add_sender(&renewed);
+        next.succeed(&ring);
+        ring = next;
+        b.prober.set_keys(ring.clone());
+        b.prober
+            .name_senders(b.now(), std::slice::from_ref(&renewed));
+        for (byte, holds) in [(9, old_holds), (10, true)] {
+            let request = sealed(&b.stamp_request(10 * reload, 0, DELAY_NS), &key(byte));
+            assert_eq!(
+                b.ask(from, &request).is_some(),
+                holds,
+                "{reload}, key {byte}"
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::proto::gate::Prefix;
 use crate::proto::named::SenderSpec;
-use crate::proto::wire::native::authenticated::{self, Direction, Key, Opened};
+use crate::proto::wire::native::authenticated::{self, Direction, Key, KeyId, Opened};
 
 /// The keys of a reflector, and whether it answers without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,13 @@ impl KeyRing {
         if let Some(key) = sender.key.clone() {
             self.push(key, Purpose::From(sender.from, sender.ssid));
         }
+    }
+
+    /// True if this is a key of a sender that says no name: its own, or the one before that.
+    pub(crate) fn has_of_sender(&self, sender: &SenderSpec, key: KeyId) -> bool {
+        let purpose = Purpose::From(sender.from, sender.ssid);
+        let mut keys = self.keys.iter();
+        keys.any(|entry| entry.key.id() == key && entry.purpose == purpose)
     }
 
     fn push(&mut self, key: Arc<Key>, purpose: Purpose) {

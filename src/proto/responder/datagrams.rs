@@ -228,24 +228,24 @@ impl Responder {
     fn lacks_key(&self, who: Who, request: &Request<'_>) -> bool {
         let ssid = request.plain_ssid();
         let sender = ssid.and_then(|ssid| self.reflector.labels.sender(who.from, ssid));
-        let key = sender.and_then(|sender| sender.key.as_ref());
-        key.is_some_and(|key| who.key != Some(key.id()))
+        sender.is_some_and(|sender| self.reflector.lacks_key(sender, who.key))
     }
 
     /// The configuration has these names for senders that say none.
     pub(crate) fn name_senders(&mut self, senders: &[SenderSpec], context: &mut Context) {
-        let labels = &mut self.reflector.labels;
-        labels.name_senders(NamedSenders::new(senders));
+        let reflector = &mut self.reflector;
+        reflector.labels.name_senders(NamedSenders::new(senders));
         let mut without_key = Vec::new();
         for (slot, Entry { key, session, .. }) in &mut self.datagrams.entries {
             // Only what no flow of ours has sent can be of them.
             if let (Some(ssid), Sender::Port { .. }) = (key.ssid, key.who.sender) {
-                let sender = labels.sender(key.who.from, ssid).cloned();
-                let wanted = sender.as_ref().and_then(|sender| sender.key.as_ref());
-                if wanted.is_some_and(|wanted| key.who.key != Some(wanted.id())) {
+                let sender = reflector.labels.sender(key.who.from, ssid).cloned();
+                if let Some(sender) = &sender
+                    && reflector.lacks_key(sender, key.who.key)
+                {
                     without_key.push(small(slot));
                 }
-                session.rename(sender.as_ref(), labels, context);
+                session.rename(sender.as_ref(), &mut reflector.labels, context);
             }
         }
         for slot in without_key {

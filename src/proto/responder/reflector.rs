@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::proto::context::Context;
 use crate::proto::key_ring::{KeyRing, Seal};
+use crate::proto::named::SenderSpec;
 use crate::proto::responder::labels::RemoteLabels;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
 use crate::proto::transmit::{Place, StampKey, Transmit, Wanted};
+use crate::proto::wire::native::authenticated::KeyId;
 use crate::proto::wire::native::{self, ReplyFields, encode_frame};
 use crate::proto::wire::text;
 
@@ -56,6 +58,13 @@ impl Reflector {
 
     pub(super) fn set_keys(&mut self, keys: KeyRing) {
         self.keys = keys.is_of_use().then(|| Arc::new(keys));
+    }
+
+    /// True if a sender that says no name has a key, and this is none of its.
+    pub(super) fn lacks_key(&self, sender: &SenderSpec, key: Option<KeyId>) -> bool {
+        let keys = self.keys.as_deref().zip(key);
+        let has = keys.is_some_and(|(keys, key)| keys.has_of_sender(sender, key));
+        sender.key.is_some() && !has
     }
 
     /// True if nothing is answered without a key.

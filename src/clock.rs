@@ -3,11 +3,14 @@
 //! Time is read from the processor's time-stamp counter through quanta, which costs some twenty
 //! nanoseconds. The kernel's monotonic clock watches over it: a suspend or a restored snapshot can
 //! make the counter start over, jump or stand still. Then time goes on by the kernel's clock, at
-//! once and for good. Either way [`Mono`] never goes back.
+//! once and for good. Either way [`Mono`] never goes back. quanta calibrates the counter within
+//! milliseconds, and an interrupt at its end puts the rate off by up to a thousandth. So the rate is
+//! measured here as well.
 //!
 //! Unix time is that counter plus an anchor: a pair of readings of both clocks. The anchor is
-//! renewed several times a second. So one read serves for both clocks, and Unix time follows the
-//! system's clock to within a microsecond.
+//! renewed several times a second. From one to the next Unix time goes as fast as it did between
+//! the two before, so it follows a clock that is slewed. One read serves for both clocks, and Unix
+//! time is the system's clock to within some microseconds.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads clocks"
@@ -19,16 +22,34 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::proto::time::{Mono, Now, Wall};
 
-/// The age at which the anchor is renewed. The counter's rate is calibrated to some parts per
-/// million, so the error stays well under a microsecond in between.
+/// The age at which the anchor is renewed. The rate until then is known to some parts per million,
+/// so the error stays around a microsecond.
 const ANCHOR_EVERY_NS: u64 = 100_000_000;
 
 /// Readings for an anchor, of which the quickest is taken.
 const READINGS: usize = 5;
+
+/// Readings at either end of the time in which the counter's rate is measured.
+const TRIM_READINGS: usize = 50;
+
+/// That time. The quickest reading takes some 50 ns, so the rate is known to five parts per million
+/// at least.
+const TRIM_TIME: Duration = Duration::from_millis(20);
+
+/// Rates are in parts of this.
+const RATE_ONE: i128 = 1 << 40;
+
+/// A counter that is this much too fast or too slow is no matter of calibration.
+const TRIM_MAX: i128 = RATE_ONE / 100;
+
+/// Faster than this nothing slews the system's clock for long: it was set by less than
+/// [`STEP_LEAST_NS`].
+const SLEW_MAX: i128 = RATE_ONE / 1_000;
 
 /// An anchor that is this far from where the last one pointed is a step of the system's clock.
 /// Slewing moves it by 50 us at most between two anchors.
@@ -60,6 +81,8 @@ struct Equal {
 pub struct Clock {
     counter: quanta::Clock,
     start: u64,
+    /// How much faster time goes than quanta says, in parts of [`RATE_ONE`].
+    trim: i128,
     /// The last reading, before which there is none.
     last_ns: Cell<u64>,
     equal: Cell<Equal>,
@@ -68,6 +91,8 @@ pub struct Clock {
     /// How far the counter was off, until `refresh` tells.
     untold_ns: Cell<Option<i64>>,
     anchor: Cell<Now>,
+    /// How much faster Unix time goes than the counter since the anchor, in parts of [`RATE_ONE`].
+    slew: Cell<i128>,
     steps: Cell<Steps>,
     /// The kernel's monotonic clock, in place of this host's.
     #[cfg(test)]
@@ -89,18 +114,23 @@ pub struct Steps {
 
 impl Clock {
     /// Returns a clock. The monotonic clocks of a process have one zero, when its first one is made,
-    /// so that threads can compare them. That one calibrates the counter, which takes up to 200 ms.
+    /// so that threads can compare them. That one calibrates the counter, which takes up to 220 ms.
     pub fn new() -> Self {
-        static START: OnceLock<u64> = OnceLock::new();
+        static COUNTER: OnceLock<(u64, i128)> = OnceLock::new();
         let counter = quanta::Clock::new();
-        let start = *START.get_or_init(|| counter.raw());
-        Self::starting_at(counter, start)
+        let (start, trim) = *COUNTER.get_or_init(|| {
+            let start = counter.raw();
+            let untrimmed = Self::starting_at(counter.clone(), start, 0);
+            (start, untrimmed.measure(|| thread::sleep(TRIM_TIME)))
+        });
+        Self::starting_at(counter, start, trim)
     }
 
-    fn starting_at(counter: quanta::Clock, start: u64) -> Self {
+    fn starting_at(counter: quanta::Clock, start: u64, trim: i128) -> Self {
         let clock = Self {
             counter,
             start,
+            trim,
             last_ns: Cell::default(),
             equal: Cell::default(),
             since_failure: Cell::default(),
@@ -108,6 +138,7 @@ impl Clock {
             #[cfg(test)]
             kernel: None,
             anchor: Cell::default(),
+            slew: Cell::default(),
             steps: Cell::new(Steps {
                 count: 0,
                 last_ns: 0,
@@ -145,7 +176,20 @@ impl Clock {
     }
 
     fn counter_ns(&self) -> u64 {
-        self.counter.delta_as_nanos(self.start, self.counter.raw())
+        let ns = self.counter.delta_as_nanos(self.start, self.counter.raw());
+        ns.saturating_add_signed(part(ns.cast_signed(), self.trim))
+    }
+
+    /// Returns the trim that sets the counter's rate to that of the kernel's clock while `pass` lets
+    /// some time pass.
+    fn measure(&self, pass: impl FnOnce()) -> i128 {
+        let first = self.read_equal(TRIM_READINGS);
+        pass();
+        let last = self.read_equal(TRIM_READINGS);
+        let counter_ns = i128::from(last.mono_ns) - i128::from(first.mono_ns);
+        let kernel_ns = i128::from(last.kernel_ns) - i128::from(first.kernel_ns);
+        let trim = ((kernel_ns - counter_ns) * RATE_ONE).checked_div(counter_ns);
+        trim.filter(|trim| trim.abs() <= TRIM_MAX).unwrap_or(0)
     }
 
     /// Reads the kernel's monotonic clock, which nobody sets. It does not count while the host is
@@ -184,14 +228,19 @@ impl Clock {
     }
 
     fn set_equal(&self) {
-        let readings = (0..READINGS).map(|_| self.read_between());
-        let quickest = readings.min_by_key(|(_, before_ns, after_ns)| after_ns - before_ns);
-        if let Some((mono_ns, before_ns, after_ns)) = quickest {
-            self.equal.set(Equal {
+        self.equal.set(self.read_equal(READINGS));
+    }
+
+    /// Returns the quickest of some readings of both clocks.
+    fn read_equal(&self, readings: usize) -> Equal {
+        (0..readings)
+            .map(|_| self.read_between())
+            .min_by_key(|(_, before_ns, after_ns)| after_ns - before_ns)
+            .map(|(mono_ns, before_ns, after_ns)| Equal {
                 mono_ns,
                 kernel_ns: u64::midpoint(before_ns, after_ns),
-            });
-        }
+            })
+            .expect("there is at least one reading")
     }
 
     /// Gives up the counter if it stands still, or has not gone as fast as the kernel's clock.
@@ -314,8 +363,15 @@ impl Clock {
         let moved_ns = anchor.wall.since(self.wall_at(anchor.mono));
         let last = self.anchor.replace(anchor);
         let has_stepped = moved_ns.unsigned_abs() >= STEP_LEAST_NS;
+        let between_ns = i64::try_from(anchor.mono.since(last.mono)).unwrap_or(i64::MAX);
         if has_stepped {
-            let between_ns = i64::try_from(anchor.mono.since(last.mono)).unwrap_or(i64::MAX);
+            self.slew.set(0);
+        } else if between_ns >= ANCHOR_EVERY_NS.cast_signed() / 2 {
+            let ahead_ns = i128::from(anchor.wall.since(last.wall)) - i128::from(between_ns);
+            let slew = ahead_ns * RATE_ONE / i128::from(between_ns);
+            self.slew.set(if slew.abs() <= SLEW_MAX { slew } else { 0 });
+        }
+        if has_stepped {
             self.steps.set(Steps {
                 count: self.steps.get().count + 1,
                 last_ns: moved_ns,
@@ -329,7 +385,7 @@ impl Clock {
     fn wall_at(&self, mono: Mono) -> Wall {
         let anchor = self.anchor.get();
         let since = mono.as_nanos().cast_signed() - anchor.mono.as_nanos().cast_signed();
-        anchor.wall.plus(since)
+        anchor.wall.plus(since + part(since, self.slew.get()))
     }
 
     /// Takes a few readings of Unix time between two readings of the counter, and returns the
@@ -360,6 +416,12 @@ impl Default for Clock {
     }
 }
 
+/// Returns a part of a time.
+fn part(ns: i64, rate: i128) -> i64 {
+    let part = (i128::from(ns) * rate) >> RATE_ONE.ilog2();
+    i64::try_from(part).unwrap_or_default()
+}
+
 fn wall_of(time: SystemTime) -> Wall {
     let nanos = |since: Duration| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
     Wall::from_unix_nanos(match time.duration_since(UNIX_EPOCH) {
@@ -378,7 +440,7 @@ pub(crate) mod tests {
     /// A clock that has run for some hours, with its counter and the kernel's clock to turn.
     pub(crate) fn turned() -> (Clock, Arc<quanta::Mock>, Arc<AtomicU64>) {
         let (counter, mock) = quanta::Clock::mock();
-        let mut clock = Clock::starting_at(counter, 0);
+        let mut clock = Clock::starting_at(counter, 0, 0);
         let kernel = Arc::new(AtomicU64::new(0));
         clock.kernel = Some(kernel.clone());
         clock.set_equal();
@@ -504,6 +566,75 @@ pub(crate) mod tests {
         // but never by a step.
         let slack = 1_000_000;
         assert!(wall.since(before) > -slack && after.since(wall) > -slack);
+    }
+
+    /// A clock whose counter has been calibrated wrongly, before it is trimmed.
+    fn calibrated_wrongly() -> (Clock, Arc<quanta::Mock>, Arc<AtomicU64>) {
+        let (counter, mock) = quanta::Clock::mock();
+        let mut clock = Clock::starting_at(counter, 0, 0);
+        let kernel = Arc::new(AtomicU64::new(0));
+        clock.kernel = Some(kernel.clone());
+        (clock, mock, kernel)
+    }
+
+    #[test]
+    fn a_counter_that_is_calibrated_wrongly_is_trimmed() {
+        // For a second of the kernel's clock.
+        for counted_ns in [998_000_000, 999_425_000, 1_000_000_000, 1_002_000_000] {
+            let (mut clock, mock, kernel) = calibrated_wrongly();
+            let pass = |ms| {
+                kernel.fetch_add(ms * MS, Ordering::SeqCst);
+                mock.increment(counted_ns * ms / 1_000);
+            };
+            clock.trim = clock.measure(|| pass(20));
+            let before = clock.mono();
+            pass(1_000);
+            let passed_ns = clock.mono().since(before);
+            assert!(passed_ns.abs_diff(1_000 * MS) < 10, "{passed_ns}");
+        }
+        // What stands still or runs wild is no matter of calibration.
+        for counted_ns in [0, 18 * MS, 40 * MS] {
+            let (clock, mock, kernel) = calibrated_wrongly();
+            let trim = clock.measure(|| {
+                kernel.fetch_add(20 * MS, Ordering::SeqCst);
+                mock.increment(counted_ns);
+            });
+            assert_eq!(trim, 0);
+        }
+    }
+
+    #[test]
+    fn unix_time_follows_a_clock_that_is_slewed() {
+        for slew_ppm in [-500, 0, 260] {
+            let (clock, mock, kernel) = turned();
+            // The mock's Unix time is the kernel's clock.
+            let pass = |ms: u64| {
+                let slewed_ns = (ms * MS).saturating_add_signed(ms.cast_signed() * slew_ppm);
+                kernel.fetch_add(slewed_ns, Ordering::SeqCst);
+                mock.increment(ms * MS);
+            };
+            for _ in 0..2 {
+                pass(100);
+                assert_eq!(clock.refresh(clock.mono()), None);
+            }
+            pass(99);
+            let off_ns = clock.system_now().since(clock.now().wall);
+            assert!(off_ns.abs() < 10, "{slew_ppm} ppm: {off_ns}");
+        }
+    }
+
+    #[test]
+    fn a_small_step_is_no_slewing() {
+        let (clock, mock, kernel) = turned();
+        let pass = |ms: u64| {
+            kernel.fetch_add(ms * MS, Ordering::SeqCst);
+            mock.increment(ms * MS);
+        };
+        pass(100);
+        kernel.fetch_add(MS / 2, Ordering::SeqCst);
+        assert_eq!(clock.refresh(clock.mono()), None);
+        pass(99);
+        assert_eq!(clock.system_now().since(clock.now().wall), 0);
     }
 
     #[test]

@@ -641,7 +641,7 @@ pub(crate) mod tests {
     fn the_clocks_of_all_threads_have_one_zero() {
         let before = Clock::new();
         let earlier = before.mono();
-        let other = std::thread::spawn(|| Clock::new().mono()).join().unwrap();
+        let other = thread::spawn(|| Clock::new().mono()).join().unwrap();
         assert!(earlier <= other && other <= before.mono());
     }
 

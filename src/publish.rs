@@ -14,6 +14,7 @@ pub mod clickhouse;
 mod datadog;
 #[cfg(feature = "http-backends")]
 pub mod delivery;
+pub mod exponential;
 mod flusher;
 #[cfg(feature = "http-backends")]
 mod halves;

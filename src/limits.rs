@@ -181,6 +181,9 @@ pub const WINDOW_CUTS_MAX: usize = 64;
 /// Ten thousand at once would stop all sending for five milliseconds.
 pub const TARGETS_COUNTED_PER_TURN_MAX: usize = 512;
 
+/// Targets whose flows are copied in one turn for somebody who asks: some tens of microseconds.
+pub const TARGETS_VIEWED_PER_TURN_MAX: usize = 64;
+
 /// Label sets whose counts are read in one turn when an interval ends, per backend. The reason is
 /// that of [`TARGETS_COUNTED_PER_TURN_MAX`].
 pub const SERIES_SETS_ENDED_PER_TURN_MAX: usize = 1_024;
@@ -249,12 +252,28 @@ pub const ZEROMQ_STUCK_MS_MAX: i32 = 10_000;
 /// Bytes of a message from a ZeroMQ subscriber: a subscription, which is a prefix of our JSON.
 pub const ZEROMQ_RECEIVED_BYTES_MAX: i64 = 1_024;
 
-/// Senders whose series are kept for a Pushgateway: as many as are published at one time. Every
+/// Senders whose series are kept for Prometheus: as many as are published at one time. Every
 /// target has room besides, with the peer that answers for it.
 pub const PUSHGATEWAY_SENDERS_MAX: usize = REMOTE_LABELS_MAX;
 
-/// Bounds of a Pushgateway histogram. Each adds a line to every series in every push.
+/// Buckets of a native histogram from the first to the last on one side of zero. At 2 % they reach over six decades;
+/// a wider spread gets coarser ones. Prometheus takes as many.
+pub const NATIVE_BUCKETS_MAX: usize = 640;
+
+/// Bounds of a classic histogram. Each adds a line to every series in every answer and every push.
 pub const BUCKETS_MAX: usize = 512;
+
+/// Connections over HTTP at one time. Prometheus, its twin and some who look need a few each.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
+/// Answers with all series or all flows at one time. One of 1,000 targets has tens of mebibytes as text.
+pub const HTTP_LARGE_ANSWERS_MAX: usize = 4;
+
+/// Connections that wait for events. They leave room for others.
+pub const HTTP_LISTENERS_MAX: usize = 16;
+
+/// Events that a slow listener may be behind, before it loses the oldest.
+pub const HTTP_EVENTS_QUEUED_MAX: usize = 1_024;
 
 /// Bytes of a file that holds a secret. A larger file is not a secret.
 pub const SECRET_BYTES_MAX: u64 = 4_096;

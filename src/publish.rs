@@ -8,6 +8,7 @@
 
 mod backend;
 mod batch;
+mod bounds;
 mod channel;
 mod cli;
 pub mod clickhouse;
@@ -24,8 +25,11 @@ mod http;
 mod json;
 mod log;
 #[cfg(feature = "http-backends")]
+mod prometheus;
+#[cfg(feature = "http-backends")]
 mod pushgateway;
 mod retry;
+mod scrape;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -35,8 +39,9 @@ mod text;
 mod whole;
 mod zeromq;
 
-pub use backend::{Backend, PublishError};
+pub use backend::{Backend, PublishError, Tried};
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport, Verdict};
+pub use bounds::Bounds;
 pub use channel::{Channel, channel};
 pub use cli::Cli;
 #[cfg(feature = "http-backends")]
@@ -49,6 +54,7 @@ pub use datadog::{ApiKey, DatadogEncoder, DatadogSettings, Site};
 pub use delivery::DeliverySettings;
 #[cfg(feature = "http-backends")]
 pub use delivery::{Delivery, DeliveryError};
+pub use exponential::Scale;
 pub use flusher::Flusher;
 #[cfg(feature = "http-backends")]
 pub use http::SetupError;
@@ -57,10 +63,13 @@ pub(crate) use http::look_at_certificates;
 pub use json::Encoder;
 pub use log::Log;
 #[cfg(feature = "http-backends")]
-pub use pushgateway::Pushgateway;
+pub(crate) use prometheus::prometheus_labels;
 #[cfg(feature = "http-backends")]
-pub(crate) use pushgateway::prometheus_labels;
-pub use pushgateway::{Bounds, PushgatewaySettings};
+pub use prometheus::{Exposition, Format, Last};
+#[cfg(feature = "http-backends")]
+pub use pushgateway::Pushgateway;
+pub use pushgateway::PushgatewaySettings;
+pub use scrape::{HistogramKind, ScrapeSettings};
 pub use settings::{BaseUrl, Name, Secret, read_secret};
 pub use text::gzip;
 pub use whole::{Lost, WholeLines};
@@ -77,5 +86,5 @@ mod delivery {
 #[cfg(not(feature = "http-backends"))]
 mod pushgateway {
     mod settings;
-    pub use settings::{Bounds, PushgatewaySettings};
+    pub use settings::PushgatewaySettings;
 }

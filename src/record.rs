@@ -64,8 +64,8 @@ pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
 #[cfg(feature = "report")]
 pub(crate) use histogram::{SignedHistogram, rank};
+pub(crate) use metrics::{HTTP, PUSHGATEWAY, SAMPLES_DROPPED};
 pub use metrics::{Metric, MetricKind, TagSet, Unit};
-pub(crate) use metrics::{PUSHGATEWAY, SAMPLES_DROPPED};
 pub use process::HostGauges;
 pub use records::Record;
 pub use series::{Series, Tags};

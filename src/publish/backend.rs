@@ -17,6 +17,11 @@ pub trait Backend: Send {
         None
     }
 
+    /// How its last try to send something ended, if a thread of its own sends: then what it takes says nothing.
+    fn last_try(&self) -> Tried {
+        Tried::AsTaken
+    }
+
     /// Sends a record, or gathers it for later. An error says how many records are lost, this one
     /// included if it is.
     fn publish(&mut self, record: &Record) -> Result<(), PublishError>;
@@ -29,6 +34,27 @@ pub trait Backend: Send {
     fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
         let _ = timeout;
         self.flush()
+    }
+}
+
+/// How the last try to send something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// As the last call did.
+    AsTaken,
+    /// Nothing was tried yet.
+    Nothing,
+    /// It was sent, or not.
+    Ended {
+        /// Whether it was.
+        is_ok: bool,
+    },
+}
+
+impl Tried {
+    /// How a try ended, if there was one.
+    pub(super) fn of(is_ok: Option<bool>) -> Self {
+        is_ok.map_or(Self::Nothing, |is_ok| Self::Ended { is_ok })
     }
 }
 

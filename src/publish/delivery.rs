@@ -34,7 +34,7 @@ use crate::publish::delivery::sender::Sender;
 use crate::publish::delivery::shared::{Shared, World};
 use crate::publish::delivery::spool::Spool;
 use crate::publish::retry::nanos;
-use crate::publish::{Backend, Batch, BatchId, Encode, Payload, PublishError, Transport};
+use crate::publish::{Backend, Batch, BatchId, Encode, Payload, PublishError, Transport, Tried};
 use crate::record::{BackendStats, Record};
 
 pub use settings::DeliverySettings;
@@ -158,6 +158,10 @@ impl<E: Encode> Backend for Delivery<E> {
 
     fn stats(&self) -> Option<Arc<BackendStats>> {
         Some(Arc::clone(&self.shared.stats))
+    }
+
+    fn last_try(&self) -> Tried {
+        Tried::of(self.shared.stats.last_try())
     }
 
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::limits::RING_RECORDS_MAX;
 use crate::proto::Mono;
-use crate::publish::{Backend, PublishError};
+use crate::publish::{Backend, PublishError, Tried};
 use crate::record::{BackendStats, Feed, Record, SAMPLES_DROPPED};
 
 /// The pause once the ring is empty.
@@ -91,6 +91,11 @@ impl Flusher {
                 self.overrun
             );
         }
+    }
+
+    /// Returns the figures of its backend.
+    pub fn stats(&self) -> &Arc<BackendStats> {
+        &self.stats
     }
 
     /// True if the backend panicked.
@@ -198,8 +203,14 @@ impl Pump {
     /// Sends what is due. What was polled before is then taken or lost.
     fn flush(&mut self) -> Result<(), Closed> {
         let result = self.backend.flush();
+        let is_ok = result.is_ok();
         self.judge(result)?;
         let stats = self.feed.stats();
+        match self.backend.last_try() {
+            Tried::AsTaken => stats.set_last_try(Some(is_ok)),
+            Tried::Nothing => {}
+            Tried::Ended { is_ok } => stats.set_last_try(Some(is_ok)),
+        }
         stats.set_taken(self.polled);
         if self.backend.stats().is_none() {
             // It has no queue that counts.

@@ -5,11 +5,6 @@
 //! gateway that lost its state gets the full counts again. The flush thread writes the text; a
 //! thread of its own pushes the latest, and nobody waits for it.
 
-mod buckets;
-mod encode;
-mod labels;
-mod series;
-mod sets;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -24,20 +19,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use reqwest::Url;
 
+use crate::clock::Clock;
 use crate::publish::http::SetupError;
-use crate::publish::pushgateway::encode::Writer;
-use crate::publish::pushgateway::series::{Added, State};
-use crate::publish::pushgateway::sets::Sets;
+use crate::publish::prometheus::{Added, Own, Rounds, Sets, Shape, State, TextFormat, Writer};
 use crate::publish::pushgateway::transport::{NAME, Sender, Text};
-use crate::publish::{Backend, PublishError};
-use crate::record::{Record, SinkConfig};
+use crate::publish::{Backend, PublishError, Tried};
+use crate::record::{PUSHGATEWAY, Record, SinkConfig};
 
-pub(crate) use labels::labels as prometheus_labels;
-pub use settings::{Bounds, PushgatewaySettings};
-
-/// Calls of [`Backend::flush`] without a new record, after which an interval is complete: a tenth
-/// of a second. With many series an interval comes in parts.
-const SETTLED_TURNS: u32 = 4;
+pub use settings::PushgatewaySettings;
 
 /// Pushes the totals since the process began.
 #[derive(Debug)]
@@ -45,8 +34,7 @@ pub struct Pushgateway {
     state: Arc<Mutex<State>>,
     writer: Writer,
     sender: Sender,
-    /// Turns until the last interval is taken as complete; 0: it was pushed.
-    turns_left: u32,
+    rounds: Rounds,
     /// A record came since the last push.
     is_dirty: bool,
     /// Records in the totals.
@@ -63,14 +51,19 @@ impl Pushgateway {
         sink: &SinkConfig,
     ) -> Result<Self, SetupError> {
         let url = group_url(settings, name);
-        let state = State::new(settings.buckets.clone(), Sets::new(name), sink);
+        let shape = Shape::classic(settings.buckets.as_ref());
+        let now = Clock::new().now().wall;
+        let state = State::new(shape, Sets::new(name), sink, now);
         let state = Arc::new(Mutex::new(state));
         let failed = Arc::new(AtomicU64::new(0));
         Ok(Self {
-            writer: Writer::new(Arc::clone(&state), Arc::clone(&failed), name),
+            writer: Writer::new(
+                Arc::clone(&state),
+                Own::new(PUSHGATEWAY, name, Arc::clone(&failed)),
+            ),
             sender: Sender::spawn(url, settings, failed)?,
             state,
-            turns_left: 0,
+            rounds: Rounds::default(),
             is_dirty: false,
             added: 0,
             delete_on_stop: settings.delete_on_stop,
@@ -79,7 +72,7 @@ impl Pushgateway {
 
     /// Returns the whole state as it would be pushed now.
     pub fn text(&mut self) -> String {
-        self.writer.write()
+        self.writer.write(TextFormat::Prometheus)
     }
 
     fn push(&mut self) {
@@ -97,14 +90,15 @@ impl Backend for Pushgateway {
         NAME
     }
 
+    fn last_try(&self) -> Tried {
+        Tried::of(self.sender.last_try())
+    }
+
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         let added = self.state.lock().add(record);
         self.is_dirty |= added == Added::Yes;
         self.added += u64::from(added == Added::Yes);
-        // Samples and events come at any time, all others at the end of an interval.
-        if !matches!(record, Record::Sample { .. } | Record::Event(_)) {
-            self.turns_left = SETTLED_TURNS;
-        }
+        self.rounds.handle_record(record);
         match added {
             Added::Refused => Err(PublishError::Full),
             Added::Yes | Added::Ignored => Ok(()),
@@ -112,11 +106,8 @@ impl Backend for Pushgateway {
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
-        if self.turns_left > 0 {
-            self.turns_left -= 1;
-            if self.turns_left == 0 {
-                self.push();
-            }
+        if self.rounds.is_complete() {
+            self.push();
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! How the delivery of a backend goes. The delivery counts; every sink publishes it as `monitor.backend.*`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::proto::Mono;
 
@@ -12,6 +12,9 @@ pub struct Queued {
     /// Since when this process has had the oldest batch; `None`: nothing waits.
     pub oldest: Option<Mono>,
 }
+
+/// In place of how a try ended.
+const NOTHING_TRIED: u8 = u8::MAX;
 
 /// No time since when a batch can wait.
 const NOTHING_WAITS: u64 = u64::MAX;
@@ -32,6 +35,7 @@ macro_rules! backend_stats {
             is_complete: AtomicBool,
             /// Those of them that the backend has published or given up.
             taken: AtomicU64,
+            last_try: AtomicU8,
             $($name: AtomicU64,)*
         }
 
@@ -46,6 +50,7 @@ macro_rules! backend_stats {
                     offered: AtomicU64::new(0),
                     is_complete: AtomicBool::new(false),
                     taken: AtomicU64::new(0),
+                    last_try: AtomicU8::new(NOTHING_TRIED),
                     $($name: AtomicU64::new(0),)*
                 }
             }
@@ -110,6 +115,20 @@ impl BackendStats {
     /// Says how many records of the ring the backend is done with.
     pub(crate) fn set_taken(&self, records: u64) {
         self.taken.store(records, Ordering::Relaxed);
+    }
+
+    /// Says how the last try to publish something ended; `None`: there was none.
+    pub(crate) fn set_last_try(&self, is_ok: Option<bool>) {
+        let state = is_ok.map_or(NOTHING_TRIED, u8::from);
+        self.last_try.store(state, Ordering::Relaxed);
+    }
+
+    /// Returns how the last try to publish something ended.
+    pub fn last_try(&self) -> Option<bool> {
+        match self.last_try.load(Ordering::Relaxed) {
+            NOTHING_TRIED => None,
+            is_ok => Some(is_ok > 0),
+        }
     }
 
     /// Returns the number of records that the backend still has to take, once the recorder has ended.

@@ -91,13 +91,27 @@ impl Metric {
             .chain(names(HOST_GAUGES))
             .chain(names(BACKEND_COUNTS))
             .chain(names(BACKEND_GAUGES))
-            .chain(Self::of_pushgateway())
+            .chain(Self::of_prometheus())
     }
 
-    /// Returns those that only the pushgateway backend has: it makes them itself.
-    pub(crate) fn of_pushgateway() -> impl Iterator<Item = &'static Self> {
+    /// Returns those that only Prometheus gets, pushed or pulled: they are made where it is told.
+    pub(crate) fn of_prometheus() -> impl Iterator<Item = &'static Self> {
         let bursts = BURSTS.into_iter().flatten();
-        [EVENTS].into_iter().chain(bursts).chain(PUSHGATEWAY)
+        [EVENTS]
+            .into_iter()
+            .chain(bursts)
+            .chain(PUSHGATEWAY)
+            .chain(HTTP)
+    }
+
+    /// Returns what a flow of ours measures of probes that are answered: round trips, or times of connects.
+    pub fn of_answers(flow: FlowKind) -> &'static Self {
+        let [udp, tcp] = RTT;
+        match flow {
+            FlowKind::Udp => udp,
+            FlowKind::Tcp => tcp,
+            FlowKind::Connect => CONNECT,
+        }
     }
 
     /// Returns the metric of this name.
@@ -439,6 +453,25 @@ pub(crate) const PUSHGATEWAY: &[Metric; 3] = &[
         HOST_COUNT,
         "monitor.pushgateway.pushes_failed",
         "Pushes that did not reach the gateway"
+    ),
+];
+
+/// What the HTTP face says of itself: series, refused records, answers with all of them.
+pub(crate) const HTTP: &[Metric; 3] = &[
+    metric!(
+        HOST_GAUGE,
+        "monitor.http.series",
+        "Series that are kept for whoever scrapes"
+    ),
+    metric!(
+        HOST_COUNT,
+        "monitor.http.refused",
+        "Records that found no room among the series"
+    ),
+    metric!(
+        HOST_COUNT,
+        "monitor.http.scrapes",
+        "Requests for the metrics that were answered"
     ),
 ];
 

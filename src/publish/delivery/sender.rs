@@ -175,7 +175,9 @@ impl Sender {
         }
         let left = self.deadline.map(|deadline| deadline.since(now));
         let timeout = SEND_TIMEOUT.min(left.map_or(SEND_TIMEOUT, Duration::from_nanos));
-        match self.transport.send(&part, timeout) {
+        let sent = self.transport.send(&part, timeout);
+        self.shared.stats.set_last_try(Some(sent.is_ok()));
+        match sent {
             Ok(()) => {
                 let records = part.payload.records;
                 let left_out = self.transport.left_out().min(records);

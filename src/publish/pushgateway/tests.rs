@@ -7,9 +7,9 @@ use std::thread;
 
 use super::*;
 use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
-use crate::publish::pushgateway::series::{Entry, Key, Value};
-use crate::publish::testing::{at, count, gauge, metric, read_request, records, window};
-use crate::publish::{BaseUrl, Name};
+use crate::publish::prometheus::SETTLED_TURNS;
+use crate::publish::testing::{at, count, metric, read_request, records, window};
+use crate::publish::{BaseUrl, Bounds, Name};
 use crate::record::{Burst, Choice, ClockOwner, Event, EventKind, Mode, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -119,77 +119,6 @@ fn everything_adds_up_over_intervals_and_windows_are_counted_once() {
     }
 }
 
-fn keys(state: &State) -> Vec<(&'static str, u64)> {
-    let number = |(_, Entry { metric, value, .. }): (&Key, &Entry)| match value {
-        Value::Histogram(buckets) => (metric.name, buckets.count()),
-        Value::Counter(count) => (metric.name, *count),
-        Value::Gauge(value) => (metric.name, value.unsigned_abs()),
-    };
-    state.series().map(number).collect()
-}
-
-fn state(sets: Sets) -> State {
-    State::new(None, sets, &sink(Mode::Windows))
-}
-
-/// A count of what one host sends to another.
-fn sent(source: &str, target: &str, name: &str) -> Record {
-    let Record::Count { metric, at, .. } = count(name, 1) else {
-        unreachable!()
-    };
-    Record::Count {
-        metric,
-        tags: Arc::new(Tags::Flow(Arc::new(Labels::new(source, target, &[""; 0])))),
-        at,
-        value: 1,
-    }
-}
-
-#[test]
-fn a_target_has_room_with_all_its_series_or_with_none_and_idle_ones_make_room() {
-    let mut state = state(Sets::limited("a", 2, 0));
-    let both = ["udp.wan.late", "udp.wan.lost"];
-    let add = |state: &mut State, target: &str| {
-        let added = both.map(|name| state.add(&sent("a", target, name)));
-        assert_eq!(added[0], added[1], "{target}");
-        added[0]
-    };
-    for target in ["b", "c"] {
-        assert_eq!(add(&mut state, target), Added::Yes);
-    }
-    assert_eq!(add(&mut state, "d"), Added::Refused);
-    assert_eq!((state.len(), state.refused()), (4, 2));
-    for _ in 0..11 {
-        assert_eq!(add(&mut state, "c"), Added::Yes);
-        state.end_round();
-    }
-    assert_eq!(add(&mut state, "d"), Added::Yes);
-    assert_eq!(add(&mut state, "b"), Added::Refused);
-    // Tags of equal content are one series, wherever they are in memory.
-    let counts = [12, 1].map(|count| both.map(|_| count));
-    let found: Vec<u64> = keys(&state).iter().map(|(_, count)| *count).collect();
-    assert_eq!(
-        found,
-        [counts[0][0], counts[1][0], counts[0][1], counts[1][1]]
-    );
-}
-
-#[test]
-fn those_who_probe_this_host_take_no_room_of_its_targets() {
-    let mut state = state(Sets::limited("a", 1_000, 2));
-    let mut taken =
-        |source: &str, target: &str| state.add(&sent(source, target, "udp.wan.lost")) == Added::Yes;
-    let strangers: Vec<String> = (0..9).map(|number| format!("s{number}")).collect();
-    let room = strangers.iter().filter(|name| taken(name, "a")).count();
-    assert_eq!(room, 2, "those that came first");
-    for target in (0..500).map(|number| format!("t{number}")) {
-        assert!(taken("a", &target) && taken(&target, "a"), "{target}");
-    }
-    assert!(taken("s1", "a") && !taken("s2", "a"));
-    // This host's own name gives a stranger no more.
-    assert!(!taken("a", "a"));
-}
-
 #[test]
 fn series_that_the_backend_makes_itself_are_chosen_too() {
     let choice = Choice::of(&["udp.wan.burst.peak", "monitor.pushgateway.series"]).unwrap();
@@ -208,19 +137,6 @@ fn series_that_the_backend_makes_itself_are_chosen_too() {
         names,
         ["udp_wan_burst_peak_seconds", "monitor_pushgateway_series"]
     );
-}
-
-#[test]
-fn a_gauge_that_is_not_read_again_is_not_told_for_ever() {
-    let mut state = state(Sets::new("a"));
-    state.add(&gauge(7));
-    state.add(&count("udp.wan.lost", 1));
-    for _ in 0..2 {
-        state.end_round();
-        assert_eq!(keys(&state), [("udp.wan.lost", 1), ("clock.offset", 7)]);
-    }
-    state.end_round();
-    assert_eq!(keys(&state), [("udp.wan.lost", 1)]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use reqwest::{Method, Url, header};
 
 use crate::proto::Jitter;
 use crate::publish::http::{Http, SetupError};
+use crate::publish::prometheus::CONTENT_TYPE;
 use crate::publish::pushgateway::PushgatewaySettings;
-use crate::publish::pushgateway::encode::CONTENT_TYPE;
 use crate::publish::retry::Retry;
 use crate::publish::{SendError, Verdict};
 
@@ -43,6 +43,8 @@ struct Slot {
     text: Option<Text>,
     /// The records of the last text that was.
     pushed: u64,
+    /// Whether the last push reached the gateway, if there was one.
+    is_ok: Option<bool>,
     /// No more texts come. The time is for the last push.
     stop: Option<Duration>,
     /// The result of the last push.
@@ -98,6 +100,11 @@ impl Sender {
     /// Returns the number of records that the gateway has.
     pub(super) fn pushed(&self) -> u64 {
         self.shared.slot.lock().pushed
+    }
+
+    /// Returns whether the last push reached the gateway, if there was one.
+    pub(super) fn last_try(&self) -> Option<bool> {
+        self.shared.slot.lock().is_ok
     }
 
     /// Pushes the last text, ends, and returns the result.
@@ -220,7 +227,9 @@ impl Worker {
     }
 
     fn push(&mut self, text: Text) {
-        let Err(error) = self.put(&text.text) else {
+        let result = self.put(&text.text);
+        self.shared.slot.lock().is_ok = Some(result.is_ok());
+        let Err(error) = result else {
             self.shared.slot.lock().pushed = text.records;
             let in_vain = std::mem::take(&mut self.in_vain);
             if in_vain > 0 {

@@ -138,7 +138,7 @@ fn published(choice: Choice) -> BTreeSet<&'static str> {
 #[test]
 fn what_is_published_is_the_table() {
     let mut names = published(Choice::ALL);
-    for metric in Metric::of_pushgateway() {
+    for metric in Metric::of_prometheus() {
         assert!(names.insert(metric.name), "{} is published", metric.name);
     }
     let table: BTreeSet<_> = Metric::all().map(|metric| metric.name).collect();
@@ -206,12 +206,12 @@ const SECTIONS: [Section; 5] = [
     Section {
         title: "Flows, in each direction",
         tags: "Tags: those of the flow, and `direction:forward` or `direction:reverse`.",
-        has: |metric| metric.tags == TagSet::Direction && !is_of_pushgateway(metric),
+        has: |metric| metric.tags == TagSet::Direction && !is_of_prometheus(metric),
     },
     Section {
         title: "The host and the process",
         tags: "Tags: `source`.",
-        has: |metric| metric.tags == TagSet::Host && !is_of_pushgateway(metric),
+        has: |metric| metric.tags == TagSet::Host && !is_of_prometheus(metric),
     },
     Section {
         title: "Backends",
@@ -220,15 +220,15 @@ const SECTIONS: [Section; 5] = [
         has: |metric| metric.tags == TagSet::Backend,
     },
     Section {
-        title: "The pushgateway backend only",
-        tags: "Prometheus takes no events. Tags: those of the event, and `event` or `direction`; of this backend's own\n\
-               metrics `source`.",
-        has: is_of_pushgateway,
+        title: "For Prometheus only, pushed or pulled",
+        tags: "Prometheus takes no events. Tags: those of the event, and `event` or `direction`; of `monitor.*`\n\
+               `source`.",
+        has: is_of_prometheus,
     },
 ];
 
-fn is_of_pushgateway(metric: &Metric) -> bool {
-    Metric::of_pushgateway().any(|other| other.name == metric.name)
+fn is_of_prometheus(metric: &Metric) -> bool {
+    Metric::of_prometheus().any(|other| other.name == metric.name)
 }
 
 const fn kind(metric: &Metric) -> &'static str {

@@ -1,7 +1,6 @@
 //! The default bounds of histograms, and the counts of their buckets.
 
-use crate::publish::pushgateway::Bounds;
-use crate::publish::text::per;
+use crate::publish::Bounds;
 use crate::record::{Distribution, Window};
 
 /// The bounds within a power of ten. Neighbours differ by a factor of 1.56 at most.
@@ -47,8 +46,6 @@ pub(super) struct Buckets {
     bounds: Bounds,
     /// The count of each bucket, not cumulative. The last is above all bounds.
     counts: Box<[u64]>,
-    count: u64,
-    sum_ns: i128,
 }
 
 impl Buckets {
@@ -56,16 +53,12 @@ impl Buckets {
         Self {
             bounds: bounds.clone(),
             counts: vec![0; bounds.ns().len() + 1].into(),
-            count: 0,
-            sum_ns: 0,
         }
     }
 
     /// Counts one value.
     pub(super) fn record(&mut self, value_ns: i64) {
         self.put(value_ns, 1);
-        self.count += 1;
-        self.sum_ns += i128::from(value_ns);
     }
 
     /// Counts all values of a window, which `distribution` has loaded. A value of more than three
@@ -85,21 +78,11 @@ impl Buckets {
         let below = distribution.below();
         self.put(i64::MIN, below);
         self.put(i64::MAX, window.out_of_range().saturating_sub(below));
-        self.count += window.count();
-        self.sum_ns += window.sum();
     }
 
     fn put(&mut self, value_ns: i64, count: u64) {
         let place = self.bounds.ns().partition_point(|&bound| bound < value_ns);
         self.counts[place] += count;
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
-    pub(super) fn sum_seconds(&self) -> f64 {
-        per(self.sum_ns, 1e9)
     }
 
     /// Fills `out` with each bound in seconds and the number of values between it and the one
@@ -175,14 +158,8 @@ mod tests {
         let mut by_window = Buckets::new(&bounds);
         by_window.merge(window, &window.distribution());
         assert_eq!(filled(&by_window), expected);
-        assert_eq!((by_window.count(), by_value.count()), (12, 12));
-        let sum: i64 = values.iter().sum();
-        assert_eq!(by_window.sum_ns, i128::from(sum));
-        assert_eq!(by_value.sum_ns, i128::from(sum));
-        assert!((by_window.sum_seconds() - 0.002_007_003).abs() < 1e-4);
         // A second window adds up.
         by_window.merge(window, &window.distribution());
         assert_eq!(filled(&by_window), expected.map(|count| 2 * count));
-        assert_eq!(by_window.count(), 24);
     }
 }

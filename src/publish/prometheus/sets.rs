@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::limits::{PUSHGATEWAY_SENDERS_MAX, TARGETS_MAX};
-use crate::publish::pushgateway::labels::Label;
+use crate::publish::prometheus::labels::Label;
 
 /// Labels that tell series of one set apart.
 const MARKS: [&str; 3] = ["direction", "owd", "event"];
@@ -19,7 +19,7 @@ pub(super) fn set_of(labels: &[Label]) -> Set {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Sets {
+pub(in crate::publish) struct Sets {
     /// This host as a target of others.
     own_name: Box<str>,
     own: BTreeSet<Set>,
@@ -30,7 +30,7 @@ pub(super) struct Sets {
 
 impl Sets {
     /// No sets yet, of the host of this name.
-    pub(super) fn new(own_name: &str) -> Self {
+    pub(in crate::publish) fn new(own_name: &str) -> Self {
         Self {
             own_name: own_name.into(),
             own: BTreeSet::new(),

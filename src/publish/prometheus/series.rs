@@ -1,16 +1,14 @@
-//! The totals since the process began, one entry a series.
+//! The totals since the process began, one entry a series, as Prometheus keeps them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::proto::Direction;
-use crate::proto::sample::Tag;
-use crate::publish::pushgateway::Bounds;
-use crate::publish::pushgateway::buckets::Buckets;
-use crate::publish::pushgateway::labels::{Label, labels};
-use crate::publish::pushgateway::sets::{Sets, set_of};
+use crate::proto::{Direction, Wall};
+use crate::publish::prometheus::histogram::{Histogram, Shape};
+use crate::publish::prometheus::labels::{Label, labels};
+use crate::publish::prometheus::sets::{Sets, set_of};
 use crate::record::{
     Choice, Distribution, Event, EventKind, Metric, MetricKind, Mode, Record, SinkConfig, TagSet,
     Tags, Window,
@@ -22,7 +20,7 @@ const GAUGE_ROUNDS: u64 = 2;
 /// Rounds without a record after which a set of series makes room for a new one, if there is none.
 const IDLE_ROUNDS: u64 = 10;
 
-/// The type of a family in the text format.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Histogram,
@@ -55,7 +53,7 @@ pub(super) struct Key {
 /// The state of one series.
 #[derive(Debug)]
 pub(super) enum Value {
-    Histogram(Buckets),
+    Histogram(Histogram),
     Counter(u64),
     Gauge(i64),
 }
@@ -68,11 +66,32 @@ enum Change<'a> {
     Level(i64),
 }
 
+/// What a series had in an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// The end of the interval.
+    pub end: Wall,
+    /// The number of values.
+    pub count: u64,
+    /// The least value in nanoseconds.
+    pub min_ns: i64,
+    /// What half of the values do not exceed.
+    pub p50_ns: i64,
+    /// What 99 % of them do not exceed.
+    pub p99_ns: i64,
+    /// The greatest value.
+    pub max_ns: i64,
+}
+
 /// One series.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) metric: &'static Metric,
     pub(super) value: Value,
+    /// When it began to count: no later than its first record.
+    pub(super) began: Wall,
+    /// The last window, if it is kept.
+    last: Option<Box<Last>>,
     /// The round of the last record.
     round: u64,
 }
@@ -82,10 +101,10 @@ type Known = BTreeMap<(usize, &'static str), (Arc<Tags>, usize)>;
 
 /// The outcome of adding a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Added {
+pub(in crate::publish) enum Added {
     /// Its series has it.
     Yes,
-    /// The gateway has no use for it.
+    /// Prometheus has no use for it.
     Ignored,
     /// There is no room for another set of series.
     Refused,
@@ -93,10 +112,10 @@ pub(super) enum Added {
 
 /// All series.
 #[derive(Debug)]
-pub(super) struct State {
-    positive: Bounds,
-    signed: Bounds,
+pub(in crate::publish) struct State {
+    shape: Shape,
     takes_samples: bool,
+    keeps_last: bool,
     choice: Choice,
     sets: Sets,
     index: BTreeMap<Key, usize>,
@@ -106,21 +125,20 @@ pub(super) struct State {
     round: u64,
     swept: u64,
     refused: u64,
+    /// The end of the last round, and the latest time of a record since. The first round began with the state.
+    round_began: Wall,
+    latest: Wall,
 }
 
 impl State {
-    /// Makes a state without series. `bounds` are those of all histograms, if not the default
-    /// ones; `sink` says what the records to come are.
-    pub(super) fn new(bounds: Option<Bounds>, sets: Sets, sink: &SinkConfig) -> Self {
-        let (positive, signed) = match bounds {
-            Some(bounds) => (bounds.clone(), bounds.with_zero()),
-            None => (Bounds::positive(), Bounds::signed()),
-        };
+    /// Makes a state without series, `now`. `shape` is that of all histograms; `sink` says what the
+    /// records to come are.
+    pub(in crate::publish) fn new(shape: Shape, sets: Sets, sink: &SinkConfig, now: Wall) -> Self {
         Self {
-            positive,
-            signed,
+            shape,
             // With both, each value must be counted once, and windows have all of them.
             takes_samples: sink.mode == Mode::Samples,
+            keeps_last: false,
             choice: sink.choice.clone(),
             sets,
             index: BTreeMap::new(),
@@ -130,11 +148,33 @@ impl State {
             round: GAUGE_ROUNDS,
             swept: 0,
             refused: 0,
+            round_began: now,
+            latest: now,
         }
     }
 
+    /// Keeps figures of each series' last window.
+    pub(super) fn keeping_last(self) -> Self {
+        Self {
+            keeps_last: true,
+            ..self
+        }
+    }
+
+    /// Returns the figures of the last window of a metric with these labels.
+    pub(super) fn last(&self, metric: &'static Metric, labels: Vec<Label>) -> Option<Last> {
+        let key = Key {
+            kind: Kind::of(metric),
+            name: metric.name,
+            labels,
+        };
+        let entry = self.entries.get(*self.index.get(&key)?)?;
+        entry.last.as_deref().copied()
+    }
+
     /// Adds a record to its series.
-    pub(super) fn add(&mut self, record: &Record) -> Added {
+    pub(in crate::publish) fn add(&mut self, record: &Record) -> Added {
+        self.latest = self.latest.max(record.at());
         match record {
             Record::Sample { .. } if !self.takes_samples => Added::Ignored,
             Record::Sample {
@@ -199,10 +239,22 @@ impl State {
         let entry = &mut self.entries[place];
         entry.round = self.round;
         match (&mut entry.value, change) {
-            (Value::Histogram(buckets), Change::Sample(value_ns)) => buckets.record(value_ns),
-            (Value::Histogram(buckets), Change::Window(window)) => {
+            (Value::Histogram(histogram), Change::Sample(value_ns)) => histogram.record(value_ns),
+            (Value::Histogram(histogram), Change::Window(window)) => {
                 self.distribution.load(window);
-                buckets.merge(window, &self.distribution);
+                histogram.merge(window, &self.distribution);
+                if self.keeps_last {
+                    let quantile = |share| self.distribution.quantile(share);
+                    let last = Last {
+                        end: window.end(),
+                        count: window.count(),
+                        min_ns: window.min(),
+                        p50_ns: quantile(0.5),
+                        p99_ns: quantile(0.99),
+                        max_ns: window.max(),
+                    };
+                    entry.last = Some(Box::new(last));
+                }
             }
             (Value::Counter(count), Change::More(more)) => *count = count.saturating_add(more),
             (Value::Counter(count), Change::Level(more)) => {
@@ -256,16 +308,15 @@ impl State {
             return None;
         }
         let value = match key.kind {
-            Kind::Histogram if metric.kind == MetricKind::SignedDelay => {
-                Value::Histogram(Buckets::new(&self.signed))
-            }
-            Kind::Histogram => Value::Histogram(Buckets::new(&self.positive)),
+            Kind::Histogram => Value::Histogram(self.shape.histogram(metric)),
             Kind::Counter => Value::Counter(0),
             Kind::Gauge | Kind::LastGauge => Value::Gauge(0),
         };
         let place = self.entries.insert(Entry {
             metric,
             value,
+            began: self.round_began,
+            last: None,
             round: self.round,
         });
         self.index.insert(key, place);
@@ -295,8 +346,9 @@ impl State {
     }
 
     /// Ends a round: all series were written.
-    pub(super) fn end_round(&mut self) {
+    pub(in crate::publish) fn end_round(&mut self) {
         self.round += 1;
+        self.round_began = self.latest;
     }
 
     /// The number of series.
@@ -322,13 +374,4 @@ impl State {
     pub(super) fn has(&self, metric: &Metric) -> bool {
         self.choice.has(metric)
     }
-}
-
-/// The labels of this backend's own series.
-pub(super) fn own_labels(name: &str) -> Vec<Label> {
-    let source = Tag {
-        key: Some("source"),
-        value: name,
-    };
-    labels([source].into_iter())
 }

@@ -49,10 +49,10 @@ check: ## Formatting, lints and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(BUILD) --no-deps
 
 features: ## Lints without any Cargo feature and with each alone; without, nothing of theirs is built
-	for feature in "" zeromq http-backends report; do \
+	for feature in "" zeromq http-backends http-server report; do \
 		$(CARGO) clippy $(BUILD) --all-targets --no-default-features --features "$$feature" -- -D warnings || exit 1; \
 	done
-	! $(CARGO) tree --locked --no-default-features -e normal | grep -E ' (zmq|zmq-sys|reqwest|rustls|ring|redb|plotters) v'
+	! $(CARGO) tree --locked --no-default-features -e normal | grep -E ' (zmq|zmq-sys|reqwest|rustls|ring|redb|hyper|tokio|plotters) v'
 
 sim: ## Run the simulation with many random worlds and a virtual hour: SIM_RUNS, SIM_SEED
 	SIM_RUNS=$(SIM_RUNS) $(CARGO) test $(BUILD) --release --test sim

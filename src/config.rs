@@ -9,6 +9,7 @@ mod distinct;
 mod engine;
 mod error;
 mod file;
+mod http;
 mod key;
 mod keys;
 mod layer;
@@ -50,6 +51,7 @@ pub(crate) use words::Word;
 pub use burst::BurstConfig;
 pub use engine::EngineOptions;
 pub use error::{ConfigError, Place, Problem};
+pub use http::{HttpConfig, TlsFiles};
 pub use metrics::{BackendSettings, MetricsConfig};
 pub use outside::{KeyFile, Outside, Sealed, System};
 pub use overrides::Overrides;
@@ -86,7 +88,9 @@ pub struct Config {
     pub senders: Vec<SenderSpec>,
     /// What to probe.
     pub targets: Vec<TargetSpec>,
-    /// Where to publish; at least one.
+    /// What others may ask this host; `None`: nothing.
+    pub http: Option<HttpConfig>,
+    /// Where to publish; at least one, unless others ask.
     pub metrics: Vec<MetricsConfig>,
     /// How much to log.
     pub log_level: LogLevel,
@@ -202,7 +206,13 @@ impl Config {
         engine.show("[engine]", Table::Engine, &mut shown);
         burst.complete(Table::Burst, outside, problems);
         burst.show("[burst]", Table::Burst, &mut shown);
+        let http = file.http.map(|(mut http, place)| {
+            http.complete(Table::Http, outside, problems);
+            http.show("[http]", Table::Http, &mut shown);
+            HttpConfig::from_layer(&http, place, problems)
+        });
         let around = metrics::Around {
+            is_asked: http.is_some(),
             backend: flags.find(&BACKEND),
             mode: flags.find(&MODE),
             log_level: top.get(&LOG_LEVEL),
@@ -235,6 +245,7 @@ impl Config {
             keys: auth::key_ring(&auth, &senders, outside, problems),
             senders,
             targets: Vec::new(),
+            http: http.flatten(),
             metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,
             log_file: top.find(&LOG_FILE),

@@ -23,6 +23,7 @@
 //!
 //! - `zeromq`: the backend of this name.
 //! - `http-backends`: the backends `clickhouse`, `datadog` and `pushgateway`.
+//! - `http-server`: what others may ask over HTTP (`[http]`). It brings `http-backends`.
 //! - `report`: `latency-monitor report`.
 //!
 //! # The path of a probe
@@ -38,7 +39,7 @@
 
 #![forbid(non_ascii_idents)]
 #![cfg_attr(
-    not(all(feature = "zeromq", feature = "http-backends", feature = "report")),
+    not(all(feature = "zeromq", feature = "http-server", feature = "report")),
     allow(
         unused,
         reason = "what only a backend uses that this build does not have"
@@ -66,11 +67,15 @@ pub mod record;
 #[cfg(feature = "report")]
 #[doc(hidden)]
 pub mod report;
+#[cfg(feature = "http-server")]
+#[doc(hidden)]
+pub mod serve;
 mod sys;
 
 pub use config::{
     Backend as BackendKind, BackendSettings, BurstConfig, Config, ConfigError, EngineKind,
-    EngineOptions, LogLevel, MetricsConfig, Overrides, Place, Problem, TargetOptions, Timestamps,
+    EngineOptions, HttpConfig, LogLevel, MetricsConfig, Overrides, Place, Problem, TargetOptions,
+    Timestamps, TlsFiles,
 };
 pub use engine::{EngineError, Listening};
 pub use monitor::{LatencyMonitor, RunError, StartError, TargetError, TargetHandle};
@@ -78,8 +83,9 @@ pub use proto::{
     Address, Direction, FlowKind, Host, Key, KeyRing, Protocol, StampSource, TargetSpec, Wall,
 };
 pub use publish::{
-    ApiKey, Backend, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
-    PublishError, PushgatewaySettings, Secret, Site, ZeroMqSettings,
+    ApiKey, Backend, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings,
+    HistogramKind, Name, PublishError, PushgatewaySettings, Scale, ScrapeSettings, Secret, Site,
+    ZeroMqSettings,
 };
 pub use record::{
     BackendStats, Burst, Choice, ChoiceError, ClockOwner, Distribution, Event, EventKind, Metric,

@@ -6,6 +6,8 @@ mod backends;
 mod commands;
 mod descriptors;
 mod dump;
+#[cfg(feature = "http-server")]
+mod face;
 mod life;
 mod logging;
 mod poll;
@@ -59,6 +61,10 @@ pub enum StartError {
     /// A thread cannot be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
+    /// Others cannot ask over HTTP.
+    #[cfg(feature = "http-server")]
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// The system gives no random numbers for identifiers.
     #[error("cannot read the system's random source: {0}")]
     Random(getrandom::Error),
@@ -404,6 +410,7 @@ impl LatencyMonitor {
                 handles: BTreeMap::new(),
                 watch: poll::ClockWatch::default(),
                 counted: 0,
+                viewing: VecDeque::new(),
             }
             .run(&mut engine)
             .map(Some)
@@ -478,21 +485,48 @@ pub fn run(
         let backend = backends::backend(metrics, &sink, &config.name, &log)?;
         Ok((sink, backend))
     });
-    let backends = backends.collect::<Result<_, StartError>>()?;
+    #[cfg_attr(
+        not(feature = "http-server"),
+        expect(unused_mut, reason = "nobody asks")
+    )]
+    let mut backends = backends.collect::<Result<Vec<_>, StartError>>()?;
+    #[cfg(feature = "http-server")]
+    let prepared = config.http.clone().map(|http| {
+        let (prepared, sink, backend) = face::Prepared::new(http, &config.name);
+        backends.push((sink, backend));
+        prepared
+    });
     let mut monitor = LatencyMonitor::new(config);
+    let closed = ends.clone();
     monitor.start_with(backends, move || {
-        let _ = ends.send(Notice::Closed);
+        let _ = closed.send(Notice::Closed);
     })?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
+    #[cfg(feature = "http-server")]
+    let face = prepared.map(|prepared| prepared.start(&monitor, ends.clone()));
+    #[cfg(feature = "http-server")]
+    let face = face.transpose().map_err(StartError::from)?;
+    let reload = |monitor: &mut LatencyMonitor| {
+        log.reopen();
+        let said = monitor.reload_asked(read_again());
+        #[cfg(feature = "http-server")]
+        let said = said.and_then(|said| {
+            face.as_ref()
+                .map_or(Ok(()), face::Face::reload)
+                .map(|()| said)
+        });
+        said
+    };
     while !monitor.has_failed() {
         monitor.tell_overruns();
         match ended.recv_timeout(FAILURE_CHECK) {
             Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
             Ok(Notice::Signal(signals::RELOAD)) => {
-                log.reopen();
-                monitor.reload_asked(read_again());
+                // It is in the log.
+                let _ = reload(&mut monitor);
             }
+            Ok(Notice::Reload(answer)) => answer(reload(&mut monitor)),
             Ok(Notice::Signal(signal)) => {
                 tracing::info!(signal, "ending");
                 break;
@@ -501,12 +535,22 @@ pub fn run(
             Err(_) => {}
         }
     }
+    #[cfg(feature = "http-server")]
+    if let Some(face) = face {
+        face.stop();
+    }
     monitor.stop()
 }
 
 /// What the main thread waits for.
 enum Notice {
     Signal(i32),
+    /// Somebody asks for a reload, and wants to know what came of it.
+    #[cfg_attr(
+        not(feature = "http-server"),
+        expect(dead_code, reason = "nobody asks")
+    )]
+    Reload(Box<dyn FnOnce(Result<String, String>) + Send>),
     /// The reader of a backend has gone.
     Closed,
 }
@@ -529,6 +573,16 @@ impl LatencyMonitor {
         } else {
             tracing::warn!("cannot dump: `dump_dir` of [burst] is not set");
         }
+    }
+
+    /// The figures of the backends that run.
+    #[cfg(feature = "http-server")]
+    fn backend_stats(&self) -> Vec<Arc<BackendStats>> {
+        let running = self.running.iter();
+        let flushers = running.flat_map(|running| &running.flushers);
+        flushers
+            .map(|flusher| Arc::clone(flusher.stats()))
+            .collect()
     }
 
     /// True if the loop or a flush thread has ended by itself. [`stop`](Self::stop) returns the

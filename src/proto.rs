@@ -34,6 +34,7 @@ mod strays;
 pub mod target;
 pub mod time;
 pub mod transmit;
+mod view;
 pub mod wheel;
 mod window;
 pub mod wire;
@@ -55,4 +56,5 @@ pub use time::{Mono, Now, Wall};
 pub use transmit::{
     Arrival, CloseReason, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
 };
+pub use view::{FlowView, Spoken};
 pub use wire::native::authenticated::Key;

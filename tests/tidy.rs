@@ -30,11 +30,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("publish", &["clock", "limits", "proto", "record", "sys"]),
     ("config", &["limits", "proto", "publish", "record", "sys"]),
     ("report", &["limits", "proto", "record"]),
+    (
+        "serve",
+        &["clock", "config", "limits", "proto", "publish", "record"],
+    ),
     ("cli", &["config", "publish", "record", "report"]),
     (
         "monitor",
         &[
-            "clock", "config", "engine", "limits", "proto", "publish", "record", "sys",
+            "clock", "config", "engine", "limits", "proto", "publish", "record", "serve", "sys",
         ],
     ),
 ];

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) sessions: Vec<(Layer, Place)>,
     pub(super) engine: Layer,
     pub(super) burst: Layer,
+    pub(super) http: Option<(Layer, Place)>,
     pub(super) metrics: Vec<MetricsTable>,
     pub(super) targets: Vec<(Layer, Place)>,
 }
@@ -45,7 +46,9 @@ impl File {
             table: document.get_ref(),
             lines: &lines,
         };
-        let tables = ["auth", "sessions", "engine", "burst", "metrics", "targets"];
+        let tables = [
+            "auth", "sessions", "engine", "burst", "http", "metrics", "targets",
+        ];
         let names = keys::top().map(|key| key.name);
         top.check_names(names.chain(tables).chain(IDLE), problems);
         for (name, place) in IDLE
@@ -74,6 +77,10 @@ impl File {
         }
         for burst in top.tables("burst", "[burst]", Times::Once, problems) {
             file.burst = layer(burst, Table::Burst, problems);
+        }
+        for http in top.tables("http", "[http]", Times::Once, problems) {
+            let place = http.place;
+            file.http = Some((layer(http, Table::Http, problems), place));
         }
         for metrics in top.tables("metrics", "[[metrics]]", Times::OnceOrMore, problems) {
             file.metrics.push(MetricsTable::read(&metrics, problems));

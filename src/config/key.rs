@@ -40,6 +40,8 @@ pub(super) enum Scope {
     Engine,
     /// `[burst]`.
     Burst,
+    /// `[http]`.
+    Http,
     /// Every `[[metrics]]` table.
     Metrics,
     /// A `[[metrics]]` table for one of these backends.
@@ -55,6 +57,7 @@ pub(super) enum Table {
     Sessions,
     Engine,
     Burst,
+    Http,
     /// A `[[metrics]]` table for this backend.
     Metrics(Backend),
 }
@@ -157,6 +160,7 @@ impl Key {
             | (Scope::Sessions, Table::Sessions)
             | (Scope::Engine, Table::Engine)
             | (Scope::Burst, Table::Burst)
+            | (Scope::Http, Table::Http)
             | (Scope::Metrics, Table::Metrics(_)) => true,
             (Scope::Of(owners), Table::Metrics(backend)) => owners.contains(&backend),
             _ => false,

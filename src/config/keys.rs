@@ -4,7 +4,9 @@
 //! in `check`, `--help`, `latency.toml` and `docs/configuration.md`, and its part of the JSON Schema.
 //! A default stands here and nowhere else.
 
-use crate::config::key::Scope::{Auth, Both, Burst, Engine, Metrics, Of, Sessions, Target, Top};
+use crate::config::key::Scope::{
+    Auth, Both, Burst, Engine, Http, Metrics, Of, Sessions, Target, Top,
+};
 use crate::config::key::{Key, Table};
 use crate::config::rules;
 use crate::config::value::Kind::{
@@ -17,7 +19,7 @@ use crate::config::words::{
 use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns};
-use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Site};
+use crate::publish::{ApiKey, BaseUrl, Bounds, HistogramKind, Name, Site};
 use crate::record::Mode;
 
 /// Headings of `--help`.
@@ -301,6 +303,56 @@ keys! {
     DUMPS_MAX = Key::new("dumps_max", Burst, Whole(1, DUMPS_KEPT_MAX, ""))
         .help("Dumps that are kept. The oldest go first.")
         .preset("100");
+
+    LISTEN = Key::new("listen", Http, Text(|text| rules::socket_address(text).map(drop)))
+        .help("The address and port to answer HTTP on. Whoever reaches it may read everything, unless there is a \
+               token or a CA of clients; without those `POST /-/reload` is for this host alone.")
+        .absent("nobody can ask").example("\"127.0.0.1:8003\"");
+
+    SOCKET = Key::new("socket", Http, Path)
+        .help("A Unix socket to answer HTTP on, beside `listen` or in its place. Only the daemon's user and group may \
+               connect.")
+        .example("\"/run/latency-monitor/http\"");
+
+    TLS_CERT_FILE = Key::new("tls_cert_file", Http, Path)
+        .help("A file with the certificate in PEM, and those between it and its CA: `listen` then speaks HTTPS. It \
+               and the key are read again at a reload.")
+        .absent("plain HTTP").example("\"/etc/latency-monitor/cert.pem\"");
+
+    TLS_KEY_FILE = Key::new("tls_key_file", Http, Path)
+        .help("A file with the certificate's private key in PEM.")
+        .example("\"/etc/latency-monitor/key.pem\"");
+
+    CLIENT_CA_FILE = Key::new("client_ca_file", Http, Path)
+        .help("A file with CAs in PEM: only clients with a certificate of theirs are answered over `listen`.")
+        .absent("no certificate is asked for").example("\"/etc/latency-monitor/clients.pem\"");
+
+    TOKEN_FILE = Key::new("token_file", Http, Path)
+        .help("A file with a token that requests over `listen` must have in `Authorization: Bearer`. It is read again \
+               at a reload.")
+        .absent("none is asked for").example("\"/run/secrets/scrape\"");
+
+    HTTP_INTERVAL = Key::new("interval", Http, Number(0.1, 3_600.0, "seconds"))
+        .help("Seconds after which /metrics and /api have new values.")
+        .preset("5");
+
+    HTTP_METRICS = Key::new("metrics", Http, Texts(|names| rules::metrics(names).map(drop)))
+        .help("Which metrics /metrics has, by name, with `*` for any letters, and `!` to exclude: as in \
+               `[[metrics]]`.")
+        .absent("all").example("[\"*.rtt\", \"*.wan.lost\"]");
+
+    HISTOGRAMS = Key::new("histograms", Http, Word(HistogramKind::names))
+        .help("Which buckets delays have: `native` ones, which only Prometheus' protobuf format carries, `classic` \
+               ones with fixed bounds, or both.")
+        .preset("\"both\"").example("\"native\"");
+
+    SCHEMA = Key::new("schema", Http, Whole(-4, 8, ""))
+        .help("How fine native buckets are, in Prometheus' schemas: at 5 one is 2.2 % wide, and one more halves that.")
+        .preset("5");
+
+    HTTP_BUCKETS = Key::new("buckets", Http, Numbers(|seconds| Bounds::parse(seconds).map(drop)))
+        .help("Upper bounds of the classic buckets in seconds, ascending.")
+        .absent("from 1 us to 10 s").example("[0.0001, 0.001, 0.01, 0.1, 1]");
 
     BACKEND = Key::new("backend", Metrics, Word(Backend::names))
         .help("Where to publish. To publish to several backends, give several [[metrics]] tables; \

@@ -206,6 +206,8 @@ pub(super) struct Around<'a> {
     /// The mode that a flag names.
     pub(super) mode: Option<Mode>,
     pub(super) log_level: LogLevel,
+    /// Others ask this host over HTTP, so it need not publish.
+    pub(super) is_asked: bool,
     pub(super) outside: &'a dyn Outside,
 }
 
@@ -327,7 +329,7 @@ pub(super) fn resolve(
         }
         tables.retain(|table| table.backend == wanted);
     }
-    if tables.is_empty() {
+    if tables.is_empty() && !(around.is_asked && around.backend.is_none()) {
         let backend = around.backend;
         let backend = backend.unwrap_or_else(|| Layer::default().get(&BACKEND));
         tables.push(MetricsTable::of(backend));

@@ -1,6 +1,6 @@
 //! Rules for the strings of the configuration: hosts, names, tags, addresses.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::config::value::{PORT_MAX, nearest, suggestion};
@@ -48,6 +48,13 @@ impl FromStr for Host {
             )),
         }
     }
+}
+
+/// Parses the address and port of a listener.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("must be an IP address and a port, as 127.0.0.1:8003 or [::1]:8003, not {text:?}")
+    })
 }
 
 fn is_name(text: &str) -> bool {

@@ -23,6 +23,7 @@ pub fn schema() -> String {
     );
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
+    top.insert("http".to_owned(), object(properties(Table::Http)));
     let metrics = json!({ "$ref": "#/$defs/metrics" });
     top.insert(
         "metrics".to_owned(),

@@ -4,6 +4,8 @@ mod addresses;
 mod auth;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
+#[cfg(feature = "http-server")]
+mod http;
 mod ports;
 mod predecessor;
 mod reference;

@@ -241,6 +241,7 @@ macro_rules! from_value {
 
 from_value! {
     bool: Switch(value) => Some(*value);
+    i8: Whole(number) => (*number).try_into().ok();
     u8: Whole(number) => (*number).try_into().ok();
     u16: Whole(number) => (*number).try_into().ok();
     u32: Whole(number) => (*number).try_into().ok();

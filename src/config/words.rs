@@ -1,6 +1,7 @@
 //! Settings that are one of a few words, in the file and on the command line.
 
 use crate::proto::Protocol;
+use crate::publish::HistogramKind;
 use crate::record::Mode;
 
 pub use crate::sys::stamp::Timestamps;
@@ -120,6 +121,14 @@ pub(super) enum TimestampFormat {
 
 impl Word for TimestampFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("ntp", Self::Ntp), ("ptp", Self::Ptp)];
+}
+
+impl Word for HistogramKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("both", Self::Both),
+        ("native", Self::Native),
+        ("classic", Self::Classic),
+    ];
 }
 
 /// The engines there are.

@@ -1,15 +1,18 @@
 //! Commands of other threads to the poll thread: a queue under a short lock, and a waker.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::limits::COMMANDS_QUEUED_MAX;
 use crate::monitor::TargetHandle;
-use crate::proto::{Address, Key, KeyRing, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec};
+use crate::proto::{
+    Address, FlowView, Key, KeyRing, Mono, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec,
+};
 
 /// One command to the poll thread.
 #[derive(Debug)]
@@ -20,6 +23,16 @@ pub(crate) enum Command {
     Answer(Box<Answering>),
     Resolved(TargetId, Vec<Address>),
     Dump,
+    View(Viewer),
+}
+
+/// Who asked for the flows, and takes them once all are there.
+pub(crate) struct Viewer(pub(crate) Box<dyn FnOnce(Vec<FlowView>) + Send>);
+
+impl fmt::Debug for Viewer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Viewer")
+    }
 }
 
 /// Whom this host answers, and as whom.
@@ -55,6 +68,8 @@ pub(crate) struct Commands {
     queue: Mutex<VecDeque<Command>>,
     has_commands: AtomicBool,
     stop: AtomicBool,
+    /// When the poll thread turned last, in nanoseconds.
+    turned: AtomicU64,
     waker: Mutex<Option<Arc<mio::Waker>>>,
 }
 
@@ -88,6 +103,16 @@ impl Commands {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Says that the poll thread turns.
+    pub(crate) fn set_turned(&self, now: Mono) {
+        self.turned.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Returns when the poll thread turned last.
+    pub(crate) fn turned(&self) -> Mono {
+        Mono::from_nanos(self.turned.load(Ordering::Relaxed))
     }
 
     /// Has commands end the engine's wait from now on.

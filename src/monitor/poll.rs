@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::engine::{Core, Engine, EngineError};
-use crate::limits::{COMMANDS_PER_TURN_MAX, TARGETS_COUNTED_PER_TURN_MAX};
+use crate::limits::{
+    COMMANDS_PER_TURN_MAX, TARGETS_COUNTED_PER_TURN_MAX, TARGETS_VIEWED_PER_TURN_MAX,
+};
 use crate::monitor::TargetHandle;
-use crate::monitor::commands::{Command, Commands};
+use crate::monitor::commands::{Command, Commands, Viewer};
 use crate::monitor::life;
 use crate::monitor::resolver::Resolver;
-use crate::proto::{ClockState, Mono, Now, Output, Prober, TargetId};
+use crate::proto::{ClockState, FlowView, Mono, Now, Output, Prober, TargetId};
 use crate::record::{HostGauges, Recorder};
 use crate::sys::process;
 use crate::sys::time::clock_state;
@@ -44,6 +46,16 @@ pub(super) struct PollLoop {
     pub(super) watch: ClockWatch,
     /// How many places of the table of targets were read for the interval that ends.
     pub(super) counted: usize,
+    pub(super) viewing: VecDeque<Viewing>,
+}
+
+/// Flows that are gathered for somebody who asked.
+#[derive(Debug)]
+pub(super) struct Viewing {
+    /// How many places of the table of targets were looked at.
+    places: usize,
+    found: Vec<FlowView>,
+    viewer: Viewer,
 }
 
 /// The state of the system's clock, and when to ask for it again.
@@ -73,6 +85,7 @@ impl PollLoop {
 
     fn turn(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let now = self.clock.now();
+        self.commands.set_turned(now.mono);
         self.prober.handle_timeout(now);
         engine.transmit(&mut self.core());
         self.drain();
@@ -82,8 +95,9 @@ impl PollLoop {
             .into_iter()
             .flatten()
             .fold(now.mono.plus(IDLE_TURN_NS), Ord::min);
+        self.view(now);
         // Commands that are left for the next turn are due at once.
-        let deadline = if self.taken.is_empty() {
+        let deadline = if self.taken.is_empty() && self.viewing.is_empty() {
             deadline
         } else {
             now.mono
@@ -111,6 +125,21 @@ impl PollLoop {
             .handle_timeout(now, [], self.prober.self_counters(), || {
                 host_gauges(self.clock.steps().count, self.watch.state)
             });
+    }
+
+    /// Gathers a bounded number of flows for whoever asked first.
+    fn view(&mut self, now: Now) {
+        let Some(viewing) = self.viewing.front_mut() else {
+            return;
+        };
+        let turn = viewing.places..viewing.places + TARGETS_VIEWED_PER_TURN_MAX;
+        viewing.places = turn.end;
+        viewing.found.extend(self.prober.views_at(now, turn));
+        if viewing.places >= self.prober.places()
+            && let Some(Viewing { found, viewer, .. }) = self.viewing.pop_front()
+        {
+            (viewer.0)(found);
+        }
     }
 
     fn core(&mut self) -> Core<'_> {
@@ -191,6 +220,11 @@ impl PollLoop {
                     self.prober.handle_resolved(now, target, &addresses);
                 }
                 Command::Dump => self.recorder.handle_snapshot(now),
+                Command::View(viewer) => self.viewing.push_back(Viewing {
+                    places: 0,
+                    found: Vec::new(),
+                    viewer,
+                }),
             }
         }
     }
@@ -324,6 +358,7 @@ mod tests {
             handles: BTreeMap::new(),
             watch: ClockWatch::default(),
             counted: 0,
+            viewing: VecDeque::new(),
         };
         let (rate, sent) = (1, 0);
         let engine = Waiting {

@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 use crate::monitor::{RunError, StartError, resolver};
 use crate::proto::{FlowKind, Protocol, TargetSpec};
 use crate::publish;
-use crate::record::{Metric, MetricKind, TagSet};
+use crate::record::{HTTP, Metric, MetricKind, TagSet};
 use crate::sys;
 
 /// Returns why the daemon would end at once on this host: its log file cannot be written, an address to
@@ -138,8 +138,15 @@ const EVENTS_OF_TARGET: usize = 5;
 pub fn series(config: &Config, metrics: &MetricsConfig) -> usize {
     let is_gateway = matches!(metrics.settings, BackendSettings::Pushgateway(_));
     let is_sent = |metric: &&Metric| {
-        let is_alien = || Metric::of_pushgateway().any(|other| other.name == metric.name);
-        metrics.choice.has(metric) && (is_gateway || !is_alien())
+        let is = |other: &Metric| other.name == metric.name;
+        let is_alien = || {
+            if is_gateway {
+                HTTP.iter().any(is)
+            } else {
+                Metric::of_prometheus().any(is)
+            }
+        };
+        metrics.choice.has(metric) && !is_alien()
     };
     let sent: Vec<&Metric> = Metric::all().filter(is_sent).collect();
     let of_target = |target| -> usize { sent.iter().map(|it| series_of(target, it)).sum() };

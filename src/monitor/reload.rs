@@ -112,6 +112,7 @@ fn at_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         ("log_file", before.log_file == after.log_file),
         ("[engine]", before.engine == after.engine),
         ("[burst]", before.burst == after.burst),
+        ("[http]", before.http == after.http),
         ("[[metrics]]", before.metrics == after.metrics),
     ];
     let changed = same.into_iter().filter(|(_, is_same)| !is_same);
@@ -157,8 +158,11 @@ impl LatencyMonitor {
         Ok(reloaded)
     }
 
-    /// Handles SIGHUP. A configuration with a mistake changes nothing.
-    pub(super) fn reload_asked(&mut self, read: Result<Config, ConfigError>) {
+    /// Takes a configuration that was read again. One with a mistake changes nothing. Returns what the log says, too.
+    pub(super) fn reload_asked(
+        &mut self,
+        read: Result<Config, ConfigError>,
+    ) -> Result<String, String> {
         let warnings = read.as_ref().map_or_else(
             |_| Vec::new(),
             |config| [config.warnings.clone(), preflight::warnings(config)].concat(),
@@ -182,14 +186,24 @@ impl LatencyMonitor {
                     removed,
                     "the configuration is read again"
                 );
+                let mut said = format!(
+                    "targets: {kept} kept, {rekeyed} rekeyed, {added} added, {removed} removed"
+                );
                 if !at_restart.is_empty() {
                     let keys = at_restart.join(", ");
-                    tracing::warn!("changed, but only a restart takes it: {keys}");
+                    let text = format!("changed, but only a restart takes it: {keys}");
+                    tracing::warn!("{text}");
+                    said.extend(["\n", &text]);
                 }
+                Ok(said)
             }
-            Err(error) => tracing::error!(
-                "the configuration is not read again, and nothing has changed: {error}"
-            ),
+            Err(error) => {
+                let text = format!(
+                    "the configuration is not read again, and nothing has changed: {error}"
+                );
+                tracing::error!("{text}");
+                Err(text)
+            }
         }
     }
 
@@ -209,6 +223,7 @@ impl LatencyMonitor {
         (now.log_level, now.log_file) = (before.log_level, before.log_file);
         now.engine = before.engine;
         now.burst = before.burst;
+        now.http = before.http;
         now.metrics = before.metrics;
     }
 

@@ -23,6 +23,7 @@ use crate::proto::sample::Stamp as At;
 use crate::proto::target::{Protocol, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::Arrival;
+use crate::proto::view::Spoken;
 use crate::proto::window::{Reply, Window};
 use crate::proto::wire::native::authenticated::{self, Direction, Key, OVERHEAD_BYTES};
 use crate::proto::wire::native::{
@@ -305,6 +306,19 @@ impl Conversation {
 
     pub(crate) fn is_native(&self) -> bool {
         self.is_native
+    }
+
+    /// What the next probe speaks.
+    pub(crate) fn spoken(&self) -> Spoken {
+        match (&self.stamp, self.is_native) {
+            (Some(_), _) => Spoken::Stamp,
+            (None, true) => Spoken::Native,
+            (None, false) => Spoken::Text,
+        }
+    }
+
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.key.is_some()
     }
 
     /// Goes back to text if native probes are `unheard`: perhaps somebody else is there now, who speaks

@@ -15,6 +15,7 @@ use crate::proto::schedule::Schedule;
 use crate::proto::target::{Address, TargetSpec};
 use crate::proto::time::Mono;
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
+use crate::proto::view::{FlowView, Spoken};
 use crate::proto::window::{Measured, Reply, Window};
 use crate::proto::wire::native::authenticated::Key;
 
@@ -432,6 +433,19 @@ impl Flow {
         if self.is_silent(context) && self.carrier.is_up() {
             let lost = self.window.consecutive_lost();
             self.restart(CloseCause::Lost(lost), ends, context);
+        }
+    }
+
+    /// What is to be seen of it.
+    pub(crate) fn view(&self, ends: &Ends, now: Mono) -> FlowView {
+        let conversation = self.conversation.as_ref();
+        FlowView {
+            subject: self.window.subject.clone(),
+            spoken: conversation.map_or(Spoken::Nothing, Conversation::spoken),
+            is_authenticated: conversation.is_some_and(Conversation::is_authenticated),
+            is_down: self.is_down(now),
+            counters: self.window.counters,
+            clock: ends.peer.estimate(),
         }
     }
 

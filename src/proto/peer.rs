@@ -93,6 +93,11 @@ impl Peer {
         }
     }
 
+    /// Returns what is known of the peer's clock.
+    pub(crate) fn estimate(&self) -> Option<ClockEstimate> {
+        self.estimate
+    }
+
     /// Returns the nanoseconds that the reflector subtracts from the delays that it publishes.
     pub(crate) fn correction_ns(&self) -> Option<i64> {
         let estimate = self.estimate.filter(|_| self.is_corrected)?;

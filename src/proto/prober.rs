@@ -28,6 +28,7 @@ use crate::proto::transmit::{
     Arrival, CloseReason, FlowRef, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
     Wanted,
 };
+use crate::proto::view::FlowView;
 use crate::proto::wire::native::ErrorEstimate;
 use crate::proto::wire::native::authenticated::Key;
 
@@ -502,6 +503,15 @@ impl Prober {
         targets
             .flat_map(|target| &target.flows)
             .map(|Flow { window, .. }| (window.origin, window.kind, &window.counters))
+    }
+
+    /// What is to be seen of the flows of the targets at these places of the table.
+    pub fn views_at(&self, now: Now, places: Range<usize>) -> impl Iterator<Item = FlowView> {
+        let targets = places.filter_map(|place| self.targets.get(place));
+        targets.flat_map(move |target| {
+            let views = target.flows.iter();
+            views.map(move |flow| flow.view(&target.ends, now.mono))
+        })
     }
 
     /// Places of the table of targets up to the last one that is taken.

@@ -96,6 +96,11 @@ fn parts() -> Vec<Part> {
             of(Table::Burst),
         ),
         part(
+            "`[http]`: what others may ask this host",
+            "\n# Without this table nobody can ask.\n#[http]\n",
+            of(Table::Http),
+        ),
+        part(
             "`[[metrics]]`: every backend",
             "\n# One table for each backend. With several, write [[metrics]].\n[metrics]\n",
             only(Scope::Metrics),
@@ -213,8 +218,9 @@ fn file() -> String {
                 file.push('\n');
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
-            // `host` is a key of a backend, too, and `label` one of a session.
-            let given = given.filter(|_| !matches!(key.scope, Scope::Of(_) | Scope::Sessions));
+            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http].
+            let elsewhere = |scope| matches!(scope, Scope::Of(_) | Scope::Sessions | Scope::Http);
+            let given = given.filter(|_| !elsewhere(key.scope));
             let (help, line) = match (given, key.preset) {
                 (Some((_, value)), _) => (default(key), format!("{} = {value}", key.name)),
                 (None, Preset::Value(toml)) => (String::new(), format!("#{} = {toml}", key.name)),

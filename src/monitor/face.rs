@@ -1,0 +1,114 @@
+//! What others may ask the monitor over HTTP, and how it answers.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::HttpConfig;
+use crate::monitor::commands::{Command, Commands, Viewer};
+use crate::monitor::{LatencyMonitor, Notice, nanos};
+use crate::proto::FlowView;
+use crate::publish::{Backend, Exposition};
+use crate::record::{BackendStats, Mode, SinkConfig};
+use crate::serve::{self, Answer, Asked, Events, ServeError};
+
+/// A face that has its backend, and does not listen yet.
+pub(super) struct Prepared {
+    config: HttpConfig,
+    exposition: Exposition,
+    events: Events,
+}
+
+impl Prepared {
+    /// Returns the backend that fills it, too. `name` is the name of this host.
+    pub(super) fn new(config: HttpConfig, name: &str) -> (Self, SinkConfig, Box<dyn Backend>) {
+        let sink = SinkConfig {
+            choice: config.choice.clone(),
+            ..SinkConfig::new(Mode::Windows, nanos(config.interval))
+        };
+        let now = Clock::new().now().wall;
+        let exposition = Exposition::new(&config.scrape, name, &sink, now);
+        let events = Events::default();
+        let told = events.clone();
+        let backend = exposition.backend(move |line| told.publish(line));
+        let prepared = Self {
+            config,
+            exposition,
+            events,
+        };
+        (prepared, sink, backend)
+    }
+
+    /// Listens. Whoever asks for a reload is passed on to `notices`.
+    pub(super) fn start(
+        self,
+        monitor: &LatencyMonitor,
+        notices: Sender<Notice>,
+    ) -> Result<Face, ServeError> {
+        let Self {
+            config,
+            exposition,
+            events,
+        } = self;
+        let commands = monitor.running.as_ref().map(|it| Arc::clone(&it.commands));
+        let asker = Asker {
+            clock: parking_lot::Mutex::new(Clock::new()),
+            commands: commands.unwrap_or_default(),
+            backends: monitor.backend_stats(),
+            notices,
+        };
+        let face = serve::Face::start(&config, exposition, events, Arc::new(asker))?;
+        tracing::info!(at = face.listening().join(", "), "answering HTTP");
+        Ok(Face { config, face })
+    }
+}
+
+/// A face that answers.
+pub(super) struct Face {
+    config: HttpConfig,
+    face: serve::Face,
+}
+
+impl Face {
+    /// Reads its files again. What is wrong with them is logged, too.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        self.face.reload(&self.config).map_err(|error| {
+            tracing::error!("[http] goes on with the files as they were: {error}");
+            error.to_string()
+        })
+    }
+
+    pub(super) fn stop(self) {
+        self.face.stop();
+    }
+}
+
+/// The monitor as the thread that answers knows it.
+struct Asker {
+    clock: parking_lot::Mutex<Clock>,
+    commands: Arc<Commands>,
+    backends: Vec<Arc<BackendStats>>,
+    notices: Sender<Notice>,
+}
+
+impl Asked for Asker {
+    fn since_turn(&self) -> Duration {
+        let now = self.clock.lock().mono_for_sure();
+        Duration::from_nanos(now.since(self.commands.turned()))
+    }
+
+    fn backends(&self) -> Vec<Arc<BackendStats>> {
+        self.backends.clone()
+    }
+
+    fn view(&self, answer: Answer<Vec<FlowView>>) {
+        // Where there is no room for it nobody answers, and whoever asked stops waiting.
+        self.commands.push(Command::View(Viewer(answer)));
+    }
+
+    fn reload(&self, answer: Answer<Result<String, String>>) {
+        // The daemon may be about to end.
+        let _ = self.notices.send(Notice::Reload(answer));
+    }
+}

@@ -318,6 +318,16 @@ pub const DATADOG_COMPRESSED_BYTES_MAX: usize = 512_000;
 /// sixth, so it is seldom split.
 pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
 
+/// Bytes of JSON at which a batch for an OTLP receiver is closed. A collector takes 20 MiB unless told otherwise, and a
+/// window at the finest scale has 10 KiB.
+pub const OTLP_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes that such a batch may unpack to. A spool file is not trusted to stay within what was gathered.
+pub const OTLP_UNPACKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Series whose totals are kept for an OTLP receiver: 64 of each of the most targets. Idle ones make room.
+pub const OTLP_SERIES_MAX: usize = 64 * TARGETS_MAX;
+
 /// Characters of an event's text that Datadog accepts. Many long tags would exceed it.
 pub const DATADOG_EVENT_CHARS_MAX: usize = 4_000;
 

@@ -24,6 +24,7 @@ mod hdr;
 mod http;
 mod json;
 mod log;
+mod otlp;
 #[cfg(feature = "http-backends")]
 mod prometheus;
 #[cfg(feature = "http-backends")]
@@ -62,6 +63,10 @@ pub use http::SetupError;
 pub(crate) use http::look_at_certificates;
 pub use json::Encoder;
 pub use log::Log;
+#[cfg(feature = "http-backends")]
+pub use otlp::OtlpTransport;
+pub(crate) use otlp::otlp_attributes;
+pub use otlp::{Headers, OtlpEncoder, OtlpSettings, Resource, Temporality};
 #[cfg(feature = "http-backends")]
 pub(crate) use prometheus::prometheus_labels;
 #[cfg(feature = "http-backends")]

@@ -57,6 +57,15 @@ fn tags_of(metrics: &MetricsConfig, target: &TargetSpec) -> Option<BTreeSet<Stri
             let tag = |tag: Tag<'_>| publish::datadog_tag(&tag.to_string());
             Some(labels.iter().map(tag).collect())
         }
+        Backend::Otlp => {
+            let pair = |(name, value)| format!("{name}={value}");
+            Some(
+                publish::otlp_attributes(labels.iter())
+                    .into_iter()
+                    .map(pair)
+                    .collect(),
+            )
+        }
         #[cfg(feature = "http-backends")]
         Backend::Pushgateway => {
             let labels = publish::prometheus_labels(labels.iter());
@@ -134,6 +143,13 @@ mod tests {
                 ],
             ),
             ("pushgateway", ["label = 'a'\ntags = ['x:']", "label = 'a'"]),
+            (
+                "otlp",
+                [
+                    "label = 'a'\ntags = ['x:1', 'x:2']",
+                    "label = 'a'\ntags = ['x:1,2']",
+                ],
+            ),
         ] {
             let told = told(store, targets);
             assert_eq!(told.len(), 1, "{targets:?}: {told:?}");
@@ -143,7 +159,7 @@ mod tests {
             );
             assert_eq!(super::tests::told("clickhouse", targets), [""; 0]);
         }
-        for store in ["datadog", "pushgateway"] {
+        for store in ["datadog", "pushgateway", "otlp"] {
             assert_eq!(told(store, ["label = 'fra1'", "label = 'fra2'"]), [""; 0]);
         }
         let same = told("datadog", ["label = 'a'", "label = 'a'"]);

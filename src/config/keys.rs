@@ -10,8 +10,8 @@ use crate::config::key::Scope::{
 use crate::config::key::{Key, Table};
 use crate::config::rules;
 use crate::config::value::Kind::{
-    Names, Number, NumberOrAuto, Numbers, Path, Ports, Secret, Switch, Text, TextOrTexts, Texts,
-    Url, Whole, Word,
+    self, Names, Number, NumberOrAuto, Numbers, Path, Ports, Secret, Switch, Text, TextOrTexts,
+    Texts, Url, Whole, Word,
 };
 use crate::config::words::{
     Backend, EngineKind, FlowKind, LogLevel, Owd, TimestampFormat, Timestamps, Word as _,
@@ -19,7 +19,7 @@ use crate::config::words::{
 use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns};
-use crate::publish::{ApiKey, BaseUrl, Bounds, HistogramKind, Name, Site};
+use crate::publish::{ApiKey, BaseUrl, Bounds, HistogramKind, Name, Resource, Site, Temporality};
 use crate::record::Mode;
 
 /// Headings of `--help`.
@@ -35,9 +35,15 @@ const ZEROMQ: &[Backend] = &[Backend::ZeroMq];
 const CLICKHOUSE: &[Backend] = &[Backend::ClickHouse];
 const PUSHGATEWAY: &[Backend] = &[Backend::Pushgateway];
 const DATADOG: &[Backend] = &[Backend::Datadog];
+const OTLP: &[Backend] = &[Backend::Otlp];
 
 /// Backends whose batches wait in a queue.
-const QUEUED: &[Backend] = &[Backend::ClickHouse, Backend::Pushgateway, Backend::Datadog];
+const QUEUED: &[Backend] = &[
+    Backend::ClickHouse,
+    Backend::Pushgateway,
+    Backend::Datadog,
+    Backend::Otlp,
+];
 
 /// Makes each row a constant for the code that uses the key, and all rows the table.
 macro_rules! keys {
@@ -362,7 +368,7 @@ keys! {
     MODE = Key::new("mode", Metrics, Word(Mode::names))
         .help("Delays one by one (`samples`), as one HDR histogram for each series and interval \
                (`windows`), or both ways.")
-        .absent("`windows` for pushgateway and datadog, else `samples`").example("\"both\"")
+        .absent("`windows` for pushgateway, datadog and otlp, else `samples`").example("\"both\"")
         .flag(None, None, "--mode", "MODE");
 
     METRICS = Key::new("metrics", Metrics, Texts(|names| rules::metrics(names).map(drop)))
@@ -473,6 +479,37 @@ keys! {
     URL = Key::new("url", Of(DATADOG), Url(BaseUrl::parse_url))
         .help("A URL in place of https://api.<site>, for a proxy.")
         .example("\"https://proxy.example.com\"");
+
+    ENDPOINT = Key::new("endpoint", Of(OTLP), Url(BaseUrl::parse))
+        .help("The receiver as host:port or as a URL; /v1/metrics and /v1/logs are appended to it.")
+        .preset("\"http://localhost:4318\"").example("\"https://otlp.example.com/base\"");
+
+    HEADERS = Key::new("headers", Of(OTLP), Kind::Headers)
+        .help("Headers of each request, which may be secret.")
+        .example("{ Authorization = \"Bearer 0123456789abcdef\" }");
+
+    HEADERS_FILE = Key::new("headers_file", Of(OTLP), Path)
+        .help("A file with the headers, a line for each: `name: value`. It is read where `headers` is not given.")
+        .example("\"/run/secrets/otlp\"");
+
+    RESOURCE = Key::new("resource", Of(OTLP), Kind::Table(|table| Resource::parse(table.clone()).map(drop)))
+        .help("Attributes of the resource, beside service.name, service.version, service.instance.id and host.name, \
+               or in place of these. An empty one is left out.")
+        .absent("those four").example("{ deployment.environment.name = \"lab\" }");
+
+    TEMPORALITY = Key::new("temporality", Of(OTLP), Word(Temporality::names))
+        .help("What counts and histograms count: all since the series began in this process (`cumulative`), or \
+               what an interval added (`delta`).")
+        .preset("\"cumulative\"").example("\"delta\"");
+
+    SCALE = Key::new("scale", Of(OTLP), Whole(-4, 8, ""))
+        .help("How fine histograms are: neighbouring bounds differ by 2^(2^-scale). At 5 a bucket is 2.2 % wide, and \
+               each step halves that.")
+        .preset("5").example("6");
+
+    MAX_BUCKETS = Key::new("max_buckets", Of(OTLP), Whole(8, 4096, ""))
+        .help("Buckets of a histogram on one side of zero at most. One with more has a coarser scale.")
+        .preset("160").example("320");
 
     CA_FILE = Key::new("ca_file", Of(QUEUED), Path)
         .help("A file with certificates in PEM that HTTPS trusts, beside those of the system: of a CA, or the \

@@ -116,7 +116,7 @@ impl Layer {
         problems: &mut Problems,
     ) {
         for key in keys::of(table) {
-            if matches!(key.kind, Kind::Secret(_)) {
+            if matches!(key.kind, Kind::Secret(_) | Kind::Headers) {
                 self.read_secret(key, outside, problems);
             }
             let variable = key.variable.filter(|_| !self.0.contains_key(key.name));

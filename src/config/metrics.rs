@@ -7,9 +7,9 @@ use crate::config::key::{Key, Scope, Table};
 use crate::config::keys;
 use crate::config::keys::{
     API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CA_FILE, CLICKHOUSE_HOST, CLICKHOUSE_PORT,
-    COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, GATEWAY, JOB, LEVEL, METRICS, MODE,
-    PASSWORD, SECURE, SEND_INTERVAL, SITE, SPOOL_DIR, TABLE, URL, USERNAME, ZEROMQ_ADDRESS,
-    ZEROMQ_PORT,
+    COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, ENDPOINT, GATEWAY, HEADERS, JOB, LEVEL,
+    MAX_BUCKETS, METRICS, MODE, PASSWORD, RESOURCE, SCALE, SECURE, SEND_INTERVAL, SITE, SPOOL_DIR,
+    TABLE, TEMPORALITY, URL, USERNAME, ZEROMQ_ADDRESS, ZEROMQ_PORT,
 };
 use crate::config::layer::{Layer, by_default};
 use crate::config::outside::Outside;
@@ -18,8 +18,8 @@ use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::words::{Backend, LogLevel, Word as _};
 use crate::publish::{
-    BaseUrl, ClickHouseSettings, DatadogSettings, DeliverySettings, PushgatewaySettings, Site,
-    ZeroMqSettings,
+    BaseUrl, ClickHouseSettings, DatadogSettings, DeliverySettings, OtlpSettings,
+    PushgatewaySettings, Site, ZeroMqSettings,
 };
 use crate::record::{Choice, Mode};
 
@@ -39,6 +39,8 @@ pub enum BackendSettings {
     Pushgateway(PushgatewaySettings),
     /// Which site, and the key.
     Datadog(DatadogSettings),
+    /// Which receiver, as whom, and how.
+    Otlp(OtlpSettings),
 }
 
 impl BackendSettings {
@@ -51,6 +53,7 @@ impl BackendSettings {
             Self::ClickHouse(_) => Backend::ClickHouse,
             Self::Pushgateway(_) => Backend::Pushgateway,
             Self::Datadog(_) => Backend::Datadog,
+            Self::Otlp(_) => Backend::Otlp,
         }
     }
 
@@ -68,6 +71,7 @@ impl BackendSettings {
                 url: layer.find(&URL),
                 ca_file: layer.find(&CA_FILE),
             }),
+            Backend::Otlp => Self::Otlp(otlp(layer)),
         })
     }
 }
@@ -128,6 +132,20 @@ fn pushgateway(layer: &Layer) -> PushgatewaySettings {
     }
 }
 
+fn otlp(layer: &Layer) -> OtlpSettings {
+    let endpoint: BaseUrl = layer.get(&ENDPOINT);
+    OtlpSettings {
+        // Some give the whole URL.
+        endpoint: endpoint.without("metrics").without("v1"),
+        headers: layer.find(&HEADERS).unwrap_or_default(),
+        resource: layer.find(&RESOURCE).unwrap_or_default(),
+        temporality: layer.get(&TEMPORALITY),
+        scale: layer.get(&SCALE),
+        max_buckets: layer.get(&MAX_BUCKETS),
+        ca_file: layer.find(&CA_FILE),
+    }
+}
+
 fn delivery(layer: &Layer) -> DeliverySettings {
     DeliverySettings {
         send_interval: Duration::from_secs_f64(layer.get(&SEND_INTERVAL)),
@@ -141,6 +159,7 @@ by_default! {
     ZeroMqSettings = zeromq;
     ClickHouseSettings = clickhouse;
     PushgatewaySettings = pushgateway;
+    OtlpSettings = otlp;
     DeliverySettings = delivery;
     Site = |layer| layer.get(&SITE);
 }

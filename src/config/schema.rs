@@ -109,6 +109,19 @@ fn values(kind: &Kind) -> Json {
             json!({ "type": "string", "minLength": 1, "anyOf": any })
         }
         Kind::Secret(_) => json!({ "type": "string" }),
+        Kind::Headers => {
+            let value = json!({ "type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f]*$" });
+            let name = json!({ "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" });
+            let table =
+                json!({ "type": "object", "propertyNames": name, "additionalProperties": value });
+            json!({ "anyOf": [table, { "type": "string" }] })
+        }
+        Kind::Table(_) => {
+            let name = json!({ "minLength": 1 });
+            // A name with dots is a table in a table.
+            let value = json!({ "type": ["string", "object"] });
+            json!({ "type": "object", "propertyNames": name, "additionalProperties": value })
+        }
         Kind::Texts(_) => {
             // They are tags: the wire ends them with this character.
             json!({ "type": "array", "items": { "type": "string", "pattern": "^[^|]*$" } })

@@ -462,7 +462,7 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[metrics]\nbackend = 'clii'",
         "line 2: `backend` must be \"cli\" or \"log\" or \"zeromq\" or \"clickhouse\" or \
-         \"pushgateway\" or \"datadog\", not the string \"clii\"; did you mean `cli`?",
+         \"pushgateway\" or \"datadog\" or \"otlp\", not the string \"clii\"; did you mean `cli`?",
     ),
     #[cfg(feature = "http-backends")]
     (

@@ -11,7 +11,8 @@ use toml::de::{DeValue, ValueDeserializer};
 use crate::config::words::Word;
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
-use crate::publish::{ApiKey, BaseUrl, Bounds, Name, Secret, Site};
+use crate::publish::exponential::Scale;
+use crate::publish::{ApiKey, BaseUrl, Bounds, Headers, Name, Resource, Secret, Site};
 use crate::record::Choice;
 
 /// Names that are less similar than this are no suggestion.
@@ -46,6 +47,10 @@ pub(super) enum Kind {
     Path,
     /// A string that is never shown.
     Secret(Check<str>),
+    /// A table of strings, or lines of `name: value`, that are never shown.
+    Headers,
+    /// A table of strings under any names. A name with dots may stand without quotes, as TOML's tables in tables.
+    Table(Check<BTreeMap<String, String>>),
     /// A list of strings.
     Texts(Check<[String]>),
     /// A list of strings, or one string alone.
@@ -94,6 +99,15 @@ impl Kind {
             (Self::Text(_) | Self::Path, Some(text)) => Some(Value::Text(text.to_owned())),
             (Self::Url(parse), Some(text)) => return parse(text).map(Value::Url),
             (Self::Secret(_), Some(text)) => return Secret::parse(text).map(Value::Secret),
+            (Self::Headers, Some(lines)) => return Secret::parse_lines(lines).map(Value::Secret),
+            (Self::Headers, _) => match held(value) {
+                Some(table) => {
+                    let lines = Headers::lines(&table)?;
+                    return Secret::parse_lines(&lines).map(Value::Secret);
+                }
+                None => None,
+            },
+            (Self::Table(_), _) => dotted(value).map(Value::Names),
             (Self::TextOrTexts(_), Some(one)) => Some(Value::Texts(vec![one.to_owned()])),
             (Self::Texts(_) | Self::TextOrTexts(_), _) => held(value).map(Value::Texts),
             (Self::Numbers(_), _) => held(value).map(Value::Numbers),
@@ -141,7 +155,9 @@ impl Kind {
             | Self::Text(_)
             | Self::Url(_)
             | Self::Path
-            | Self::Secret(_) => false,
+            | Self::Secret(_)
+            | Self::Headers
+            | Self::Table(_) => false,
         }
     }
 
@@ -179,6 +195,8 @@ impl Kind {
             (Self::Path, Value::Text(text)) if text.is_empty() => None,
             (Self::Path, Value::Text(text)) => Name::parse(text).err(),
             (Self::Secret(check), Value::Secret(secret)) => check(secret.as_str()).err(),
+            (Self::Headers, Value::Secret(secret)) => Headers::of(secret).err(),
+            (Self::Table(check), Value::Names(table)) => check(table).err(),
             (Self::Texts(check) | Self::TextOrTexts(check), Value::Texts(texts)) => {
                 check(texts).err()
             }
@@ -201,6 +219,7 @@ impl Kind {
                 words.join(" or ")
             }
             Self::Text(_) | Self::Url(_) | Self::Path | Self::Secret(_) => "a string".to_owned(),
+            Self::Headers | Self::Table(_) => "a table of strings".to_owned(),
             Self::Texts(_) => "a list of strings".to_owned(),
             Self::TextOrTexts(_) => "a string or a list of strings".to_owned(),
             Self::Numbers(_) => "a list of numbers".to_owned(),
@@ -242,6 +261,7 @@ macro_rules! from_value {
 from_value! {
     bool: Switch(value) => Some(*value);
     i8: Whole(number) => (*number).try_into().ok();
+    Scale: Whole(number) => Scale::new((*number).try_into().ok()?);
     u8: Whole(number) => (*number).try_into().ok();
     u16: Whole(number) => (*number).try_into().ok();
     u32: Whole(number) => (*number).try_into().ok();
@@ -255,6 +275,8 @@ from_value! {
     Site: Text(text) => Site::new(&text.parse().ok()?).ok();
     BaseUrl: Url(url) => Some(url.clone());
     Secret: Secret(secret) => Some(secret.clone());
+    Headers: Secret(secret) => Headers::of(secret).ok();
+    Resource: Names(table) => Resource::parse(table.clone()).ok();
     ApiKey: Secret(secret) => ApiKey::of(secret).ok();
     Vec<String>: Texts(texts) => Some(texts.clone());
     Choice: Texts(names) => Choice::of(names).ok();
@@ -393,6 +415,21 @@ fn ports(text: &str) -> Option<Value> {
         [port] => Value::Whole(port),
         _ => Value::Wholes(ports),
     })
+}
+
+/// Returns the strings of a table and of the tables in it, under their names with dots between.
+fn dotted(value: &DeValue<'_>) -> Option<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, value) in value.as_table()? {
+        let (name, value) = (name.get_ref(), value.get_ref());
+        if let Some(text) = value.as_str() {
+            found.insert(name.to_string(), text.to_owned());
+            continue;
+        }
+        let inner = dotted(value)?.into_iter();
+        found.extend(inner.map(|(end, text)| (format!("{name}.{end}"), text)));
+    }
+    Some(found)
 }
 
 /// Returns a value of a file as what it holds, if it is of this type.

@@ -1,7 +1,7 @@
 //! Settings that are one of a few words, in the file and on the command line.
 
 use crate::proto::Protocol;
-use crate::publish::HistogramKind;
+use crate::publish::{HistogramKind, Temporality};
 use crate::record::Mode;
 
 pub use crate::sys::stamp::Timestamps;
@@ -159,6 +159,8 @@ pub enum Backend {
     Pushgateway,
     /// Series in Datadog.
     Datadog,
+    /// Metrics and logs of OpenTelemetry.
+    Otlp,
 }
 
 impl Word for Backend {
@@ -169,6 +171,7 @@ impl Word for Backend {
         ("clickhouse", Self::ClickHouse),
         ("pushgateway", Self::Pushgateway),
         ("datadog", Self::Datadog),
+        ("otlp", Self::Otlp),
     ];
 }
 
@@ -177,7 +180,7 @@ impl Backend {
     pub const fn default_mode(self) -> Mode {
         match self {
             Self::Cli | Self::Log | Self::ZeroMq | Self::ClickHouse => Mode::Samples,
-            Self::Pushgateway | Self::Datadog => Mode::Windows,
+            Self::Pushgateway | Self::Datadog | Self::Otlp => Mode::Windows,
         }
     }
 
@@ -195,6 +198,11 @@ impl Backend {
             "is {word:?}, which this build does not have: it needs the Cargo feature {feature:?}"
         ))
     }
+}
+
+impl Word for Temporality {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("delta", Self::Delta), ("cumulative", Self::Cumulative)];
 }
 
 impl Word for Mode {

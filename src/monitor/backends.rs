@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+#[cfg(feature = "http-backends")]
+use crate::clock::Clock;
 use crate::config::{BackendSettings, MetricsConfig, Word as _};
 use crate::monitor::{StartError, logging};
 use crate::publish::{self, Backend};
@@ -41,6 +43,16 @@ pub(super) fn backend(
         BackendSettings::ClickHouse(settings) => {
             let transport = publish::ClickHouseTransport::new(settings.clone());
             queued(metrics, publish::ClickHouseEncoder::default(), transport)
+        }
+        #[cfg(feature = "http-backends")]
+        BackendSettings::Otlp(settings) => {
+            let (interval, began) = (metrics.delivery.send_interval, Clock::new().now().wall);
+            let encoder = publish::OtlpEncoder::new(own_name, settings, interval, began);
+            queued(
+                metrics,
+                encoder,
+                publish::OtlpTransport::new(settings.clone()),
+            )
         }
         #[cfg(not(all(feature = "zeromq", feature = "http-backends")))]
         settings => Err(settings.backend().lacking().unwrap_or_default()),

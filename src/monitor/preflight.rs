@@ -122,6 +122,7 @@ fn backends(config: &Config) -> Vec<String> {
                 BackendSettings::ClickHouse(to) => look(&to.server, to.ca_file.as_deref()),
                 BackendSettings::Pushgateway(to) => look(&to.gateway, to.ca_file.as_deref()),
                 BackendSettings::Datadog(to) => look(to.base(), to.ca_file.as_deref()),
+                BackendSettings::Otlp(to) => look(&to.endpoint, to.ca_file.as_deref()),
                 _ => None,
             });
         }

@@ -18,18 +18,32 @@ pub struct Secret {
     text: String,
     /// Where it stands, so that it can be read again.
     file: Option<PathBuf>,
+    /// It may have several lines, each of which a header can carry.
+    has_lines: bool,
 }
 
 impl Secret {
     /// Parses a password. An error if it has a control character other than a tab.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
-        if text.bytes().all(is_plain) {
-            let (text, file) = (text.to_owned(), None);
-            Ok(Self { text, file })
-        } else {
-            Err("must have no control characters".to_owned())
+        Self::new(text, false)
+    }
+
+    /// Parses a text of several lines. An error if one has a control character other than a tab.
+    pub fn parse_lines(text: &str) -> Result<Self, String> {
+        Self::new(text, true)
+    }
+
+    fn new(text: &str, has_lines: bool) -> Result<Self, String> {
+        let ends_line = |byte: u8| has_lines && [b'\n', b'\r'].contains(&byte);
+        let is_plain = |byte: u8| byte == b'\t' || ends_line(byte) || !byte.is_ascii_control();
+        if !text.bytes().all(is_plain) {
+            return Err("must have no control characters".to_owned());
         }
+        Ok(Self {
+            text: text.to_owned(),
+            file: None,
+            has_lines,
+        })
     }
 
     /// The same, read again from this file whenever it is used.
@@ -41,8 +55,11 @@ impl Secret {
 
     /// The same with another text.
     pub(super) fn with_text(&self, text: &str) -> Self {
-        let (text, file) = (text.to_owned(), self.file.clone());
-        Self { text, file }
+        let text = text.to_owned();
+        Self {
+            text,
+            ..self.clone()
+        }
     }
 
     /// The text itself.
@@ -55,7 +72,8 @@ impl Secret {
     pub(super) fn renew(&mut self) -> Option<bool> {
         let read = read_secret(self.file.as_deref()?).unwrap_or_default();
         let text = read.trim_end_matches(['\r', '\n']);
-        let is_new = !text.is_empty() && text != self.text && Self::parse(text).is_ok();
+        let is_new =
+            !text.is_empty() && text != self.text && Self::new(text, self.has_lines).is_ok();
         if is_new {
             text.clone_into(&mut self.text);
         }

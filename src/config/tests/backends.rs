@@ -11,9 +11,10 @@ use crate::config::{
 };
 use crate::proto::Host;
 use crate::publish::clickhouse::Columns;
+use crate::publish::exponential::Scale;
 use crate::publish::{
-    ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Name,
-    PushgatewaySettings, Secret, Site, ZeroMqSettings,
+    ApiKey, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings, Headers, Name,
+    OtlpSettings, PushgatewaySettings, Resource, Secret, Site, Temporality, ZeroMqSettings,
 };
 use crate::record::{Metric, Mode};
 
@@ -110,6 +111,11 @@ fn a_backend_alone_has_its_defaults() {
             "datadog",
             Mode::Windows,
             BackendSettings::Datadog(DatadogSettings::new(api_key("k"))),
+        ),
+        (
+            "otlp",
+            Mode::Windows,
+            BackendSettings::Otlp(OtlpSettings::default()),
         ),
     ];
     for (word, mode, settings) in backends {
@@ -299,6 +305,70 @@ fn a_key_goes_over_a_file_and_a_file_over_the_environment() {
 }
 
 #[test]
+fn an_otlp_receiver_is_told_what_it_needs() {
+    let file = "
+        [[metrics]]
+        backend = 'otlp'
+        endpoint = 'https://otlp.example.com/base/v1/metrics'
+        headers = { Authorization = 'Bearer sesame', x-scope = '7' }
+        resource = { service.name = 'wan', 'k8s.pod.name' = 'p', k8s.node.name = 'n' }
+        temporality = 'Delta'
+        scale = -1
+        max_buckets = 320
+        ca_file = '/etc/ssl/otlp.pem'";
+    let resource = [
+        ("service.name", "wan"),
+        ("k8s.pod.name", "p"),
+        ("k8s.node.name", "n"),
+    ];
+    let resource = resource.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let BackendSettings::Otlp(settings) = parse(file).metrics.remove(0).settings else {
+        panic!("not otlp");
+    };
+    let url = settings.endpoint.join(["v1", "logs"]);
+    assert_eq!(url.as_str(), "https://otlp.example.com/base/v1/logs");
+    let wanted = OtlpSettings {
+        endpoint: settings.endpoint.clone(),
+        headers: Headers::parse("Authorization: Bearer sesame\nx-scope: 7\n").unwrap(),
+        resource: Resource::parse(resource.into()).unwrap(),
+        temporality: Temporality::Delta,
+        scale: Scale::new(-1).unwrap(),
+        max_buckets: 320,
+        ca_file: Some("/etc/ssl/otlp.pem".into()),
+    };
+    assert_eq!(settings, wanted);
+    let printed = effective(file);
+    assert!(!printed.contains("sesame"), "{printed}");
+    assert!(printed.contains("headers = \"(secret)\""), "{printed}");
+}
+
+#[test]
+fn headers_may_stand_in_a_file_of_their_own() {
+    let held = Held::new(
+        &[],
+        &[("/run/otlp", "Authorization: Bearer sesame\nx-scope: 7\n")],
+    );
+    let headers = |text: &str| match only(text, &held).settings {
+        BackendSettings::Otlp(settings) => settings.headers,
+        other => panic!("{other:?}"),
+    };
+    let in_file = "[metrics]\nbackend = 'otlp'\nheaders_file = '/run/otlp'\n";
+    let found = headers(in_file);
+    let pairs: Vec<_> = found.iter().collect();
+    assert_eq!(
+        pairs,
+        [("Authorization", "Bearer sesame"), ("x-scope", "7")]
+    );
+    let found = headers(&format!("{in_file}headers = {{ x = 'y' }}"));
+    assert_eq!(found.iter().collect::<Vec<_>>(), [("x", "y")]);
+    let wrong = Held::new(&[], &[("/run/otlp", "Bearer sesame\n")]);
+    let told = Config::parse_effective(in_file, &Overrides::default(), &wrong).unwrap_err();
+    let told = told.to_string();
+    let wanted = "line 3: `headers` must have a line for each header, as `name: value`";
+    assert!(told.contains(wanted) && !told.contains("sesame"), "{told}");
+}
+
+#[test]
 fn a_password_in_an_address_is_not_printed() {
     let cases = [
         (
@@ -406,7 +476,7 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
     (
         "backend = 'zeromq'\nspool_dir = '/x'",
         "line 3: `spool_dir` is for `backend = \"clickhouse\"` or `backend = \"pushgateway\"` or \
-         `backend = \"datadog\"` only",
+         `backend = \"datadog\"` or `backend = \"otlp\"` only",
     ),
     (
         "backend = 'datadog'",
@@ -499,6 +569,50 @@ pub(super) const MISTAKES: &[(&str, &str)] = &[
     (
         "backend = 'pushgateway'\nbuckets = ['a']",
         "line 3: `buckets` must be a list of numbers, not a list of something else",
+    ),
+    (
+        "backend = 'otlp'\nscale = 9",
+        "line 3: `scale` must be -4 to 8, not 9",
+    ),
+    (
+        "backend = 'otlp'\nmax_buckets = 7",
+        "line 3: `max_buckets` must be 8 to 4096, not 7",
+    ),
+    (
+        "backend = 'otlp'\ntemporality = 'deltas'",
+        "line 3: `temporality` must be \"delta\" or \"cumulative\", not the string \"deltas\"; did you mean `delta`?",
+    ),
+    (
+        "backend = 'otlp'\nendpoint = 'ftp://x'",
+        "line 3: `endpoint` must be host:port or an http or https URL, not \"ftp://x\"",
+    ),
+    (
+        "backend = 'otlp'\nheaders = ['x']",
+        "line 3: `headers` must be a table of strings, not a list",
+    ),
+    (
+        "backend = 'otlp'\nheaders = { Content-Type = 'x' }",
+        "line 3: `headers` must not have Content-Type, which is ours to give",
+    ),
+    (
+        "backend = 'otlp'\nheaders = { 'a b' = 'x' }",
+        "line 3: `headers` must name headers, and \"a b\" is no name of one",
+    ),
+    (
+        "backend = 'otlp'\nheaders = { x = '' }",
+        "line 3: `headers` must have a value for x",
+    ),
+    (
+        "backend = 'otlp'\nresource = { '' = 'x' }",
+        "line 3: `resource` must name attributes, and \"\" is no name",
+    ),
+    (
+        "backend = 'otlp'\nresource = { site = 1 }",
+        "line 3: `resource` must be a table of strings, not a table",
+    ),
+    (
+        "backend = 'otlp'\nresource = 'x'",
+        "line 3: `resource` must be a table of strings, not the string \"x\"",
     ),
 ];
 

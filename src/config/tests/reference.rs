@@ -201,6 +201,8 @@ fn kind(kind: &Kind) -> String {
         Kind::Url(_) => "URL".to_owned(),
         Kind::Path => "path".to_owned(),
         Kind::Secret(_) => "string, never shown".to_owned(),
+        Kind::Headers => "table of strings, never shown".to_owned(),
+        Kind::Table(_) => "table of strings".to_owned(),
         Kind::Texts(_) => "list of strings".to_owned(),
         Kind::TextOrTexts(_) => "string or list of strings".to_owned(),
         Kind::Numbers(_) => "list of numbers".to_owned(),

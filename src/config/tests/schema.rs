@@ -114,6 +114,7 @@ const BEYOND: &[&str] = &[
     "leaves no metric",
     "letters, digits and signs",
     "no control characters",
+    "which is ours to give",
     "nor a prefix",
     "1 to 1024 prefixes",
 ];

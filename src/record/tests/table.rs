@@ -170,7 +170,7 @@ const HEAD: &str = "\
 This page is written from the table in `src/record/metrics.rs` by `RENEW_DOCS=1 cargo test --lib table`.
 
 All times are nanoseconds in the JSON of the `cli`, `log`, `zeromq` and `clickhouse` backends. Datadog gets
-milliseconds, Prometheus seconds.
+milliseconds, Prometheus and OTLP seconds.
 
 | kind | what is published |
 | --- | --- |

@@ -349,7 +349,7 @@ keys! {
 
     HISTOGRAMS = Key::new("histograms", Http, Word(HistogramKind::names))
         .help("Which buckets delays have: `native` ones, which only Prometheus' protobuf format carries, `classic` \
-               ones with fixed bounds, or both.")
+               ones with fixed bounds, or both: native ones in that format, and classic ones in text.")
         .preset("\"both\"").example("\"native\"");
 
     SCHEMA = Key::new("schema", Http, Whole(-4, 8, ""))

@@ -107,11 +107,6 @@ impl Histogram {
         self.native.as_ref()
     }
 
-    /// True if it has buckets for who reads no native ones.
-    pub(super) const fn is_classic(&self) -> bool {
-        self.classic.is_some()
-    }
-
     /// Fills `out` with each classic bound in seconds and the number of values between it and the one before;
     /// without classic buckets with the infinite bound only.
     pub(super) fn fill(&self, out: &mut Vec<(f64, u64)>) {

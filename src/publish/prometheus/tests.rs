@@ -179,7 +179,7 @@ fn native_histograms_have_every_value_and_when_they_began() {
             (&spans[..], &native.positive_delta[..]),
             (&[1, 1, 1][..], &[2, 0, 0][..])
         );
-        assert_eq!(native.bucket.is_empty(), kind == HistogramKind::Native);
+        assert!(native.bucket.is_empty());
         let began = native.created_timestamp.as_ref().unwrap();
         assert_eq!(began.seconds, at(0).wall.as_unix_nanos() / 1_000_000_000);
         let lost = families
@@ -189,6 +189,22 @@ fn native_histograms_have_every_value_and_when_they_began() {
         let lost = lost.metric[0].counter.as_ref().unwrap();
         assert!((lost.value - 6.0).abs() < 1e-9 && lost.created_timestamp.is_some());
     }
+}
+
+#[test]
+fn classic_buckets_go_where_no_native_ones_do() {
+    let families = families(&filled(HistogramKind::Classic, 1));
+    let family = families
+        .iter()
+        .find(|it| it.name == "udp_wan_owd_seconds")
+        .unwrap();
+    let classic = family.metric[0].histogram.as_ref().unwrap();
+    assert_eq!((classic.bucket.len(), classic.zero_threshold), (53, 0.0));
+    let last = classic.bucket.last().unwrap();
+    assert_eq!(
+        (last.cumulative_count, last.upper_bound),
+        (5, f64::INFINITY)
+    );
 }
 
 #[test]

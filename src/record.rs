@@ -117,6 +117,55 @@ impl Recorder {
         feed
     }
 
+    /// Adds a backend while others run. Its first interval begins `now`, and has nothing of before. The caller has just
+    /// taken the counters of all flows ([`Recorder::handle_counters`]).
+    pub fn join(
+        &mut self,
+        config: SinkConfig,
+        stats: Arc<BackendStats>,
+        now: Now,
+        own: &SelfCounters,
+        host: HostGauges,
+    ) -> Feed {
+        self.self_series.add_backend(Arc::clone(&stats));
+        let (mut sink, feed) = Sink::new(config, stats, now);
+        let process = self.process(own);
+        sink.count_from_here(self.series.sets(), &self.self_series, &process, host);
+        self.sinks.push(sink);
+        feed
+    }
+
+    /// Ends the interval of the backend with these counters, and hands it over. Then the backend is forgotten, and its
+    /// feed is complete.
+    pub fn leave(&mut self, stats: &Arc<BackendStats>) {
+        let sink = self.sinks.iter_mut().find(|sink| sink.is_of(stats));
+        sink.into_iter().for_each(Sink::leave);
+    }
+
+    /// Forgets the backends that have left.
+    fn part(&mut self) {
+        while let Some(place) = self.sinks.iter().position(Sink::has_left) {
+            let sink = self.sinks.remove(place);
+            sink.tell_offered();
+            if let Some(place) = self.self_series.remove_backend(sink.stats()) {
+                for sink in &mut self.sinks {
+                    sink.forget_backend(place);
+                }
+            }
+        }
+    }
+
+    /// What this process counts itself.
+    fn process(&self, own: &SelfCounters) -> ProcessCounters {
+        let dropped = self.flight.as_ref().map_or(0, FlightRecorder::dropped);
+        ProcessCounters {
+            core: *own,
+            // Each sink has its own.
+            samples_dropped: 0,
+            dumps_dropped: self.dumps_lost.load(Ordering::Relaxed) + dropped,
+        }
+    }
+
     /// Looks for bursts, outages and changes of route in every flow's probes, and publishes them to every sink.
     pub fn find_bursts(&mut self, rules: BurstRules) {
         self.detector = Some(Detector::new(rules));
@@ -396,6 +445,7 @@ impl Recorder {
             any_complete |= sink.hand_over(now, self.series.sets(), &self.self_series);
         }
         if any_complete {
+            self.part();
             self.free_deserted();
         }
     }
@@ -411,13 +461,7 @@ impl Recorder {
             return;
         }
         let host = host();
-        let dropped = self.flight.as_ref().map_or(0, FlightRecorder::dropped);
-        let process = ProcessCounters {
-            core: *own,
-            // Each sink has its own.
-            samples_dropped: 0,
-            dumps_dropped: self.dumps_lost.load(Ordering::Relaxed) + dropped,
-        };
+        let process = self.process(own);
         for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
             sink.end_window(now, &self.self_series, process, host);
         }

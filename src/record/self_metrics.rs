@@ -69,6 +69,14 @@ impl SelfSeries {
         });
         self.backends.push(Monitored { stats, tags });
     }
+
+    /// Forgets a backend. Returns the place that it had.
+    pub(super) fn remove_backend(&mut self, stats: &Arc<BackendStats>) -> Option<usize> {
+        let is_it = |backend: &Monitored| Arc::ptr_eq(&backend.stats, stats);
+        let place = self.backends.iter().position(is_it)?;
+        self.backends.remove(place);
+        Some(place)
+    }
 }
 
 /// What a sink publishes of the delivery of one backend.
@@ -137,6 +145,30 @@ impl SelfMetrics {
         for (delivery, Monitored { stats, .. }) in self.deliveries.iter_mut().zip(backends) {
             delivery.count.end_window(&read_all(BACKEND_COUNTS, stats));
             delivery.backlog = stats.backlog(now.mono);
+        }
+    }
+
+    /// Takes the counts so far as published.
+    pub(super) fn count_from_here(
+        &mut self,
+        process: &ProcessCounters,
+        host: HostGauges,
+        series: &SelfSeries,
+    ) {
+        self.count.published = read_all(PROCESS_COUNTS, process);
+        self.host = host;
+        self.deliveries
+            .resize_with(series.backends.len(), Delivery::default);
+        for (delivery, Monitored { stats, .. }) in self.deliveries.iter_mut().zip(&series.backends)
+        {
+            delivery.count.published = read_all(BACKEND_COUNTS, stats);
+        }
+    }
+
+    /// The backend at this place is gone.
+    pub(super) fn forget_backend(&mut self, place: usize) {
+        if place < self.deliveries.len() {
+            self.deliveries.remove(place);
         }
     }
 

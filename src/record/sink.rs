@@ -190,6 +190,8 @@ pub(super) struct Sink {
     are_sets_ended: bool,
     handover: Option<Handover>,
     finishing: bool,
+    /// Its backend goes: the interval that runs is its last one, and is handed over in turns like the others.
+    leaving: bool,
     ended_last: bool,
     slots: Vec<Slot>,
     self_metrics: SelfMetrics,
@@ -229,6 +231,7 @@ impl Sink {
             are_sets_ended: false,
             handover: None,
             finishing: false,
+            leaving: false,
             ended_last: false,
             slots: Vec::new(),
             self_metrics: SelfMetrics::default(),
@@ -399,6 +402,49 @@ impl Sink {
         self.ended_sets = 0;
     }
 
+    /// Makes the interval that runs the last one, while those of other sinks go on.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// True if it is the sink of these counters.
+    pub(super) fn is_of(&self, stats: &Arc<BackendStats>) -> bool {
+        Arc::ptr_eq(&self.outlet.stats, stats)
+    }
+
+    /// Returns its backend's counters.
+    pub(super) fn stats(&self) -> &Arc<BackendStats> {
+        &self.outlet.stats
+    }
+
+    /// True if it leaves, and everything is handed over.
+    pub(super) fn has_left(&self) -> bool {
+        self.leaving && self.is_finished()
+    }
+
+    /// Begins to count from here: what has happened before is no news to it.
+    pub(super) fn count_from_here(
+        &mut self,
+        sets: &[Option<SeriesSet>],
+        series: &SelfSeries,
+        process: &ProcessCounters,
+        host: HostGauges,
+    ) {
+        self.slots.resize_with(sets.len(), Slot::default);
+        for (slot, set) in self.slots.iter_mut().zip(sets) {
+            let Some(set) = set else { continue };
+            for (count, tally) in slot.counts.iter_mut().zip(&set.tallies) {
+                count.published = tally.totals;
+            }
+        }
+        self.self_metrics.count_from_here(process, host, series);
+    }
+
+    /// The backend at this place of the self-metrics is gone.
+    pub(super) fn forget_backend(&mut self, place: usize) {
+        self.self_metrics.forget_backend(place);
+    }
+
     /// Says how many records went into the ring, and whether no more do.
     pub(super) fn tell_offered(&self) {
         let stats = &self.outlet.stats;
@@ -412,7 +458,8 @@ impl Sink {
 
     /// True if the interval ends now.
     pub(super) fn is_due(&self, now: Now) -> bool {
-        self.handover.is_none() && !self.ended_last && (self.finishing || now.mono >= self.next_end)
+        let is_last = self.finishing || self.leaving;
+        self.handover.is_none() && !self.ended_last && (is_last || now.mono >= self.next_end)
     }
 
     /// Returns when there is something to do.
@@ -420,6 +467,7 @@ impl Sink {
         match self.handover {
             Some(handover) => Some(handover.resume),
             None if self.ended_last => None,
+            None if self.leaving => Some(self.began),
             None => Some(self.next_end),
         }
     }
@@ -475,7 +523,7 @@ impl Sink {
         // Ends stay multiples of the interval since the start, however late this one is.
         let past = now.mono.since(self.began) / self.config.window_ns + 1;
         self.next_end = self.began.plus(past.saturating_mul(self.config.window_ns));
-        self.ended_last = self.finishing;
+        self.ended_last = self.finishing || self.leaving;
     }
 
     /// Hands over some of the interval that ended. True if that was the last of it.
@@ -520,7 +568,8 @@ impl Sink {
             let outlet = &mut self.outlet;
             pushed += 1 + self.self_metrics.hand_over(part, series, end, outlet);
             handover.next_part += 1;
-            if handover.next_part == self.self_metrics.parts() {
+            // A backend may have gone meanwhile.
+            if handover.next_part >= self.self_metrics.parts() {
                 self.handover = None;
                 self.outlet.forget_ended();
                 return true;

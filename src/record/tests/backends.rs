@@ -73,3 +73,70 @@ fn what_one_backend_does_not_take_is_told_to_all() {
     let told = counts(&rig.end(1), "monitor.backend.samples_dropped");
     assert_eq!(told, [i64::try_from(overrun).unwrap()]);
 }
+
+/// The records of a feed so far.
+fn drain(feed: &mut Feed) -> Vec<Record> {
+    std::iter::from_fn(|| feed.poll()).collect()
+}
+
+#[test]
+fn one_that_joins_has_nothing_of_before_and_one_that_leaves_all_until_then() {
+    let mut rig = Rig::new(Mode::Windows);
+    let first = Arc::new(BackendStats::new("first"));
+    let mut leaving = rig.recorder.add_sink_of(
+        SinkConfig::new(Mode::Windows, 10 * SECOND_NS),
+        Arc::clone(&first),
+    );
+    rig.recorder.add_backend(Arc::clone(&first));
+    first.count_sent(40);
+    rig.take([opened(0, "b"), sample(0, Metric::UdpRtt, 5)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(100)));
+    rig.end(1);
+    // Between two intervals; the caller takes the counters first.
+    let now = Now {
+        mono: second(1).mono.plus(SECOND_NS / 2),
+        wall: second(1).wall.plus(500_000_000),
+    };
+    let counters = sent(110);
+    rig.recorder
+        .handle_counters([(Origin(0), FlowKind::Udp, &counters)]);
+    let second_stats = Arc::new(BackendStats::new("second"));
+    let mut joined = rig.recorder.join(
+        SinkConfig::new(Mode::Windows, SECOND_NS),
+        Arc::clone(&second_stats),
+        now,
+        &rig.own,
+        rig.host,
+    );
+    rig.take([sample(0, Metric::UdpRtt, 7)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(115)));
+    rig.recorder.leave(&first);
+    // It leaves in its own time, not at the end of its ten seconds.
+    rig.turn(second(2));
+    let last = drain(&mut leaving);
+    let window = last.iter().find_map(Record::window).unwrap();
+    assert_eq!((window.count(), window.min(), window.max()), (2, 5, 7));
+    assert_eq!(counts(&last, "udp.wan.sent"), [115]);
+    assert!(leaving.is_complete());
+    rig.turn(second(3));
+    let news = drain(&mut joined);
+    let window = news.iter().find_map(Record::window).unwrap();
+    assert_eq!((window.count(), window.min()), (1, 7));
+    assert_eq!(counts(&news, "udp.wan.sent"), [5]);
+    let of = |records: &[Record], backend: &str| {
+        let is_of = |record: &&Record| {
+            record.metric() == "monitor.backend.sent"
+                && record
+                    .tags()
+                    .any(|tag| tag.to_string() == format!("backend:{backend}"))
+        };
+        records.iter().filter(is_of).count()
+    };
+    assert_eq!((of(&news, "first"), of(&news, "second")), (0, 1));
+    // Those that were there go on as before, without what has left.
+    second_stats.count_sent(3);
+    rig.drain();
+    rig.turn(second(4));
+    let records = rig.drain();
+    assert_eq!((of(&records, "first"), of(&records, "second")), (0, 1));
+}

@@ -51,13 +51,25 @@ impl Cli {
         let found = Some(usual).filter(|file| file.exists());
         self.config_file.as_deref().or(found)
     }
+
+    /// Returns as which member of a mesh the file is to be checked.
+    pub fn member(&self) -> Option<&str> {
+        match &self.command {
+            Some(Command::Check { member }) => member.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// What else the program can do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Validate the configuration, and print it with every default filled in
-    Check,
+    Check {
+        /// As this member of the file's [[mesh]], on whatever host; the host itself is not looked at
+        #[arg(long = "as", value_name = "NAME")]
+        member: Option<String>,
+    },
     /// Print the schema of the configuration file, or the statements that make a backend's tables
     Schema {
         /// Of what

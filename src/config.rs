@@ -13,6 +13,7 @@ mod http;
 mod key;
 mod keys;
 mod layer;
+mod mesh;
 mod metrics;
 mod outside;
 mod overrides;
@@ -45,6 +46,7 @@ use crate::sys::process;
 
 pub(crate) use key::Key;
 pub(crate) use keys::all as keys;
+pub(crate) use mesh::Membership;
 pub(crate) use value::Value;
 pub(crate) use words::Word;
 
@@ -112,6 +114,8 @@ pub struct Config {
     pub burst: BurstConfig,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<String>,
+    /// What this host is to the `[[mesh]]` tables.
+    pub(crate) membership: Membership,
     /// What targets inherit, with the defaults.
     inherited: Layer,
 }
@@ -147,6 +151,25 @@ impl Config {
             })?,
         };
         Self::read(&text, Some(file), overrides, &System)
+    }
+
+    /// The same as the host of this name has it, which must be a member of a `[[mesh]]`.
+    pub fn load_as(
+        path: Option<&Path>,
+        overrides: &Overrides,
+        member: Option<&str>,
+    ) -> Result<(Self, String), ConfigError> {
+        let Some(name) = member else {
+            return Self::load_effective(path, overrides);
+        };
+        let named = overrides.clone().with(NAME.name, name);
+        let named = named.map_err(|fault| ConfigError::told([format!("`--as` {fault}")]))?;
+        let (config, shown) = Self::load_effective(path, &named)?;
+        if config.membership == Membership::Member {
+            return Ok((config, shown));
+        }
+        let text = format!("`--as {name}`: no [[mesh]] has a member of this name");
+        Err(ConfigError::told(config.warnings.into_iter().chain([text])))
     }
 
     /// Reads a file's text, and puts flags over it. Secrets that it does not hold itself come from
@@ -233,6 +256,7 @@ impl Config {
         }
         let mut keys = auth::KeyFiles::of(outside);
         let senders = sessions::resolve(&sessions, &allow, &mut keys, problems);
+        let meshed = mesh::resolve(file.mesh, &name, problems);
         let mut config = Self {
             name,
             addresses: rules::addresses(&top.find::<Vec<String>>(&ADDRESS).unwrap_or_default())
@@ -257,9 +281,11 @@ impl Config {
             engine: EngineOptions::from_layer(&engine),
             burst: BurstConfig::from_layer(&burst),
             warnings: Vec::new(),
+            membership: meshed.membership,
             inherited: top,
         };
-        config.add_targets(file.targets, &mut keys, &mut shown, problems);
+        let targets = [file.targets, meshed.targets].concat();
+        config.add_targets(targets, &mut keys, &mut shown, problems);
         config.check_whole(problems);
         (config, shown)
     }

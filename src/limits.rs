@@ -8,6 +8,18 @@
 /// Targets that one process probes, with three flows each. The design scale is ten thousand.
 pub const TARGETS_MAX: usize = 16_384;
 
+/// Meshes of one file, each of which is searched for this host.
+pub const MESHES_MAX: usize = 256;
+
+/// Members of a mesh. Where each probes some others they may be more than the targets of one host.
+pub const MESH_MEMBERS_MAX: usize = 65_536;
+
+/// Others that each member of a mesh probes with `shape = "k"`. Every member hashes all names as often.
+pub const MESH_K_MAX: i64 = 64;
+
+/// Groups that a member of a mesh may be in.
+pub const GROUPS_MAX: usize = 64;
+
 /// Keys that requests may be authenticated with. Those that a packet can be made with are tried.
 pub const KEYS_MAX: usize = 1_024;
 

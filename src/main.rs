@@ -13,12 +13,12 @@ fn main() -> ExitCode {
         Some(Command::Schema { of }) => return end(write(&of.text())),
         #[cfg(feature = "report")]
         Some(Command::Report(request)) => return end(request.run()),
-        Some(Command::Check) | None => {}
+        Some(Command::Check { .. }) | None => {}
     }
-    let file = cli.file();
-    match Config::load_effective(file, &cli.overrides) {
+    let (file, member) = (cli.file(), cli.member());
+    match Config::load_as(file, &cli.overrides, member) {
         Err(error) => fail(&error, ExitCode::from(2)), // As clap has it.
-        Ok((config, text)) if cli.command.is_some() => check(&config, &text),
+        Ok((config, text)) if cli.command.is_some() => check(&config, &text, member.is_none()),
         Ok((config, _)) => end(monitor::run(config, || Config::load(file, &cli.overrides))),
     }
 }
@@ -28,11 +28,11 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
     ended.map_or_else(failed, |()| ExitCode::SUCCESS)
 }
 
-fn check(config: &Config, text: &str) -> ExitCode {
-    let said = write!(io::stderr(), "{}", monitor::preflight::report(config));
-    match said.and_then(|()| write(text)) {
-        Ok(()) => end(monitor::preflight::check(config)),
-        failed => end(failed),
+fn check(config: &Config, text: &str, is_here: bool) -> ExitCode {
+    let report = monitor::preflight::report(config, is_here);
+    match write!(io::stderr(), "{report}").and_then(|()| write(text)) {
+        Ok(()) if is_here => end(monitor::preflight::check(config)),
+        ended => end(ended),
     }
 }
 

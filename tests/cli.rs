@@ -257,6 +257,48 @@ fn check_says_what_would_not_work_on_this_host_and_starts_nothing() {
 
 /// `nohup` and a shell's `&` start a program so.
 #[test]
+fn check_prints_what_another_member_of_a_mesh_makes_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Nothing of it is there on this host, which is no member either.
+    let file = "log_file = '/proc/none/log'
+        address = '203.0.113.5'
+        [[mesh]]
+        name = 'm'
+        tags = ['mesh:m']
+        members = [
+            { name = 'a', address = '192.0.2.1' },
+            { name = 'b', address = '192.0.2.2', tags = ['site:b'] },
+        ]";
+    std::fs::write(folder.path().join("latency.toml"), file).expect("a file");
+    let output = run(folder.path(), &["check", "--as", "a"]);
+    let (printed, told) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(printed.starts_with("name = \"a\"\n"), "{printed}");
+    let targets: Vec<&str> = printed.split("[[targets]]").skip(1).collect();
+    assert_eq!(targets.len(), 1, "{printed}");
+    for line in [
+        "host = \"192.0.2.2\"",
+        "label = \"b\"",
+        "tags = [\"mesh:m\", \"site:b\"]",
+    ] {
+        assert!(targets[0].contains(line), "{printed}");
+    }
+    assert!(told.starts_with("1 targets: up to "), "{told}");
+    let output = run(folder.path(), &["check", "--as", "nobody"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("line 3: `mesh` \"m\" has no member called \"nobody\""),
+        "{told}"
+    );
+    assert!(
+        told.contains("`--as nobody`: no [[mesh]] has a member of this name"),
+        "{told}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
     for (ignored, ends) in [("HUP", "-TERM"), ("INT", "-TERM"), ("TERM", "-INT")] {
         let mut shell = Command::new("sh");

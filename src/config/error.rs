@@ -26,6 +26,18 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Mistakes that stand at no place of a file.
+    pub(crate) fn told(texts: impl IntoIterator<Item = String>) -> Self {
+        let place = Place::Program;
+        let problem = |text| Problem { place, text };
+        Self::Invalid {
+            path: None,
+            problems: texts.into_iter().map(problem).collect(),
+        }
+    }
+}
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

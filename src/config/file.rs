@@ -6,6 +6,7 @@ use crate::config::error::{Place, Problems};
 use crate::config::key::Table;
 use crate::config::keys;
 use crate::config::layer::Layer;
+use crate::config::mesh::MeshTable;
 use crate::config::metrics::MetricsTable;
 use crate::config::section::{Lines, Section, Times};
 
@@ -20,6 +21,7 @@ pub(super) struct File {
     pub(super) top: Layer,
     pub(super) auth: Layer,
     pub(super) sessions: Vec<(Layer, Place)>,
+    pub(super) mesh: Vec<MeshTable>,
     pub(super) engine: Layer,
     pub(super) burst: Layer,
     pub(super) http: Option<(Layer, Place)>,
@@ -47,7 +49,7 @@ impl File {
             lines: &lines,
         };
         let tables = [
-            "auth", "sessions", "engine", "burst", "http", "metrics", "targets",
+            "auth", "sessions", "mesh", "engine", "burst", "http", "metrics", "targets",
         ];
         let names = keys::top().map(|key| key.name);
         top.check_names(names.chain(tables).chain(IDLE), problems);
@@ -71,6 +73,9 @@ impl File {
         for session in top.tables("sessions", "[[sessions]]", Times::More, problems) {
             let settings = layer(session, Table::Sessions, problems);
             file.sessions.push((settings, session.place));
+        }
+        for mesh in top.tables("mesh", "[[mesh]]", Times::More, problems) {
+            file.mesh.push(MeshTable::read(&mesh, problems));
         }
         for engine in top.tables("engine", "[engine]", Times::Once, problems) {
             file.engine = layer(engine, Table::Engine, problems);

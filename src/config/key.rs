@@ -36,6 +36,10 @@ pub(super) enum Scope {
     Auth,
     /// Every `[[sessions]]` table.
     Sessions,
+    /// Every `[[mesh]]` table.
+    Mesh,
+    /// Every member of a `[[mesh]]`.
+    Member,
     /// `[engine]`.
     Engine,
     /// `[burst]`.
@@ -55,6 +59,9 @@ pub(super) enum Table {
     Targets,
     Auth,
     Sessions,
+    /// What is a mesh's own; its members inherit keys of a target as well.
+    Mesh,
+    Member,
     Engine,
     Burst,
     Http,
@@ -158,6 +165,8 @@ impl Key {
             | (Scope::Both, Table::Top | Table::Targets)
             | (Scope::Auth, Table::Auth)
             | (Scope::Sessions, Table::Sessions)
+            | (Scope::Mesh, Table::Mesh)
+            | (Scope::Member, Table::Member)
             | (Scope::Engine, Table::Engine)
             | (Scope::Burst, Table::Burst)
             | (Scope::Http, Table::Http)

@@ -5,7 +5,7 @@
 //! A default stands here and nowhere else.
 
 use crate::config::key::Scope::{
-    Auth, Both, Burst, Engine, Http, Metrics, Of, Sessions, Target, Top,
+    Auth, Both, Burst, Engine, Http, Member, Mesh, Metrics, Of, Sessions, Target, Top,
 };
 use crate::config::key::{Key, Table};
 use crate::config::rules;
@@ -14,9 +14,9 @@ use crate::config::value::Kind::{
     Texts, Url, Whole, Word,
 };
 use crate::config::words::{
-    Backend, EngineKind, FlowKind, LogLevel, Owd, TimestampFormat, Timestamps, Word as _,
+    Backend, EngineKind, FlowKind, LogLevel, Owd, Shape, TimestampFormat, Timestamps, Word as _,
 };
-use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{BURST_MARGIN_MS_MAX, DUMPS_KEPT_MAX, MESH_K_MAX, MESSAGE_BYTES_MAX};
 use crate::proto::{Host, Protocol};
 use crate::publish::clickhouse::{COLUMNS, COLUMNS_LISTED, Columns};
 use crate::publish::{ApiKey, BaseUrl, Bounds, HistogramKind, Name, Resource, Site, Temporality};
@@ -242,6 +242,36 @@ keys! {
         .help("A file with the sender's key, as `key_file` of a target. Requests that it has not authenticated \
                are not answered, and are counted in `monitor.responder.unauthentic`.")
         .absent("no key").example("\"/etc/latency-monitor/pe1\"");
+
+    MESH_NAME = Key::new("name", Mesh, Text(rules::name))
+        .help("What the mesh is called in messages.")
+        .absent("a mesh must have one").example("\"backbone\"");
+
+    MESH_SHAPE = Key::new("shape", Mesh, Word(Shape::names))
+        .help("Who probes whom: all members each other (`full`), those that have a group in common (`groups`), or \
+               each of them `k` others, for large fleets (`k`).")
+        .preset("\"full\"").example("\"k\"");
+
+    MESH_K = Key::new("k", Mesh, Whole(1, MESH_K_MAX, ""))
+        .help("How many others each member probes with `shape = \"k\"`. About as many probe it. The names of the \
+               members alone decide which, and a member more or less moves few pairs.")
+        .absent("none; with `shape = \"k\"` it must be given").example("5");
+
+    MEMBER_NAME = Key::new("name", Member, Text(rules::name))
+        .help("The member's `name`, by which it finds itself. For the others it is the target's label.")
+        .absent("a member must have one").example("\"fra1\"");
+
+    MEMBER_ADDRESS = Key::new("address", Member, Text(|text| text.parse::<Host>().map(drop)))
+        .help("The member's IP address or host name, as the others reach it.")
+        .absent("a member must have one").example("\"192.0.2.7\"");
+
+    MEMBER_TAGS = Key::new("tags", Member, Texts(rules::tags))
+        .help("Tags of everything that the others publish about the member, behind the mesh's own.")
+        .preset("[]").example("[\"site:fra\"]");
+
+    GROUPS = Key::new("groups", Member, Texts(rules::groups))
+        .help("The groups that the member is in, for `shape = \"groups\"`.")
+        .preset("[]").example("[\"eu\"]");
 
     KIND = Key::new("kind", Engine, Word(EngineKind::names))
         .help("The engine.")
@@ -533,6 +563,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Key> {
 /// Returns the keys of a table.
 pub(super) fn of(table: Table) -> impl Iterator<Item = &'static Key> {
     all().filter(move |key| key.is_in(table))
+}
+
+/// Returns the keys of a target that many can share.
+pub(super) fn shared() -> impl Iterator<Item = &'static Key> {
+    of(Table::Targets).filter(|key| ![HOST.name, LABEL.name].contains(&key.name))
 }
 
 /// Returns the keys of the top level: the daemon's, and those that targets inherit.

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::config::value::{PORT_MAX, nearest, suggestion};
 use crate::limits::{
-    ALLOWED_PREFIXES_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX, TAGS_MAX,
-    UDP_PORTS_MAX,
+    ALLOWED_PREFIXES_MAX, GROUPS_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX,
+    TAGS_MAX, UDP_PORTS_MAX,
 };
 use crate::proto::wire::text::encode_tags;
 use crate::proto::{Address, Host, Prefix, PrefixError};
@@ -120,6 +120,19 @@ pub(super) fn tags(tags: &[String]) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Checks the groups of a member of a mesh.
+pub(super) fn groups(groups: &[String]) -> Result<(), String> {
+    if groups.len() > GROUPS_MAX {
+        return Err(format!(
+            "must be at most {GROUPS_MAX}, not {}",
+            groups.len()
+        ));
+    }
+    groups.iter().try_for_each(|group| {
+        name(group).map_err(|fault| format!("has {group:?}, and a group {fault}"))
+    })
 }
 
 /// Parses the addresses to listen on.

@@ -7,7 +7,7 @@ use crate::config::key::{Key, Preset, Table};
 use crate::config::keys;
 use crate::config::value::{Kind, PORT_MAX};
 use crate::config::words::{Backend, Word as _};
-use crate::limits::{SENDERS_MAX, TARGETS_MAX, UDP_PORTS_MAX};
+use crate::limits::{MESH_MEMBERS_MAX, MESHES_MAX, SENDERS_MAX, TARGETS_MAX, UDP_PORTS_MAX};
 
 /// Returns the schema (JSON Schema, draft 2020-12).
 pub fn schema() -> String {
@@ -21,6 +21,7 @@ pub fn schema() -> String {
         "sessions".to_owned(),
         json!({ "type": "array", "items": sessions, "maxItems": SENDERS_MAX }),
     );
+    top.insert("mesh".to_owned(), mesh());
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
     top.insert("http".to_owned(), object(properties(Table::Http)));
@@ -43,6 +44,20 @@ pub fn schema() -> String {
     schema["if"] = json!({ "required": ["host"] });
     schema["else"] = json!({ "properties": { "targets": { "items": { "required": ["host"] } } } });
     format!("{schema:#}\n")
+}
+
+/// The `[[mesh]]` tables.
+fn mesh() -> Json {
+    let mut member = object(properties(Table::Member));
+    member["required"] = json!(["name", "address"]);
+    let mut own = properties(Table::Mesh);
+    own.extend(keys::shared().map(|key| (key.name.to_owned(), property(key, Table::Targets))));
+    let members =
+        json!({ "type": "array", "items": member, "minItems": 1, "maxItems": MESH_MEMBERS_MAX });
+    own.insert("members".to_owned(), members);
+    let mut mesh = object(own);
+    mesh["required"] = json!(["name", "members"]);
+    json!({ "type": "array", "items": mesh, "maxItems": MESHES_MAX })
 }
 
 /// A `[[metrics]]` table for one backend.

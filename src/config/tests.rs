@@ -6,6 +6,7 @@ mod auth;
 mod backends;
 #[cfg(feature = "http-server")]
 mod http;
+mod mesh;
 mod ports;
 mod predecessor;
 mod reference;

@@ -131,6 +131,22 @@ impl Word for HistogramKind {
     ];
 }
 
+/// Who probes whom in a mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Full,
+    Groups,
+    K,
+}
+
+impl Word for Shape {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("full", Self::Full),
+        ("groups", Self::Groups),
+        ("k", Self::K),
+    ];
+}
+
 /// The engines there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -35,9 +35,14 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Returns all that there is to say of a configuration which the daemon would start with, a line each.
-pub fn report(config: &Config) -> String {
-    let found = [warnings(config), backends(config)].concat();
+/// Returns all that there is to say of a configuration which the daemon would start with, a line each; only what
+/// holds on every host unless `is_here`.
+pub fn report(config: &Config, is_here: bool) -> String {
+    let found = if is_here {
+        [warnings(config), backends(config)].concat()
+    } else {
+        Vec::new()
+    };
     let lines = config.warnings.iter().chain(&found);
     let mut lines: Vec<String> = lines.map(|text| format!("warning: {text}\n")).collect();
     lines.extend(unmeasured(config));
@@ -257,7 +262,7 @@ mod tests {
     fn what_a_wire_cannot_tell_is_told() {
         let text = "udp_port = 862\ntargets = [{ host = '192.0.2.1', protocol = 'stamp' }, \
                     { host = '192.0.2.2', protocol = 'stamp' }, { host = '192.0.2.3' }]";
-        let told = report(&parse(text));
+        let told = report(&parse(text), true);
         assert!(
             told.contains("note: \"192.0.2.1\" and 1 others with `protocol` \"stamp\": no TCP"),
             "{told}"
@@ -292,7 +297,7 @@ mod tests {
     #[cfg(feature = "http-backends")]
     #[test]
     fn check_tells_the_series_of_each_backend() {
-        let told = report(&parse(
+        let file = parse(
             "[[targets]]
             host = '192.0.2.1'
             type = 'udp'
@@ -301,7 +306,8 @@ mod tests {
             [[metrics]]
             backend = 'pushgateway'
             metrics = ['udp.wan.burst', 'monitor.events', 'monitor.backend.sent']",
-        ));
+        );
+        let told = report(&file, true);
         let series =
             "1 targets: up to 1 series in cli, 10 series in pushgateway, and those of hosts";
         assert!(told.starts_with(series), "{told}");

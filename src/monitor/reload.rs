@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Membership};
 use crate::monitor::commands::{Answering, Command};
 use crate::monitor::{LatencyMonitor, TargetHandle, descriptors, preflight};
 use crate::proto::TargetSpec;
@@ -126,6 +126,7 @@ impl LatencyMonitor {
     /// and stays. All targets are the configuration's then, and no others.
     pub fn reload(&mut self, config: Config) -> Result<Reloaded, ConfigError> {
         config.check()?;
+        self.check_name(&config)?;
         let changes = Changes::between(&self.targets, &config.targets);
         let mut reloaded = Reloaded {
             kept: changes.kept,
@@ -156,6 +157,19 @@ impl LatencyMonitor {
             descriptors::prepare(self.targets.values(), self.listeners());
         }
         Ok(reloaded)
+    }
+
+    /// A host finds its targets in a mesh by its name. Under another one it would probe those of another host, and
+    /// go on to be called as before.
+    fn check_name(&self, config: &Config) -> Result<(), ConfigError> {
+        let (now, new) = (&self.config.name, &config.name);
+        if now == new || config.membership == Membership::NoMesh {
+            return Ok(());
+        }
+        Err(ConfigError::told([format!(
+            "`name` is {new:?} now, by which this host would find itself in [[mesh]], and it runs as {now:?}: only a \
+             restart takes another name"
+        )]))
     }
 
     /// Takes a configuration that was read again. One with a mistake changes nothing. Returns what the log says, too.
@@ -304,6 +318,30 @@ mod tests {
         };
         let changes = Changes::between(&before, std::slice::from_ref(&open));
         assert_eq!((changes.added, changes.removed), (vec![open], vec![handle]));
+    }
+
+    #[test]
+    fn where_there_is_a_mesh_another_name_needs_a_restart() {
+        let read = |text: &str| Config::parse(text, &Overrides::default()).expect("a right file");
+        let mesh = "\n[[mesh]]\nname = 'm'\nmembers = [{ name = 'a', address = '192.0.2.1' }, \
+                    { name = 'b', address = '192.0.2.2' }]";
+        let of = |name: &str, more: &str| read(&format!("name = '{name}'{more}"));
+        let mut monitor = LatencyMonitor::new(of("a", mesh));
+        let told = monitor
+            .reload(of("b", mesh))
+            .expect_err("it is another host");
+        assert!(
+            told.to_string().starts_with("`name` is \"b\" now"),
+            "{told}"
+        );
+        assert_eq!(&*monitor.targets[&TargetHandle(1)].label, "b");
+        let third = mesh.replace("}]", "}, { name = 'c', address = '192.0.2.3' }]");
+        let reloaded = monitor
+            .reload(of("a", &third))
+            .expect("a right configuration");
+        assert_eq!((reloaded.kept, reloaded.added), (1, 1));
+        let reloaded = monitor.reload(of("b", "")).expect("it has no mesh");
+        assert_eq!(reloaded.at_restart, ["name"]);
     }
 
     #[test]

@@ -86,6 +86,17 @@ fn parts() -> Vec<Part> {
             of(Table::Sessions),
         ),
         part(
+            "`[[mesh]]`: hosts that probe each other ([mesh.md](mesh.md)). It has any key of a target, too",
+            "\n# Hosts that probe each other, each with the same file. Members inherit the keys of a target that stand \
+             here.\n#[[mesh]]\n",
+            of(Table::Mesh),
+        ),
+        part(
+            "`members` of a `[[mesh]]`",
+            "\n#[[mesh.members]]\n",
+            of(Table::Member),
+        ),
+        part(
             "`[engine]`: how the poll thread runs",
             "\n[engine]\n",
             of(Table::Engine),
@@ -220,9 +231,12 @@ fn file() -> String {
                 file.push('\n');
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
-            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http].
-            let elsewhere = |scope| matches!(scope, Scope::Of(_) | Scope::Sessions | Scope::Http);
-            let given = given.filter(|_| !elsewhere(key.scope));
+            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], `name` one of a mesh.
+            let is_elsewhere = matches!(
+                key.scope,
+                Scope::Of(_) | Scope::Sessions | Scope::Http | Scope::Mesh | Scope::Member
+            );
+            let given = given.filter(|_| !is_elsewhere);
             let (help, line) = match (given, key.preset) {
                 (Some((_, value)), _) => (default(key), format!("{} = {value}", key.name)),
                 (None, Preset::Value(toml)) => (String::new(), format!("#{} = {toml}", key.name)),

@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, MetricsConfig, TargetOptions};
+use crate::config::{BurstConfig, Config, ConfigError, MetricsConfig, TargetOptions};
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
@@ -35,7 +35,9 @@ use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{Host, KeyRing, Prober, ProberConfig, Protocol, TargetSpec};
 use crate::publish::{self, Backend, Flusher};
-use crate::record::{BackendStats, BurstRules, Feed, FlightConfig, Record, Recorder, SinkConfig};
+use crate::record::{
+    BackendStats, BurstRules, ConfigRead, Feed, FlightConfig, Record, Recorder, SinkConfig,
+};
 
 pub use reload::Reloaded;
 
@@ -242,17 +244,14 @@ impl LatencyMonitor {
         }
         self.config.check()?;
         let commands = Arc::new(Commands::default());
+        commands.push(Command::ConfigRead { is_ok: true });
         for (handle, spec) in &self.targets {
             commands.push(Command::Add(*handle, spec.clone()));
         }
         let accepted_max = descriptors::prepare(self.targets.values(), self.listeners());
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
-        let burst = &self.config.burst;
-        recorder.find_bursts(BurstRules {
-            threshold_ns: burst.threshold.map(nanos),
-            quiet_ns: nanos(burst.quiet),
-        });
+        recorder.find_bursts(burst_rules(&self.config.burst));
         let is_alone = backends.len() == 1;
         let add = |(sink, backend): (SinkConfig, Box<dyn Backend>)| {
             let own = backend.stats();
@@ -324,17 +323,22 @@ impl LatencyMonitor {
         let Some(folder) = burst.dump_dir.clone() else {
             return Ok(None);
         };
-        let timeouts = self.targets.values().map(|target| target.timeout_ns);
-        let config = FlightConfig {
-            pre_ns: nanos(burst.pre),
-            post_ns: nanos(burst.post),
-            settle_ns: timeouts.max().unwrap_or(0).min(DUMP_SETTLE_NS_MAX),
-        };
+        let config = self.margins();
         let (writer, orders) = sync_channel(DUMPS_QUEUED_MAX);
         let lost = recorder.record_flights(config, writer);
         let name = &self.config.name;
         let dumper = DumpThread::spawn(folder, burst.dumps_max, name, orders, lost)?;
         Ok(Some(dumper))
+    }
+
+    /// Returns how much is dumped around a burst.
+    fn margins(&self) -> FlightConfig {
+        let timeouts = self.targets.values().map(|target| target.timeout_ns);
+        FlightConfig {
+            pre_ns: nanos(self.config.burst.pre),
+            post_ns: nanos(self.config.burst.post),
+            settle_ns: timeouts.max().unwrap_or(0).min(DUMP_SETTLE_NS_MAX),
+        }
     }
 
     /// Dumps the last probes of every flow into one file in the configuration's `dump_dir`, if that
@@ -409,6 +413,7 @@ impl LatencyMonitor {
                 finish_within,
                 handles: BTreeMap::new(),
                 watch: poll::ClockWatch::default(),
+                config_read: ConfigRead::default(),
                 counted: 0,
                 viewing: VecDeque::new(),
             }
@@ -599,6 +604,13 @@ fn sink_config(metrics: &MetricsConfig) -> SinkConfig {
         choice: metrics.choice.clone(),
         compat_zero: metrics.compat_zero,
         ..SinkConfig::new(metrics.mode, nanos(metrics.delivery.send_interval))
+    }
+}
+
+fn burst_rules(burst: &BurstConfig) -> BurstRules {
+    BurstRules {
+        threshold_ns: burst.threshold.map(nanos),
+        quiet_ns: nanos(burst.quiet),
     }
 }
 

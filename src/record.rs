@@ -66,7 +66,7 @@ pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
 pub(crate) use histogram::{SignedHistogram, rank};
 pub(crate) use metrics::{HTTP, PUSHGATEWAY, SAMPLES_DROPPED};
 pub use metrics::{Metric, MetricKind, TagSet, Unit};
-pub use process::HostGauges;
+pub use process::{ConfigRead, HostGauges};
 pub use records::Record;
 pub use series::{Series, Tags};
 pub use sink::{Mode, SinkConfig};
@@ -166,9 +166,21 @@ impl Recorder {
         }
     }
 
-    /// Looks for bursts, outages and changes of route in every flow's probes, and publishes them to every sink.
+    /// Looks for bursts, outages and changes of route in every flow's probes, and publishes them to every sink. By
+    /// other rules it goes on with what it knows of each flow.
     pub fn find_bursts(&mut self, rules: BurstRules) {
-        self.detector = Some(Detector::new(rules));
+        match &mut self.detector {
+            Some(detector) => detector.set_rules(rules),
+            detector => *detector = Some(Detector::new(rules)),
+        }
+    }
+
+    /// Dumps other margins around bursts from here on, if the last probes are kept. Rings reach as far back as they
+    /// must once they have grown.
+    pub fn set_margins(&mut self, config: FlightConfig) {
+        if let Some(flight) = &mut self.flight {
+            flight.set_config(config);
+        }
     }
 
     /// Keeps the last probes of every flow, for dumps that go to `writer`. Returns the counter to which the
@@ -202,6 +214,14 @@ impl Recorder {
             Output::Opened { origin, labels } => {
                 self.keep(output);
                 self.series.open(*origin, labels);
+            }
+            Output::Relabelled {
+                origin,
+                labels,
+                last,
+            } => {
+                self.keep(output);
+                self.series.relabel(*origin, labels, last.as_deref());
             }
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),

@@ -1,11 +1,16 @@
 //! Runs the program as a user does: help, exit codes, messages, output, and its end.
 
+#[path = "cli/samples.rs"]
+mod samples;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
+
+use samples::{Samples, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_latency-monitor");
 
@@ -139,10 +144,6 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn json(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
 #[test]
@@ -386,76 +387,32 @@ fn samples_come_as_the_predecessor_prints_them_and_a_signal_ends_it_in_order() {
     }
 }
 
-/// Samples as they are printed.
-struct Samples<I> {
-    lines: I,
-    /// Metric, target and number of each so far.
-    seen: Vec<(String, String, u64)>,
-}
-
-impl<I: Iterator<Item = String>> Samples<I> {
-    fn of(lines: I) -> Self {
-        Self {
-            lines,
-            seen: Vec::new(),
-        }
-    }
-
-    /// Reads on up to the next one of a flow. Returns its number.
-    fn next(&mut self, metric: &str, target: &str) -> u64 {
-        loop {
-            let line = self.lines.next().expect("a sample");
-            self.note(&line);
-            if let Some((is, of, seq)) = self.seen.last()
-                && is == metric
-                && of == target
-            {
-                return *seq;
-            }
-        }
-    }
-
-    fn note(&mut self, line: &str) {
-        let record = json(line);
-        let metric = record["metric"].as_str().expect("a metric");
-        let mut tags = record["tags"].as_array().expect("tags").iter();
-        let target = tags.find_map(|tag| tag.as_str()?.strip_prefix("target:"));
-        let target = target.unwrap_or_default();
-        let seq = record["seq"].as_u64().unwrap_or(u64::MAX);
-        self.seen.push((metric.to_owned(), target.to_owned(), seq));
-    }
-
-    /// Reads the rest. Every probe of a flow was answered, up to the last one that was.
-    fn end_without_a_gap(mut self, metric: &str, target: &str) {
-        while let Some(line) = self.lines.next() {
-            self.note(&line);
-        }
-        let of_flow = self
-            .seen
-            .iter()
-            .filter(|(is, of, _)| is == metric && of == target);
-        let numbers: std::collections::BTreeSet<u64> = of_flow.map(|(_, _, seq)| *seq).collect();
-        let last = *numbers.last().expect("samples");
-        let missing: Vec<u64> = (0..last).filter(|seq| !numbers.contains(seq)).collect();
-        assert_eq!(missing, [0; 0], "{metric} of {target}, which has {last}");
-    }
-}
-
 #[test]
 fn a_file_that_is_read_again_changes_what_it_says_and_nothing_else() {
     let far = Daemon::start("name = \"far\"", &[]);
-    let target = |label: &str| {
+    let target_with = |label: &str, rest: &str| {
         format!(
-            "[[targets]]\nhost = \"127.0.0.1\"\nlabel = \"{label}\"\ninterval = 5\ntimeout = 30\nudp_port = {}\ntcp_port = {}\n",
+            "[[targets]]\nhost = \"127.0.0.1\"\nlabel = \"{label}\"\ninterval = 5\ntimeout = 30\nudp_port = {}\n\
+             tcp_port = {}\n{rest}",
             far.udp_port, far.tcp_port
         )
     };
-    let top = "name = \"near\"\n";
-    let mut near = Daemon::start(&format!("{top}{}{}", target("one"), target("two")), &[]);
+    let target = |label: &str| target_with(label, "");
+    let first = [
+        target("one"),
+        target("two"),
+        target_with("gone", "size = 500\n"),
+    ]
+    .concat();
+    let top = "name = \"near\"\nmetrics = { send_interval = 0.2 }\n";
+    let mut near = Daemon::start(&format!("{top}{first}"), &[]);
     let lines = near.output().lines().map(|line| line.expect("a line"));
     let mut samples = Samples::of(lines);
     samples.next("udp.wan.rtt", "two");
+    samples.next("udp.wan.rtt", "gone");
     let before = samples.next("udp.wan.rtt", "one");
+    let is_read = |record: &Value| record["metric"] == "monitor.config.reload_ok";
+    assert_eq!(samples.find(is_read)["points"][0][1], 1);
 
     // With a mistake nothing changes.
     let told = near.reload(&format!("{top}intervall = 5\n{}", target("one")));
@@ -463,17 +420,25 @@ fn a_file_that_is_read_again_changes_what_it_says_and_nothing_else() {
         told.contains("ERROR") && told.contains("nothing has changed"),
         "{told}"
     );
-    assert!(told.contains("line 2: `intervall`"), "{told}");
+    assert!(told.contains("line 3: `intervall`"), "{told}");
+    samples.find(|record| is_read(record) && record["points"][0][1] == 0);
     samples.next("tcp.wan.rtt", "two");
+    let of_two = samples.next("udp.wan.rtt", "two");
 
     let told = near.reload(&format!(
-        "{top}log_level = \"DEBUG\"\n{}{}",
+        "log_level = \"DEBUG\"\n{top}{}{}{}",
         target("one"),
-        target("three")
+        target_with("renamed", "tags = [\"a:b\"]\n"),
+        target_with("three", "size = 600\n")
     ));
     assert!(
-        told.contains("kept=1 rekeyed=0 added=1 removed=1"),
+        told.contains("kept=1 relabelled=1 rekeyed=0 added=1 removed=1"),
         "{told}"
+    );
+    samples.find(|record| is_read(record) && record["points"][0][1] == 1);
+    assert!(
+        samples.next("udp.wan.rtt", "renamed") > of_two,
+        "it is the same flow"
     );
     assert!(near.told("only a restart").contains("log_level"));
     for metric in ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"] {
@@ -485,7 +450,8 @@ fn a_file_that_is_read_again_changes_what_it_says_and_nothing_else() {
     near.signal("-HUP");
     assert!(near.told("read again").contains("ERROR"), "there is none");
     near.signal("-TERM");
-    samples.end_without_a_gap("udp.wan.rtt", "one");
+    samples.end_without_a_gap("udp.wan.rtt", &["one"]);
+    samples.end_without_a_gap("udp.wan.rtt", &["two", "renamed"]);
     assert_eq!(near.end().code(), Some(0));
 }
 
@@ -526,14 +492,14 @@ fn keys_are_changed_without_a_loss() {
     write(&ours, 2);
     let told = near.reload(&near_file);
     assert!(
-        told.contains("kept=0 rekeyed=1 added=0 removed=0"),
+        told.contains("kept=0 relabelled=0 rekeyed=1 added=0 removed=0"),
         "{told}"
     );
     go_on(&mut samples);
     far.reload(&far_file);
     go_on(&mut samples);
     near.signal("-TERM");
-    samples.end_without_a_gap("udp.wan.rtt", "far");
+    samples.end_without_a_gap("udp.wan.rtt", &["far"]);
     assert_eq!(near.end().code(), Some(0));
 }
 

@@ -13,6 +13,7 @@ use crate::monitor::TargetHandle;
 use crate::proto::{
     Address, FlowView, Key, KeyRing, Mono, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec,
 };
+use crate::record::{BurstRules, FlightConfig};
 
 /// One command to the poll thread.
 #[derive(Debug)]
@@ -20,7 +21,15 @@ pub(crate) enum Command {
     Add(TargetHandle, TargetSpec),
     Remove(TargetHandle),
     SetKey(TargetHandle, Arc<Key>),
+    /// Another label and other tags.
+    SetLabels(TargetHandle, Box<str>, Box<[Box<str>]>),
     Answer(Box<Answering>),
+    /// What counts as a burst, and how much is dumped around one.
+    FindBursts(BurstRules, FlightConfig),
+    /// The configuration was read, or had a mistake.
+    ConfigRead {
+        is_ok: bool,
+    },
     Resolved(TargetId, Vec<Address>),
     Dump,
     View(Viewer),

@@ -16,7 +16,7 @@ use crate::monitor::commands::{Command, Commands, Viewer};
 use crate::monitor::life;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{ClockState, FlowView, Mono, Now, Output, Prober, TargetId};
-use crate::record::{HostGauges, Recorder};
+use crate::record::{ConfigRead, HostGauges, Recorder};
 use crate::sys::process;
 use crate::sys::time::clock_state;
 
@@ -44,6 +44,8 @@ pub(super) struct PollLoop {
     pub(super) finish_within: Duration,
     pub(super) handles: BTreeMap<TargetHandle, TargetId>,
     pub(super) watch: ClockWatch,
+    /// How the configuration was read last.
+    pub(super) config_read: ConfigRead,
     /// How many places of the table of targets were read for the interval that ends.
     pub(super) counted: usize,
     pub(super) viewing: VecDeque<Viewing>,
@@ -123,7 +125,8 @@ impl PollLoop {
         }
         self.recorder
             .handle_timeout(now, [], self.prober.self_counters(), || {
-                host_gauges(self.clock.steps().count, self.watch.state)
+                self.watch
+                    .gauges(self.clock.steps().count, self.config_read)
             });
     }
 
@@ -215,6 +218,21 @@ impl PollLoop {
                         self.prober.set_key(now, *target, &key);
                     }
                 }
+                Command::SetLabels(handle, label, tags) => {
+                    if let Some(target) = self.handles.get(&handle) {
+                        self.prober.set_labels(now, *target, &label, &tags);
+                    }
+                }
+                Command::FindBursts(rules, margins) => {
+                    self.recorder.find_bursts(rules);
+                    self.recorder.set_margins(margins);
+                }
+                Command::ConfigRead { is_ok } => {
+                    self.config_read.is_ok = is_ok;
+                    if is_ok {
+                        self.config_read.at = now.wall;
+                    }
+                }
                 Command::Answer(answering) => answering.apply(&mut self.prober, now),
                 Command::Resolved(target, addresses) => {
                     self.prober.handle_resolved(now, target, &addresses);
@@ -244,11 +262,11 @@ impl PollLoop {
         self.drain();
         loop {
             let (now, steps) = (self.clock.now(), self.clock.steps().count);
-            let state = self.watch.state;
+            let (watch, read) = (self.watch, self.config_read);
             let (flows, own) = (self.prober.flows(), self.prober.self_counters());
             let done = self
                 .recorder
-                .finish(now, flows, own, || host_gauges(steps, state));
+                .finish(now, flows, own, || watch.gauges(steps, read));
             if done || now.mono >= give_up {
                 return;
             }
@@ -272,14 +290,16 @@ impl ClockWatch {
         self.is_refused &= said.is_err();
         self.state = said.ok();
     }
-}
 
-fn host_gauges(clock_steps: u64, clock: Option<ClockState>) -> HostGauges {
-    HostGauges {
-        cpu_ns: process::cpu_ns(),
-        resident_bytes: process::resident_bytes(),
-        clock_steps,
-        clock,
+    /// Returns what is published of this host.
+    fn gauges(&self, clock_steps: u64, config: ConfigRead) -> HostGauges {
+        HostGauges {
+            cpu_ns: process::cpu_ns(),
+            resident_bytes: process::resident_bytes(),
+            clock_steps,
+            clock: self.state,
+            config: Some(config),
+        }
     }
 }
 
@@ -357,6 +377,7 @@ mod tests {
             finish_within: Duration::ZERO,
             handles: BTreeMap::new(),
             watch: ClockWatch::default(),
+            config_read: ConfigRead::default(),
             counted: 0,
             viewing: VecDeque::new(),
         };
@@ -421,7 +442,7 @@ mod tests {
             watch.ask(refused());
             assert_eq!((watch.state, watch.is_refused), (None, true));
         }
-        assert_eq!(host_gauges(0, watch.state).clock, None);
+        assert_eq!(watch.gauges(0, ConfigRead::default()).clock, None);
         watch.ask(Ok(known));
         assert_eq!((watch.state, watch.is_refused), (Some(known), false));
     }

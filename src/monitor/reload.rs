@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, ConfigError, Membership};
 use crate::monitor::commands::{Answering, Command};
-use crate::monitor::{LatencyMonitor, TargetHandle, descriptors, preflight};
-use crate::proto::TargetSpec;
+use crate::monitor::{LatencyMonitor, TargetHandle, burst_rules, descriptors, preflight};
+use crate::proto::{Host, TargetSpec};
 
 /// What a [reload](LatencyMonitor::reload) has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,9 @@ use crate::proto::TargetSpec;
 pub struct Reloaded {
     /// Targets that are as before.
     pub kept: usize,
+    /// Targets that are called otherwise, by label or tags: their flows go on, and other series begin. Some may
+    /// have another key as well.
+    pub relabelled: usize,
     /// Targets that have another key, and are otherwise as before.
     pub rekeyed: usize,
     /// Targets that are probed from now on.
@@ -29,69 +32,131 @@ pub struct Reloaded {
 #[derive(Debug, Default)]
 struct Changes {
     kept: usize,
+    /// Their flows go on, under another label, with other tags or another key.
+    relabelled: Vec<(TargetHandle, TargetSpec)>,
     rekeyed: Vec<(TargetHandle, TargetSpec)>,
     removed: Vec<TargetHandle>,
     added: Vec<TargetSpec>,
 }
 
 impl Changes {
-    /// Of two targets that cannot be told apart by their tags one that is as before is kept first.
+    /// Of several targets at a host one that is as before is kept first. Then one goes on that is called as before, one
+    /// that has the label of before, and any whose flows are the same.
     fn between(before: &BTreeMap<TargetHandle, TargetSpec>, after: &[TargetSpec]) -> Self {
         let mut changes = Self::default();
         let mut old = Old::default();
         for (handle, spec) in before {
-            old.entry(called(spec)).or_default().push((*handle, spec));
+            let called = (&*spec.label, &*spec.tags);
+            let at_host = old.entry(Way::of(spec)).or_default();
+            at_host.entry(called).or_default().push((*handle, spec));
         }
-        let mut others = Vec::new();
-        for new in after {
-            match take(&mut old, new, PartialEq::eq) {
-                Some(_) => changes.kept += 1,
-                None => others.push(new),
-            }
+        let mut left: Vec<&TargetSpec> = after.iter().collect();
+        left.retain(|new| {
+            let is_kept = take(&mut old, new, Alike::Called, PartialEq::eq).is_some();
+            changes.kept += usize::from(is_kept);
+            !is_kept
+        });
+        for alike in [Alike::Called, Alike::Labelled, Alike::AtHost] {
+            left.retain(|new| {
+                let Some(handle) = take(&mut old, new, alike, have_one_flow) else {
+                    return true;
+                };
+                let goes_on = match alike {
+                    Alike::Called => &mut changes.rekeyed,
+                    Alike::Labelled | Alike::AtHost => &mut changes.relabelled,
+                };
+                goes_on.push((handle, (*new).clone()));
+                false
+            });
         }
-        for new in others {
-            match take(&mut old, new, differ_by_key) {
-                Some(handle) => changes.rekeyed.push((handle, new.clone())),
-                None => changes.added.push(new.clone()),
-            }
-        }
-        let gone = old.into_values().flatten();
+        changes.added = left.into_iter().cloned().collect();
+        let gone = old.into_values().flat_map(BTreeMap::into_values).flatten();
         changes.removed = gone.map(|(handle, _)| handle).collect();
         changes
     }
 }
 
-/// Targets that are probed, by what they are called.
-type Old<'a> = BTreeMap<Called<'a>, Vec<(TargetHandle, &'a TargetSpec)>>;
-
-/// Takes one that is the same as a new target.
-fn take<'a>(
-    old: &mut Old<'a>,
-    new: &'a TargetSpec,
-    is_same: fn(&TargetSpec, &TargetSpec) -> bool,
-) -> Option<TargetHandle> {
-    let found = old.get_mut(&called(new))?;
-    let place = found.iter().position(|(_, old)| is_same(old, new))?;
-    Some(found.swap_remove(place).0)
+/// What a flow cannot change, most of it: thousands of targets may be one host.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Way<'a> {
+    host: &'a Host,
+    ports: [Option<u16>; 3],
+    interval_ns: u64,
+    timeout_ns: u64,
+    size: Option<usize>,
 }
+
+impl<'a> Way<'a> {
+    fn of(spec: &'a TargetSpec) -> Self {
+        Self {
+            host: &spec.host,
+            ports: [spec.udp_port, spec.tcp_port, spec.connect_port],
+            interval_ns: spec.interval_ns,
+            timeout_ns: spec.timeout_ns,
+            size: spec.size,
+        }
+    }
+}
+
+/// Targets that are probed, by the way and by what they are called there.
+type Old<'a> = BTreeMap<Way<'a>, BTreeMap<Called<'a>, Vec<(TargetHandle, &'a TargetSpec)>>>;
 
 /// A target's label and tags.
 type Called<'a> = (&'a str, &'a [Box<str>]);
 
-fn called(spec: &TargetSpec) -> Called<'_> {
-    (&spec.label, &spec.tags)
+/// What an old target has in common with the new one that goes on with its flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alike {
+    /// Label and tags.
+    Called,
+    Labelled,
+    AtHost,
 }
 
-/// True for two targets with keys that are otherwise the same.
-fn differ_by_key(one: &TargetSpec, other: &TargetSpec) -> bool {
-    let key = one.key.clone();
-    key.is_some()
-        && other.key.is_some()
-        && *one
-            == TargetSpec {
-                key,
-                ..other.clone()
+/// Takes an old target that is the same as a new one.
+fn take<'a>(
+    old: &mut Old<'a>,
+    new: &'a TargetSpec,
+    alike: Alike,
+    is_same: fn(&TargetSpec, &TargetSpec) -> bool,
+) -> Option<TargetHandle> {
+    let at_host = old.get_mut(&Way::of(new))?;
+    let from: Called<'_> = match alike {
+        Alike::Called => (&new.label, &new.tags),
+        Alike::Labelled => (&new.label, &[]),
+        Alike::AtHost => ("", &[]),
+    };
+    let is_alike = |called: &Called<'_>| match alike {
+        Alike::Called => *called == from,
+        Alike::Labelled => called.0 == from.0,
+        Alike::AtHost => true,
+    };
+    let mut range = at_host.range_mut(from..);
+    let found = range
+        .by_ref()
+        .map_while(|(called, targets)| is_alike(called).then_some((*called, targets)));
+    for (called, targets) in found {
+        if let Some(place) = targets.iter().position(|(_, old)| is_same(old, new)) {
+            let (handle, _) = targets.remove(place);
+            if targets.is_empty() {
+                at_host.remove(&called);
             }
+            return Some(handle);
+        }
+    }
+    None
+}
+
+/// True for two targets of which one can go on with the other's flows: they differ by what they are called, or by the
+/// key that both have.
+fn have_one_flow(one: &TargetSpec, other: &TargetSpec) -> bool {
+    let other = TargetSpec {
+        label: one.label.clone(),
+        tags: one.tags.clone(),
+        key: one.key.clone().filter(|_| other.key.is_some()),
+        ..other.clone()
+    };
+    *one == other
 }
 
 /// Returns the names of what has changed, and only a restart changes.
@@ -111,7 +176,11 @@ fn at_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         ("log_level", before.log_level == after.log_level),
         ("log_file", before.log_file == after.log_file),
         ("[engine]", before.engine == after.engine),
-        ("[burst]", before.burst == after.burst),
+        (
+            "`dump_dir` and `dumps_max` of [burst]",
+            before.burst.dump_dir == after.burst.dump_dir
+                && before.burst.dumps_max == after.burst.dumps_max,
+        ),
         ("[http]", before.http == after.http),
         ("[[metrics]]", before.metrics == after.metrics),
     ];
@@ -120,16 +189,24 @@ fn at_restart(before: &Config, after: &Config) -> Vec<&'static str> {
 }
 
 impl LatencyMonitor {
-    /// Takes another configuration. Targets that are as before keep everything; others begin, end, or go on with
-    /// another key. Who may ask, how often, under which name and with which key changes at once, and a key that has
-    /// another one in its place holds beside that until the next reload. What cannot change while it runs is named,
-    /// and stays. All targets are the configuration's then, and no others.
+    /// Takes another configuration. Targets that are as before keep everything; others begin, end, or go on under
+    /// another name or with another key. Who may ask, how often, under which name and with which key changes at once,
+    /// and a key that has another one in its place holds beside that until the next reload. What cannot change while it
+    /// runs is named, and stays. All targets are the configuration's then, and no others.
     pub fn reload(&mut self, config: Config) -> Result<Reloaded, ConfigError> {
+        let reloaded = self.change_to(config);
+        let is_ok = reloaded.is_ok();
+        self.command(Command::ConfigRead { is_ok });
+        reloaded
+    }
+
+    fn change_to(&mut self, config: Config) -> Result<Reloaded, ConfigError> {
         config.check()?;
         self.check_name(&config)?;
         let changes = Changes::between(&self.targets, &config.targets);
         let mut reloaded = Reloaded {
             kept: changes.kept,
+            relabelled: changes.relabelled.len(),
             rekeyed: changes.rekeyed.len(),
             added: changes.added.len(),
             removed: changes.removed.len(),
@@ -142,17 +219,17 @@ impl LatencyMonitor {
         for handle in changes.removed {
             self.remove(handle);
         }
-        for (handle, spec) in changes.rekeyed {
-            if let Some(key) = spec.key.clone() {
-                self.command(Command::SetKey(handle, key));
-            }
-            self.targets.insert(handle, spec);
+        for (handle, spec) in changes.relabelled.into_iter().chain(changes.rekeyed) {
+            self.change(handle, spec);
         }
         for spec in changes.added {
             let handle = self.next_handle();
             self.command(Command::Add(handle, spec.clone()));
             self.targets.insert(handle, spec);
         }
+        // With the targets the longest timeout may be another one.
+        let rules = burst_rules(&self.config.burst);
+        self.command(Command::FindBursts(rules, self.margins()));
         if self.running.is_some() && reloaded.added > 0 {
             descriptors::prepare(self.targets.values(), self.listeners());
         }
@@ -181,6 +258,9 @@ impl LatencyMonitor {
             |_| Vec::new(),
             |config| [config.warnings.clone(), preflight::warnings(config)].concat(),
         );
+        if read.is_err() {
+            self.command(Command::ConfigRead { is_ok: false });
+        }
         match read.and_then(|config| self.reload(config)) {
             Ok(reloaded) => {
                 for warning in &warnings {
@@ -188,6 +268,7 @@ impl LatencyMonitor {
                 }
                 let Reloaded {
                     kept,
+                    relabelled,
                     rekeyed,
                     added,
                     removed,
@@ -195,6 +276,7 @@ impl LatencyMonitor {
                 } = reloaded;
                 tracing::info!(
                     kept,
+                    relabelled,
                     rekeyed,
                     added,
                     removed,
@@ -221,6 +303,27 @@ impl LatencyMonitor {
         }
     }
 
+    /// Has the flows of a target go on as those of another one.
+    fn change(&mut self, handle: TargetHandle, spec: TargetSpec) {
+        let Some(before) = self.targets.get_mut(&handle) else {
+            return;
+        };
+        let mut commands = Vec::new();
+        if (&before.label, &before.tags) != (&spec.label, &spec.tags) {
+            let (label, tags) = (spec.label.clone(), spec.tags.clone());
+            commands.push(Command::SetLabels(handle, label, tags));
+        }
+        if let Some(key) = spec.key.clone()
+            && before.key.as_ref() != Some(&key)
+        {
+            commands.push(Command::SetKey(handle, key));
+        }
+        *before = spec;
+        for command in commands {
+            self.command(command);
+        }
+    }
+
     /// Takes what may change of a configuration.
     fn take(&mut self, mut config: Config) {
         config.keys.succeed(&self.config.keys);
@@ -236,7 +339,8 @@ impl LatencyMonitor {
         now.resolve_interval = before.resolve_interval;
         (now.log_level, now.log_file) = (before.log_level, before.log_file);
         now.engine = before.engine;
-        now.burst = before.burst;
+        now.burst.dump_dir = before.burst.dump_dir;
+        now.burst.dumps_max = before.burst.dumps_max;
         now.http = before.http;
         now.metrics = before.metrics;
     }
@@ -283,7 +387,7 @@ mod tests {
             "targets = [
             { host = '192.0.2.5', label = 'same' },
             { host = '192.0.2.6', interval = 20 },
-            { host = '192.0.2.3', tags = ['a:c'] },
+            { host = '192.0.2.3', tags = ['a:b'], size = 500 },
             { host = '192.0.2.7', label = 'same' },
             { host = '192.0.2.1' },
             { host = '192.0.2.1' }]",
@@ -296,7 +400,53 @@ mod tests {
             changes.added,
             [1, 2, 3, 5].map(|place| after[place].clone())
         );
+        assert!(changes.rekeyed.is_empty() && changes.relabelled.is_empty());
+    }
+
+    #[test]
+    fn a_target_that_is_called_otherwise_goes_on() {
+        let before = of("targets = [
+            { host = '192.0.2.1' },
+            { host = '192.0.2.2', label = 'b', tags = ['a:1'] },
+            { host = '192.0.2.3', label = 'c' },
+            { host = '192.0.2.3', label = 'd' },
+            { host = '192.0.2.3', label = 'e', interval = 5 }]");
+        let after = targets(
+            "targets = [
+            { host = '192.0.2.3', label = 'new', interval = 5 },
+            { host = '192.0.2.3', label = 'd', tags = ['a:2'] },
+            { host = '192.0.2.3', label = 'c' },
+            { host = '192.0.2.3', label = 'e' },
+            { host = '192.0.2.2', label = 'b', tags = ['a:2', 'a:1'] },
+            { host = '192.0.2.1', label = 'a' }]",
+        );
+        let changes = Changes::between(&before, &after);
+        assert_eq!((changes.kept, changes.removed.len()), (1, 0));
+        let goes_on = |handle, place: usize| (TargetHandle(handle), after[place].clone());
+        // Those that have kept their label come first.
+        assert_eq!(
+            changes.relabelled,
+            [goes_on(3, 1), goes_on(1, 4), goes_on(4, 0), goes_on(0, 5)]
+        );
+        assert_eq!(changes.added, [after[3].clone()]);
         assert!(changes.rekeyed.is_empty());
+    }
+
+    #[test]
+    fn among_many_at_one_host_each_goes_on_with_its_own_label() {
+        let of_tag = |tag: &str| {
+            let target = |port: usize| {
+                format!("{{ host = 'a.example', label = 'p{port}', tags = ['{tag}'] }}")
+            };
+            let all: Vec<String> = (0..2_000).map(target).collect();
+            format!("targets = [{}]", all.join(", "))
+        };
+        let before = of(&of_tag("t:1"));
+        let changes = Changes::between(&before, &targets(&of_tag("t:2")));
+        assert_eq!(changes.relabelled.len(), 2_000);
+        for (handle, spec) in &changes.relabelled {
+            assert_eq!(before[handle].label, spec.label);
+        }
     }
 
     #[test]
@@ -318,6 +468,13 @@ mod tests {
         };
         let changes = Changes::between(&before, std::slice::from_ref(&open));
         assert_eq!((changes.added, changes.removed), (vec![open], vec![handle]));
+        // It may have another name at once.
+        let other = TargetSpec {
+            label: "other".into(),
+            ..keyed(2)
+        };
+        let changes = Changes::between(&before, std::slice::from_ref(&other));
+        assert_eq!(changes.relabelled, [(handle, other)]);
     }
 
     #[test]

@@ -170,9 +170,31 @@ impl Context {
         self.own_labels.contains_key(labels)
     }
 
-    /// Nothing more is published of this origin.
-    pub(crate) fn close_origin(&mut self, origin: Origin, last: Option<(FlowKind, Counters)>) {
-        if let Some(labels) = self.origins.remove(origin.0 as usize)
+    /// What is published of this origin of ours has these labels from here on.
+    pub(crate) fn relabel_origin(
+        &mut self,
+        origin: Origin,
+        labels: Arc<Labels>,
+        last: Option<(FlowKind, Counters)>,
+    ) {
+        let Some(own) = self.origins.get_mut(origin.0 as usize) else {
+            return;
+        };
+        let before = own.replace(labels.clone());
+        *self.own_labels.entry(labels.clone()).or_insert(0) += 1;
+        self.own_opened += 1;
+        self.forget_own(before);
+        let last = last.map(Box::new);
+        self.outputs.push_back(Output::Relabelled {
+            origin,
+            labels,
+            last,
+        });
+    }
+
+    /// One origin less of ours has these labels.
+    fn forget_own(&mut self, labels: Option<Arc<Labels>>) {
+        if let Some(labels) = labels
             && let Some(count) = self.own_labels.get_mut(&labels)
         {
             *count -= 1;
@@ -180,6 +202,12 @@ impl Context {
                 self.own_labels.remove(&labels);
             }
         }
+    }
+
+    /// Nothing more is published of this origin.
+    pub(crate) fn close_origin(&mut self, origin: Origin, last: Option<(FlowKind, Counters)>) {
+        let own = self.origins.remove(origin.0 as usize);
+        self.forget_own(own);
         let last = last.map(Box::new);
         self.outputs.push_back(Output::Closed { origin, last });
     }

@@ -42,6 +42,15 @@ pub enum Output {
         /// Its tags.
         labels: Arc<Labels>,
     },
+    /// Samples of this origin that follow have other labels. Everything else about it goes on.
+    Relabelled {
+        /// Its number, as before.
+        origin: Origin,
+        /// Its tags from here on.
+        labels: Arc<Labels>,
+        /// The flow and its totals so far, which belong to the labels before, if it is a flow of ours.
+        last: Option<Box<(FlowKind, Counters)>>,
+    },
     /// One probe's result.
     Sample(Sample),
     /// One packet's one-way delay, toward its variation.

@@ -73,6 +73,8 @@ pub(crate) struct Peer {
     stated_error_ns: u64,
     /// The labels of the delays of the peer's packets, with the peer's name.
     reverse: Option<(Origin, Box<str>)>,
+    /// True if the peer has said that name itself.
+    is_named: bool,
     /// The name cannot change before this.
     rename_after: Mono,
 }
@@ -89,6 +91,7 @@ impl Peer {
             estimate: None,
             stated_error_ns: 0,
             reverse: None,
+            is_named: false,
             rename_after: Mono::ZERO,
         }
     }
@@ -108,7 +111,9 @@ impl Peer {
     pub(crate) fn handle_name(&mut self, name: Option<&str>, context: &mut Context) {
         let is_known = match (&self.reverse, name) {
             (Some((_, known)), Some(name)) => {
-                **known == *name || context.now.mono < self.rename_after
+                let is_same = **known == *name;
+                self.is_named |= is_same;
+                is_same || context.now.mono < self.rename_after
             }
             (Some(_), None) => true,
             (None, _) => false,
@@ -118,9 +123,23 @@ impl Peer {
         }
         self.end(context);
         self.rename_after = context.now.mono.plus(RENAME_AGAIN_NS);
+        self.is_named = name.is_some();
         let name = name.unwrap_or(&self.label);
         let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
         self.reverse = Some((context.open_origin(labels), name.into()));
+    }
+
+    /// The target has another label and other tags.
+    pub(crate) fn handle_labels(&mut self, label: &str, tags: &[Box<str>], context: &mut Context) {
+        (self.label, self.tags) = (label.into(), tags.into());
+        let Some((origin, name)) = &mut self.reverse else {
+            return;
+        };
+        if !self.is_named {
+            *name = label.into();
+        }
+        let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
+        context.relabel_origin(*origin, labels, None);
     }
 
     /// Publishes the one-way delays of an exchange with four known stamps, and updates the estimate

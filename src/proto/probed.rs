@@ -161,6 +161,21 @@ impl Target {
         }
     }
 
+    /// The target is called otherwise: what is published of it from here on has this label and these tags, at the other
+    /// end, too, what is in flight included.
+    pub(crate) fn handle_labels(&mut self, label: &str, tags: &[Box<str>], context: &mut Context) {
+        let labels = Arc::new(Labels::new(&self.ends.identity.name, label, tags));
+        for flow in &mut self.flows {
+            let window = &mut flow.window;
+            window.subject.labels = labels.clone();
+            let last = Some((window.kind, window.counters));
+            context.relabel_origin(window.origin, labels.clone(), last);
+        }
+        self.ends.identity.tags = text::encode_tags(tags).into();
+        self.ends.peer.handle_labels(label, tags, context);
+        self.subject.labels = labels;
+    }
+
     /// This host's wall clock was set. What is pending has all its stamps from before.
     pub(crate) fn handle_clock_step(&mut self, context: &mut Context) {
         self.settle(context);

@@ -141,6 +141,25 @@ impl Prober {
         true
     }
 
+    /// Publishes what is measured of a target from here on under another label and other tags, which its probes carry.
+    /// Its flows go on as they are. False if there is no such target.
+    pub fn set_labels(
+        &mut self,
+        now: Now,
+        target: TargetId,
+        label: &str,
+        tags: &[Box<str>],
+    ) -> bool {
+        self.context.now = now;
+        let mut targets = self.targets.iter_mut();
+        let found = targets.find(|(_, candidate)| candidate.id == target);
+        let Some((_, target)) = found else {
+            return false;
+        };
+        target.handle_labels(label, tags, &mut self.context);
+        true
+    }
+
     /// Answers requests with other keys from here on. A session or connection of a key that is no longer there
     /// is not answered any more.
     pub fn set_keys(&mut self, keys: KeyRing) {

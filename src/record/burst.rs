@@ -114,19 +114,30 @@ impl Undecided {
     }
 }
 
+impl From<BurstRules> for Rules {
+    fn from(rules: BurstRules) -> Self {
+        Self {
+            threshold_ns: rules.threshold_ns,
+            quiet_ns: i64::try_from(rules.quiet_ns).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 impl Detector {
     /// Returns a detector that has seen nothing.
     pub(super) fn new(rules: BurstRules) -> Self {
         Self {
-            rules: Rules {
-                threshold_ns: rules.threshold_ns,
-                quiet_ns: i64::try_from(rules.quiet_ns).unwrap_or(i64::MAX),
-            },
+            rules: Rules::from(rules),
             flows: Vec::new(),
             incidents: Incidents::default(),
             // A probe has two directions, and seldom shows more than one thing in each.
             found: VecDeque::with_capacity(8),
         }
+    }
+
+    /// Takes other rules. A burst that runs ends by them.
+    pub(super) fn set_rules(&mut self, rules: BurstRules) {
+        self.rules = Rules::from(rules);
     }
 
     /// Returns the next finding.

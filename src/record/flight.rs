@@ -174,6 +174,11 @@ impl FlightRecorder {
         }
     }
 
+    /// Dumps as much as this says from here on.
+    pub fn set_config(&mut self, config: FlightConfig) {
+        (self.config, self.span_ns) = (config, config.span_ns());
+    }
+
     /// Returns the number of dumps given up because too many came at once, or the writer had no room.
     pub const fn dropped(&self) -> u64 {
         self.dropped
@@ -217,6 +222,11 @@ impl FlightRecorder {
                 }
             }
             Output::Opened { origin, labels } => self.open(*origin, labels),
+            Output::Relabelled { origin, labels, .. } => {
+                if let Some(flight) = self.flights.get_mut(origin.0 as usize) {
+                    flight.labels = Some(Arc::clone(labels));
+                }
+            }
             Output::Clock { origin, estimate } => {
                 if let Some(flight) = self.flights.get_mut(origin.0 as usize) {
                     flight.clock = Some(*estimate);

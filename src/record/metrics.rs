@@ -406,6 +406,10 @@ readings! {
         "1 if something keeps this host's clock to UTC, else 0";
     "monitor.clock.error", host.clock.map(|clock| signed(clock.error_ns)),
         "The kernel's bound on the error of this host's clock", unit: Unit::Nanoseconds;
+    "monitor.config.reload_ok", host.config.map(|config| i64::from(config.is_ok)),
+        "1 if the configuration was read the last time, 0 if it had a mistake and the one before holds";
+    "monitor.config.reloaded_at", host.config.map(|config| config.at.as_unix_nanos() / 1_000_000_000),
+        "When the configuration was read that holds, in Unix seconds";
 }
 
 readings! {

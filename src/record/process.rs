@@ -1,7 +1,7 @@
 //! What is read of this process and its host when an interval ends.
 
-use crate::proto::ClockState;
 use crate::proto::prober::SelfCounters;
+use crate::proto::{ClockState, Wall};
 
 /// The host, as this process finds it. What is not known is not published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,17 @@ pub struct HostGauges {
     pub clock_steps: u64,
     /// What the kernel says of the wall clock, if it does.
     pub clock: Option<ClockState>,
+    /// How the configuration was read, where it is read again.
+    pub config: Option<ConfigRead>,
+}
+
+/// How the configuration was read last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigRead {
+    /// False if it had a mistake, and the one before holds.
+    pub is_ok: bool,
+    /// When the one that holds was read.
+    pub at: Wall,
 }
 
 /// The counters of this process, since it began.

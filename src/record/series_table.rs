@@ -175,15 +175,46 @@ impl SeriesTable {
         else {
             return;
         };
-        let Some(set) = &mut self.sets[owner.set] else {
+        self.leave(owner.set, owner.kind);
+    }
+
+    /// An origin publishes under other labels from here on. What it has counted so far stays under those before.
+    pub(super) fn relabel(
+        &mut self,
+        origin: Origin,
+        labels: &Arc<Labels>,
+        last: Option<&(FlowKind, Counters)>,
+    ) {
+        if let Some((kind, counters)) = last {
+            self.count(origin, *kind, counters);
+        }
+        if self.set_of(origin).is_none() {
+            return;
+        }
+        // First, so that a set of the same labels is not deserted.
+        let new = self.intern(labels);
+        let Some(Some(owner)) = self.owners.get_mut(origin.0 as usize) else {
             return;
         };
-        if let Some(kind) = owner.kind {
+        let old = std::mem::replace(&mut owner.set, new);
+        let kind = owner.kind;
+        if let (Some(kind), Some(set)) = (kind, &mut self.sets[new]) {
+            set.tallies[kind as usize].flows += 1;
+        }
+        self.leave(old, kind);
+    }
+
+    /// An origin publishes no more into a set.
+    fn leave(&mut self, index: usize, kind: Option<FlowKind>) {
+        let Some(set) = &mut self.sets[index] else {
+            return;
+        };
+        if let Some(kind) = kind {
             set.tallies[kind as usize].flows -= 1;
         }
         set.origins -= 1;
         if set.origins == 0 {
-            self.deserted.push(owner.set);
+            self.deserted.push(index);
         }
     }
 

@@ -191,6 +191,10 @@ fn counts_are_differences_and_published_when_zero() {
             is_synchronised: true,
             error_ns: 40_000,
         }),
+        config: Some(ConfigRead {
+            is_ok: true,
+            at: second(0).wall,
+        }),
     };
     let records = rig.end(1);
     assert_eq!(counts(&records, "udp.wan.sent"), [5]);
@@ -198,6 +202,9 @@ fn counts_are_differences_and_published_when_zero() {
     assert_eq!(counts(&records, "tcp.wan.latency.failed"), [1]);
     assert!(counts(&records, "tcp.wan.sent").is_empty(), "no TCP flow");
     assert_eq!(counts(&records, "monitor.slots_missed"), [2]);
+    assert_eq!(counts(&records, "monitor.config.reload_ok"), [1]);
+    let reloaded_at = counts(&records, "monitor.config.reloaded_at");
+    assert_eq!(reloaded_at, [1_700_000_000]);
     assert_eq!(counts(&records, "monitor.cpu"), [70]);
     assert_eq!(counts(&records, "monitor.clock.synchronised"), [1]);
     assert_eq!(counts(&records, "monitor.clock.error"), [40_000]);

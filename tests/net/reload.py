@@ -1,5 +1,6 @@
 """A configuration that is read again. A host that probes a thousand targets gets a file with ten others: the 990 keep
-their ports and lose no slot and no probe. A file with a mistake changes nothing. A thousand reloads that each replace
+their ports and lose no slot and no probe. Then all of them get other tags, and keep their ports. A file with a mistake
+changes nothing. A thousand reloads that each replace
 ten targets cost no memory and no descriptor in the end.
 """
 
@@ -21,12 +22,16 @@ GROWTH_MAX = 0.15
 CAPTURE_S = 4 * INTERVAL_MS / 1_000
 
 
-def settings(generation, interval_ms=INTERVAL_MS, window_s=WINDOW_S):
-    """Ten targets have other labels in each generation."""
+def settings(generation, interval_ms=INTERVAL_MS, window_s=WINDOW_S, tags=()):
+    """Ten targets are others in each generation."""
     label = lambda number: f"changed-{number}-{generation}" if number < CHANGED else f"kept-{number}"
     target = {"host": FAR, "type": "udp", "interval": interval_ms, "timeout": TIMEOUT_S}
     metrics = {"mode": "windows", "send_interval": window_s}
-    targets = [{**target, "label": label(number)} for number in range(TARGETS)]
+    # The rest of a target decides whether its flows can go on, and its label does not.
+    max_lost = lambda number: 10 + (generation if number < CHANGED else 0)
+    targets = [{**target, "label": label(number), "max_lost": max_lost(number)} for number in range(TARGETS)]
+    if tags:
+        targets = [{**target, "tags": list(tags)} for target in targets]
     return {"name": "near", "metrics": metrics, "targets": targets}
 
 
@@ -60,20 +65,26 @@ def run(lab):
     client = lab.ours("client", settings(0), namespace=near)
     reloads, records = Reloads(lab, client), []
 
-    def is_probed(label):
+    def is_probed(label, tag=""):
         records.extend(client.records())
-        return sum(values(records, "udp.wan.received", target=label)) > 0
+        tagged = [record for record in records if not tag or tag in record.get("tags", ())]
+        return sum(values(tagged, "udp.wan.received", target=label)) > 0
 
     wait_until(lambda: is_probed(f"kept-{TARGETS - 1}"), "the last target to be probed")
     pause(2 * WINDOW_S)
     before = ports(lab, "before", near)
     told = reloads.reload(settings(1))
-    expect(f"kept={TARGETS - CHANGED} rekeyed=0 added={CHANGED} removed={CHANGED}" in told, told)
+    expect(f"kept={TARGETS - CHANGED} relabelled=0 rekeyed=0 added={CHANGED} removed={CHANGED}" in told, told)
     wait_until(lambda: is_probed(f"changed-{CHANGED - 1}-1"), "the new targets to be probed")
     after = ports(lab, "after", near)
     kept = len(before & after)
     lab.note(f"{kept} of {len(before)} ports are the same")
     expect(len(before) == len(after) == TARGETS and kept == TARGETS - CHANGED, f"{kept} ports are the same")
+    told = reloads.reload(settings(1, tags=["again:yes"]))
+    expect(f"kept=0 relabelled={TARGETS} rekeyed=0 added=0 removed=0" in told, told)
+    wait_until(lambda: is_probed(f"kept-{TARGETS - 1}", "again:yes"), "the targets to have other tags")
+    renamed = ports(lab, "renamed", near)
+    expect(renamed == after, f"{len(renamed & after)} of {len(after)} ports are the same")
     told = reloads.reload(settings(1), "no_such_key = 5\n")
     expect("nothing has changed" in told and "no_such_key" in told, told)
     # Whatever was lost is known then.

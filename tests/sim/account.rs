@@ -79,6 +79,9 @@ pub(crate) struct Account {
     flows: BTreeMap<Origin, FlowAccount>,
     senders: BTreeMap<Origin, (Arc<Labels>, Spread)>,
     senders_opened: u64,
+    /// What was published under labels that are gone, once `remembers`.
+    past: Vec<(Arc<Labels>, Spread)>,
+    pub(crate) remembers: bool,
     /// Targets that were added, until their flows show up.
     adding: Vec<(TargetSpec, u64)>,
     /// Slots and sends of flows that have been removed.
@@ -111,6 +114,10 @@ pub(crate) struct Account {
     pub(crate) bursts: Option<Bursts>,
     /// What happened to the flows, a line each, where the scenario asks for it.
     pub(crate) life: Option<String>,
+}
+
+fn flow_label(labels: &Labels, kind: FlowKind) -> String {
+    format!("{} -> {} {kind:?}", labels.source, labels.target).to_lowercase()
 }
 
 impl Account {
@@ -204,6 +211,11 @@ impl Account {
         }
         match output {
             Output::Opened { origin, labels } => self.open(origin, labels, prober),
+            Output::Relabelled {
+                origin,
+                labels,
+                last,
+            } => self.relabel(origin, labels, last.as_deref()),
             Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
             Output::OneWay(delay) => self.handle_direction(world, &delay),
             Output::Trace(trace) => match self.flows.get_mut(&trace.origin) {
@@ -269,7 +281,7 @@ impl Account {
             .find(of_label)
             .expect("it was added");
         let flow = FlowAccount {
-            label: format!("{} -> {} {kind:?}", labels.source, labels.target).to_lowercase(),
+            label: flow_label(&labels, kind),
             kind,
             address: match spec.host {
                 Host::Address(address) => Some(address),
@@ -302,11 +314,32 @@ impl Account {
         );
     }
 
+    /// An origin goes on under other labels: its counters stay what they are.
+    fn relabel(
+        &mut self,
+        origin: Origin,
+        labels: Arc<Labels>,
+        last: Option<&(FlowKind, Counters)>,
+    ) {
+        let Some((kind, counters)) = last else {
+            let sender = self.senders.get_mut(&origin).expect("it is open");
+            let before = std::mem::replace(sender, (labels, Spread::default()));
+            self.past.push(before);
+            return;
+        };
+        let flow = self.flows.get_mut(&origin).expect("it is open");
+        assert_eq!(flow.kind, *kind);
+        assert_eq!(counters.sent, flow.counters.sent, "{}: so far", flow.label);
+        flow.label = flow_label(&labels, *kind);
+    }
+
     fn close(&mut self, now_ns: u64, origin: Origin, last: Option<Box<(FlowKind, Counters)>>) {
         let Some((_, counters)) = last.map(|last| *last) else {
-            self.senders
-                .remove(&origin)
-                .expect("closed once, after it was opened");
+            let sender = self.senders.remove(&origin);
+            let sender = sender.expect("closed once, after it was opened");
+            if self.remembers {
+                self.past.push(sender);
+            }
             return;
         };
         let flow = self

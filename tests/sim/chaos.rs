@@ -85,6 +85,7 @@ pub(crate) fn random_scenario(seed: u64) -> Scenario {
         seconds: TROUBLE_SECONDS,
     };
     trouble.add(&mut Rng::new(seed ^ 0x9a7), &mut scenario);
+    call_otherwise(&mut Rng::new(seed ^ 0x7a6), &mut scenario);
     scenario
 }
 
@@ -251,6 +252,29 @@ fn random_act(rng: &mut Rng, hosts: &[HostConfig]) -> What {
             },
         },
     }
+}
+
+/// Some targets get other tags, in trouble or when the network is well.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn call_otherwise(rng: &mut Rng, scenario: &mut Scenario) {
+    let mut acts = Vec::new();
+    for host in &scenario.hosts {
+        for target in &host.targets {
+            for change in 0..rng.below(3) {
+                let at = rng.below((TROUBLE_SECONDS + RECOVERY_SECONDS) * 1_000) as f64 / 1e3;
+                acts.push(Act {
+                    at,
+                    what: What::Labels {
+                        host: host.name.clone(),
+                        label: target.host.clone(),
+                        to: target.host.clone(),
+                        tags: vec![format!("change:{change}")],
+                    },
+                });
+            }
+        }
+    }
+    scenario.acts.extend(acts);
 }
 
 /// More peers whose clock is estimated, also by few and slow probes.

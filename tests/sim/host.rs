@@ -174,6 +174,16 @@ impl ProberHost {
         assert!(self.prober.set_key(now, self.labels[label], key));
     }
 
+    /// Calls a target otherwise, if there is one: it may have been removed.
+    pub(crate) fn set_labels(&mut self, now: Now, label: &str, to: &str, tags: &[String]) {
+        let Some(target) = self.labels.remove(label) else {
+            return;
+        };
+        let tags: Vec<Box<str>> = tags.iter().map(|tag| tag.as_str().into()).collect();
+        assert!(self.prober.set_labels(now, target, to, &tags));
+        self.labels.insert(to.to_owned(), target);
+    }
+
     pub(crate) fn set_keys(&mut self, keys: KeyRing) {
         self.prober.set_keys(keys);
     }

@@ -14,6 +14,7 @@ mod chaos;
 mod clock;
 mod foreign;
 mod host;
+mod labels;
 mod life;
 mod nat;
 mod network;
@@ -112,6 +113,7 @@ scenarios! {
     native_wan
     keys
     keys_changed
+    labels_changed
     native_slow
     native_loss
     native_slow_loss

@@ -106,6 +106,11 @@ impl Outages {
         let at = self.at;
         match output {
             Output::Opened { origin, labels } => self.open(*origin, labels, prober),
+            Output::Relabelled { origin, labels, .. } => {
+                if let Some(flow) = self.flows.get_mut(origin) {
+                    flow.labels = labels.clone();
+                }
+            }
             Output::Trace(trace) => {
                 if let Some(flow) = self.flows.get_mut(&trace.origin) {
                     flow.slots.handle_outcome(at, trace.seq, trace.outcome);

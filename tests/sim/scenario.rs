@@ -305,6 +305,13 @@ pub(crate) enum What {
         label: String,
         key: u8,
     },
+    /// The targets of a label have this one from here on, and these tags.
+    Labels {
+        host: String,
+        label: String,
+        to: String,
+        tags: Vec<String>,
+    },
     /// A host's keys are read again; each is in the place of the one that stood there.
     Keys {
         host: String,

@@ -451,6 +451,12 @@ impl World {
             What::Add { host, target } => self.add_target(&host, &target),
             What::Remove { host, label } => self.remove_target(&host, &label),
             What::Key { host, label, key } => self.set_key(&host, &label, key),
+            What::Labels {
+                host,
+                label,
+                to,
+                tags,
+            } => self.set_labels(&host, &label, &to, &tags),
             What::Keys { host, keys } => self.set_keys(&host, keys),
             What::Replace { host, python } => {
                 let id = self.host(&host);
@@ -515,6 +521,21 @@ impl World {
         let now = self.hosts[id].clock.now(self.net.now_ns);
         if let Program::Prober(prober) = &mut self.hosts[id].program {
             prober.set_key(now, label, &key(number).into());
+        }
+        self.step(id, &Input::Tick);
+    }
+
+    fn set_labels(&mut self, host: &str, label: &str, to: &str, tags: &[String]) {
+        let id = self.host(host);
+        self.step(id, &Input::Tick);
+        for host in &mut self.hosts {
+            if let Program::Prober(prober) = &mut host.program {
+                prober.account.remembers = true;
+            }
+        }
+        let now = self.hosts[id].clock.now(self.net.now_ns);
+        if let Program::Prober(prober) = &mut self.hosts[id].program {
+            prober.set_labels(now, label, to, tags);
         }
         self.step(id, &Input::Tick);
     }

@@ -121,6 +121,17 @@ impl Publication {
         *self.source == *source && *self.tags == *tags
     }
 
+    /// The flow calls itself otherwise from this request on, and is published so from the next one on.
+    pub(super) fn take_identity(
+        &mut self,
+        identity: Option<Identity<'_>>,
+        labels: &mut RemoteLabels,
+        context: &mut Context,
+    ) {
+        self.end(labels, context);
+        *self = Self::new(self.kind, identity);
+    }
+
     /// The session has sent more than one request: publishes it, if there is room for it.
     pub(super) fn publish(
         &mut self,

@@ -111,13 +111,16 @@ impl Session {
         labels: &mut RemoteLabels,
         context: &mut Context,
     ) -> Option<u64> {
-        if !self.publication.is_of(request.identity) {
+        let is_other = !self.publication.is_of(request.identity);
+        if is_other {
             if !request.is_readable() {
                 return None;
             }
-            self.publication.end(labels, context);
-            *self = Self::begin(self.place, self.claim, request, labels, context);
-            return Some(self.first_number());
+            if !self.is_of_one_flow(request) {
+                self.publication.end(labels, context);
+                *self = Self::begin(self.place, self.claim, request, labels, context);
+                return Some(self.first_number());
+            }
         }
         let before = std::mem::replace(&mut self.last_heard, context.now.mono);
         if self.returns_number(request) {
@@ -135,14 +138,34 @@ impl Session {
         }
         // A copy that the network made says nothing about who sent the one.
         let is_new = !matches!(order, Order::Duplicate | Order::Stale);
+        // What was overtaken says how the flow was called before.
+        let is_next = matches!(order, Order::First | Order::Next);
+        let is_renamed = is_other && is_next && self.is_fresh(request);
+        // Text tells its own delay. A native request completes those of the requests before it.
+        let is_text = matches!(request.body, Body::Text(_));
+        if is_renamed && is_text {
+            self.publication
+                .take_identity(request.identity, labels, context);
+        }
         if is_new {
             self.gap_ns = Some(context.now.mono.since(before));
-            if self.is_fresh(request) {
+            // As of a session, the second request publishes a name.
+            if self.is_fresh(request) && !is_renamed {
                 self.publication.publish(self.claim, labels, context);
             }
         }
         self.measure(request, is_new.then_some(number), labels, context);
+        if is_renamed && !is_text {
+            self.publication
+                .take_identity(request.identity, labels, context);
+        }
         Some(number)
+    }
+
+    /// True if the request is of the flow that has made the session, whatever it calls itself: of a connection, or with
+    /// the cookie by which sessions are told apart. At an address and port alone another program may stand by now.
+    fn is_of_one_flow(&self, request: &Request<'_>) -> bool {
+        matches!(self.place, Place::Connection(_)) || request.cookie.is_some()
     }
 
     /// True if the request says which number we gave the session, as only who reads our replies can.

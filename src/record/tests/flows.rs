@@ -69,6 +69,76 @@ fn a_flow_that_went_keeps_the_directions_of_its_group() {
     assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [1]);
 }
 
+fn relabelled(origin: u32, target: &str, last: Option<Counters>) -> Output {
+    Output::Relabelled {
+        origin: Origin(origin),
+        labels: Arc::new(Labels::new("a", target, &["isp:y"])),
+        last: last.map(|counters| Box::new((FlowKind::Udp, counters))),
+    }
+}
+
+#[test]
+fn a_flow_that_is_called_otherwise_leaves_what_it_has_where_it_was() {
+    let mut rig = Rig::new(Mode::Windows);
+    let of = |records: &[Record], metric: &str| -> Vec<(String, i64)> {
+        let found = records.iter().filter(|record| record.metric() == metric);
+        let tagged = found.map(|record| {
+            let tags: Vec<String> = record.tags().map(|tag| tag.to_string()).collect();
+            let value = record
+                .window()
+                .map(|window| i64::try_from(window.count()).unwrap());
+            (
+                tags[1..].join(","),
+                value.or_else(|| record.value()).unwrap(),
+            )
+        });
+        tagged.collect()
+    };
+    rig.take([opened(0, "b"), opened(1, "c"), sample(0, Metric::UdpRtt, 5)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(3)));
+    rig.flows.insert(1, (FlowKind::Udp, sent(1)));
+    rig.end(1);
+    // Three were sent under each name in this interval.
+    rig.take([
+        sample(0, Metric::UdpRtt, 5),
+        relabelled(0, "d", Some(sent(6))),
+        sample(0, Metric::UdpRtt, 5),
+        sample(0, Metric::UdpRtt, 6),
+    ]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(9)));
+    let records = rig.end(2);
+    let named = |target: &str, isp: &str| format!("target:{target},isp:{isp}");
+    let old = (named("b", "x"), 3);
+    let new = (named("d", "y"), 3);
+    let mut counted = of(&records, "udp.wan.sent");
+    counted.sort();
+    assert_eq!(counted, [old, (named("c", "x"), 0), new]);
+    let mut windows = of(&records, "udp.wan.rtt");
+    windows.sort();
+    assert_eq!(windows, [(named("b", "x"), 1), (named("d", "y"), 2)]);
+    // Nothing is left of the old name, and what has the new one goes on.
+    rig.take([sample(0, Metric::UdpRtt, 5)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(10)));
+    let records = rig.end(3);
+    assert_eq!(of(&records, "udp.wan.rtt"), [(named("d", "y"), 1)]);
+    assert!(
+        of(&records, "udp.wan.sent")
+            .iter()
+            .all(|(tags, _)| !tags.contains("target:b"))
+    );
+    // Under the name of another flow both are counted together, and each ends alone.
+    rig.take([relabelled(1, "d", Some(sent(1)))]);
+    rig.flows.insert(1, (FlowKind::Udp, sent(2)));
+    rig.end(4);
+    rig.flows.remove(&0);
+    rig.take([Output::Closed {
+        origin: Origin(0),
+        last: Some(Box::new((FlowKind::Udp, sent(10)))),
+    }]);
+    rig.flows.insert(1, (FlowKind::Udp, sent(4)));
+    assert_eq!(of(&rig.end(5), "udp.wan.sent"), [(named("d", "y"), 2)]);
+}
+
 #[test]
 fn only_a_udp_flow_counts_what_the_network_says_of_its_probes() {
     let mut rig = Rig::new(Mode::Windows);

@@ -98,6 +98,7 @@ fn published(choice: Choice) -> BTreeSet<&'static str> {
         resident_bytes: Some(1),
         clock_steps: 1,
         clock: Some(ClockState::default()),
+        config: Some(ConfigRead::default()),
     };
     let kinds = [FlowKind::Udp, FlowKind::Tcp, FlowKind::Connect];
     for (origin, kind) in (0..).zip(kinds) {

@@ -71,6 +71,10 @@ impl Account {
             lines.sort();
             out.push_str(&lines.concat());
         }
+        for (labels, delays) in &self.past {
+            let tags: Vec<String> = labels.iter().map(|tag| tag.to_string()).collect();
+            let _ = writeln!(out, "before from {}: {}", tags.join(","), delays.show());
+        }
         let _ = writeln!(
             out,
             "senders published {}, at once {}; latest send {} ns; {}",

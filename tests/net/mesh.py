@@ -1,0 +1,142 @@
+"""Eight hosts probe each other from one file. Each of the 56 pairs is seen from both sides: its sender publishes round
+trips, and its receiver one-way delays. Then a ninth member is written into the file of all, and they read it again: its
+pairs begin within seconds, and the old ones keep their ports and lose no probe.
+"""
+
+import signal
+import time
+
+from capture import TCP, UDP, Capture, end_captures, packets
+from lab import expect, pause, points, run as command, wait_until
+
+HOSTS = 8
+PORTS = {UDP: 8001, TCP: 8000}
+INTERVAL_MS, TIMEOUT_S, WINDOW_S = 50, 2, 0.5
+BEGUN_WITHIN_S = 10
+SIDES = {"sender": ("udp.wan.rtt", "tcp.wan.rtt"), "receiver": ("udp.wan.owd", "tcp.wan.owd")}
+
+name = lambda number: f"host-{number}"
+address = lambda number: f"192.0.2.{number}"
+
+
+def settings(hosts):
+    members = [
+        {"name": name(number), "address": address(number), "tags": [f"rack:{number % 2}"]}
+        for number in range(1, hosts + 1)
+    ]
+    options = {"interval": INTERVAL_MS, "timeout": TIMEOUT_S, "tcp_latency": False, "tags": ["mesh:lab"]}
+    mesh = {"name": "lab", **options, "members": members}
+    return {"metrics": {"mode": "windows", "send_interval": WINDOW_S}, "mesh": [mesh]}
+
+
+class Mesh:
+    """The hosts on one switch, and what each of them has published."""
+
+    def __init__(self, lab):
+        self.lab, self.spaces, self.daemons, self.records = lab, {}, {}, {}
+        self.switch = lab.namespace("switch")
+        command("ip", "-n", self.switch, "link", "add", "lm0", "type", "bridge")
+        command("ip", "-n", self.switch, "link", "set", "lm0", "up")
+
+    def start(self, number):
+        """Starts a host with the file that all have."""
+        space = self.spaces[number] = self.lab.namespace(name(number))
+        pair = ["ip", "link", "add", "lm0", "netns", space, "type", "veth", "peer", "name", f"port{number}"]
+        command(*pair, "netns", self.switch)
+        command("ip", "-n", self.switch, "link", "set", f"port{number}", "master", "lm0", "up")
+        command("ip", "-n", space, "addr", "add", f"{address(number)}/24", "dev", "lm0")
+        command("ip", "-n", space, "link", "set", "lm0", "up")
+        flags = [self.lab.binary, "-c", self.lab.folder / "mesh.toml", "--name", name(number)]
+        self.daemons[number] = self.lab.start(name(number), flags, namespace=space)
+        self.daemons[number].wait_for_log("answering probes")
+        self.records[number] = []
+
+    def read(self):
+        for number, daemon in self.daemons.items():
+            daemon.expect_alive()
+            self.records[number].extend(daemon.records())
+
+    def unseen(self):
+        """Returns the pairs, with a side and a metric each, of which nothing has been measured."""
+        self.read()
+        missing = []
+        for side, metrics in SIDES.items():
+            for sender in self.daemons:
+                for receiver in set(self.daemons) - {sender}:
+                    tags = {"source": name(sender), "target": name(receiver), "rack": receiver % 2, "mesh": "lab"}
+                    of = self.records[sender if side == "sender" else receiver]
+                    unseen = [metric for metric in metrics if not is_measured(of, metric, tags)]
+                    missing += [(sender, receiver, side, metric) for metric in unseen]
+        return missing
+
+    def ports(self, label):
+        """Returns the ports from which each old pair probes, by protocol."""
+        capture = Capture(self.lab, label, self.switch)
+        pause(4 * INTERVAL_MS / 1_000)
+        end_captures([capture], self.spaces[1], address(2))
+        found = {
+            (packet.protocol, packet.source, packet.source_port, packet.target)
+            for packet in packets(capture.path)
+            if packet.target_port == PORTS[packet.protocol]
+        }
+        old = [address(number) for number in range(1, HOSTS + 1)]
+        return {packet for packet in found if packet[1] in old and packet[3] in old}
+
+
+def is_measured(records, metric, tags):
+    """Returns whether there is a window of a metric with these tags."""
+    wanted = [f"{key}:{value}" for key, value in tags.items()]
+    windows = (record for record in records if record.get("metric") == metric and record.get("count"))
+    return any(all(tag in record["tags"] for tag in wanted) for record in windows)
+
+
+def run(lab):
+    mesh = Mesh(lab)
+    lab.write("mesh", settings(HOSTS))
+    for number in range(1, HOSTS + 1):
+        mesh.start(number)
+    wait_until(lambda: not mesh.unseen(), "all pairs to be seen from both sides")
+    pairs = HOSTS * (HOSTS - 1)
+    lab.note(f"{pairs} pairs from one file, each seen from both sides")
+    # Whatever was lost while not all had begun is known then.
+    pause(TIMEOUT_S + 2 * WINDOW_S)
+    whole_ns = time.time_ns()
+    before = mesh.ports("before")
+    expect(len(before) == 2 * pairs, f"{len(before)} flows of {pairs} pairs")
+
+    lab.write("mesh", settings(HOSTS + 1))
+    edited_ns = time.time_ns()
+    mesh.start(HOSTS + 1)
+    for number in range(1, HOSTS + 1):
+        mesh.daemons[number].send(signal.SIGHUP)
+    for number in range(1, HOSTS + 1):
+        mesh.daemons[number].wait_for_log(f"kept={HOSTS - 1} relabelled=0 rekeyed=0 added=1 removed=0")
+    wait_until(lambda: not mesh.unseen(), "the new pairs to be seen from both sides")
+    took_s = (time.time_ns() - edited_ns) / 1e9
+    lab.note(f"{2 * HOSTS} more {took_s:.1f} s after the edit")
+    expect(took_s <= BEGUN_WITHIN_S, f"the new pairs took {took_s:.1f} s")
+    after = mesh.ports("after")
+    expect(after == before, f"{len(before - after)} of {len(before)} flows have other ports")
+    pause(TIMEOUT_S + 2 * WINDOW_S)
+    check_undisturbed(mesh, whole_ns)
+    for daemon in mesh.daemons.values():
+        code, _ = daemon.end()
+        expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")
+
+
+def check_undisturbed(mesh, since_ns):
+    """The old pairs have lost no probe since an instant, and could send each."""
+    mesh.read()
+    sent = 0
+    for sender in range(1, HOSTS + 1):
+        for receiver in set(range(1, HOSTS + 1)) - {sender}:
+            tags = {"source": name(sender), "target": name(receiver)}
+            of = lambda metric: sum(
+                value for at_ns, value in points(mesh.records[sender], metric, **tags) if at_ns > since_ns
+            )
+            for wire in ("udp", "tcp"):
+                bad = {what: of(f"{wire}.wan.{what}") for what in ("lost", "unsent")}
+                expect(not any(bad.values()), f"{wire} from {sender} to {receiver}: {bad}")
+                sent += of(f"{wire}.wan.sent")
+    expect(sent > 0, "nothing was sent")
+    mesh.lab.note(f"{sent} probes of the others since then, none lost, from the same ports")

@@ -5,10 +5,12 @@
 
 mod auth;
 mod burst;
+mod discovery;
 mod distinct;
 mod engine;
 mod error;
 mod file;
+mod glob;
 mod http;
 mod key;
 mod keys;
@@ -51,8 +53,10 @@ pub(crate) use value::Value;
 pub(crate) use words::Word;
 
 pub use burst::BurstConfig;
+pub use discovery::{DiscoveryConfig, List};
 pub use engine::EngineOptions;
 pub use error::{ConfigError, Place, Problem};
+pub use glob::{FileGlob, Format};
 pub use http::{HttpConfig, TlsFiles};
 pub use metrics::{BackendSettings, MetricsConfig};
 pub use outside::{KeyFile, Outside, Sealed, System};
@@ -90,6 +94,8 @@ pub struct Config {
     pub senders: Vec<SenderSpec>,
     /// What to probe.
     pub targets: Vec<TargetSpec>,
+    /// Where more targets are listed. The daemon looks there.
+    pub discovery: Vec<DiscoveryConfig>,
     /// What others may ask this host; `None`: nothing.
     pub http: Option<HttpConfig>,
     /// Where to publish; at least one, unless others ask.
@@ -269,6 +275,7 @@ impl Config {
             keys: auth::key_ring(&auth, &senders, outside, problems),
             senders,
             targets: Vec::new(),
+            discovery: discovery::resolve(file.discovery, &top, &mut shown, problems),
             http: http.flatten(),
             metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,

@@ -20,6 +20,21 @@ pub const MESH_K_MAX: i64 = 64;
 /// Groups that a member of a mesh may be in.
 pub const GROUPS_MAX: usize = 64;
 
+/// Sources that list targets. Each is looked at by a thread of its own.
+pub const DISCOVERIES_MAX: usize = 64;
+
+/// Paths of one source.
+pub const DISCOVERY_GLOBS_MAX: usize = 64;
+
+/// Files of one source.
+pub const DISCOVERY_FILES_MAX: usize = 1_024;
+
+/// Bytes of what one source says: a kilobyte for each target that there may be.
+pub const DISCOVERY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of the stack of a source's thread, which reads lists and certificates.
+pub const DISCOVERY_STACK_BYTES: usize = 1024 * 1024;
+
 /// Keys that requests may be authenticated with. Those that a packet can be made with are tried.
 pub const KEYS_MAX: usize = 1_024;
 

@@ -5,6 +5,7 @@
 mod backends;
 mod commands;
 mod descriptors;
+mod discovery;
 mod dump;
 #[cfg(feature = "http-server")]
 mod face;
@@ -30,6 +31,7 @@ use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
 use crate::monitor::commands::{Answering, Command, Commands};
+use crate::monitor::discovery::{Discovery, Found};
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
@@ -155,6 +157,8 @@ pub struct LatencyMonitor {
     handles: u64,
     /// The targets that are probed while it runs.
     targets: BTreeMap<TargetHandle, TargetSpec>,
+    /// What is listed elsewhere, of which the daemon alone takes targets.
+    discovery: Discovery,
     listening: Listening,
     running: Option<Running>,
 }
@@ -176,6 +180,7 @@ impl LatencyMonitor {
         let mut monitor = Self {
             handles: 0,
             targets: BTreeMap::new(),
+            discovery: Discovery::default(),
             listening: Listening::default(),
             running: None,
             protocol: config.protocol(),
@@ -503,11 +508,17 @@ pub fn run(
     });
     let mut monitor = LatencyMonitor::new(config);
     let closed = ends.clone();
+    let found = ends.clone();
     monitor.start_with(backends, move || {
         let _ = closed.send(Notice::Closed);
     })?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
+    let tell = move |targets| {
+        // The daemon may have ended already.
+        let _ = found.send(Notice::Found(targets));
+    };
+    monitor.discover(Arc::new(tell));
     #[cfg(feature = "http-server")]
     let face = prepared.map(|prepared| prepared.start(&monitor, ends.clone()));
     #[cfg(feature = "http-server")]
@@ -536,6 +547,7 @@ pub fn run(
                 tracing::info!(signal, "ending");
                 break;
             }
+            Ok(Notice::Found(found)) => monitor.take_found(found),
             Ok(Notice::Closed) => break,
             Err(_) => {}
         }
@@ -550,6 +562,8 @@ pub fn run(
 /// What the main thread waits for.
 enum Notice {
     Signal(i32),
+    /// A source lists other targets.
+    Found(Found),
     /// Somebody asks for a reload, and wants to know what came of it.
     #[cfg_attr(
         not(feature = "http-server"),

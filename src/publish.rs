@@ -16,6 +16,8 @@ mod datadog;
 #[cfg(feature = "http-backends")]
 pub mod delivery;
 pub mod exponential;
+#[cfg(feature = "http-backends")]
+mod fetch;
 mod flusher;
 #[cfg(feature = "http-backends")]
 mod halves;
@@ -56,6 +58,8 @@ pub use delivery::DeliverySettings;
 #[cfg(feature = "http-backends")]
 pub use delivery::{Delivery, DeliveryError};
 pub use exponential::Scale;
+#[cfg(feature = "http-backends")]
+pub(crate) use fetch::Fetch;
 pub use flusher::Flusher;
 #[cfg(feature = "http-backends")]
 pub use http::SetupError;

@@ -4,6 +4,7 @@
 //! error. Nothing here decides what an error means, waits, logs or reads a clock.
 
 pub(crate) mod batch;
+pub(crate) mod folders;
 pub(crate) mod hardware;
 pub(crate) mod icmp;
 pub(crate) mod process;

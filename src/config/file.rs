@@ -2,6 +2,7 @@
 
 use toml::de::DeTable;
 
+use crate::config::discovery::DiscoveryTable;
 use crate::config::error::{Place, Problems};
 use crate::config::key::Table;
 use crate::config::keys;
@@ -22,6 +23,7 @@ pub(super) struct File {
     pub(super) auth: Layer,
     pub(super) sessions: Vec<(Layer, Place)>,
     pub(super) mesh: Vec<MeshTable>,
+    pub(super) discovery: Vec<DiscoveryTable>,
     pub(super) engine: Layer,
     pub(super) burst: Layer,
     pub(super) http: Option<(Layer, Place)>,
@@ -49,7 +51,15 @@ impl File {
             lines: &lines,
         };
         let tables = [
-            "auth", "sessions", "mesh", "engine", "burst", "http", "metrics", "targets",
+            "auth",
+            "sessions",
+            "mesh",
+            "discovery",
+            "engine",
+            "burst",
+            "http",
+            "metrics",
+            "targets",
         ];
         let names = keys::top().map(|key| key.name);
         top.check_names(names.chain(tables).chain(IDLE), problems);
@@ -76,6 +86,10 @@ impl File {
         }
         for mesh in top.tables("mesh", "[[mesh]]", Times::More, problems) {
             file.mesh.push(MeshTable::read(&mesh, problems));
+        }
+        for discovery in top.tables("discovery", "[[discovery]]", Times::More, problems) {
+            file.discovery
+                .push(DiscoveryTable::read(&discovery, problems));
         }
         for engine in top.tables("engine", "[engine]", Times::Once, problems) {
             file.engine = layer(engine, Table::Engine, problems);

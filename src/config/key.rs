@@ -40,6 +40,8 @@ pub(super) enum Scope {
     Mesh,
     /// Every member of a `[[mesh]]`.
     Member,
+    /// Every `[[discovery]]` table.
+    Discovery,
     /// `[engine]`.
     Engine,
     /// `[burst]`.
@@ -62,6 +64,8 @@ pub(super) enum Table {
     /// What is a mesh's own; its members inherit keys of a target as well.
     Mesh,
     Member,
+    /// What is a discovery's own; its targets inherit keys of a target as well.
+    Discovery,
     Engine,
     Burst,
     Http,
@@ -167,6 +171,7 @@ impl Key {
             | (Scope::Sessions, Table::Sessions)
             | (Scope::Mesh, Table::Mesh)
             | (Scope::Member, Table::Member)
+            | (Scope::Discovery, Table::Discovery)
             | (Scope::Engine, Table::Engine)
             | (Scope::Burst, Table::Burst)
             | (Scope::Http, Table::Http)

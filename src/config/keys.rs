@@ -5,7 +5,7 @@
 //! A default stands here and nowhere else.
 
 use crate::config::key::Scope::{
-    Auth, Both, Burst, Engine, Http, Member, Mesh, Metrics, Of, Sessions, Target, Top,
+    Auth, Both, Burst, Discovery, Engine, Http, Member, Mesh, Metrics, Of, Sessions, Target, Top,
 };
 use crate::config::key::{Key, Table};
 use crate::config::rules;
@@ -272,6 +272,32 @@ keys! {
     GROUPS = Key::new("groups", Member, Texts(rules::groups))
         .help("The groups that the member is in, for `shape = \"groups\"`.")
         .preset("[]").example("[\"eu\"]");
+
+    DISCOVERY_FILES = Key::new("files", Discovery, Texts(rules::lists))
+        .help("Files with lists of targets, in whose names `*` stands for anything: JSON or YAML as Prometheus reads \
+               them from files, or TOML with [[targets]]. They are read when something in their folders changes.")
+        .absent("none; `files` or `url` must be given").example("[\"/etc/latency-monitor/targets/*.json\"]");
+
+    DISCOVERY_URL = Key::new("url", Discovery, Text(rules::list_url))
+        .help("A URL that answers with a list of targets, in JSON as Prometheus reads it over HTTP.")
+        .absent("none; `files` or `url` must be given").example("\"https://inventory.example.com/targets\"");
+
+    REFRESH = Key::new("refresh", Discovery, Number(1.0, 86_400.0, "seconds"))
+        .help("Seconds between two looks at the files or the URL.")
+        .preset("30").example("60");
+
+    HEADERS_OF_FILE = Key::new("headers_file", Discovery, Path)
+        .help("A file with headers of the request for `url`, a line for each: `name: value`. It is read for every \
+               request.")
+        .absent("no headers").example("\"/run/secrets/inventory-headers\"");
+
+    DISCOVERY_TOKEN_FILE = Key::new("token_file", Discovery, Path)
+        .help("A file with a bearer token for `url`. It is read for every request.")
+        .absent("no token").example("\"/run/secrets/inventory\"");
+
+    DISCOVERY_CA_FILE = Key::new("ca_file", Discovery, Path)
+        .help("A file with certificates in PEM that HTTPS trusts for `url`, beside those of the system.")
+        .absent("only those of the system").example("\"/etc/ssl/inventory.pem\"");
 
     KIND = Key::new("kind", Engine, Word(EngineKind::names))
         .help("The engine.")

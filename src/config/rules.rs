@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use url::Url;
+
+use crate::config::glob::FileGlob;
 use crate::config::value::{PORT_MAX, nearest, suggestion};
 use crate::limits::{
-    ALLOWED_PREFIXES_MAX, GROUPS_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX,
-    TAGS_MAX, UDP_PORTS_MAX,
+    ALLOWED_PREFIXES_MAX, DISCOVERY_GLOBS_MAX, GROUPS_MAX, LISTEN_ADDRESSES_MAX, NAME_BYTES_MAX,
+    TAGS_BYTES_MAX, TAGS_MAX, UDP_PORTS_MAX,
 };
 use crate::proto::wire::text::encode_tags;
 use crate::proto::{Address, Host, Prefix, PrefixError};
@@ -118,6 +121,36 @@ pub(super) fn tags(tags: &[String]) -> Result<(), String> {
         return Err(format!(
             "must be at most {TAGS_BYTES_MAX} bytes written as a list, not {len}"
         ));
+    }
+    Ok(())
+}
+
+/// Checks the files of a discovery.
+pub(super) fn lists(texts: &[String]) -> Result<(), String> {
+    if !(1..=DISCOVERY_GLOBS_MAX).contains(&texts.len()) {
+        let len = texts.len();
+        return Err(format!(
+            "must be 1 to {DISCOVERY_GLOBS_MAX} paths, not {len}"
+        ));
+    }
+    texts
+        .iter()
+        .try_for_each(|text| FileGlob::parse(text).map(drop))
+}
+
+/// Checks the URL of a list of targets. It is shown, so it has no secret.
+pub(super) fn list_url(text: &str) -> Result<(), String> {
+    let wrong = |why: &str| format!("must be an http or https URL, not {text:?}{why}");
+    let url: Url = text
+        .parse()
+        .map_err(|error| wrong(&format!(" ({error})")))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(wrong(""));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "must have no user and no password: give them in a header of a file".to_owned(),
+        );
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use crate::config::key::{Key, Preset, Table};
 use crate::config::keys;
 use crate::config::value::{Kind, PORT_MAX};
 use crate::config::words::{Backend, Word as _};
-use crate::limits::{MESH_MEMBERS_MAX, MESHES_MAX, SENDERS_MAX, TARGETS_MAX, UDP_PORTS_MAX};
+use crate::limits::{
+    DISCOVERIES_MAX, MESH_MEMBERS_MAX, MESHES_MAX, SENDERS_MAX, TARGETS_MAX, UDP_PORTS_MAX,
+};
 
 /// Returns the schema (JSON Schema, draft 2020-12).
 pub fn schema() -> String {
@@ -22,6 +24,7 @@ pub fn schema() -> String {
         json!({ "type": "array", "items": sessions, "maxItems": SENDERS_MAX }),
     );
     top.insert("mesh".to_owned(), mesh());
+    top.insert("discovery".to_owned(), discovery());
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
     top.insert("http".to_owned(), object(properties(Table::Http)));
@@ -58,6 +61,15 @@ fn mesh() -> Json {
     let mut mesh = object(own);
     mesh["required"] = json!(["name", "members"]);
     json!({ "type": "array", "items": mesh, "maxItems": MESHES_MAX })
+}
+
+/// The `[[discovery]]` tables.
+fn discovery() -> Json {
+    let mut own = properties(Table::Discovery);
+    own.extend(keys::shared().map(|key| (key.name.to_owned(), property(key, Table::Targets))));
+    let mut discovery = object(own);
+    discovery["oneOf"] = json!([{ "required": ["files"] }, { "required": ["url"] }]);
+    json!({ "type": "array", "items": discovery, "maxItems": DISCOVERIES_MAX })
 }
 
 /// A `[[metrics]]` table for one backend.

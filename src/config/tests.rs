@@ -4,6 +4,7 @@ mod addresses;
 mod auth;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
+mod discovery;
 #[cfg(feature = "http-server")]
 mod http;
 mod mesh;

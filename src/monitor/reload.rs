@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, ConfigError, Membership};
 use crate::monitor::commands::{Answering, Command};
+use crate::monitor::discovery::{Found, Tell};
 use crate::monitor::{LatencyMonitor, TargetHandle, burst_rules, descriptors, preflight};
 use crate::proto::{Host, TargetSpec};
 
@@ -203,19 +204,34 @@ impl LatencyMonitor {
     fn change_to(&mut self, config: Config) -> Result<Reloaded, ConfigError> {
         config.check()?;
         self.check_name(&config)?;
-        let changes = Changes::between(&self.targets, &config.targets);
-        let mut reloaded = Reloaded {
+        let mut at_restart = at_restart(&self.config, &config);
+        if self.protocol != config.protocol() {
+            at_restart.push("protocol");
+        }
+        self.take(config);
+        self.discovery.keep(&self.config);
+        let reloaded = self.take_targets();
+        if let Err(error) = self.discovery.restart(&self.config) {
+            tracing::error!(%error, "cannot look for targets where they are listed");
+        }
+        Ok(Reloaded {
+            at_restart,
+            ..reloaded
+        })
+    }
+
+    /// Comes from the targets that are probed to those of the configuration and of the lists.
+    fn take_targets(&mut self) -> Reloaded {
+        let wanted = self.discovery.beside(&self.config.targets);
+        let changes = Changes::between(&self.targets, &wanted);
+        let reloaded = Reloaded {
             kept: changes.kept,
             relabelled: changes.relabelled.len(),
             rekeyed: changes.rekeyed.len(),
             added: changes.added.len(),
             removed: changes.removed.len(),
-            at_restart: at_restart(&self.config, &config),
+            at_restart: Vec::new(),
         };
-        if self.protocol != config.protocol() {
-            reloaded.at_restart.push("protocol");
-        }
-        self.take(config);
         for handle in changes.removed {
             self.remove(handle);
         }
@@ -233,7 +249,38 @@ impl LatencyMonitor {
         if self.running.is_some() && reloaded.added > 0 {
             descriptors::prepare(self.targets.values(), self.listeners());
         }
-        Ok(reloaded)
+        reloaded
+    }
+
+    /// Looks for targets where the configuration says that they are listed, and hands over what is found.
+    pub(super) fn discover(&mut self, tell: Tell) {
+        if let Err(error) = self.discovery.start(&self.config, tell) {
+            tracing::error!(%error, "cannot look for targets where they are listed");
+        }
+    }
+
+    /// A source lists other targets. All the others stay as they are.
+    pub(super) fn take_found(&mut self, found: Found) {
+        let Some(source) = self.discovery.take(&self.config, found) else {
+            return;
+        };
+        let Reloaded {
+            kept,
+            relabelled,
+            rekeyed,
+            added,
+            removed,
+            ..
+        } = self.take_targets();
+        tracing::info!(
+            source,
+            kept,
+            relabelled,
+            rekeyed,
+            added,
+            removed,
+            "targets are listed"
+        );
     }
 
     /// A host finds its targets in a mesh by its name. Under another one it would probe those of another host, and
@@ -283,7 +330,8 @@ impl LatencyMonitor {
                     "the configuration is read again"
                 );
                 let mut said = format!(
-                    "targets: {kept} kept, {rekeyed} rekeyed, {added} added, {removed} removed"
+                    "targets: {kept} kept, {relabelled} relabelled, {rekeyed} rekeyed, {added} added, \
+                     {removed} removed"
                 );
                 if !at_restart.is_empty() {
                     let keys = at_restart.join(", ");

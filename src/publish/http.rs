@@ -105,6 +105,16 @@ impl Http {
         request: RequestBuilder,
         timeout: Duration,
     ) -> Result<Response, SendError> {
+        self.exchange_up_to(request, timeout, HTTP_ANSWER_BYTES_MAX)
+    }
+
+    /// The same with so many bytes of the body at most.
+    pub(super) fn exchange_up_to(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+        bytes_max: u64,
+    ) -> Result<Response, SendError> {
         let began = self.clock.mono();
         let request = request.timeout(timeout).build().map_err(|error| {
             let fault = chain(&error.without_url());
@@ -127,7 +137,7 @@ impl Http {
         let retry_after = retry_after(&headers);
         let mut body = Vec::new();
         let mut piece = [0; READ_BYTES];
-        let mut rest = (&mut answer).take(HTTP_ANSWER_BYTES_MAX);
+        let mut rest = (&mut answer).take(bytes_max);
         loop {
             match rest.read(&mut piece) {
                 Ok(0) => break,
@@ -179,6 +189,11 @@ impl Response {
     /// A header, if it is there and is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as text, if it is UTF-8.
+    pub(super) fn into_text(self) -> Option<String> {
+        String::from_utf8(self.body).ok()
     }
 
     /// The body, or its first [`HTTP_ANSWER_BYTES_MAX`] bytes, as text.

@@ -97,6 +97,11 @@ fn parts() -> Vec<Part> {
             of(Table::Member),
         ),
         part(
+            "`[[discovery]]`: lists of targets ([discovery.md](discovery.md)). It has any key of a target, too",
+            "\n# Lists of targets. These inherit the keys of a target that stand here.\n#[[discovery]]\n",
+            of(Table::Discovery),
+        ),
+        part(
             "`[engine]`: how the poll thread runs",
             "\n[engine]\n",
             of(Table::Engine),
@@ -231,10 +236,16 @@ fn file() -> String {
                 file.push('\n');
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
-            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], `name` one of a mesh.
+            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], and `name` one of
+            // a mesh.
             let is_elsewhere = matches!(
                 key.scope,
-                Scope::Of(_) | Scope::Sessions | Scope::Http | Scope::Mesh | Scope::Member
+                Scope::Of(_)
+                    | Scope::Sessions
+                    | Scope::Http
+                    | Scope::Mesh
+                    | Scope::Member
+                    | Scope::Discovery
             );
             let given = given.filter(|_| !is_elsewhere);
             let (help, line) = match (given, key.preset) {

@@ -176,6 +176,10 @@ struct Handover {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing in common"
+)]
 pub(super) struct Sink {
     config: SinkConfig,
     /// Whether each quantity is chosen, and each gap: asked with every packet.

@@ -345,6 +345,9 @@ pub const DATADOG_COMPRESSED_BYTES_MAX: usize = 512_000;
 /// sixth, so it is seldom split.
 pub const DATADOG_BATCH_BYTES: usize = 2_500_000;
 
+/// Backends of one daemon. Each has a ring, a flush thread and a copy of what goes on in an interval.
+pub const BACKENDS_MAX: usize = 32;
+
 /// Bytes of JSON at which a batch for an OTLP receiver is closed. A collector takes 20 MiB unless told otherwise, and a
 /// window at the finest scale has 10 KiB.
 pub const OTLP_BATCH_BYTES: usize = 4 * 1024 * 1024;

@@ -76,7 +76,7 @@ pub enum StartError {
     #[error("cannot start the backend {name}: {reason}")]
     Backend {
         /// Its name in the configuration.
-        name: &'static str,
+        name: String,
         /// What happened, with the address or path.
         reason: String,
     },

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::metrics::MetricsConfig;
-use crate::config::words::{Backend, Word as _};
+use crate::config::words::Backend;
 use crate::proto::sample::Tag;
 use crate::proto::{Labels, TargetSpec};
 use crate::publish;
@@ -25,7 +25,7 @@ pub(super) fn warnings(targets: &[TargetSpec], metrics: &[MetricsConfig]) -> Vec
         }
     }
     for metrics in metrics {
-        let store = metrics.settings.backend().as_word();
+        let store = &metrics.name;
         let mut known = BTreeMap::new();
         for target in &unique {
             let Some(tags) = tags_of(metrics, target) else {

@@ -421,6 +421,11 @@ keys! {
                docs/backends tells what each of them sends.")
         .preset("\"cli\"").flag(None, Some('m'), "--metrics", "BACKEND");
 
+    METRICS_NAME = Key::new("name", Metrics, Text(rules::backend_name))
+        .help("What tells this backend from another one of its kind: in the tag `backend`, in the log, and in the name \
+               of its spool. Letters, digits, `.`, `_` and `-`.")
+        .absent("the kind").example("\"store-2\"");
+
     MODE = Key::new("mode", Metrics, Word(Mode::names))
         .help("Delays one by one (`samples`), as one HDR histogram for each series and interval \
                (`windows`), or both ways.")
@@ -431,7 +436,7 @@ keys! {
         .help("Which metrics are sent: names of docs/metrics.md, in which `*` stands for anything, and `!` \
                in front excludes. The last that fits a metric decides; where none does, it is sent if \
                the first has a `!`. An event is sent with `monitor.events`, a burst also with \
-               `udp.wan.burst` or `tcp.wan.burst`.")
+               `udp.wan.burst` or `tcp.wan.burst`; an entry such as `burst` or `!outage*` is of that kind of events.")
         .absent("all").example("[\"*.wan.*\", \"!*.ipdv\"]");
 
     SEND_INTERVAL = Key::new("send_interval", Metrics, Number(0.1, 86_400.0, "seconds"))

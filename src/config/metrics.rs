@@ -1,10 +1,12 @@
 //! Where measurements go: the `[[metrics]]` tables.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::error::{Place, Problems};
 use crate::config::key::{Key, Scope, Table};
 use crate::config::keys;
+use crate::config::keys::METRICS_NAME;
 use crate::config::keys::{
     API_KEY, BACKEND, BUCKETS, BUFFER_MIB, CA_FILE, CLICKHOUSE_HOST, CLICKHOUSE_PORT,
     COLUMNS_RENAMED, COMPAT_ZERO, DATABASE, DELETE_ON_STOP, ENDPOINT, GATEWAY, HEADERS, JOB, LEVEL,
@@ -17,6 +19,7 @@ use crate::config::rules;
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::words::{Backend, LogLevel, Word as _};
+use crate::limits::BACKENDS_MAX;
 use crate::publish::{
     BaseUrl, ClickHouseSettings, DatadogSettings, DeliverySettings, OtlpSettings,
     PushgatewaySettings, Site, ZeroMqSettings,
@@ -168,6 +171,8 @@ by_default! {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MetricsConfig {
+    /// What tells it from others: the word for its kind, or a name that was given.
+    pub name: String,
     /// Which, and what it is told.
     pub settings: BackendSettings,
     /// Samples, windows or both.
@@ -199,7 +204,9 @@ impl MetricsConfig {
     }
 
     fn from_layer(mode: Mode, settings: BackendSettings, layer: &Layer) -> Self {
+        let kind = settings.backend().as_word();
         Self {
+            name: layer.find(&METRICS_NAME).unwrap_or_else(|| kind.to_owned()),
             settings,
             mode,
             choice: layer.find(&METRICS).unwrap_or_default(),
@@ -207,6 +214,14 @@ impl MetricsConfig {
             level: layer.get(&LEVEL),
             compat_zero: layer.get(&COMPAT_ZERO),
         }
+    }
+
+    /// True if it pushes to the same group of the same gateway.
+    fn pushes_to(&self, group: &PushgatewaySettings) -> bool {
+        let BackendSettings::Pushgateway(mine) = &self.settings else {
+            return false;
+        };
+        mine.gateway == group.gateway && mine.job == group.job
     }
 
     /// Reports what a program may have put in.
@@ -279,6 +294,7 @@ impl MetricsTable {
         if self.backend != backend {
             self.backend = backend;
             self.layer.retain(Scope::Metrics);
+            self.layer.remove(&METRICS_NAME);
             self.foreign.clear();
         }
     }
@@ -334,6 +350,46 @@ fn owners(name: &str) -> String {
     owners.collect::<Vec<_>>().join(" or ")
 }
 
+/// The name under which what `[http]` gets is counted.
+const FACE: &str = "http";
+
+/// Reports backends that nothing tells apart.
+fn check_names(tables: &[MetricsTable], problems: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    let mut has_stdout = false;
+    for table in tables {
+        let kind = table.backend.as_word();
+        let given = table.layer.find::<String>(&METRICS_NAME);
+        let is_second = !seen.insert(given.clone().unwrap_or_else(|| kind.to_owned()));
+        let place = table.layer.place_or(&BACKEND, table.place);
+        if table.backend == Backend::Cli && std::mem::replace(&mut has_stdout, true) {
+            let text = "is \"cli\" a second time, and there is one standard output";
+            problems.add(place, BACKEND.name, text);
+        } else if given.as_deref() == Some(FACE) {
+            let place = table.layer.place_or(&METRICS_NAME, table.place);
+            let text =
+                format_args!("is {FACE:?}, which is the name of `[http]` there: give another name");
+            problems.add(place, METRICS_NAME.name, text);
+        } else if let (true, Some(name)) = (is_second, &given) {
+            let place = table.layer.place_or(&METRICS_NAME, table.place);
+            let text = format_args!("is {name:?} a second time: give another name");
+            problems.add(place, METRICS_NAME.name, text);
+        } else if is_second {
+            let text = format_args!("is {kind:?} a second time: give this table a `name`");
+            problems.add(place, BACKEND.name, text);
+        }
+    }
+    if let Some(table) = tables.get(BACKENDS_MAX) {
+        let text =
+            format_args!("is that of one table more than {BACKENDS_MAX}, which are the most");
+        problems.add(
+            table.layer.place_or(&BACKEND, table.place),
+            BACKEND.name,
+            text,
+        );
+    }
+}
+
 /// Resolves the file's tables, and shows each. If a flag names a backend, an only table becomes one for
 /// that backend, without the keys of another; of several tables those for that backend remain.
 pub(super) fn resolve(
@@ -353,18 +409,25 @@ pub(super) fn resolve(
         let backend = backend.unwrap_or_else(|| Layer::default().get(&BACKEND));
         tables.push(MetricsTable::of(backend));
     }
-    let mut seen = Vec::new();
-    for table in &tables {
-        if seen.contains(&table.backend) {
-            let text = format_args!("is {:?} a second time", table.backend.as_word());
-            let place = table.layer.place_or(&BACKEND, table.place);
-            problems.add(place, BACKEND.name, text);
-        }
-        seen.push(table.backend);
-    }
+    check_names(&tables, problems);
     let mut resolved = Vec::new();
     for table in &mut tables {
-        resolved.extend(table.resolve(around, problems));
+        let Some(made) = table.resolve(around, problems) else {
+            let metrics = Table::Metrics(table.backend);
+            table.layer.show("[[metrics]]", metrics, shown);
+            continue;
+        };
+        if let BackendSettings::Pushgateway(mine) = &made.settings
+            && resolved
+                .iter()
+                .any(|other: &MetricsConfig| other.pushes_to(mine))
+        {
+            let text = "is that of another table with this `gateway`: each would replace what the other pushes; give \
+                        another `job`";
+            let place = table.layer.place_or(&JOB, table.place);
+            problems.add(place, JOB.name, text);
+        }
+        resolved.push(made);
         let metrics = Table::Metrics(table.backend);
         table.layer.show("[[metrics]]", metrics, shown);
     }

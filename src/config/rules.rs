@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::proto::wire::text::encode_tags;
 use crate::proto::{Address, Host, Prefix, PrefixError};
-use crate::record::{Choice, ChoiceError, Metric};
+use crate::record::{Choice, ChoiceError, Event, Metric};
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
@@ -51,6 +51,21 @@ impl FromStr for Host {
             )),
         }
     }
+}
+
+/// Bytes of a backend's name: it is part of a file's name and of a thread's.
+const BACKEND_NAME_BYTES_MAX: usize = 64;
+
+/// Checks the name of a backend.
+pub(super) fn backend_name(text: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let has_begin = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if has_begin && text.len() <= BACKEND_NAME_BYTES_MAX && text.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "must be a name of 1 to {BACKEND_NAME_BYTES_MAX} letters, digits, `.`, `_` and `-`, not {text:?}"
+    ))
 }
 
 /// Parses the address and port of a listener.
@@ -259,9 +274,12 @@ pub(super) fn address(text: &str) -> Result<Host, String> {
 pub(super) fn metrics(names: &[String]) -> Result<Choice, String> {
     let fault = |name: &String| match Choice::of(&[name]) {
         Err(ChoiceError::Unknown(glob)) => {
-            let near = nearest(&glob, Metric::all().map(|metric| metric.name));
+            let names = Metric::all().map(|metric| metric.name);
+            let near = nearest(&glob, names.chain(Event::NAMES));
             let hint = suggestion(near);
-            Some(format!("has {name:?}, and no metric is called so{hint}"))
+            Some(format!(
+                "has {name:?}, and no metric or event is called so{hint}"
+            ))
         }
         _ => None,
     };

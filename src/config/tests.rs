@@ -14,6 +14,8 @@ mod reference;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod schema;
 mod sessions;
+#[cfg(all(feature = "zeromq", feature = "http-backends"))]
+mod several;
 
 use std::time::Duration;
 
@@ -477,7 +479,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[[metrics]]\n[[metrics]]\nbackend = 'cli'",
-        "line 3: `backend` is \"cli\" a second time",
+        "line 3: `backend` is \"cli\" a second time, and there is one standard output",
     ),
     (
         "[[targets]]\nlabel = 'x'",

@@ -2,15 +2,16 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "http-backends")]
 use crate::clock::Clock;
-use crate::config::{BackendSettings, MetricsConfig, Word as _};
+use crate::config::{BackendSettings, MetricsConfig};
 use crate::monitor::{StartError, logging};
-use crate::publish::{self, Backend};
+use crate::publish::{self, Backend, PublishError};
 #[cfg(feature = "http-backends")]
 use crate::publish::{Delivery, Encode, Transport};
-use crate::record::{BackendStats, SinkConfig};
+use crate::record::{BackendStats, Record, SinkConfig};
 
 /// The backends. A new one is a file in `publish` and a line here.
 pub(super) fn backend(
@@ -19,7 +20,7 @@ pub(super) fn backend(
     own_name: &str,
     log: &logging::Log,
 ) -> Result<Box<dyn Backend>, StartError> {
-    let level = metrics.level.tracing();
+    let (level, name) = (metrics.level.tracing(), &*metrics.name);
     let made: Result<Box<dyn Backend>, String> = match &metrics.settings {
         BackendSettings::Cli => boxed(publish::Cli::stdout()),
         BackendSettings::Log => Ok(Box::new(publish::Log::new(level, log.dropped()))),
@@ -27,7 +28,7 @@ pub(super) fn backend(
         BackendSettings::ZeroMq(settings) => boxed(publish::ZeroMq::bind(settings)),
         #[cfg(feature = "http-backends")]
         BackendSettings::Pushgateway(settings) => {
-            boxed(publish::Pushgateway::new(settings, own_name, sink))
+            boxed(publish::Pushgateway::named(name, settings, own_name, sink))
         }
         #[cfg(feature = "http-backends")]
         BackendSettings::Datadog(settings) => {
@@ -41,7 +42,7 @@ pub(super) fn backend(
         }
         #[cfg(feature = "http-backends")]
         BackendSettings::ClickHouse(settings) => {
-            let transport = publish::ClickHouseTransport::new(settings.clone());
+            let transport = publish::ClickHouseTransport::new(name, settings.clone());
             queued(metrics, publish::ClickHouseEncoder::default(), transport)
         }
         #[cfg(feature = "http-backends")]
@@ -51,16 +52,49 @@ pub(super) fn backend(
             queued(
                 metrics,
                 encoder,
-                publish::OtlpTransport::new(settings.clone()),
+                publish::OtlpTransport::new(name, settings.clone()),
             )
         }
         #[cfg(not(all(feature = "zeromq", feature = "http-backends")))]
         settings => Err(settings.backend().lacking().unwrap_or_default()),
     };
-    made.map_err(|reason| StartError::Backend {
-        name: metrics.settings.backend().as_word(),
+    let backend = made.map_err(|reason| StartError::Backend {
+        name: name.to_owned(),
         reason,
-    })
+    })?;
+    if backend.name() == name {
+        return Ok(backend);
+    }
+    let name = name.into();
+    Ok(Box::new(Named { name, backend }))
+}
+
+/// A backend under a name that was given.
+struct Named {
+    name: Box<str>,
+    backend: Box<dyn Backend>,
+}
+
+impl Backend for Named {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn stats(&self) -> Option<Arc<BackendStats>> {
+        self.backend.stats()
+    }
+
+    fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
+        self.backend.publish(record)
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        self.backend.flush()
+    }
+
+    fn finish(&mut self, timeout: Duration) -> Result<(), PublishError> {
+        self.backend.finish(timeout)
+    }
 }
 
 /// A backend whose batches wait in a queue and are sent by a thread of their own.
@@ -70,7 +104,7 @@ fn queued<E: Encode + 'static, T: Transport + 'static>(
     encoder: E,
     transport: T,
 ) -> Result<Box<dyn Backend>, String> {
-    let stats = Arc::new(BackendStats::new(metrics.settings.backend().as_word()));
+    let stats = Arc::new(BackendStats::new(&metrics.name));
     let delivery = &metrics.delivery;
     boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))
 }

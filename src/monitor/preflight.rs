@@ -119,9 +119,11 @@ fn backends(config: &Config) -> Vec<String> {
         let mut faults = Vec::new();
         #[cfg(feature = "http-backends")]
         {
-            let name = metrics.settings.backend().as_word();
+            let kind = metrics.settings.backend().as_word();
+            let name = publish::delivery::spool_name(kind, &metrics.name);
             let folder = metrics.delivery.spool_dir.as_deref();
-            faults.extend(folder.and_then(|folder| publish::delivery::look_at_spool(folder, name)));
+            faults
+                .extend(folder.and_then(|folder| publish::delivery::look_at_spool(folder, &name)));
             let look = publish::look_at_certificates;
             faults.extend(match &metrics.settings {
                 BackendSettings::ClickHouse(to) => look(&to.server, to.ca_file.as_deref()),

@@ -9,8 +9,8 @@ use crate::record::{BackendStats, Record};
 
 /// Publishes records to one place. Only its own flush thread calls it, so it may wait.
 pub trait Backend: Send {
-    /// The name in the configuration and in messages.
-    fn name(&self) -> &'static str;
+    /// The name in messages and in `monitor.backend.*`: that of the kind, or one that was given.
+    fn name(&self) -> &str;
 
     /// The figures of its queue, if it has one; published as `monitor.backend.*`.
     fn stats(&self) -> Option<Arc<BackendStats>> {

@@ -45,7 +45,16 @@ const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
 /// The part of the time to finish that is kept for writing down what is left.
 const LEAVE_MARGIN: Duration = Duration::from_millis(200);
 
-/// Says what is wrong with the spool that a backend of this name has left in a folder, if anything
+/// Returns the name of a spool's file: that of the backend's kind, and behind it another name that was given. So no
+/// kind ever reads the batches of another, and two of one kind have a file each.
+pub fn spool_name(kind: &str, name: &str) -> String {
+    if kind == name {
+        return kind.to_owned();
+    }
+    format!("{kind}-{name}")
+}
+
+/// Says what is wrong with the spool that a backend has left under this [name](spool_name) in a folder, if anything
 /// is, and changes nothing.
 pub fn look_at_spool(folder: &Path, name: &str) -> Option<String> {
     Spool::new(folder, name).look()
@@ -82,7 +91,7 @@ impl<E> fmt::Debug for Delivery<E> {
 
 impl<E: Encode> Delivery<E> {
     /// Starts to send; batches that a spool holds from the last run go first. `stats` has the
-    /// name of the backend, which its log lines and its spool file bear.
+    /// name of the backend, which its log lines and its thread bear, and its spool file as [`spool_name`] says.
     pub fn new(
         encoder: E,
         transport: Box<dyn Transport>,
@@ -116,7 +125,8 @@ impl<E: Encode> Delivery<E> {
         world: World,
     ) -> Result<(Self, Sender), DeliveryError> {
         let folder = settings.spool_dir.as_deref();
-        let spool = folder.map(|folder| Spool::new(folder, stats.name()));
+        let name = spool_name(encoder.name(), stats.name());
+        let spool = folder.map(|folder| Spool::new(folder, &name));
         let bytes_max = u64::from(settings.buffer_mib) * 1024 * 1024;
         let shared = Arc::new(Shared::new(stats, bytes_max, spool, world));
         let every = match settings.spool_dir {
@@ -152,8 +162,8 @@ impl<E: Encode> Delivery<E> {
 }
 
 impl<E: Encode> Backend for Delivery<E> {
-    fn name(&self) -> &'static str {
-        self.encoder.name()
+    fn name(&self) -> &str {
+        self.shared.stats.name()
     }
 
     fn stats(&self) -> Option<Arc<BackendStats>> {

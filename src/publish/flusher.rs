@@ -34,7 +34,7 @@ pub struct Flusher {
     ended: Receiver<()>,
     /// The thread has ended in order.
     is_done: Arc<AtomicBool>,
-    name: &'static str,
+    name: Box<str>,
     stats: Arc<BackendStats>,
     /// Records without room in the ring at the last look, and looks since there was a new one.
     overrun: u64,
@@ -54,7 +54,7 @@ impl Flusher {
         let asked = Arc::clone(&stop);
         let is_done = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&is_done);
-        let (name, stats) = (backend.name(), Arc::clone(feed.stats()));
+        let (name, stats) = (backend.name().into(), Arc::clone(feed.stats()));
         let thread = thread::Builder::new()
             .name(format!("pub-{}", backend.name()))
             .spawn(move || {
@@ -86,7 +86,7 @@ impl Flusher {
             self.quiet_looks = QUIET_LOOKS.min(self.quiet_looks + 1);
         } else if std::mem::take(&mut self.quiet_looks) == QUIET_LOOKS {
             tracing::warn!(
-                backend = self.name,
+                backend = &*self.name,
                 "takes records too slowly or not at all: {} are lost so far",
                 self.overrun
             );
@@ -115,7 +115,7 @@ impl Flusher {
     /// Waits for its end, at most `timeout`, and logs what it has lost. Returns false if the thread
     /// still runs; it is left to itself.
     pub fn join(self, timeout: Duration) -> bool {
-        let backend = self.name;
+        let backend = &*self.name;
         // Where the backend has panicked, that has been reported.
         let has_ended = self.ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout);
         let mut lost = self.stats.samples_dropped() + self.stats.dropped();

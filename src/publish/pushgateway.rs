@@ -50,6 +50,16 @@ impl Pushgateway {
         name: &str,
         sink: &SinkConfig,
     ) -> Result<Self, SetupError> {
+        Self::named(NAME, settings, name, sink)
+    }
+
+    /// Makes the same under another name in messages than that of its kind: one of several.
+    pub fn named(
+        given: &str,
+        settings: &PushgatewaySettings,
+        name: &str,
+        sink: &SinkConfig,
+    ) -> Result<Self, SetupError> {
         let url = group_url(settings, name);
         let shape = Shape::classic(settings.buckets.as_ref());
         let now = Clock::new().now().wall;
@@ -61,7 +71,7 @@ impl Pushgateway {
                 Arc::clone(&state),
                 Own::new(PUSHGATEWAY, name, Arc::clone(&failed)),
             ),
-            sender: Sender::spawn(url, settings, failed)?,
+            sender: Sender::spawn(given, url, settings, failed)?,
             state,
             rounds: Rounds::default(),
             is_dirty: false,

@@ -1,20 +1,27 @@
 //! The [`Choice`]: which metrics a backend gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::record::event::Event;
 use crate::record::metrics::Metric;
 
-/// Which metrics a backend gets: all of them unless told otherwise.
+/// Which metrics and events a backend gets: all of them unless told otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice(Option<Arc<BTreeSet<&'static str>>>);
+pub struct Choice(Option<Arc<Chosen>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    metrics: BTreeSet<&'static str>,
+    /// Kinds of events that were named themselves. For all others the metrics decide that count them.
+    events: BTreeMap<&'static str, bool>,
+}
 
 /// Why metrics cannot be chosen so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChoiceError {
-    /// No metric has such a name.
+    /// No metric and no kind of events has such a name.
     #[error("no metric is called {0:?}")]
     Unknown(String),
     /// All that is named is excluded again.
@@ -27,17 +34,24 @@ impl Choice {
     pub const ALL: Self = Self(None);
 
     /// Chooses metrics by their names. A `*` stands for any part of a name, and a `!` in front excludes. The last
-    /// name that is like a metric's own decides. Where none is, a metric is chosen if the first name excludes.
+    /// name that is like a metric's own decides. Where none is, a metric is chosen if the first name excludes. A name
+    /// that is like no metric's is that of kinds of events, as `burst`.
     pub fn of<S: AsRef<str>>(names: &[S]) -> Result<Self, ChoiceError> {
         let rule = |name: &S| match name.as_ref().strip_prefix('!') {
             Some(glob) => (glob.to_owned(), false),
             None => (name.as_ref().to_owned(), true),
         };
         let rules: Vec<(String, bool)> = names.iter().map(rule).collect();
-        let is_unknown =
-            |(glob, _): &&(String, bool)| !Metric::all().any(|it| is_like(it.name, glob));
-        if let Some((unknown, _)) = rules.iter().find(is_unknown) {
-            return Err(ChoiceError::Unknown(unknown.clone()));
+        let is_of_metrics =
+            |(glob, _): &&(String, bool)| Metric::all().any(|it| is_like(it.name, glob));
+        let mut events = BTreeMap::new();
+        for (glob, is_wanted) in rules.iter().filter(|rule| !is_of_metrics(rule)) {
+            let kinds = Event::NAMES.into_iter();
+            let named: Vec<&str> = kinds.filter(|kind| is_like(kind, glob)).collect();
+            if named.is_empty() {
+                return Err(ChoiceError::Unknown(glob.clone()));
+            }
+            events.extend(named.into_iter().map(|kind| (kind, *is_wanted)));
         }
         let others = rules.first().is_none_or(|(_, is_wanted)| !is_wanted);
         let is_chosen = |metric: &&Metric| {
@@ -47,25 +61,30 @@ impl Choice {
                 .find(|(glob, _)| is_like(metric.name, glob));
             last.map_or(others, |(_, is_wanted)| *is_wanted)
         };
-        let chosen: BTreeSet<_> = Metric::all()
+        let metrics: BTreeSet<_> = Metric::all()
             .filter(is_chosen)
             .map(|metric| metric.name)
             .collect();
-        match chosen.len() {
-            0 => Err(ChoiceError::Nothing),
-            all if all == Metric::all().count() => Ok(Self::ALL),
-            _ => Ok(Self(Some(Arc::new(chosen)))),
+        let (has_events, has_all) = (events.values().any(|it| *it), events.values().all(|it| *it));
+        match metrics.len() {
+            0 if !has_events => Err(ChoiceError::Nothing),
+            all if all == Metric::all().count() && has_all => Ok(Self::ALL),
+            _ => Ok(Self(Some(Arc::new(Chosen { metrics, events })))),
         }
     }
 
     /// True if a metric is chosen.
     pub fn has(&self, metric: &Metric) -> bool {
         let chosen = self.0.as_ref();
-        chosen.is_none_or(|names| names.contains(metric.name))
+        chosen.is_none_or(|chosen| chosen.metrics.contains(metric.name))
     }
 
-    /// True if a metric is chosen that an event counts in.
+    /// True if the event's kind is chosen, or, where that is not named, a metric that it counts in.
     pub fn has_event(&self, event: &Event) -> bool {
+        let named = self.0.as_ref().map(|chosen| &chosen.events);
+        if let Some(is_wanted) = named.and_then(|events| events.get(event.name())) {
+            return *is_wanted;
+        }
         event.metrics().any(|metric| self.has(metric))
     }
 }
@@ -188,13 +207,29 @@ mod tests {
             ("udp.wan.burst.peak", [true, false, false, false]),
             ("tcp.*", [false, true, false, false]),
             ("udp.wan.rtt", [false; 4]),
+            ("burst", [true, true, false, false]),
+            ("outage*", [false, false, true, true]),
+            ("!burst", [false, false, true, true]),
+            ("!outage_begin", [true, true, true, false]),
+            ("udp.* burst", [true, true, false, false]),
+            ("udp.* !burst", [false; 4]),
+            ("udp.wan.rtt outage_begin", [false, false, false, true]),
+            ("monitor.events !outage* outage", [true, true, true, false]),
+            ("!* burst", [true, true, false, false]),
         ] {
-            let choice = Choice::of(&[name]).unwrap();
+            let names: Vec<&str> = name.split(' ').collect();
+            let choice = Choice::of(&names).unwrap();
             assert_eq!(
                 events.each_ref().map(|event| choice.has_event(event)),
                 sent,
                 "{name}"
             );
+            let kinds = events.each_ref().map(Event::name);
+            assert!(kinds.iter().all(|kind| Event::NAMES.contains(kind)));
         }
+        // A kind of events is no metric, and leaves these as they are.
+        assert_eq!(chosen(&["burst"]).unwrap(), [""; 0]);
+        assert_eq!(chosen(&["!burst"]).unwrap().len(), Metric::all().count());
+        assert_eq!(chosen(&["!burst", "!*"]).unwrap_err(), ChoiceError::Nothing);
     }
 }

@@ -119,6 +119,17 @@ impl ClockOwner {
 }
 
 impl Event {
+    /// The names of all kinds.
+    pub const NAMES: [&str; 7] = [
+        "clock_step",
+        "burst",
+        "outage",
+        "outage_begin",
+        "hops_change",
+        "route_change",
+        "wire",
+    ];
+
     /// Returns the name of its kind, as it is published.
     pub const fn name(&self) -> &'static str {
         match self.kind {

@@ -450,12 +450,12 @@ fn a_site_or_file_that_cannot_be_is_said_with_its_name() {
 pub(super) const MISTAKES: &[(&str, &str)] = &[
     (
         "metrics = ['udp.wan.*', 'tcp.wan.rrt']",
-        "line 2: `metrics` has \"tcp.wan.rrt\", and no metric is called so; did you mean `tcp.wan.rtt`?",
+        "line 2: `metrics` has \"tcp.wan.rrt\", and no metric or event is called so; did you mean `tcp.wan.rtt`?",
     ),
     (
         "metrics = ['!udp_wan_rtt', 'zzz']",
-        "line 2: `metrics` has \"!udp_wan_rtt\", and no metric is called so; did you mean `udp.wan.rtt`?, \
-         and has \"zzz\", and no metric is called so",
+        "line 2: `metrics` has \"!udp_wan_rtt\", and no metric or event is called so; did you mean `udp.wan.rtt`?, \
+         and has \"zzz\", and no metric or event is called so",
     ),
     (
         "metrics = ['udp.*', '!*.wan.*']",

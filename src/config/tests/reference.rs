@@ -237,7 +237,7 @@ fn file() -> String {
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
             // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], and `name` one of
-            // a mesh.
+            // a mesh and of a backend.
             let is_elsewhere = matches!(
                 key.scope,
                 Scope::Of(_)
@@ -247,6 +247,7 @@ fn file() -> String {
                     | Scope::Member
                     | Scope::Discovery
             );
+            let is_elsewhere = is_elsewhere || (key.name, key.scope) == ("name", Scope::Metrics);
             let given = given.filter(|_| !is_elsewhere);
             let (help, line) = match (given, key.preset) {
                 (Some((_, value)), _) => (default(key), format!("{} = {value}", key.name)),

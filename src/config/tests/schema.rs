@@ -110,7 +110,7 @@ const BEYOND: &[&str] = &[
     "a second time",
     "can be listened on and not probed",
     "needs an API key",
-    "no metric is called so",
+    "no metric or event is called so",
     "leaves no metric",
     "letters, digits and signs",
     "no control characters",

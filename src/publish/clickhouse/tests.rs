@@ -309,7 +309,7 @@ fn server(
         server: crate::publish::BaseUrl::of_host(false, &host, port).unwrap(),
         ..ClickHouseSettings::default()
     };
-    (ClickHouseTransport::new(settings), urls)
+    (ClickHouseTransport::new("clickhouse", settings), urls)
 }
 
 fn batch() -> Batch {

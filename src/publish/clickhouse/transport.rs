@@ -10,7 +10,7 @@ use crate::proto::Mono;
 use crate::publish::clickhouse::answer::{Cause, Refusal, judge};
 use crate::publish::clickhouse::halves::{first_series, halves};
 use crate::publish::clickhouse::schema::quoted;
-use crate::publish::clickhouse::{ClickHouseSettings, Columns, NAME, TABLES, Table};
+use crate::publish::clickhouse::{ClickHouseSettings, Columns, TABLES, Table};
 use crate::publish::http::Http;
 use crate::publish::retry::nanos;
 use crate::publish::{Batch, Payload, SendError, Transport, Verdict, gzip};
@@ -31,6 +31,8 @@ const INSERT_SETTINGS: [(&str, Option<&str>); 5] = [
 /// Inserts batches.
 #[derive(Debug)]
 pub struct ClickHouseTransport {
+    /// The name in messages.
+    name: Box<str>,
     http: Http,
     clock: Clock,
     url: Url,
@@ -45,9 +47,10 @@ pub struct ClickHouseTransport {
 }
 
 impl ClickHouseTransport {
-    /// Makes a transport that has asked the server nothing yet.
-    pub fn new(settings: ClickHouseSettings) -> Self {
+    /// Makes a transport that has asked the server nothing yet. `name` is the backend's in messages.
+    pub fn new(name: &str, settings: ClickHouseSettings) -> Self {
         Self {
+            name: name.into(),
             http: Http::new(settings.ca_file.clone()),
             clock: Clock::new(),
             url: settings.server.join([""]),
@@ -122,7 +125,7 @@ impl ClickHouseTransport {
         }
         let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
         tracing::warn!(
-            backend = NAME,
+            backend = &*self.name,
             "goes on without {}, which the server does not take: a batch that is sent again after a lost answer may \
              be stored twice: {reason}",
             names.join(", ")
@@ -169,7 +172,7 @@ impl ClickHouseTransport {
     /// Logs a warning about a table, unless it was the last one.
     fn say(&mut self, index: usize, what: String) {
         if self.said[index].as_ref() != Some(&what) {
-            tracing::warn!(backend = NAME, "{what}");
+            tracing::warn!(backend = &*self.name, "{what}");
             self.said[index] = Some(what);
         }
     }
@@ -200,7 +203,7 @@ impl ClickHouseTransport {
         if left_out > 0 && !self.has_said_left_out {
             self.has_said_left_out = true;
             tracing::warn!(
-                backend = NAME,
+                backend = &*self.name,
                 "{left_out} records of a batch have a value that its column in {name} cannot hold \
                  (a negative delay in an unsigned one): such are left out and counted"
             );

@@ -410,11 +410,12 @@ fn batch(kind: u8) -> Batch {
 }
 
 fn transport(url: &str, headers: Headers) -> OtlpTransport {
-    OtlpTransport::new(OtlpSettings {
+    let settings = OtlpSettings {
         endpoint: BaseUrl::parse(url).unwrap(),
         headers,
         ..OtlpSettings::default()
-    })
+    };
+    OtlpTransport::new("otlp", settings)
 }
 
 /// What becomes of a batch by an answer, and how many of its records were left out.

@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use crate::publish::http::{Http, Response};
 use crate::publish::otlp::halves::{first_series, halves};
-use crate::publish::otlp::{LOGS, METRICS, NAME, OtlpSettings};
+use crate::publish::otlp::{LOGS, METRICS, OtlpSettings};
 use crate::publish::{Batch, Payload, SendError, Transport, Verdict};
 
 /// Posts payloads.
 #[derive(Debug)]
 pub struct OtlpTransport {
+    /// The name in messages.
+    name: Box<str>,
     http: Http,
     metrics_url: Url,
     logs_url: Url,
@@ -27,10 +29,11 @@ pub struct OtlpTransport {
 }
 
 impl OtlpTransport {
-    /// Makes a transport to the endpoint of these settings.
-    pub fn new(settings: OtlpSettings) -> Self {
+    /// Makes a transport to the endpoint of these settings. `name` is the backend's in messages.
+    pub fn new(name: &str, settings: OtlpSettings) -> Self {
         let base = &settings.endpoint;
         Self {
+            name: name.into(),
             http: Http::new(settings.ca_file.clone()),
             metrics_url: base.join(["v1", "metrics"]),
             logs_url: base.join(["v1", "logs"]),
@@ -73,10 +76,13 @@ impl OtlpTransport {
             .take(SAID_CHARS_MAX)
             .collect();
         if rejected == 0 {
-            tracing::warn!(backend = NAME, "the receiver takes all, and says: {said}");
+            tracing::warn!(
+                backend = &*self.name,
+                "the receiver takes all, and says: {said}"
+            );
         } else {
             tracing::warn!(
-                backend = NAME,
+                backend = &*self.name,
                 "the receiver has rejected {rejected} records of a batch; such are left out and counted: {said}"
             );
         }

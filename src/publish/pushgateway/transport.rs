@@ -64,8 +64,9 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Starts a thread that pushes to `url`, and counts failures in `failed`.
+    /// Starts a thread that pushes to `url` for the backend of this name, and counts failures in `failed`.
     pub(super) fn spawn(
+        name: &str,
         url: Url,
         settings: &PushgatewaySettings,
         failed: Arc<AtomicU64>,
@@ -73,6 +74,7 @@ impl Sender {
         let seed = getrandom::u64().map_err(|error| SetupError(error.to_string()))?;
         let shared = Arc::new(Shared::default());
         let mut worker = Worker {
+            name: name.into(),
             http: Http::new(settings.ca_file.clone()),
             url,
             delete_on_stop: settings.delete_on_stop,
@@ -85,7 +87,7 @@ impl Sender {
             turns_left: 0,
         };
         thread::Builder::new()
-            .name("push-sender".to_owned())
+            .name(format!("push-{name}"))
             .spawn(move || worker.run())
             .map_err(|error| SetupError(error.to_string()))?;
         Ok(Self { shared })
@@ -129,6 +131,8 @@ impl Drop for Sender {
 }
 
 struct Worker {
+    /// The name in messages.
+    name: Box<str>,
     http: Http,
     url: Url,
     delete_on_stop: bool,
@@ -219,7 +223,7 @@ impl Worker {
         let name = name_of(family);
         let SendError { reason, .. } = error;
         tracing::error!(
-            backend = NAME,
+            backend = &*self.name,
             "{name} is left out, and all else is pushed: {reason}"
         );
         self.refused.push(name.to_owned());
@@ -233,7 +237,10 @@ impl Worker {
             self.shared.slot.lock().pushed = text.records;
             let in_vain = std::mem::take(&mut self.in_vain);
             if in_vain > 0 {
-                tracing::info!(backend = NAME, "pushed again, after {in_vain} in vain");
+                tracing::info!(
+                    backend = &*self.name,
+                    "pushed again, after {in_vain} in vain"
+                );
             }
             self.retry.reset();
             return;
@@ -245,12 +252,12 @@ impl Worker {
         if error.verdict == Verdict::Later {
             if is_first {
                 let rest = "nothing is lost, a later push has it all";
-                tracing::warn!(backend = NAME, "{error}; {rest}");
+                tracing::warn!(backend = &*self.name, "{error}; {rest}");
             }
             self.wait(text, error.after);
         } else if is_first {
             // The same text would fail the same way, the next one perhaps not.
-            tracing::error!(backend = NAME, "{error}");
+            tracing::error!(backend = &*self.name, "{error}");
         }
     }
 

@@ -60,6 +60,14 @@ fn what_was_not_sent_before_a_kill_is_sent_after_it_once_and_in_order() {
 }
 
 #[test]
+fn a_spool_has_the_name_of_its_kind_and_another_one_behind_it() {
+    assert_eq!(spool_name("otlp", "otlp"), "otlp");
+    // Another kind may have had that name before.
+    assert_eq!(spool_name("otlp", "second"), "otlp-second");
+    assert_eq!(spool_name("datadog", "second"), "datadog-second");
+}
+
+#[test]
 fn a_batch_keeps_its_identity_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = open(folder.path());

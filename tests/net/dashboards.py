@@ -3,7 +3,7 @@
 The daemons probe each other at 1 ms over a narrow link with bursts, where every 50th probe to far is lost. One more target
 never answers, and one never resolves. Two servers of Prometheus scrape both daemons, one with native histograms and one
 with classic ones, and evaluate the rules. ClickHouse's own engine has the rows of one daemon. Variables are substituted as
-Grafana does. No query is empty with them, and each is for a source that nobody is.
+Grafana does. No query is empty with them, and each is empty for a source that nobody is.
 """
 
 import itertools

@@ -1,7 +1,9 @@
 //! Name resolution on threads of its own: the system's resolver blocks, the poll thread must not.
 //!
 //! A name whose servers are silent holds a thread for ten seconds and more. Names that wait behind
-//! such ones get further threads, up to a maximum, and names that failed the last time go last.
+//! such ones get further threads, up to a maximum. Domains take turns, and none has more than half of the
+//! threads: the names of one whose server is silent hold up no others. Names that failed the last time go last.
+//! A name that several targets have is looked up once for all of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -59,15 +61,7 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&mut self, target: TargetId, host: &Host) {
         if let Host::Name(name) = host {
-            let mut state = self.0.state.lock();
-            let is_failing = state.troubles.contains_key(name);
-            let queue = if is_failing {
-                &mut state.failing
-            } else {
-                &mut state.waiting
-            };
-            queue.push_back((target, name.clone()));
-            drop(state);
+            self.0.state.lock().ask(target, name);
             self.0.asked.notify_one();
             self.0.crowded.notify_one();
         }
@@ -93,16 +87,82 @@ struct Pool {
     commands: Arc<Commands>,
 }
 
-type Question = (TargetId, Box<str>);
+/// Names in line, those of each domain in theirs.
+#[derive(Debug, Default)]
+struct Line {
+    /// By domain; none is empty.
+    names: BTreeMap<Box<str>, VecDeque<Box<str>>>,
+    /// The domains in the order in which it is their turn.
+    turns: VecDeque<Box<str>>,
+}
+
+impl Line {
+    fn push(&mut self, name: &str) {
+        let domain = domain_of(name);
+        if let Some(names) = self.names.get_mut(domain) {
+            names.push_back(name.into());
+        } else {
+            self.names.insert(domain.into(), [name.into()].into());
+            self.turns.push_back(domain.into());
+        }
+    }
+
+    /// Takes the next name of the first domain that may have one more thread.
+    fn pop(&mut self, busy: &BTreeMap<Box<str>, usize>) -> Option<Box<str>> {
+        let place = self
+            .turns
+            .iter()
+            .position(|domain| room_of(domain, busy) > 0)?;
+        let domain = self.turns.remove(place)?;
+        let names = self.names.get_mut(&domain)?;
+        let name = names.pop_front();
+        if names.is_empty() {
+            self.names.remove(&domain);
+        } else {
+            self.turns.push_back(domain);
+        }
+        name
+    }
+
+    /// Returns how many of the names could be looked up at once.
+    fn startable(&self, busy: &BTreeMap<Box<str>, usize>) -> usize {
+        let names = self.names.iter();
+        let startable = names.map(|(domain, names)| names.len().min(room_of(domain, busy)));
+        startable.sum()
+    }
+}
+
+/// Returns what stands behind the first dot of a name: its servers are mostly those of all names that end so.
+fn domain_of(name: &str) -> &str {
+    name.split_once('.').map_or("", |(_, domain)| domain)
+}
+
+/// Returns how many more threads the names of a domain may have.
+fn room_of(domain: &str, busy: &BTreeMap<Box<str>, usize>) -> usize {
+    let has = busy.get(domain).copied().unwrap_or_default();
+    (RESOLVER_THREADS_MAX / 2).saturating_sub(has)
+}
+
+/// A look-up under way.
+#[derive(Debug)]
+struct UnderWay {
+    /// The tick at which it began.
+    began: u64,
+    /// Its name had failed the last time.
+    is_failing: bool,
+    domain: Box<str>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Question>,
+    waiting: Line,
     /// The same for names that failed the last time.
-    failing: VecDeque<Question>,
+    failing: Line,
+    /// The targets that want the answer, by each name that is in line or looked up.
+    askers: BTreeMap<Box<str>, Vec<TargetId>>,
     threads: usize,
-    /// When each look-up under way began, by a number of its own, and whether its name was failing.
-    under_way: BTreeMap<u64, (u64, bool)>,
+    /// By a number of its own.
+    under_way: BTreeMap<u64, UnderWay>,
     numbers: u64,
     ticks: u64,
     /// What is wrong with a name, as it was logged.
@@ -111,29 +171,71 @@ struct State {
 }
 
 impl State {
-    /// Returns a name to look up next, and the number of its look-up.
-    fn next(&mut self) -> Option<(u64, Question)> {
-        let failing = self.under_way.values().filter(|(_, failing)| *failing);
-        let has_room = failing.count() < RESOLVER_THREADS_MAX / 2;
-        let is_failing = self.waiting.is_empty();
-        let question = match self.waiting.pop_front() {
-            None if has_room => self.failing.pop_front()?,
-            question => question?,
-        };
-        self.numbers += 1;
-        self.under_way
-            .insert(self.numbers, (self.ticks, is_failing));
-        Some((self.numbers, question))
+    /// Puts a name in line, unless it is there or looked up already.
+    fn ask(&mut self, target: TargetId, name: &str) {
+        if let Some(askers) = self.askers.get_mut(name) {
+            askers.push(target);
+            return;
+        }
+        self.askers.insert(name.into(), vec![target]);
+        if self.troubles.contains_key(name) {
+            self.failing.push(name);
+        } else {
+            self.waiting.push(name);
+        }
     }
 
-    /// Returns how many threads the names that wait need besides those that there are. Each slow
+    /// Returns a name to look up next, and the number of its look-up.
+    fn next(&mut self) -> Option<(u64, Box<str>)> {
+        let busy = self.busy();
+        let waiting = self.waiting.pop(&busy);
+        let is_failing = waiting.is_none();
+        let name = match waiting {
+            Some(name) => name,
+            None if self.room_for_failing() > 0 => self.failing.pop(&busy)?,
+            None => return None,
+        };
+        self.numbers += 1;
+        let under_way = UnderWay {
+            began: self.ticks,
+            is_failing,
+            domain: domain_of(&name).into(),
+        };
+        self.under_way.insert(self.numbers, under_way);
+        Some((self.numbers, name))
+    }
+
+    /// Ends a look-up. Returns the targets that want its answer.
+    fn end(&mut self, number: u64, name: &str) -> Vec<TargetId> {
+        self.under_way.remove(&number);
+        self.askers.remove(name).unwrap_or_default()
+    }
+
+    /// Returns how many names of each domain are looked up now.
+    fn busy(&self) -> BTreeMap<Box<str>, usize> {
+        let mut busy = BTreeMap::new();
+        for look_up in self.under_way.values() {
+            *busy.entry(look_up.domain.clone()).or_insert(0) += 1;
+        }
+        busy
+    }
+
+    /// Names that failed have at most half of the threads.
+    fn room_for_failing(&self) -> usize {
+        let failing = self.under_way.values().filter(|look_up| look_up.is_failing);
+        (RESOLVER_THREADS_MAX / 2).saturating_sub(failing.count())
+    }
+
+    /// Returns how many threads the names that may be looked up need besides those that there are. Each slow
     /// look-up is worth two, so that the silence of hundreds is overcome in a few ticks.
     fn lacks(&self) -> usize {
-        let is_slow = |(began, _): &&(u64, bool)| self.ticks - began >= SLOW_TICKS;
+        let is_slow = |look_up: &&UnderWay| self.ticks - look_up.began >= SLOW_TICKS;
         let slow = self.under_way.values().filter(is_slow).count();
         let wanted = (2 * slow + RESOLVER_THREADS).min(RESOLVER_THREADS_MAX);
-        let waiting = self.waiting.len() + self.failing.len();
-        wanted.saturating_sub(self.threads).min(waiting)
+        let busy = self.busy();
+        let failing = self.failing.startable(&busy).min(self.room_for_failing());
+        let startable = self.waiting.startable(&busy) + failing;
+        wanted.saturating_sub(self.threads).min(startable)
     }
 
     /// Notes what is wrong with a name. True if that was not so before.
@@ -171,12 +273,17 @@ impl Pool {
     fn answer(&self) {
         let mut state = self.state.lock();
         while !state.is_over {
-            if let Some((number, (target, name))) = state.next() {
+            if let Some((number, name)) = state.next() {
                 drop(state);
                 let addresses = self.found(&name);
-                self.commands.push(Command::Resolved(target, addresses));
                 state = self.state.lock();
-                state.under_way.remove(&number);
+                for target in state.end(number, &name) {
+                    let answer = Command::Resolved(target, addresses.clone());
+                    if !self.commands.push(answer) {
+                        // A target that hears nothing would never ask again.
+                        state.ask(target, &name);
+                    }
+                }
             } else if state.threads > RESOLVER_THREADS {
                 break;
             } else {
@@ -190,7 +297,7 @@ impl Pool {
     fn supervise(self: &Arc<Self>) {
         let mut state = self.state.lock();
         while !state.is_over {
-            if state.waiting.is_empty() && state.failing.is_empty() {
+            if state.waiting.names.is_empty() && state.failing.names.is_empty() {
                 self.crowded.wait(&mut state);
             } else {
                 self.crowded.wait_for(&mut state, TICK);
@@ -303,10 +410,10 @@ mod tests {
 
     #[test]
     fn a_name_is_found_behind_many_that_nobody_answers_for() {
-        for silent in [3, 40, RESOLVER_THREADS_MAX - RESOLVER_THREADS] {
+        for silent in [3, 40, 4 * RESOLVER_THREADS_MAX] {
             let commands = Arc::new(Commands::default());
             let mut resolver = Resolver::start_with(&commands, silent_but_for_one).unwrap();
-            let names = (0..silent).map(|number| format!("silent{number}"));
+            let names = (0..silent).map(|number| format!("silent{number}.example"));
             for (number, name) in (0..).zip(names.chain(["here".to_owned()])) {
                 resolver.resolve(TargetId(number), &Host::Name(name.into()));
             }
@@ -322,19 +429,74 @@ mod tests {
         }
     }
 
+    /// A state in which these names were asked for, each by another target.
+    fn asked(names: impl IntoIterator<Item = String>) -> State {
+        let mut state = State::default();
+        for (number, name) in (0..).zip(names) {
+            state.ask(TargetId(number), &name);
+        }
+        state
+    }
+
     #[test]
     fn names_that_fail_go_last_and_leave_half_of_the_threads() {
+        let bad = |number: usize| format!("bad.{number}.example");
         let mut state = State::default();
-        let question = |name: &str| (TargetId(0), Box::from(name));
-        state.failing = (0..RESOLVER_THREADS_MAX).map(|_| question("bad")).collect();
-        state.waiting.push_back(question("good"));
-        assert_eq!(&*state.next().unwrap().1.1, "good");
-        for _ in 0..RESOLVER_THREADS_MAX / 2 {
-            assert_eq!(&*state.next().unwrap().1.1, "bad");
+        for number in 0..RESOLVER_THREADS_MAX {
+            state
+                .troubles
+                .insert(bad(number).into(), "silence".to_owned());
+            state.ask(TargetId(0), &bad(number));
+        }
+        state.ask(TargetId(1), "good");
+        assert_eq!(&*state.next().unwrap().1, "good");
+        for number in 0..RESOLVER_THREADS_MAX / 2 {
+            assert_eq!(&*state.next().unwrap().1, bad(number));
         }
         assert!(state.next().is_none());
-        state.waiting.push_back(question("good"));
-        assert_eq!(&*state.next().unwrap().1.1, "good");
+        // No thread is wanted for names that may not be looked up now.
+        state.ticks = SLOW_TICKS;
+        assert_eq!(state.lacks(), 0);
+        state.ask(TargetId(1), "fine");
+        assert_eq!(state.lacks(), 1);
+        assert_eq!(&*state.next().unwrap().1, "fine");
+    }
+
+    #[test]
+    fn a_domain_that_is_silent_holds_up_no_other_one() {
+        let silent =
+            (0..2 * RESOLVER_THREADS_MAX).map(|number| format!("a{number}.silent.example"));
+        let mut state =
+            asked(silent.chain(["b.other.example".to_owned(), "c.third.example".to_owned()]));
+        let mut begun = Vec::new();
+        while let Some((_, name)) = state.next() {
+            begun.push(name);
+        }
+        assert_eq!(&*begun[1], "b.other.example", "they take turns");
+        assert_eq!(&*begun[2], "c.third.example");
+        assert_eq!(begun.len(), RESOLVER_THREADS_MAX / 2 + 2);
+        state.ticks = SLOW_TICKS;
+        assert_eq!(state.lacks(), 0);
+        state.ask(TargetId(0), "d.third.example");
+        assert_eq!(&*state.next().unwrap().1, "d.third.example");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_that_ask_for_it() {
+        let same = || "same.example".to_owned();
+        let mut state = asked([same(), "other.example".to_owned(), same()]);
+        let (number, name) = state.next().unwrap();
+        assert_eq!(*name, same());
+        // One that asks while it is under way gets the same answer.
+        state.ask(TargetId(7), &same());
+        assert_eq!(&*state.next().unwrap().1, "other.example");
+        assert!(state.next().is_none());
+        assert_eq!(
+            state.end(number, &name),
+            [TargetId(0), TargetId(2), TargetId(7)]
+        );
+        state.ask(TargetId(8), &same());
+        assert_eq!(*state.next().unwrap().1, same());
     }
 
     #[test]

@@ -87,6 +87,31 @@ fn session_in(answer: &[u8]) -> u32 {
     reply.ours.expect("one of ours answers").session
 }
 
+/// A flow is called otherwise, and what it sent before comes again: it does not bring the old name back.
+#[test]
+fn what_is_sent_again_gives_a_flow_no_name_that_it_had() {
+    let mut flow = Keyed::new();
+    flow.ask(50);
+    flow.sender.name = "c";
+    flow.ask(50);
+    let published = |flow: &Keyed| {
+        ["a", "c"].map(|name| flow.reflector.published(&format!("source:{name},target:b")))
+    };
+    let before = published(&flow);
+    let [(old, 0), (new, 0)] = before else {
+        panic!("all of them are true: {before:?}")
+    };
+    // The first is not known to be new; the last two wait for later ones. None is missing between the names.
+    assert_eq!(old + new, 97);
+    assert!((47..=50).contains(&old), "{old} under the old name");
+    for from in [at(HOST, 4_000), at(STRANGER, 9)] {
+        flow.replay(from);
+        assert_eq!(published(&flow), before);
+    }
+    flow.ask(10);
+    assert_eq!(published(&flow), [(old, 0), (new + 10, 0)]);
+}
+
 /// A key says who made a packet, not when. What was recorded comes again: at once and after hours, from the same
 /// address and another one, and on a connection.
 #[test]

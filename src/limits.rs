@@ -290,6 +290,9 @@ pub const NATIVE_BUCKETS_MAX: usize = 640;
 /// Bounds of a classic histogram. Each adds a line to every series in every answer and every push.
 pub const BUCKETS_MAX: usize = 512;
 
+/// Seconds that a backend which a reload has ended may take to send the batches that wait in memory.
+pub const LINGER_S_MAX: u64 = 3_600;
+
 /// Connections over HTTP at one time. Prometheus, its twin and some who look need a few each.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
 

@@ -3,6 +3,7 @@
 //! A program embeds [`LatencyMonitor`]. [`run`] is the daemon around it.
 
 mod backends;
+mod changing;
 mod commands;
 mod descriptors;
 mod discovery;
@@ -30,6 +31,7 @@ use crate::config::{BurstConfig, Config, ConfigError, MetricsConfig, TargetOptio
 use crate::engine::mio::MioEngine;
 use crate::engine::{Engine, EngineConfig, EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
+use crate::monitor::changing::Changing;
 use crate::monitor::commands::{Answering, Command, Commands};
 use crate::monitor::discovery::{Discovery, Found};
 use crate::monitor::dump::DumpThread;
@@ -109,6 +111,9 @@ pub enum RunError {
     /// Standard output or standard error cannot be used for the log.
     #[error("cannot write the log: {0}")]
     Console(#[source] io::Error),
+    /// A configuration that was read again is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Signals cannot be watched.
     #[error("cannot watch for signals: {0}")]
     Signals(#[source] io::Error),
@@ -172,6 +177,7 @@ struct Running {
     poll: JoinHandle<PollEnd>,
     flushers: Vec<Flusher>,
     dumper: Option<DumpThread>,
+    changing: Changing,
 }
 
 impl LatencyMonitor {
@@ -276,6 +282,7 @@ impl LatencyMonitor {
             poll,
             flushers: Vec::new(),
             dumper,
+            changing: Changing::default(),
         };
         for (feed, backend) in feeds.into_iter().zip(backends) {
             match Flusher::spawn(feed, backend, on_closed.clone()) {
@@ -444,7 +451,9 @@ impl Drop for LatencyMonitor {
 impl Running {
     fn stop(self, timeout: Duration) -> Result<(), RunError> {
         // Each backend has this time for itself: one that hangs takes none of another's.
-        for flusher in &self.flushers {
+        let mut flushers = self.flushers;
+        flushers.extend(self.changing.end());
+        for flusher in &flushers {
             flusher.stop(timeout);
         }
         let clock = Clock::new();
@@ -462,8 +471,8 @@ impl Running {
         {
             tracing::warn!("the shutdown timeout has passed before all dumps were written");
         }
-        let panicked = self.flushers.iter().any(Flusher::has_panicked);
-        for flusher in self.flushers {
+        let panicked = flushers.iter().any(Flusher::has_panicked);
+        for flusher in flushers {
             flusher.join(left());
         }
         if panicked {
@@ -490,10 +499,11 @@ pub fn run(
         let _ = signal_ends.send(Notice::Signal(signal));
     })
     .map_err(RunError::Signals)?;
+    let own_name = config.name.clone();
+    let make = |metrics: &MetricsConfig, stats| backends::backend(metrics, &own_name, &log, stats);
     let backends = config.metrics.iter().map(|metrics| {
-        let sink = sink_config(metrics);
-        let backend = backends::backend(metrics, &sink, &config.name, &log)?;
-        Ok((sink, backend))
+        let stats = Arc::new(BackendStats::new(&metrics.name));
+        Ok((sink_config(metrics), make(metrics, stats)?))
     });
     #[cfg_attr(
         not(feature = "http-server"),
@@ -507,11 +517,11 @@ pub fn run(
         prepared
     });
     let mut monitor = LatencyMonitor::new(config);
-    let closed = ends.clone();
-    let found = ends.clone();
-    monitor.start_with(backends, move || {
+    let (closed, found) = (ends.clone(), ends.clone());
+    let on_closed = move || {
         let _ = closed.send(Notice::Closed);
-    })?;
+    };
+    monitor.start_with(backends, on_closed.clone())?;
     let listening = monitor.listening();
     tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
     let tell = move |targets| {
@@ -525,7 +535,7 @@ pub fn run(
     let face = face.transpose().map_err(StartError::from)?;
     let reload = |monitor: &mut LatencyMonitor| {
         log.reopen();
-        let said = monitor.reload_asked(read_again());
+        let said = monitor.reload_asked(read_again(), &make, on_closed.clone());
         #[cfg(feature = "http-server")]
         let said = said.and_then(|said| {
             face.as_ref()
@@ -536,6 +546,11 @@ pub fn run(
     };
     while !monitor.has_failed() {
         monitor.tell_overruns();
+        monitor.tend_backends(&make, on_closed.clone());
+        #[cfg(feature = "http-server")]
+        if let Some(face) = &face {
+            face.set_backends(monitor.backend_stats());
+        }
         match ended.recv_timeout(FAILURE_CHECK) {
             Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
             Ok(Notice::Signal(signals::RELOAD)) => {

@@ -72,12 +72,27 @@ pub use series::{Series, Tags};
 pub use sink::{Mode, SinkConfig};
 pub use window::Window;
 
+/// A backend that comes while others run.
+#[derive(Debug)]
+pub struct Joining {
+    /// What it gets.
+    pub config: SinkConfig,
+    /// Its counters.
+    pub stats: Arc<BackendStats>,
+    /// The counters of the one in whose place it comes, which leaves.
+    pub after: Option<Arc<BackendStats>>,
+    /// Gets what its flush thread reads.
+    pub reply: SyncSender<Feed>,
+}
+
 /// Sorts the core's outputs into series, windows and counts, and hands them to the flush threads.
 #[derive(Debug)]
 pub struct Recorder {
     began: Now,
     series: SeriesTable,
     sinks: Vec<Sink>,
+    /// Backends that begin when another one ends.
+    joining: Vec<Joining>,
     self_series: SelfSeries,
     detector: Option<Detector>,
     flight: Option<FlightRecorder>,
@@ -92,6 +107,7 @@ impl Recorder {
             began: now,
             series: SeriesTable::default(),
             sinks: Vec::new(),
+            joining: Vec::new(),
             self_series: SelfSeries::new(name),
             detector: None,
             flight: None,
@@ -117,22 +133,40 @@ impl Recorder {
         feed
     }
 
-    /// Adds a backend while others run. Its first interval begins `now`, and has nothing of before. The caller has just
-    /// taken the counters of all flows ([`Recorder::handle_counters`]).
-    pub fn join(
-        &mut self,
-        config: SinkConfig,
-        stats: Arc<BackendStats>,
-        now: Now,
-        own: &SelfCounters,
-        host: HostGauges,
-    ) -> Feed {
+    /// Adds a backend while others run. One that comes after another begins where that one's last interval ends, so
+    /// that nothing is told twice or by neither. Any other begins `now`, and its caller has just taken the counters of
+    /// all flows ([`Recorder::handle_counters`]).
+    pub fn join(&mut self, joining: Joining, now: Now, own: &SelfCounters, host: HostGauges) {
+        if self.is_awaited(&joining) {
+            self.joining.push(joining);
+        } else {
+            self.take_in(joining, now, own, host);
+        }
+    }
+
+    /// True if the one before it has not ended its last interval.
+    fn is_awaited(&self, joining: &Joining) -> bool {
+        let before = joining.after.as_ref();
+        let is_before = |sink: &Sink| before.is_some_and(|before| sink.is_of(before));
+        let mut sinks = self.sinks.iter();
+        sinks.any(|sink| is_before(sink) && !sink.has_ended())
+    }
+
+    fn take_in(&mut self, joining: Joining, now: Now, own: &SelfCounters, host: HostGauges) {
+        let Joining {
+            config,
+            stats,
+            reply,
+            ..
+        } = joining;
         self.self_series.add_backend(Arc::clone(&stats));
         let (mut sink, feed) = Sink::new(config, stats, now);
         let process = self.process(own);
         sink.count_from_here(self.series.sets(), &self.self_series, &process, host);
-        self.sinks.push(sink);
-        feed
+        // If nobody takes the feed any more the sink is abandoned, and goes by itself.
+        if reply.send(feed).is_ok() {
+            self.sinks.push(sink);
+        }
     }
 
     /// Ends the interval of the backend with these counters, and hands it over. Then the backend is forgotten, and its
@@ -484,6 +518,13 @@ impl Recorder {
         let process = self.process(own);
         for sink in self.sinks.iter_mut().filter(|sink| sink.is_due(now)) {
             sink.end_window(now, &self.self_series, process, host);
+        }
+        let (awaited, ready) = std::mem::take(&mut self.joining)
+            .into_iter()
+            .partition(|joining| self.is_awaited(joining));
+        self.joining = awaited;
+        for joining in ready {
+            self.take_in(joining, now, own, host);
         }
     }
 

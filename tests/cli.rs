@@ -1,5 +1,7 @@
 //! Runs the program as a user does: help, exit codes, messages, output, and its end.
 
+#[path = "cli/backends.rs"]
+mod backends;
 #[path = "cli/discovery.rs"]
 mod discovery;
 #[path = "cli/samples.rs"]

@@ -7,19 +7,20 @@ use std::time::Duration;
 #[cfg(feature = "http-backends")]
 use crate::clock::Clock;
 use crate::config::{BackendSettings, MetricsConfig};
-use crate::monitor::{StartError, logging};
-use crate::publish::{self, Backend, PublishError};
+use crate::monitor::{StartError, logging, sink_config};
+use crate::publish::{self, Backend, PublishError, Tried};
 #[cfg(feature = "http-backends")]
 use crate::publish::{Delivery, Encode, Transport};
-use crate::record::{BackendStats, Record, SinkConfig};
+use crate::record::{BackendStats, Record};
 
 /// The backends. A new one is a file in `publish` and a line here.
 pub(super) fn backend(
     metrics: &MetricsConfig,
-    sink: &SinkConfig,
     own_name: &str,
     log: &logging::Log,
+    stats: Arc<BackendStats>,
 ) -> Result<Box<dyn Backend>, StartError> {
+    let sink = &sink_config(metrics);
     let (level, name) = (metrics.level.tracing(), &*metrics.name);
     let made: Result<Box<dyn Backend>, String> = match &metrics.settings {
         BackendSettings::Cli => boxed(publish::Cli::stdout()),
@@ -36,6 +37,7 @@ pub(super) fn backend(
             let encoder = publish::DatadogEncoder::new(own_name, metrics.mode, interval);
             queued(
                 metrics,
+                stats,
                 encoder,
                 publish::DatadogTransport::new(settings.clone()),
             )
@@ -43,7 +45,12 @@ pub(super) fn backend(
         #[cfg(feature = "http-backends")]
         BackendSettings::ClickHouse(settings) => {
             let transport = publish::ClickHouseTransport::new(name, settings.clone());
-            queued(metrics, publish::ClickHouseEncoder::default(), transport)
+            queued(
+                metrics,
+                stats,
+                publish::ClickHouseEncoder::default(),
+                transport,
+            )
         }
         #[cfg(feature = "http-backends")]
         BackendSettings::Otlp(settings) => {
@@ -51,6 +58,7 @@ pub(super) fn backend(
             let encoder = publish::OtlpEncoder::new(own_name, settings, interval, began);
             queued(
                 metrics,
+                stats,
                 encoder,
                 publish::OtlpTransport::new(name, settings.clone()),
             )
@@ -84,6 +92,10 @@ impl Backend for Named {
         self.backend.stats()
     }
 
+    fn last_try(&self) -> Tried {
+        self.backend.last_try()
+    }
+
     fn publish(&mut self, record: &Record) -> Result<(), PublishError> {
         self.backend.publish(record)
     }
@@ -101,10 +113,10 @@ impl Backend for Named {
 #[cfg(feature = "http-backends")]
 fn queued<E: Encode + 'static, T: Transport + 'static>(
     metrics: &MetricsConfig,
+    stats: Arc<BackendStats>,
     encoder: E,
     transport: T,
 ) -> Result<Box<dyn Backend>, String> {
-    let stats = Arc::new(BackendStats::new(&metrics.name));
     let delivery = &metrics.delivery;
     boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))
 }

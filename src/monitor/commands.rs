@@ -13,7 +13,7 @@ use crate::monitor::TargetHandle;
 use crate::proto::{
     Address, FlowView, Key, KeyRing, Mono, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec,
 };
-use crate::record::{BurstRules, FlightConfig};
+use crate::record::{BackendStats, BurstRules, FlightConfig, Joining};
 
 /// One command to the poll thread.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Resolved(TargetId, Vec<Address>),
     Dump,
     View(Viewer),
+    Join(Box<Joining>),
+    Leave(Arc<BackendStats>),
 }
 
 /// Who asked for the flows, and takes them once all are there.

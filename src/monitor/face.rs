@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::clock::Clock;
 use crate::config::HttpConfig;
 use crate::monitor::commands::{Command, Commands, Viewer};
@@ -52,15 +54,20 @@ impl Prepared {
             events,
         } = self;
         let commands = monitor.running.as_ref().map(|it| Arc::clone(&it.commands));
+        let backends = Arc::new(Mutex::new(monitor.backend_stats()));
         let asker = Asker {
-            clock: parking_lot::Mutex::new(Clock::new()),
+            clock: Mutex::new(Clock::new()),
             commands: commands.unwrap_or_default(),
-            backends: monitor.backend_stats(),
+            backends: Arc::clone(&backends),
             notices,
         };
         let face = serve::Face::start(&config, exposition, events, Arc::new(asker))?;
         tracing::info!(at = face.listening().join(", "), "answering HTTP");
-        Ok(Face { config, face })
+        Ok(Face {
+            config,
+            face,
+            backends,
+        })
     }
 }
 
@@ -68,7 +75,11 @@ impl Prepared {
 pub(super) struct Face {
     config: HttpConfig,
     face: serve::Face,
+    backends: Backends,
 }
+
+/// The figures of the backends that run.
+type Backends = Arc<Mutex<Vec<Arc<BackendStats>>>>;
 
 impl Face {
     /// Reads its files again. What is wrong with them is logged, too.
@@ -79,6 +90,11 @@ impl Face {
         })
     }
 
+    /// Takes the backends that run now.
+    pub(super) fn set_backends(&self, backends: Vec<Arc<BackendStats>>) {
+        *self.backends.lock() = backends;
+    }
+
     pub(super) fn stop(self) {
         self.face.stop();
     }
@@ -86,9 +102,9 @@ impl Face {
 
 /// The monitor as the thread that answers knows it.
 struct Asker {
-    clock: parking_lot::Mutex<Clock>,
+    clock: Mutex<Clock>,
     commands: Arc<Commands>,
-    backends: Vec<Arc<BackendStats>>,
+    backends: Backends,
     notices: Sender<Notice>,
 }
 
@@ -99,7 +115,7 @@ impl Asked for Asker {
     }
 
     fn backends(&self) -> Vec<Arc<BackendStats>> {
-        self.backends.clone()
+        self.backends.lock().clone()
     }
 
     fn view(&self, answer: Answer<Vec<FlowView>>) {

@@ -16,7 +16,7 @@ use crate::monitor::commands::{Command, Commands, Viewer};
 use crate::monitor::life;
 use crate::monitor::resolver::Resolver;
 use crate::proto::{ClockState, FlowView, Mono, Now, Output, Prober, TargetId};
-use crate::record::{ConfigRead, HostGauges, Recorder};
+use crate::record::{ConfigRead, HostGauges, Joining, Recorder};
 use crate::sys::process;
 use crate::sys::time::clock_state;
 
@@ -238,6 +238,8 @@ impl PollLoop {
                     self.prober.handle_resolved(now, target, &addresses);
                 }
                 Command::Dump => self.recorder.handle_snapshot(now),
+                Command::Join(joining) => self.join(now, *joining),
+                Command::Leave(stats) => self.recorder.leave(&stats),
                 Command::View(viewer) => self.viewing.push_back(Viewing {
                     places: 0,
                     found: Vec::new(),
@@ -245,6 +247,17 @@ impl PollLoop {
                 }),
             }
         }
+    }
+
+    /// Takes a backend in. What has happened before is no news to it, so the counters are read first.
+    fn join(&mut self, now: Now, joining: Joining) {
+        if joining.after.is_none() {
+            self.recorder.handle_counters(self.prober.flows());
+        }
+        let steps = self.clock.steps().count;
+        let host = self.watch.gauges(steps, self.config_read);
+        let own = self.prober.self_counters();
+        self.recorder.join(joining, now, own, host);
     }
 
     fn add(&mut self, now: Now, handle: TargetHandle, spec: crate::proto::TargetSpec) {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use crate::config::{Config, ConfigError, Membership};
+use crate::monitor::changing::{Changed, Make};
 use crate::monitor::commands::{Answering, Command};
 use crate::monitor::discovery::{Found, Tell};
-use crate::monitor::{LatencyMonitor, TargetHandle, burst_rules, descriptors, preflight};
+use crate::monitor::{LatencyMonitor, RunError, TargetHandle, burst_rules, descriptors, preflight};
 use crate::proto::{Host, TargetSpec};
 
 /// What a [reload](LatencyMonitor::reload) has changed.
@@ -300,16 +301,24 @@ impl LatencyMonitor {
     pub(super) fn reload_asked(
         &mut self,
         read: Result<Config, ConfigError>,
+        make: Make<'_>,
+        on_closed: impl Fn() + Clone + Send + 'static,
     ) -> Result<String, String> {
         let warnings = read.as_ref().map_or_else(
             |_| Vec::new(),
             |config| [config.warnings.clone(), preflight::warnings(config)].concat(),
         );
+        let read = read.map_err(RunError::from).and_then(|config| {
+            config.check()?;
+            self.check_name(&config)?;
+            let changed = self.change_backends(config.metrics.clone(), make, on_closed)?;
+            Ok((self.reload(config)?, changed))
+        });
         if read.is_err() {
             self.command(Command::ConfigRead { is_ok: false });
         }
-        match read.and_then(|config| self.reload(config)) {
-            Ok(reloaded) => {
+        match read {
+            Ok((reloaded, backends)) => {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
@@ -333,6 +342,18 @@ impl LatencyMonitor {
                     "targets: {kept} kept, {relabelled} relabelled, {rekeyed} rekeyed, {added} added, \
                      {removed} removed"
                 );
+                if backends != Changed::default() {
+                    let Changed {
+                        added,
+                        replaced,
+                        removed,
+                    } = backends;
+                    tracing::info!(added, replaced, removed, "backends have changed");
+                    let text = format!(
+                        "\nbackends: {added} added, {replaced} replaced, {removed} removed"
+                    );
+                    said.push_str(&text);
+                }
                 if !at_restart.is_empty() {
                     let keys = at_restart.join(", ");
                     let text = format!("changed, but only a restart takes it: {keys}");

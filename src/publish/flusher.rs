@@ -93,6 +93,11 @@ impl Flusher {
         }
     }
 
+    /// True if its thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Returns the figures of its backend.
     pub fn stats(&self) -> &Arc<BackendStats> {
         &self.stats

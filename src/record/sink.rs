@@ -416,6 +416,11 @@ impl Sink {
         Arc::ptr_eq(&self.outlet.stats, stats)
     }
 
+    /// True once its last interval has ended: it takes nothing more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended_last
+    }
+
     /// Returns its backend's counters.
     pub(super) fn stats(&self) -> &Arc<BackendStats> {
         &self.outlet.stats

@@ -57,7 +57,8 @@ impl<I: Iterator<Item = String>> Samples<I> {
         record
     }
 
-    /// Reads the rest. Every probe of a flow was answered, whatever it was called, up to the last one that was.
+    /// Reads the rest. Every probe of a flow was answered, whatever it was called, up to the last one that was, and is
+    /// told once.
     pub(crate) fn end_without_a_gap(&mut self, metric: &str, targets: &[&str]) {
         while let Some(line) = self.lines.next() {
             self.note(&line);
@@ -65,8 +66,12 @@ impl<I: Iterator<Item = String>> Samples<I> {
         let of_flow = self
             .seen
             .iter()
+            // A window has no number.
+            .filter(|(_, _, seq)| *seq != u64::MAX)
             .filter(|(is, of, _)| is == metric && targets.contains(&&**of));
-        let numbers: std::collections::BTreeSet<u64> = of_flow.map(|(_, _, seq)| *seq).collect();
+        let all: Vec<u64> = of_flow.map(|(_, _, seq)| *seq).collect();
+        let numbers: std::collections::BTreeSet<u64> = all.iter().copied().collect();
+        assert_eq!(all.len(), numbers.len(), "{metric} of {targets:?}");
         let last = *numbers.last().expect("samples");
         let missing: Vec<u64> = (0..last).filter(|seq| !numbers.contains(seq)).collect();
         assert_eq!(missing, [0; 0], "{metric} of {targets:?}, which has {last}");

@@ -1,5 +1,7 @@
 //! `monitor.backend.*`: how delivery goes, to every sink.
 
+use std::sync::mpsc::sync_channel;
+
 use super::*;
 
 #[test]
@@ -101,13 +103,15 @@ fn one_that_joins_has_nothing_of_before_and_one_that_leaves_all_until_then() {
     rig.recorder
         .handle_counters([(Origin(0), FlowKind::Udp, &counters)]);
     let second_stats = Arc::new(BackendStats::new("second"));
-    let mut joined = rig.recorder.join(
-        SinkConfig::new(Mode::Windows, SECOND_NS),
-        Arc::clone(&second_stats),
-        now,
-        &rig.own,
-        rig.host,
-    );
+    let (reply, joined) = sync_channel(1);
+    let joining = Joining {
+        config: SinkConfig::new(Mode::Windows, SECOND_NS),
+        stats: Arc::clone(&second_stats),
+        after: None,
+        reply,
+    };
+    rig.recorder.join(joining, now, &rig.own, rig.host);
+    let mut joined = joined.try_recv().unwrap();
     rig.take([sample(0, Metric::UdpRtt, 7)]);
     rig.flows.insert(0, (FlowKind::Udp, sent(115)));
     rig.recorder.leave(&first);
@@ -139,4 +143,44 @@ fn one_that_joins_has_nothing_of_before_and_one_that_leaves_all_until_then() {
     rig.turn(second(4));
     let records = rig.drain();
     assert_eq!((of(&records, "first"), of(&records, "second")), (0, 1));
+}
+
+/// Every value and every count is told by the one that goes or by the one in its place, and not by both.
+#[test]
+fn one_in_the_place_of_another_begins_where_that_one_ends() {
+    let mut rig = Rig::new(Mode::Windows);
+    let first = Arc::new(BackendStats::new("store"));
+    let config = || SinkConfig::new(Mode::Both, 10 * SECOND_NS);
+    let mut before = rig.recorder.add_sink_of(config(), Arc::clone(&first));
+    rig.take([opened(0, "b"), sample(0, Metric::UdpRtt, 1)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(10)));
+    let (reply, joined) = sync_channel(1);
+    rig.recorder.leave(&first);
+    let joining = Joining {
+        config: config(),
+        stats: Arc::new(BackendStats::new("store")),
+        after: Some(first),
+        reply,
+    };
+    rig.recorder.join(joining, second(1), &rig.own, rig.host);
+    assert!(joined.try_recv().is_err(), "the other one still gathers");
+    rig.take([sample(0, Metric::UdpRtt, 2)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(12)));
+    rig.turn(second(2));
+    let mut after = joined.try_recv().unwrap();
+    rig.take([sample(0, Metric::UdpRtt, 3)]);
+    rig.flows.insert(0, (FlowKind::Udp, sent(15)));
+    rig.turn(second(12));
+    let (before, after) = (drain(&mut before), drain(&mut after));
+    let samples = |records: &[Record]| {
+        let of = records
+            .iter()
+            .filter(|it| matches!(it, Record::Sample { .. }));
+        of.filter_map(Record::value).collect::<Vec<_>>()
+    };
+    assert_eq!((samples(&before), samples(&after)), (vec![1, 2], vec![3]));
+    let windowed = |records: &[Record]| records.iter().find_map(Record::window).map(Window::count);
+    assert_eq!((windowed(&before), windowed(&after)), (Some(2), Some(1)));
+    assert_eq!(counts(&before, "udp.wan.sent"), [12]);
+    assert_eq!(counts(&after, "udp.wan.sent"), [3]);
 }

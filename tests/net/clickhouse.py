@@ -46,8 +46,8 @@ COMPARED = """
 class Front:
     """The front, its faults, and queries that pass behind them."""
 
-    def __init__(self, lab):
-        words = [VENV / "bin" / "python", "-B", FRONT, PORT, lab.folder / "engine", USER, PASSWORD]
+    def __init__(self, lab, address="127.0.0.1"):
+        words = [VENV / "bin" / "python", "-B", FRONT, PORT, lab.folder / "engine", USER, PASSWORD, address]
         self.process = lab.start("front", words)
         wait_until(lambda: any("listens" in record for record in self.process.records()), "the front to listen")
 

@@ -3,7 +3,9 @@
 
 Queries stand in the URL and rows in the body. The engine (PyPI's chdb) parses, stores and deduplicates both.
 
-    clickhouse_front.py PORT FOLDER USER PASSWORD
+    clickhouse_front.py PORT FOLDER USER PASSWORD [ADDRESS]
+
+Without an address it is there for this host alone.
 
 PORT + 1 takes anyone and has no faults. There `/fault?<word>` sets how requests on PORT fare from then on:
 
@@ -34,7 +36,8 @@ STATUS = {516: 403, 192: 403, 193: 403, 194: 403, 497: 403, 46: 404, 47: 404, 60
 STATUS |= dict.fromkeys([6, 16, 26, 27, 33, 36, 38, 41, 53, 62, 69, 70, 72, 115, 117, 131, 349], 400)
 SLOW_S = 1.5
 
-port, folder, user, password = int(sys.argv[1]), pathlib.Path(sys.argv[2]), *sys.argv[3:]
+port, folder, user, password = int(sys.argv[1]), pathlib.Path(sys.argv[2]), *sys.argv[3:5]
+address = sys.argv[5] if len(sys.argv) > 5 else "127.0.0.1"
 folder.mkdir(parents=True, exist_ok=True)
 engine = session.Session(str(folder / "data"))
 turn = threading.Lock()
@@ -138,7 +141,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, port, is_control):
         self.is_control = is_control
         self.open = set()
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__((address, port), Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def process_request(self, request, client_address):

@@ -1,16 +1,21 @@
 """Eight hosts probe each other from one file. Each of the 56 pairs is seen from both sides: its sender publishes round
-trips, and its receiver one-way delays. Then a ninth member is written into the file of all, and they read it again: its
+trips, and its receiver one-way delays; as printed, in Prometheus and in ClickHouse's engine. Then a ninth member is written into the file of all, and they read it again: its
 pairs begin within seconds, and the old ones keep their ports and lose no probe.
 """
 
 import signal
 import time
 
+import clickhouse
+import prometheus
 from capture import TCP, UDP, Capture, end_captures, packets
 from lab import expect, pause, points, run as command, wait_until
 
 HOSTS = 8
 PORTS = {UDP: 8001, TCP: 8000}
+HTTP_PORT = 8003
+# Where Prometheus and the store are.
+STORES = "192.0.2.254"
 INTERVAL_MS, TIMEOUT_S, WINDOW_S = 50, 2, 0.5
 BEGUN_WITHIN_S = 10
 SIDES = {"sender": ("udp.wan.rtt", "tcp.wan.rtt"), "receiver": ("udp.wan.owd", "tcp.wan.owd")}
@@ -26,7 +31,17 @@ def settings(hosts):
     ]
     options = {"interval": INTERVAL_MS, "timeout": TIMEOUT_S, "tcp_latency": False, "tags": ["mesh:lab"]}
     mesh = {"name": "lab", **options, "members": members}
-    return {"metrics": {"mode": "windows", "send_interval": WINDOW_S}, "mesh": [mesh]}
+    store = {"host": STORES, "port": clickhouse.PORT, "secure": False, "database": "mesh"}
+    user = {"username": clickhouse.USER, "password": clickhouse.PASSWORD}
+    every = {"mode": "windows", "send_interval": WINDOW_S}
+    return {
+        "http": {"listen": f"0.0.0.0:{HTTP_PORT}", "interval": WINDOW_S},
+        "metrics": [
+            {"backend": "cli", **every},
+            {"backend": "clickhouse", **every, "send_interval": 1, **store, **user},
+        ],
+        "mesh": [mesh],
+    }
 
 
 class Mesh:
@@ -37,6 +52,14 @@ class Mesh:
         self.switch = lab.namespace("switch")
         command("ip", "-n", self.switch, "link", "add", "lm0", "type", "bridge")
         command("ip", "-n", self.switch, "link", "set", "lm0", "up")
+
+    def reach(self):
+        """Joins this namespace to the switch, for the stores."""
+        pair = ["ip", "link", "add", "lm0", "type", "veth", "peer", "name", "stores", "netns", self.switch]
+        command(*pair)
+        command("ip", "-n", self.switch, "link", "set", "stores", "master", "lm0", "up")
+        command("ip", "addr", "add", f"{STORES}/24", "dev", "lm0")
+        command("ip", "link", "set", "lm0", "up")
 
     def start(self, number):
         """Starts a host with the file that all have."""
@@ -83,6 +106,18 @@ class Mesh:
         return {packet for packet in found if packet[1] in old and packet[3] in old}
 
 
+def scraped_pairs(metric):
+    """Returns how many pairs have values of a metric in Prometheus."""
+    histogram = f"{metric.replace('.', '_')}_seconds"
+    return prometheus.value_of(f"count(count by (source, target) (histogram_count({histogram}) > 0))")
+
+
+def stored_pairs(front, metric):
+    """Returns how many pairs have windows of a metric in the store."""
+    of = f"MetricName = '{metric}' AND Tags['mesh'] = 'lab' AND Samples > 0"
+    return front.number(f"SELECT uniqExact(Source, Target) FROM mesh.metrics_windows WHERE {of}")
+
+
 def is_measured(records, metric, tags):
     """Returns whether there is a window of a metric with these tags."""
     wanted = [f"{key}:{value}" for key, value in tags.items()]
@@ -92,12 +127,19 @@ def is_measured(records, metric, tags):
 
 def run(lab):
     mesh = Mesh(lab)
+    mesh.reach()
+    front = clickhouse.Front(lab, "0.0.0.0")
+    clickhouse.make_tables(lab, front, "mesh")
     lab.write("mesh", settings(HOSTS))
     for number in range(1, HOSTS + 1):
         mesh.start(number)
     wait_until(lambda: not mesh.unseen(), "all pairs to be seen from both sides")
     pairs = HOSTS * (HOSTS - 1)
-    lab.note(f"{pairs} pairs from one file, each seen from both sides")
+    prometheus.start_prometheus(lab, [f"{address(number)}:{HTTP_PORT}" for number in range(1, HOSTS + 1)])
+    for metric in [metric for metrics in SIDES.values() for metric in metrics]:
+        wait_until(lambda m=metric: scraped_pairs(m) == pairs, f"{pairs} pairs of {metric} in Prometheus")
+        wait_until(lambda m=metric: stored_pairs(front, m) == pairs, f"{pairs} pairs of {metric} in ClickHouse")
+    lab.note(f"{pairs} pairs from one file, each seen from both sides, in Prometheus and in ClickHouse, too")
     # Whatever was lost while not all had begun is known then.
     pause(TIMEOUT_S + 2 * WINDOW_S)
     whole_ns = time.time_ns()

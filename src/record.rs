@@ -161,6 +161,7 @@ impl Recorder {
         } = joining;
         self.self_series.add_backend(Arc::clone(&stats));
         let (mut sink, feed) = Sink::new(config, stats, now);
+        sink.end_as_if_begun(self.began.mono);
         let process = self.process(own);
         sink.count_from_here(self.series.sets(), &self.self_series, &process, host);
         // If nobody takes the feed any more the sink is abandoned, and goes by itself.

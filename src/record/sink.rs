@@ -431,6 +431,13 @@ impl Sink {
         self.leaving && self.is_finished()
     }
 
+    /// Ends its intervals where one that had begun then would end them: windows of several backends end together.
+    pub(super) fn end_as_if_begun(&mut self, began: Mono) {
+        let past = self.began.since(began) / self.config.window_ns + 1;
+        self.next_end = began.plus(past.saturating_mul(self.config.window_ns));
+        self.began = began;
+    }
+
     /// Begins to count from here: what has happened before is no news to it.
     pub(super) fn count_from_here(
         &mut self,

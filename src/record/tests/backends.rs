@@ -122,11 +122,15 @@ fn one_that_joins_has_nothing_of_before_and_one_that_leaves_all_until_then() {
     assert_eq!((window.count(), window.min(), window.max()), (2, 5, 7));
     assert_eq!(counts(&last, "udp.wan.sent"), [115]);
     assert!(leaving.is_complete());
-    rig.turn(second(3));
+    // The first interval is half a second, and ends with those of the others.
     let news = drain(&mut joined);
     let window = news.iter().find_map(Record::window).unwrap();
     assert_eq!((window.count(), window.min()), (1, 7));
+    assert_eq!(window.end(), second(2).wall);
     assert_eq!(counts(&news, "udp.wan.sent"), [5]);
+    rig.turn(second(3));
+    let news = drain(&mut joined);
+    assert_eq!(counts(&news, "udp.wan.sent"), [0]);
     let of = |records: &[Record], backend: &str| {
         let is_of = |record: &&Record| {
             record.metric() == "monitor.backend.sent"
@@ -170,7 +174,7 @@ fn one_in_the_place_of_another_begins_where_that_one_ends() {
     let mut after = joined.try_recv().unwrap();
     rig.take([sample(0, Metric::UdpRtt, 3)]);
     rig.flows.insert(0, (FlowKind::Udp, sent(15)));
-    rig.turn(second(12));
+    rig.turn(second(10));
     let (before, after) = (drain(&mut before), drain(&mut after));
     let samples = |records: &[Record]| {
         let of = records

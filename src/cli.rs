@@ -66,7 +66,7 @@ impl Cli {
 pub enum Command {
     /// Validate the configuration, and print it with every default filled in
     Check {
-        /// As this member of the file's [[mesh]], on whatever host; the host itself is not looked at
+        /// As this member of the mesh in the file, on whatever host; the host itself is not looked at
         #[arg(long = "as", value_name = "NAME")]
         member: Option<String>,
     },

@@ -500,10 +500,12 @@ pub fn run(
     })
     .map_err(RunError::Signals)?;
     let own_name = config.name.clone();
-    let make = |metrics: &MetricsConfig, stats| backends::backend(metrics, &own_name, &log, stats);
+    let make = |metrics: &MetricsConfig, stats: &Arc<BackendStats>| {
+        backends::backend(metrics, &own_name, &log, stats)
+    };
     let backends = config.metrics.iter().map(|metrics| {
         let stats = Arc::new(BackendStats::new(&metrics.name));
-        Ok((sink_config(metrics), make(metrics, stats)?))
+        Ok((sink_config(metrics), make(metrics, &stats)?))
     });
     #[cfg_attr(
         not(feature = "http-server"),

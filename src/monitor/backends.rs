@@ -18,7 +18,7 @@ pub(super) fn backend(
     metrics: &MetricsConfig,
     own_name: &str,
     log: &logging::Log,
-    stats: Arc<BackendStats>,
+    stats: &Arc<BackendStats>,
 ) -> Result<Box<dyn Backend>, StartError> {
     let sink = &sink_config(metrics);
     let (level, name) = (metrics.level.tracing(), &*metrics.name);
@@ -113,12 +113,17 @@ impl Backend for Named {
 #[cfg(feature = "http-backends")]
 fn queued<E: Encode + 'static, T: Transport + 'static>(
     metrics: &MetricsConfig,
-    stats: Arc<BackendStats>,
+    stats: &Arc<BackendStats>,
     encoder: E,
     transport: T,
 ) -> Result<Box<dyn Backend>, String> {
     let delivery = &metrics.delivery;
-    boxed(Delivery::new(encoder, Box::new(transport), delivery, stats))
+    boxed(Delivery::new(
+        encoder,
+        Box::new(transport),
+        delivery,
+        Arc::clone(stats),
+    ))
 }
 
 fn boxed<B: Backend + 'static, E: Display>(made: Result<B, E>) -> Result<Box<dyn Backend>, String> {

@@ -17,7 +17,7 @@ use crate::record::{BackendStats, Feed, Joining};
 
 /// Makes a backend with these figures.
 pub(super) type Make<'a> =
-    &'a dyn Fn(&MetricsConfig, Arc<BackendStats>) -> Result<Box<dyn Backend>, StartError>;
+    &'a dyn Fn(&MetricsConfig, &Arc<BackendStats>) -> Result<Box<dyn Backend>, StartError>;
 
 /// The poll thread takes a backend in within a turn. One that does not for this long is stuck.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,7 +103,7 @@ impl LatencyMonitor {
             let backend = if waits {
                 None
             } else {
-                Some(make(&metrics, Arc::clone(&stats))?)
+                Some(make(&metrics, &stats)?)
             };
             made.push((metrics, stats, backend, replaces));
         }
@@ -219,7 +219,7 @@ impl LatencyMonitor {
             feed,
         } in ready.collect::<Vec<_>>()
         {
-            let made = make(&metrics, Arc::clone(&stats));
+            let made = make(&metrics, &stats);
             let spawned = made.and_then(|backend| {
                 Flusher::spawn(feed, backend, on_closed.clone()).map_err(StartError::Thread)
             });

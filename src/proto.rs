@@ -44,7 +44,7 @@ pub use gate::{Prefix, PrefixError};
 pub use key_ring::KeyRing;
 pub use life::{CloseCause, Life, LifeEvent, Misread, Subject};
 pub use named::SenderSpec;
-pub use output::{Outage, Output};
+pub use output::{Outage, Output, Relabelled};
 pub use prober::{ClockState, Prober, ProberConfig};
 pub(crate) use rng::Jitter;
 pub use sample::{

@@ -250,13 +250,9 @@ impl Recorder {
                 self.keep(output);
                 self.series.open(*origin, labels);
             }
-            Output::Relabelled {
-                origin,
-                labels,
-                last,
-            } => {
+            Output::Relabelled(relabelled) => {
                 self.keep(output);
-                self.series.relabel(*origin, labels, last.as_deref());
+                self.series.relabel(relabelled);
             }
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),

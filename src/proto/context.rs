@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
 use crate::proto::life::{Life, LifeEvent, Subject};
-use crate::proto::output::Output;
+use crate::proto::output::{Output, Relabelled};
 use crate::proto::owner::{Owner, Timer};
 use crate::proto::rng::{Identifiers, Jitter, Role};
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, SelfCounters};
@@ -184,12 +184,13 @@ impl Context {
         *self.own_labels.entry(labels.clone()).or_insert(0) += 1;
         self.own_opened += 1;
         self.forget_own(before);
-        let last = last.map(Box::new);
-        self.outputs.push_back(Output::Relabelled {
+        let relabelled = Relabelled {
             origin,
             labels,
             last,
-        });
+        };
+        self.outputs
+            .push_back(Output::Relabelled(Box::new(relabelled)));
     }
 
     /// One origin less of ours has these labels.

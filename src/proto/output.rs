@@ -32,6 +32,17 @@ pub struct Outage {
     pub stamp: StampSource,
 }
 
+/// An origin is called otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relabelled {
+    /// Its number, as before.
+    pub origin: Origin,
+    /// Its tags from here on.
+    pub labels: Arc<Labels>,
+    /// The flow and its totals so far, which belong to the labels before, if it is a flow of ours.
+    pub last: Option<(FlowKind, Counters)>,
+}
+
 /// What the core has to say, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -43,14 +54,7 @@ pub enum Output {
         labels: Arc<Labels>,
     },
     /// Samples of this origin that follow have other labels. Everything else about it goes on.
-    Relabelled {
-        /// Its number, as before.
-        origin: Origin,
-        /// Its tags from here on.
-        labels: Arc<Labels>,
-        /// The flow and its totals so far, which belong to the labels before, if it is a flow of ours.
-        last: Option<Box<(FlowKind, Counters)>>,
-    },
+    Relabelled(Box<Relabelled>),
     /// One probe's result.
     Sample(Sample),
     /// One packet's one-way delay, toward its variation.

@@ -222,9 +222,10 @@ impl FlightRecorder {
                 }
             }
             Output::Opened { origin, labels } => self.open(*origin, labels),
-            Output::Relabelled { origin, labels, .. } => {
-                if let Some(flight) = self.flights.get_mut(origin.0 as usize) {
-                    flight.labels = Some(Arc::clone(labels));
+            Output::Relabelled(relabelled) => {
+                let index = relabelled.origin.0 as usize;
+                if let Some(flight) = self.flights.get_mut(index) {
+                    flight.labels = Some(Arc::clone(&relabelled.labels));
                 }
             }
             Output::Clock { origin, estimate } => {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
-use crate::proto::{Counters, Direction, FlowKind, Labels, Metric as Delay, Mono, OneWay, Origin};
+use crate::proto::{
+    Counters, Direction, FlowKind, Labels, Metric as Delay, Mono, OneWay, Origin, Relabelled,
+};
 use crate::record::counts::{COUNTS, Counted, counted, difference};
 use crate::record::metrics::KINDS;
 use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
@@ -179,12 +181,12 @@ impl SeriesTable {
     }
 
     /// An origin publishes under other labels from here on. What it has counted so far stays under those before.
-    pub(super) fn relabel(
-        &mut self,
-        origin: Origin,
-        labels: &Arc<Labels>,
-        last: Option<&(FlowKind, Counters)>,
-    ) {
+    pub(super) fn relabel(&mut self, relabelled: &Relabelled) {
+        let Relabelled {
+            origin,
+            ref labels,
+            ref last,
+        } = *relabelled;
         if let Some((kind, counters)) = last {
             self.count(origin, *kind, counters);
         }

@@ -211,11 +211,11 @@ impl Account {
         }
         match output {
             Output::Opened { origin, labels } => self.open(origin, labels, prober),
-            Output::Relabelled {
-                origin,
-                labels,
-                last,
-            } => self.relabel(origin, labels, last.as_deref()),
+            Output::Relabelled(relabelled) => self.relabel(
+                relabelled.origin,
+                relabelled.labels,
+                relabelled.last.as_ref(),
+            ),
             Output::Sample(sample) => self.handle_sample(now_ns, world, &sample),
             Output::OneWay(delay) => self.handle_direction(world, &delay),
             Output::Trace(trace) => match self.flows.get_mut(&trace.origin) {

@@ -106,9 +106,9 @@ impl Outages {
         let at = self.at;
         match output {
             Output::Opened { origin, labels } => self.open(*origin, labels, prober),
-            Output::Relabelled { origin, labels, .. } => {
-                if let Some(flow) = self.flows.get_mut(origin) {
-                    flow.labels = labels.clone();
+            Output::Relabelled(relabelled) => {
+                if let Some(flow) = self.flows.get_mut(&relabelled.origin) {
+                    flow.labels = relabelled.labels.clone();
                 }
             }
             Output::Trace(trace) => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::SERIES_SETS_ENDED_PER_TURN_MAX;
-use crate::proto::ClockEstimate;
+use crate::proto::{ClockEstimate, Relabelled};
 
 fn clock(origin: u32, offset_ns: i64, error_ns: u64) -> Output {
     Output::Clock {
@@ -70,11 +70,11 @@ fn a_flow_that_went_keeps_the_directions_of_its_group() {
 }
 
 fn relabelled(origin: u32, target: &str, last: Option<Counters>) -> Output {
-    Output::Relabelled {
+    Output::Relabelled(Box::new(Relabelled {
         origin: Origin(origin),
         labels: Arc::new(Labels::new("a", target, &["isp:y"])),
-        last: last.map(|counters| Box::new((FlowKind::Udp, counters))),
-    }
+        last: last.map(|counters| (FlowKind::Udp, counters)),
+    }))
 }
 
 #[test]

@@ -21,7 +21,7 @@ WRONG = [
     ("intervall = 3\n", "line 1: `intervall` is not a key of the top level; did you mean `interval`?"),
     ('[[targets]]\nhost = "a"\nlable = "x"\n', "line 3: `lable` is not a key of [[targets]]; did you mean"),
     ("[metrics]\nsend_intervall = 1\n", "line 2: `send_intervall` is not a key of [metrics]; did you mean"),
-    ('[metrics]\nbackend = "clii"\n', 'line 2: `backend` must be "cli" or "log" or "zeromq" or "clickhouse" or "pushgateway" or "datadog", not'),
+    ('[metrics]\nbackend = "clii"\n', 'line 2: `backend` must be "cli" or "log" or "zeromq" or "clickhouse" or "pushgateway" or "datadog" or "otlp", not'),
     ("\n\ninterval = -1\n", "line 3: `interval` must be"),
     ("udp_port = 70000\n", "line 1: `udp_port` must be 0 to 65535, not 70000"),
     ("name = 3\n", "line 1: `name` must be a string, not 3"),

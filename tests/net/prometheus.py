@@ -117,7 +117,7 @@ def stop_probing(lab, daemon, name, port):
     """Takes the targets out of the file, and asks for a reload."""
     lab.write(daemon.label, settings(name, port, []))
     said = fetch(port + 2, "/-/reload", method="POST").decode()
-    expect(said.startswith("targets: 0 kept, 0 rekeyed, 0 added, 1 removed"), said)
+    expect(said.startswith("targets: 0 kept, 0 relabelled, 0 rekeyed, 0 added, 1 removed"), said)
 
 
 def check_metrics(lab, name, text):

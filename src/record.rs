@@ -159,15 +159,16 @@ impl Recorder {
             reply,
             ..
         } = joining;
-        self.self_series.add_backend(Arc::clone(&stats));
-        let (mut sink, feed) = Sink::new(config, stats, now);
+        let (mut sink, feed) = Sink::new(config, Arc::clone(&stats), now);
+        if reply.send(feed).is_err() {
+            // Whoever asked has stopped waiting: there is nobody to gather for.
+            return;
+        }
+        self.self_series.add_backend(stats);
         sink.end_as_if_begun(self.began.mono);
         let process = self.process(own);
         sink.count_from_here(self.series.sets(), &self.self_series, &process, host);
-        // If nobody takes the feed any more the sink is abandoned, and goes by itself.
-        if reply.send(feed).is_ok() {
-            self.sinks.push(sink);
-        }
+        self.sinks.push(sink);
     }
 
     /// Ends the interval of the backend with these counters, and hands it over. Then the backend is forgotten, and its

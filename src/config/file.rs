@@ -1,7 +1,5 @@
 //! The configuration file as it is written: the settings of each table.
 
-use toml::de::DeTable;
-
 use crate::config::discovery::DiscoveryTable;
 use crate::config::error::{Place, Problems};
 use crate::config::key::Table;
@@ -9,7 +7,7 @@ use crate::config::keys;
 use crate::config::layer::Layer;
 use crate::config::mesh::MeshTable;
 use crate::config::metrics::MetricsTable;
-use crate::config::section::{Lines, Section, Times};
+use crate::config::section::{Document, Section, Times};
 
 /// Keys that the Python program has and never reads.
 const IDLE: [&str; 2] = ["max_conn", "max_seq"];
@@ -34,22 +32,10 @@ pub(super) struct File {
 impl File {
     /// Reads a file's text. What is wrong with it is added to the problems.
     pub(super) fn parse(text: &str, problems: &mut Problems) -> Self {
-        let lines = Lines::of(text);
-        let document = match DeTable::parse(text) {
-            Ok(document) => document,
-            Err(error) => {
-                let span = error.span();
-                let place = span.map_or(Place::Program, |span| lines.place(&span));
-                problems.add_text(place, format!("not TOML: {}", error.message()));
-                return Self::default();
-            }
+        let Some(document) = Document::parse(text, problems) else {
+            return Self::default();
         };
-        let top = Section {
-            name: "the top level",
-            place: Place::Program,
-            table: document.get_ref(),
-            lines: &lines,
-        };
+        let top = document.top("the top level");
         let tables = [
             "auth",
             "sessions",

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::error::{Place, Problems};
@@ -39,6 +40,39 @@ pub(super) struct Section<'a> {
     pub(super) place: Place,
     pub(super) table: &'a DeTable<'a>,
     pub(super) lines: &'a Lines,
+}
+
+/// A text that is TOML, with its lines.
+#[derive(Debug)]
+pub(super) struct Document<'a> {
+    table: Spanned<DeTable<'a>>,
+    lines: Lines,
+}
+
+impl<'a> Document<'a> {
+    /// Reads a text, or reports where it is no TOML.
+    pub(super) fn parse(text: &'a str, problems: &mut Problems) -> Option<Self> {
+        let lines = Lines::of(text);
+        match DeTable::parse(text) {
+            Ok(table) => Some(Self { table, lines }),
+            Err(error) => {
+                let span = error.span();
+                let place = span.map_or(Place::Program, |span| lines.place(&span));
+                problems.add_text(place, format!("not TOML: {}", error.message()));
+                None
+            }
+        }
+    }
+
+    /// Returns its top level, which messages call by this name.
+    pub(super) fn top(&self, name: &'static str) -> Section<'_> {
+        Section {
+            name,
+            place: Place::Program,
+            table: self.table.get_ref(),
+            lines: &self.lines,
+        }
+    }
 }
 
 /// How often a table may stand under its key.

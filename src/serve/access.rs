@@ -128,15 +128,14 @@ fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
         .then(|| digest(token.trim()))
 }
 
-/// Returns an access that asks for nothing.
-#[cfg(test)]
-pub(super) fn open() -> Access {
-    Access(Mutex::default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that asks for nothing.
+    fn open() -> Access {
+        Access(Mutex::default())
+    }
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
         let pairs = list.iter();

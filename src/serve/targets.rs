@@ -37,6 +37,19 @@ struct Probes {
     unsent: u64,
 }
 
+impl From<&Counters> for Probes {
+    fn from(counters: &Counters) -> Self {
+        Self {
+            sent: counters.sent,
+            received: counters.received,
+            lost: counters.lost,
+            lost_forward: counters.lost_forward,
+            lost_reverse: counters.lost_reverse,
+            unsent: counters.unsent,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Clock {
     offset_ns: i64,
@@ -102,15 +115,6 @@ fn flow<'a>(view: &'a FlowView, exposition: &Exposition) -> Flow<'a> {
         FlowKind::Udp | FlowKind::Tcp => (last, None),
         FlowKind::Connect => (None, last),
     };
-    let Counters {
-        sent,
-        received,
-        lost,
-        lost_forward,
-        lost_reverse,
-        unsent,
-        ..
-    } = view.counters;
     Flow {
         target: &labels.target,
         tags: labels.tags.iter().map(|tag| &**tag).collect(),
@@ -120,14 +124,7 @@ fn flow<'a>(view: &'a FlowView, exposition: &Exposition) -> Flow<'a> {
         wire: view.spoken.as_str(),
         authenticated: view.is_authenticated,
         down: view.is_down,
-        probes: Probes {
-            sent,
-            received,
-            lost,
-            lost_forward,
-            lost_reverse,
-            unsent,
-        },
+        probes: Probes::from(&view.counters),
         clock: view.clock.map(Clock::from),
         last: Windows { rtt, latency },
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use toml::de::DeTable;
 
 use super::List;
 use crate::config::error::{Place, Problems};
@@ -11,7 +10,7 @@ use crate::config::glob::Format;
 use crate::config::key::Table;
 use crate::config::keys::{self, HOST, LABEL, TAGS};
 use crate::config::layer::Layer;
-use crate::config::section::{Lines, Section, Times};
+use crate::config::section::{Document, Times};
 use crate::limits::TARGETS_MAX;
 
 /// The label that says what a target is called. Others that begin so are left out.
@@ -105,22 +104,10 @@ fn split(written: &str) -> (&str, Option<u16>) {
 }
 
 fn tables(text: &str, problems: &mut Problems) -> Vec<Entry> {
-    let lines = Lines::of(text);
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            let span = error.span();
-            let place = span.map_or(Place::Program, |span| lines.place(&span));
-            problems.add_text(place, format!("not TOML: {}", error.message()));
-            return Vec::new();
-        }
+    let Some(document) = Document::parse(text, problems) else {
+        return Vec::new();
     };
-    let top = Section {
-        name: "a list of targets",
-        place: Place::Program,
-        table: document.get_ref(),
-        lines: &lines,
-    };
+    let top = document.top("a list of targets");
     top.check_names(["targets"].into_iter(), problems);
     let mut entries = Vec::new();
     for target in top.tables("targets", "[[targets]]", Times::More, problems) {

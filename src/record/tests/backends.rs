@@ -188,3 +188,18 @@ fn one_in_the_place_of_another_begins_where_that_one_ends() {
     assert_eq!(counts(&before, "udp.wan.sent"), [12]);
     assert_eq!(counts(&after, "udp.wan.sent"), [3]);
 }
+
+#[test]
+fn one_that_nobody_waits_for_any_more_leaves_nothing_behind() {
+    let mut rig = Rig::new(Mode::Windows);
+    let (reply, joined) = sync_channel(1);
+    drop(joined);
+    let joining = Joining {
+        config: SinkConfig::new(Mode::Windows, SECOND_NS),
+        stats: Arc::new(BackendStats::new("late")),
+        after: None,
+        reply,
+    };
+    rig.recorder.join(joining, second(0), &rig.own, rig.host);
+    assert_eq!(counts(&rig.end(1), "monitor.backend.sent"), [0; 0]);
+}

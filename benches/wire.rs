@@ -157,6 +157,7 @@ fn native_request(out: &mut Vec<u8>, case: &Case, number: u32) {
         stamp: stamp(-i64::from(back)),
     };
     let fields = native::RequestFields {
+        dscp: None,
         seq: number,
         sent: TIME,
         error: native::ErrorEstimate::from_nanos(true, 1_000_000),
@@ -188,6 +189,7 @@ fn native_reply(out: &mut Vec<u8>, request: &[u8], number: u32) {
         name: "host-b",
         headers: None,
         is_light: false,
+        totals: None,
     };
     native::encode_reply(out, request, &fields);
 }

@@ -5,20 +5,29 @@
 
 mod auth;
 mod burst;
+mod credentials;
 mod discovery;
 mod distinct;
 mod engine;
 mod error;
 mod file;
 mod glob;
+mod history;
 mod http;
 mod key;
 mod keys;
 mod layer;
+#[cfg(feature = "manual")]
+mod manual;
 mod mesh;
 mod metrics;
+mod named;
 mod outside;
 mod overrides;
+mod path;
+mod ping;
+#[cfg(any(test, feature = "manual"))]
+mod reference;
 mod rules;
 mod schema;
 mod section;
@@ -26,9 +35,11 @@ mod sessions;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod value;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -37,18 +48,22 @@ use crate::config::error::Problems;
 use crate::config::file::File;
 use crate::config::key::Table;
 use crate::config::keys::{
-    ADDRESS, ALLOW, BACKEND, LOG_FILE, LOG_LEVEL, MAX_SIZE, MODE, NAME, PROTOCOL, RATE_LIMIT,
-    RESOLVE_INTERVAL, SHUTDOWN_TIMEOUT, TCP, TCP_PORT, TIMESTAMPS, UDP, UDP_PORT,
+    ADDRESS, ALLOW, BACKEND, FLOWS, LOG_FILE, LOG_LEVEL, MAX_SIZE, MODE, NAME, PROTOCOL,
+    RATE_LIMIT, RESOLVE_INTERVAL, SANDBOX_KIND, SHUTDOWN_TIMEOUT, TCP, TCP_PORT, TIMESTAMPS, UDP,
+    UDP_PORT,
 };
 use crate::config::layer::Layer;
 use crate::config::value::nanos;
-use crate::limits::TARGETS_MAX;
+use crate::limits::{FLOWS_TOTAL_MAX, TARGETS_MAX};
 use crate::proto::{Host, KeyRing, Prefix, SenderSpec, TargetSpec};
-use crate::sys::process;
+use crate::sys::host;
 
 pub(crate) use key::Key;
-pub(crate) use keys::all as keys;
+pub(crate) use keys::{all as keys, of_trace as keys_of_trace};
+#[cfg(feature = "manual")]
+pub(crate) use manual::{NAME as FILE_MANUAL, inlines, manual as file_manual, titled};
 pub(crate) use mesh::Membership;
+pub(crate) use named::{NamedPath, Usage};
 pub(crate) use value::Value;
 pub(crate) use words::Word;
 
@@ -57,15 +72,19 @@ pub use discovery::{DiscoveryConfig, List};
 pub use engine::EngineOptions;
 pub use error::{ConfigError, Place, Problem};
 pub use glob::{FileGlob, Format};
+pub use history::HistoryConfig;
 pub use http::{HttpConfig, TlsFiles};
 pub use metrics::{BackendSettings, MetricsConfig};
 pub use outside::{KeyFile, Outside, Sealed, System};
 pub use overrides::Overrides;
+pub use path::PathConfig;
+pub use ping::{Figure, Limits, Loss, Of, Part, PingRequest, Threshold};
 pub use schema::schema;
 pub use target::TargetOptions;
-pub use words::{Backend, EngineKind, LogLevel, Timestamps};
+pub use trace::TraceRequest;
+pub use words::{Backend, EngineKind, LogLevel, SandboxKind, Timestamps};
 
-pub use crate::proto::Protocol;
+pub use crate::proto::{Protocol, Reopen};
 
 /// The file that is read if none is named, and may be absent.
 pub const DEFAULT_FILE: &str = "latency.toml";
@@ -98,6 +117,8 @@ pub struct Config {
     pub discovery: Vec<DiscoveryConfig>,
     /// What others may ask this host; `None`: nothing.
     pub http: Option<HttpConfig>,
+    /// What this host keeps of what it has measured; `None`: nothing.
+    pub history: Option<HistoryConfig>,
     /// Where to publish; at least one, unless others ask.
     pub metrics: Vec<MetricsConfig>,
     /// How much to log.
@@ -116,12 +137,18 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How the loop runs.
     pub engine: EngineOptions,
+    /// Whether the daemon locks itself in. A program that embeds a monitor never is.
+    pub sandbox: SandboxKind,
     /// What counts as a micro-burst, and what is kept of one.
     pub burst: BurstConfig,
+    /// When the hops of paths are learnt.
+    pub path: PathConfig,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<String>,
     /// What this host is to the `[[mesh]]` tables.
     pub(crate) membership: Membership,
+    /// The paths that it names.
+    pub(crate) paths: BTreeSet<NamedPath>,
     /// What targets inherit, with the defaults.
     inherited: Layer,
 }
@@ -156,7 +183,13 @@ impl Config {
                 source,
             })?,
         };
-        Self::read(&text, Some(file), overrides, &System)
+        let (mut config, shown) = Self::read(&text, Some(file), overrides, &System)?;
+        config.paths.insert(NamedPath {
+            path: file.to_owned(),
+            usage: Usage::ReadFile,
+            key: "-c",
+        });
+        Ok((config, shown))
     }
 
     /// The same as the host of this name has it, which must be a member of a `[[mesh]]`.
@@ -208,7 +241,8 @@ impl Config {
         outside: &dyn Outside,
     ) -> Result<(Self, String), ConfigError> {
         let mut problems = Problems::default();
-        let file = File::parse(text, &mut problems);
+        let folder = outside.variable(credentials::VARIABLE);
+        let file = File::parse(text, folder, &mut problems);
         let mut built = Self::build(file, overrides, outside, &mut problems);
         built.0.warnings.extend(problems.take_warnings(path));
         problems.or(path, built)
@@ -221,25 +255,35 @@ impl Config {
         problems: &mut Problems,
     ) -> (Self, String) {
         let mut shown = String::new();
+        let mut paths = file.named_paths();
         let mut top = flags.over(&file.top);
+        paths.extend(top.named_paths(Table::Top));
         top.complete(Table::Top, outside, problems);
         top.complete(Table::Targets, outside, problems);
         let name = top.find(&NAME).unwrap_or_else(|| host_name(problems));
         top.put(&NAME, name.clone().into(), top.place(&NAME));
         top.show("", Table::Top, &mut shown);
-        let (mut engine, mut burst) = (file.engine, file.burst);
+        let (mut engine, mut burst, mut path) = (file.engine, file.burst, file.path);
         let mut auth = file.auth;
         auth.complete(Table::Auth, outside, problems);
         auth.show("[auth]", Table::Auth, &mut shown);
         engine.complete(Table::Engine, outside, problems);
         engine.show("[engine]", Table::Engine, &mut shown);
+        let mut sandbox = file.sandbox;
+        sandbox.complete(Table::Sandbox, outside, problems);
+        sandbox.show("[sandbox]", Table::Sandbox, &mut shown);
         burst.complete(Table::Burst, outside, problems);
         burst.show("[burst]", Table::Burst, &mut shown);
+        path.complete(Table::Path, outside, problems);
+        path.show("[path]", Table::Path, &mut shown);
         let http = file.http.map(|(mut http, place)| {
             http.complete(Table::Http, outside, problems);
             http.show("[http]", Table::Http, &mut shown);
             HttpConfig::from_layer(&http, place, problems)
         });
+        let mut history = file.history;
+        history.complete(Table::History, outside, problems);
+        history.show("[history]", Table::History, &mut shown);
         let around = metrics::Around {
             is_asked: http.is_some(),
             backend: flags.find(&BACKEND),
@@ -277,6 +321,7 @@ impl Config {
             targets: Vec::new(),
             discovery: discovery::resolve(file.discovery, &top, &mut shown, problems),
             http: http.flatten(),
+            history: HistoryConfig::from_layer(&history, problems),
             metrics: metrics::resolve(file.metrics, &around, problems, &mut shown),
             log_level: around.log_level,
             log_file: top.find(&LOG_FILE),
@@ -286,9 +331,12 @@ impl Config {
             resolve_interval: seconds(&RESOLVE_INTERVAL),
             shutdown_timeout: seconds(&SHUTDOWN_TIMEOUT),
             engine: EngineOptions::from_layer(&engine),
+            sandbox: sandbox.get(&SANDBOX_KIND),
             burst: BurstConfig::from_layer(&burst),
+            path: PathConfig::from_layer(&path),
             warnings: Vec::new(),
             membership: meshed.membership,
+            paths,
             inherited: top,
         };
         let targets = [file.targets, meshed.targets].concat();
@@ -332,7 +380,25 @@ impl Config {
         }
         let shared = distinct::warnings(&self.targets, &self.metrics);
         self.warnings.extend(shared);
+        let flows: usize = self
+            .targets
+            .iter()
+            .map(|it| usize::from(it.flow_count()))
+            .sum();
+        if flows > FLOWS_TOTAL_MAX {
+            let text = format!(
+                "the targets have {flows} flows, and {FLOWS_TOTAL_MAX} is the maximum: lower `flows` of some"
+            );
+            problems.add_text(self.inherited.place(&FLOWS), text);
+        }
         for target in &self.targets {
+            if target.flows > 1 && target.protocol == Protocol::Text {
+                self.warnings.push(format!(
+                    "\"{}\" speaks the text wire only, whose flows another one of ours cannot tell apart: it \
+                     publishes one-way delays of one of the {} `flows`",
+                    target.label, target.flows
+                ));
+            }
             if target.owd_corrected && target.protocol == Protocol::Text {
                 self.warnings.push(format!(
                     "\"{}\" speaks the text wire only, on which nothing is known of its clock: its \
@@ -385,7 +451,7 @@ impl Config {
 
 /// Returns the host's own name, which must be one that can go onto the wire.
 fn host_name(problems: &mut Problems) -> String {
-    let host = process::host_name();
+    let host = host::host_name();
     if rules::name(&host).is_err() {
         let text = format_args!("must be set: the host's own, {host:?}, cannot go onto the wire");
         problems.add(Place::Program, NAME.name, text);

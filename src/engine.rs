@@ -5,7 +5,10 @@
 //! that it holds, and differ in how they wait: a second one brings its own type for that, and its
 //! own loops.
 
+mod accepting;
 mod batch;
+mod choice;
+mod datagrams;
 mod failure;
 mod interfaces;
 mod listeners;
@@ -16,11 +19,13 @@ mod stamp_choice;
 mod stamp_queue;
 mod stamping;
 mod stream;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(latency_monitor_portable)))]
 mod tests;
 mod tuning;
 mod udp_port;
 mod unreachable;
+#[cfg(all(target_os = "linux", not(latency_monitor_portable)))]
+pub mod uring;
 
 use std::fmt;
 use std::io;
@@ -29,7 +34,14 @@ use std::net::SocketAddr;
 use crate::clock::Clock;
 use crate::proto::{Address, Host, Mono, Prober, TargetId};
 
-pub use crate::sys::stamp::Timestamps;
+pub use crate::sys::words::Timestamps;
+pub use choice::{Kind, Opened};
+
+/// Has each interface stamp that can stamp all packets, as an engine does with [`Timestamps::Auto`]. It stays so: an
+/// engine that is made later needs no privilege for that.
+pub(crate) fn stamp_by_interfaces() {
+    drop(interfaces::survey());
+}
 
 /// Where an engine listens, and how it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +55,9 @@ pub struct EngineConfig {
     pub udp_ports: Vec<u16>,
     /// The loop wakes this many nanoseconds before a probe is due, and spins until then.
     pub spin_ns: u64,
+    /// Replies to probes may wait this many nanoseconds until they are read, where the kernel stamps
+    /// them. 0: they are read as they come.
+    pub receive_within_ns: u64,
     /// Who stamps packets.
     pub timestamps: Timestamps,
     /// What UDP sockets are asked for.
@@ -102,6 +117,18 @@ pub enum EngineError {
         operation: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// The system refuses the ring that the engine of io_uring needs.
+    #[error(
+        "cannot use io_uring, refused to {what}: {source} ({hint}; or `[engine] kind` = \"mio\")"
+    )]
+    Ring {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+        /// Who most likely refuses it, and what would be right.
+        hint: &'static str,
     },
     /// Waiting for events failed.
     #[error("cannot wait for events: {0}")]
@@ -170,10 +197,20 @@ pub struct Core<'a> {
 ///    [`handle_reply_unsent`](Prober::handle_reply_unsent) for a reply.
 /// 8. **ICMP errors**: [`handle_unreachable`](Prober::handle_unreachable) for the flow whose
 ///    datagram did not arrive. An ICMP error about one address disturbs no flow to another.
+///    What answers a datagram of [`Transmit::Hop`](crate::proto::Transmit::Hop) is one that
+///    [`handle_hop`](Prober::handle_hop) takes first, with what it quotes and its receive stamp; such a datagram that
+///    the kernel has refused is told by [`handle_hop_unsent`](Prober::handle_hop_unsent).
 /// 9. **Full streams**: [`handle_blocked`](Prober::handle_blocked) when the kernel takes no more of
 ///    a stream, and when it has taken what was left.
-/// 10. **Retransmissions**: [`handle_retransmits`](Prober::handle_retransmits) for the flows of
+/// 10. **Late reads**: an engine that does not read what comes at once tells by
+///     [`handle_caught_up`](Prober::handle_caught_up) up to when it has. It reads at once when a
+///     probe [awaits](Prober::awaits_arrivals) that.
+/// 11. **Retransmissions**: [`handle_retransmits`](Prober::handle_retransmits) for the flows of
 ///     ours over TCP, at most every 100 ms, and before their end.
+/// 12. **Full buffers**: [`handle_overflow`](Prober::handle_overflow) with the datagrams that a UDP socket's buffer
+///     had no room for, as far as the system counts them.
+/// 13. **Wake-ups**: [`handle_woken`](Prober::handle_woken) when a wait has ended, with the time by which it was to end
+///     at the latest, before anything that came meanwhile.
 pub trait Engine {
     /// Carries out what [`Prober::poll_transmit`] gives, until it gives nothing more: also what a
     /// refused datagram calls for.
@@ -187,10 +224,10 @@ pub trait Engine {
     /// Waits for events, at most until `deadline` (`None`: for as long as it takes), then delivers
     /// a bounded batch of them.
     ///
-    /// This is the only place where the loop's thread waits. Another thread ends the wait by the
-    /// engine's waker. Every socket that had something when the wait ended is read at least once,
-    /// and no socket takes more than its share. The replies to a batch of requests leave before
-    /// more is read.
+    /// May return early with nothing. This is the only place where the loop's thread waits. Another
+    /// thread ends the wait by the engine's waker. Every socket that had something when the wait ended
+    /// is read at least once, and no socket takes more than its share. The replies to a batch of
+    /// requests leave before more is read.
     ///
     /// # Errors
     ///
@@ -200,4 +237,14 @@ pub trait Engine {
 
     /// Returns the addresses that it listens on, with the ports that the system has chosen.
     fn listening(&self) -> &Listening;
+}
+
+/// Ends an engine's wait from another thread: the one that goes on, or else the next.
+pub trait Wake: fmt::Debug + Send + Sync {
+    /// Ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// Only if the engine is gone.
+    fn wake(&self) -> io::Result<()>;
 }

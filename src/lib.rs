@@ -25,6 +25,8 @@
 //! - `http-backends`: the backends `clickhouse`, `datadog` and `pushgateway`.
 //! - `http-server`: what others may ask over HTTP (`[http]`). It brings `http-backends`.
 //! - `report`: `latency-monitor report`.
+//! - `top`: `latency-monitor top`. It brings `http-backends`.
+//! - `manual`: `latency-monitor man` and `completions`.
 //!
 //! # The path of a probe
 //!
@@ -39,7 +41,12 @@
 
 #![forbid(non_ascii_idents)]
 #![cfg_attr(
-    not(all(feature = "zeromq", feature = "http-server", feature = "report")),
+    not(all(
+        feature = "zeromq",
+        feature = "http-server",
+        feature = "report",
+        feature = "top"
+    )),
     allow(
         unused,
         reason = "what only a backend uses that this build does not have"
@@ -54,6 +61,7 @@ pub mod clock;
 pub mod config;
 #[doc(hidden)]
 pub mod engine;
+mod history;
 #[doc(hidden)]
 pub mod limits;
 #[doc(hidden)]
@@ -64,6 +72,9 @@ pub mod proto;
 pub mod publish;
 #[doc(hidden)]
 pub mod record;
+#[cfg(feature = "http-backends")]
+#[doc(hidden)]
+pub mod remote;
 #[cfg(feature = "report")]
 #[doc(hidden)]
 pub mod report;
@@ -71,16 +82,20 @@ pub mod report;
 #[doc(hidden)]
 pub mod serve;
 mod sys;
+#[cfg(feature = "top")]
+#[doc(hidden)]
+pub mod top;
 
 pub use config::{
     Backend as BackendKind, BackendSettings, BurstConfig, Config, ConfigError, EngineKind,
-    EngineOptions, HttpConfig, LogLevel, MetricsConfig, Overrides, Place, Problem, TargetOptions,
-    Timestamps, TlsFiles,
+    EngineOptions, HistoryConfig, HttpConfig, LogLevel, MetricsConfig, Overrides, Place, Problem,
+    TargetOptions, Timestamps, TlsFiles,
 };
 pub use engine::{EngineError, Listening};
 pub use monitor::{LatencyMonitor, RunError, StartError, TargetError, TargetHandle};
 pub use proto::{
-    Address, Direction, FlowKind, Host, Key, KeyRing, Protocol, StampSource, TargetSpec, Wall,
+    Address, Direction, Family, FlowKind, Host, Key, KeyRing, Protocol, StampSource, TargetSpec,
+    Wall,
 };
 pub use publish::{
     ApiKey, Backend, BaseUrl, Bounds, ClickHouseSettings, DatadogSettings, DeliverySettings,
@@ -88,6 +103,7 @@ pub use publish::{
     ZeroMqSettings,
 };
 pub use record::{
-    BackendStats, Burst, Choice, ChoiceError, ClockOwner, Distribution, Event, EventKind, Metric,
-    MetricKind, Mode, Record, Series, SinkConfig, TagSet, Tags, Unit, Window,
+    BackendStats, Burst, Choice, ChoiceError, ClockOwner, Departure, Distribution, Divergence,
+    Event, EventFlow, EventKind, Evidence, HostEvidence, Metric, MetricKind, Mode, Record, Series,
+    SinkConfig, Suspect, TagSet, Tags, Unit, Window,
 };

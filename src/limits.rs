@@ -8,6 +8,14 @@
 /// Targets that one process probes, with three flows each. The design scale is ten thousand.
 pub const TARGETS_MAX: usize = 16_384;
 
+/// UDP flows of a target, and as many TCP flows. By 5-tuple they cover sixteen parallel links with a chance of 76 %
+/// (docs/paths.md); more would be a load test.
+pub const FLOWS_MAX: u16 = 64;
+
+/// Flows of all targets, as many as [`TARGETS_MAX`] have with one of each kind. Each is an origin of series, and with
+/// UDP and TCP a socket.
+pub const FLOWS_TOTAL_MAX: usize = 3 * TARGETS_MAX;
+
 /// Meshes of one file, each of which is searched for this host.
 pub const MESHES_MAX: usize = 256;
 
@@ -19,6 +27,9 @@ pub const MESH_K_MAX: i64 = 64;
 
 /// Groups that a member of a mesh may be in.
 pub const GROUPS_MAX: usize = 64;
+
+/// Files of a folder whose modes are looked at when the daemon locks itself in: a folder of keys has no more.
+pub const SANDBOX_ENTRIES_MAX: usize = KEYS_MAX;
 
 /// Sources that list targets. Each is looked at by a thread of its own.
 pub const DISCOVERIES_MAX: usize = 64;
@@ -140,6 +151,20 @@ pub const SHARED_REMOTES_MAX: usize = 2 * TARGETS_MAX;
 /// remaining ones again, and a flood must not hold up the loop.
 pub const REPORTS_PER_TURN_MAX: usize = 256;
 
+/// Bytes read of what an ICMP error quotes, with its extension: as much as IPv6 gives (RFC 4443, section 3.3: no more
+/// than its least MTU); IPv4 gives 576 at most.
+pub const QUOTE_BYTES_MAX: usize = 1_280;
+
+/// Flows that wait to have the hops of their paths learnt. A trace takes seconds, and later ones of an event that
+/// touches all flows show nothing new.
+pub const TRACES_WANTED_MAX: usize = 64;
+
+/// Traces that the recorder asks for in one turn.
+pub const TRACES_ASKED_MAX: usize = 16;
+
+/// Labels of an MPLS stack that are kept of one hop (RFC 4950). Networks use up to five.
+pub const MPLS_LABELS_MAX: usize = 16;
+
 /// Unreachable flow addresses that are remembered, so that each is reported once. Names that move
 /// leave some behind; past the limit all are reported afresh.
 pub const UNREACHABLE_TOLD_MAX: usize = 2 * TARGETS_MAX;
@@ -148,7 +173,18 @@ pub const UNREACHABLE_TOLD_MAX: usize = 2 * TARGETS_MAX;
 /// glued together get no more of a turn than datagrams.
 pub const STREAM_READ_BYTES: usize = 4_096;
 
-/// Connections accepted in one turn. The reason is that of [`STREAM_READ_BYTES`].
+/// Connect probes a second from which `[engine] kind = "auto"` takes io_uring: all are in time there, with 0.5 to 0.9
+/// of the processor time. It costs as much as mio or more on all other loads (docs/design/engines.md).
+pub const RING_CONNECTS_PER_SECOND: u64 = 30_000;
+
+/// Buffers of a ring of io_uring that bytes of streams come into: some turns' worth. What finds none waits at its
+/// socket. A power of two.
+pub const RING_BUFFERS: u16 = 256;
+
+/// Writes to streams that one call of a ring makes: the first of them waits until the last is made.
+pub const WRITES_PER_CALL_MAX: usize = 32;
+
+/// Connections that one listener accepts in one turn. The reason is that of [`STREAM_READ_BYTES`].
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 
 /// Readiness events that one call reads from the kernel.
@@ -161,8 +197,22 @@ pub const LISTEN_ADDRESSES_MAX: usize = 64;
 /// every request in text.
 pub const UDP_PORTS_MAX: usize = 16;
 
-/// Addresses of one name that are considered.
+/// Addresses of one name that a target goes through while they are silent.
 pub const RESOLVED_ADDRESSES_MAX: usize = 16;
+
+/// Addresses of one answer: as many of IPv4 as a DNS message has room for, and a bound for what comes from a server.
+pub const ANSWER_ADDRESSES_MAX: usize = 4_096;
+
+/// Addresses of one name that are targets of their own. A headless service or a pool has some dozens; a name of others
+/// must not take all of [`TARGETS_MAX`].
+pub const EVERY_ADDRESS_MAX: usize = 256;
+
+/// Targets of such addresses begun or ended in one turn; each takes some ten microseconds.
+pub const POOL_STEPS_PER_TURN_MAX: usize = 32;
+
+/// Answers in a row that lack an address before it is gone for sure, however the name has answered so far: an hour of
+/// them at the default `resolve_interval`.
+pub const ABSENT_ANSWERS_MAX: u32 = 64;
 
 /// Targets that are looked at in a second for whose probe a datagram answers that came from an
 /// address which is not probed. Each look takes some nanoseconds. With 100 targets every one of
@@ -305,6 +355,26 @@ pub const HTTP_LISTENERS_MAX: usize = 16;
 /// Events that a slow listener may be behind, before it loses the oldest.
 pub const HTTP_EVENTS_QUEUED_MAX: usize = 1_024;
 
+/// Figures of intervals that a slow page may be behind, before it has to begin again. One of 1,000 targets has a few
+/// hundred kibibytes.
+pub const HTTP_UPDATES_QUEUED_MAX: usize = 4;
+
+/// Intervals whose figures are kept for whoever begins to look: ten minutes at a second each.
+pub const LIVE_INTERVALS_MAX: usize = 600;
+
+/// Bytes of them. An interval of 1,000 targets with flows of two kinds has some 200 KiB, so five minutes fit at a
+/// second each, and ten at two seconds.
+pub const LIVE_PAST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Intervals times series in the answer that has the main figures of all: some 5 MB of JSON.
+pub const LIVE_PAST_CELLS_MAX: usize = 131_072;
+
+/// Events that are kept for whoever begins to look. Each has a kilobyte, a path some more.
+pub const LIVE_EVENTS_KEPT: usize = 512;
+
+/// Paths that are kept, the last one of each flow.
+pub const LIVE_PATHS_KEPT: usize = 1_024;
+
 /// Bytes of a file that holds a secret. A larger file is not a secret.
 pub const SECRET_BYTES_MAX: u64 = 4_096;
 
@@ -381,6 +451,15 @@ pub const BURSTS_UNDECIDED_MAX: usize = 64;
 /// Recent bursts, of all flows, that a new one is compared with to find a common beginning.
 pub const INCIDENTS_RECENT: usize = 64;
 
+/// Times at which this host was late that are kept to judge events by. With more of them the older ones are joined.
+pub const HELD_KEPT: usize = 256;
+
+/// The same of the host at the other end, for each flow, of which there are many.
+pub const PEER_HELD_KEPT: usize = 24;
+
+/// Readings of the system's counters that are kept: those of 12 s, in which the longest burst has room.
+pub const HOST_READINGS_KEPT: usize = 128;
+
 /// Nanoseconds of a burst, back from its end, that a flight recorder's ring holds besides its
 /// margins. A queue of a second is a bad one, and an outage's event has its beginning.
 pub const BURST_KEPT_NS: u64 = 2_000_000_000;
@@ -416,6 +495,10 @@ pub const DUMPS_QUEUED_MAX: usize = 64;
 /// Probes of dumps that a report holds, 72 bytes each; a burst's dump has a few thousand.
 pub const REPORT_PROBES_MAX: usize = 1_048_576;
 
+/// Bytes of a dump of which the HTTP face makes a report: some 60,000 probes. A longer one is cut, and `report` at the
+/// command line draws it whole.
+pub const REPORT_SERVED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// Series that a report distinguishes, at 320 KiB each: two histograms and a heatmap.
 pub const REPORT_SERIES_MAX: usize = 512;
 
@@ -435,5 +518,89 @@ pub const REPORT_BURSTS_MAX: usize = 1_000;
 /// Series of losses that a report adds up, at some 200 bytes each.
 pub const REPORT_NUMBERS_MAX: usize = 8_192;
 
+/// Groups of events that a report's verdict tells apart: by host, target, flow and direction. Each keeps its worst
+/// event, some kilobytes with its tags.
+pub const REPORT_FINDINGS_MAX: usize = 4_096;
+
+/// Lines of a report's verdict, the worst first: more than anybody reads at three in the morning.
+pub const REPORT_VERDICT_LINES_MAX: usize = 40;
+
+/// Files of a report that are told apart as hosts. A fleet's hosts come in hundreds, the tags of one series in tens.
+pub const REPORT_HOSTS_MAX: usize = 1_024;
+
+/// Characters of a name from elsewhere in a line of a report's verdict. A tag has 255 bytes.
+pub const REPORT_NAME_CHARS_MAX: usize = 255;
+
+/// Bytes of a file up to which no progress is told: less is read in a moment or two.
+pub const REPORT_QUIET_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
 /// Bytes of one line that a report reads: a window with both histograms has 64 KiB at most.
 pub const REPORT_LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a line that `top` reads of a daemon: a snapshot of 10,000 targets with two flows each has some 20 MB.
+pub const TOP_LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Rows that `top` keeps, of 10,000 targets with three kinds of flows; each takes some 10 KiB.
+pub const TOP_ROWS_MAX: usize = 32_768;
+
+/// Intervals of every row that `top` keeps for its sparkline and its losses: as many as the widest terminal shows.
+pub const TOP_TICKS_KEPT: usize = 120;
+
+/// Intervals of the chosen row that `top` keeps for its heatmaps, as many as the daemon keeps.
+pub const TOP_COLUMNS_KEPT: usize = LIVE_INTERVALS_MAX;
+
+/// Events that `top` keeps, as many as the daemon keeps.
+pub const TOP_EVENTS_KEPT: usize = LIVE_EVENTS_KEPT;
+
+/// Characters of a name, tag or reason of others that `top` keeps: an escaped one of 255 bytes, and no more.
+pub const TOP_TEXT_CHARS_MAX: usize = 2_048;
+
+/// Figures of the host and of its backends that `top` keeps, several times as many as there are.
+pub const TOP_HOST_FIGURES_MAX: usize = 512;
+
+/// Messages that wait for the drawing of `top`. Past it the thread that reads the daemon's figures waits.
+pub const TOP_MESSAGES_MAX: usize = 64;
+
+/// Characters of a filter that is typed into `top`.
+pub const TOP_FILTER_CHARS_MAX: usize = 64;
+
+/// Seconds that a report of what was kept reaches back at most: ten years.
+pub const REPORT_LAST_S_MAX: u64 = 315_360_000;
+
+/// Days that the finest intervals of the history are kept at most. A day of them is as large as a week of minutes.
+pub const HISTORY_FINE_DAYS: i64 = 1;
+
+/// Days that its minutes are kept at most: two weeks compare with each other.
+pub const HISTORY_MINUTE_DAYS: i64 = 14;
+
+/// Bytes of a frame of the history, which is one interval of all series. An hour of 10,000 targets has some 60 MiB.
+pub const HISTORY_FRAME_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Subjects that one file of the history names, and metrics: all targets, and as many senders as come and go within an
+/// hour.
+pub const HISTORY_NAMES_MAX: u64 = 262_144;
+
+/// Files of the history. Each holds an hour at least, so a year has some thousands; restarts add four each.
+pub const HISTORY_FILES_MAX: usize = 16_384;
+
+/// Frames that are read of one file of the history: an hour has 3,600 of a second each.
+pub const HISTORY_FRAMES_MAX: usize = 65_536;
+
+/// Intervals that are rolled up to one: an hour of minutes, and steps of the clock that cut them.
+pub const HISTORY_RUN_MAX: usize = 256;
+
+/// Series of one interval that are gathered for the history, 64 of each of the most targets. Each has some 200 bytes
+/// until it is written.
+pub const HISTORY_CELLS_MAX: usize = 64 * TARGETS_MAX;
+
+/// Intervals that wait for the history's disk. While an hour is rolled up, two or three come.
+pub const HISTORY_INTERVALS_QUEUED_MAX: usize = 4;
+
+/// Bytes of lines of events at which they are written to the history, before their second is over.
+pub const HISTORY_EVENTS_BYTES: usize = 64 * 1024;
+
+/// Damaged places of the history that are told one by one.
+pub const HISTORY_DAMAGES_TOLD_MAX: usize = 16;
+
+/// Intervals of the history in one answer: those of a tier that is fine enough for any screen.
+pub const HISTORY_INTERVALS_SHOWN_MAX: i64 = 2_000;

@@ -3,23 +3,23 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use latency_monitor::cli::{Cli, Command};
-use latency_monitor::{Config, monitor};
+use latency_monitor::{Config, cli, cli::Cli, cli::Command, monitor};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match &cli.command {
-        Some(Command::Schema { of }) => return end(write(&of.text())),
-        #[cfg(feature = "report")]
-        Some(Command::Report(request)) => return end(request.run()),
-        Some(Command::Check { .. }) | None => {}
+    let cli = Cli::read();
+    if let Some(ended) = cli.command.as_ref().and_then(Command::run) {
+        return end(ended);
     }
-    let (file, member) = (cli.file(), cli.member());
-    match Config::load_as(file, &cli.overrides, member) {
+    match &cli.command {
+        Some(Command::Ping(asked)) => return monitor::ping::run(asked).into(),
+        Some(Command::Trace(it)) => return end(monitor::trace::run(&it.request, &it.settings.0)),
+        _ => {}
+    }
+    let (file, overrides, member) = (cli.daemon.file(), &cli.daemon.overrides, cli.member());
+    match Config::load_as(file, overrides, member) {
         Err(error) => fail(&error, ExitCode::from(2)), // As clap has it.
         Ok((config, text)) if cli.command.is_some() => check(&config, &text, member.is_none()),
-        Ok((config, _)) => end(monitor::run(config, || Config::load(file, &cli.overrides))),
+        Ok((config, _)) => end(monitor::run(config, || Config::load(file, overrides))),
     }
 }
 
@@ -30,16 +30,9 @@ fn end(ended: Result<(), impl std::fmt::Display>) -> ExitCode {
 
 fn check(config: &Config, text: &str, is_here: bool) -> ExitCode {
     let report = monitor::preflight::report(config, is_here);
-    match write!(io::stderr(), "{report}").and_then(|()| write(text)) {
+    match write!(io::stderr(), "{report}").and_then(|()| cli::print(text)) {
         Ok(()) if is_here => end(monitor::preflight::check(config)),
         ended => end(ended),
-    }
-}
-
-fn write(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -5,35 +5,43 @@
 mod backends;
 mod changing;
 mod commands;
+mod daemon;
 mod descriptors;
 mod discovery;
 mod dump;
+mod engines;
 #[cfg(feature = "http-server")]
 mod face;
 mod life;
 mod logging;
+mod notice;
+pub mod ping;
 mod poll;
 pub mod preflight;
+mod pressure;
 mod reload;
 mod resolver;
+pub mod sandbox;
 mod signals;
+mod supervised;
+pub mod trace;
 mod tuning;
+mod watchdog;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{BurstConfig, Config, ConfigError, MetricsConfig, TargetOptions};
-use crate::engine::mio::MioEngine;
-use crate::engine::{Engine, EngineConfig, EngineError, Listening};
+use crate::engine::{EngineError, Listening};
 use crate::limits::{CHANNEL_RECORDS_MAX, DUMP_SETTLE_NS_MAX, DUMPS_QUEUED_MAX, TARGETS_MAX};
 use crate::monitor::changing::Changing;
 use crate::monitor::commands::{Answering, Command, Commands};
-use crate::monitor::discovery::{Discovery, Found};
+use crate::monitor::discovery::Discovery;
 use crate::monitor::dump::DumpThread;
 use crate::monitor::poll::PollLoop;
 use crate::monitor::resolver::Resolver;
@@ -42,7 +50,9 @@ use crate::publish::{self, Backend, Flusher};
 use crate::record::{
     BackendStats, BurstRules, ConfigRead, Feed, FlightConfig, Record, Recorder, SinkConfig,
 };
+use crate::sys::icmp;
 
+pub use daemon::run;
 pub use reload::Reloaded;
 
 /// Names a target that was added, to remove it.
@@ -256,6 +266,9 @@ impl LatencyMonitor {
         self.config.check()?;
         let commands = Arc::new(Commands::default());
         commands.push(Command::ConfigRead { is_ok: true });
+        if icmp::TELL_HOPS {
+            commands.push(Command::TracePaths(self.config.path.options()));
+        }
         for (handle, spec) in &self.targets {
             commands.push(Command::Add(*handle, spec.clone()));
         }
@@ -263,6 +276,7 @@ impl LatencyMonitor {
         let clock = Clock::new();
         let mut recorder = Recorder::new(&self.config.name, clock.now());
         recorder.find_bursts(burst_rules(&self.config.burst));
+        recorder.watch_host();
         let is_alone = backends.len() == 1;
         let add = |(sink, backend): (SinkConfig, Box<dyn Backend>)| {
             let own = backend.stats();
@@ -369,19 +383,8 @@ impl LatencyMonitor {
         accepted_max: usize,
         commands: &Arc<Commands>,
     ) -> Result<JoinHandle<PollEnd>, StartError> {
-        let udp_ports = if self.config.udp {
-            self.config.udp_ports.clone()
-        } else {
-            Vec::new()
-        };
-        let config = EngineConfig {
-            addresses: resolver::own_addresses(&self.config.addresses)?,
-            tcp_port: self.config.tcp.then_some(self.config.tcp_port),
-            udp_ports,
-            spin_ns: u64::from(self.config.engine.spin_us) * 1_000,
-            timestamps: self.config.timestamps,
-            sockets: tuning::sockets(&self.config.engine),
-        };
+        let addresses = resolver::own_addresses(&self.config.addresses)?;
+        let config = tuning::engine(&self.config, addresses);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
         let resolver = Resolver::start(commands)?;
@@ -396,20 +399,21 @@ impl LatencyMonitor {
         };
         let finish_within = self.config.shutdown_timeout;
         let options = self.config.engine;
+        let kind = engines::choose(&self.config).tell();
         let answering = Answering::of(&self.config);
         let commands = commands.clone();
         let (report, listens) = channel();
         let body = move || {
             tuning::apply(&options);
             // The engine is made on its own thread: parts of it cannot move between threads.
-            let mut engine = match MioEngine::new(&config) {
-                Ok(engine) => engine,
+            let (mut engine, waker) = match kind.open(&config) {
+                Ok(opened) => opened,
                 Err(error) => {
                     let _ = report.send(Err(error));
                     return Ok(None);
                 }
             };
-            commands.set_waker(engine.waker());
+            commands.set_waker(waker);
             let listening = engine.listening().clone();
             prober_config.udp_ports = listening.udp_ports();
             let _ = report.send(Ok(listening));
@@ -425,11 +429,13 @@ impl LatencyMonitor {
                 finish_within,
                 handles: BTreeMap::new(),
                 watch: poll::ClockWatch::default(),
+                host: pressure::HostWatch::default(),
                 config_read: ConfigRead::default(),
                 counted: 0,
                 viewing: VecDeque::new(),
+                watchdog: None,
             }
-            .run(&mut engine)
+            .run(&mut *engine)
             .map(Some)
         };
         let thread = thread::Builder::new().name("lm-poll".into()).spawn(body)?;
@@ -482,145 +488,7 @@ impl Running {
     }
 }
 
-/// Runs the daemon until a signal ends it, or the reader of its output has gone. `read_again` reads its
-/// configuration for a reload.
-pub fn run(
-    config: Config,
-    read_again: impl Fn() -> Result<Config, ConfigError>,
-) -> Result<(), RunError> {
-    let log = logging::start(&config)?;
-    for warning in config.warnings.iter().chain(&preflight::warnings(&config)) {
-        tracing::warn!("{warning}");
-    }
-    let (ends, ended): (Sender<Notice>, _) = channel();
-    let signal_ends = ends.clone();
-    signals::watch(move |signal| {
-        // The daemon may have ended already.
-        let _ = signal_ends.send(Notice::Signal(signal));
-    })
-    .map_err(RunError::Signals)?;
-    let own_name = config.name.clone();
-    let make = |metrics: &MetricsConfig, stats: &Arc<BackendStats>| {
-        backends::backend(metrics, &own_name, &log, stats)
-    };
-    let backends = config.metrics.iter().map(|metrics| {
-        let stats = Arc::new(BackendStats::new(&metrics.name));
-        Ok((sink_config(metrics), make(metrics, &stats)?))
-    });
-    #[cfg_attr(
-        not(feature = "http-server"),
-        expect(unused_mut, reason = "nobody asks")
-    )]
-    let mut backends = backends.collect::<Result<Vec<_>, StartError>>()?;
-    #[cfg(feature = "http-server")]
-    let prepared = config.http.clone().map(|http| {
-        let (prepared, sink, backend) = face::Prepared::new(http, &config.name);
-        backends.push((sink, backend));
-        prepared
-    });
-    let mut monitor = LatencyMonitor::new(config);
-    let (closed, found) = (ends.clone(), ends.clone());
-    let on_closed = move || {
-        let _ = closed.send(Notice::Closed);
-    };
-    monitor.start_with(backends, on_closed.clone())?;
-    let listening = monitor.listening();
-    tracing::info!(udp = ?listening.udp, tcp = ?listening.tcp, "answering probes");
-    let tell = move |targets| {
-        // The daemon may have ended already.
-        let _ = found.send(Notice::Found(targets));
-    };
-    monitor.discover(Arc::new(tell));
-    #[cfg(feature = "http-server")]
-    let face = prepared.map(|prepared| prepared.start(&monitor, ends.clone()));
-    #[cfg(feature = "http-server")]
-    let face = face.transpose().map_err(StartError::from)?;
-    let reload = |monitor: &mut LatencyMonitor| {
-        log.reopen();
-        let said = monitor.reload_asked(read_again(), &make, on_closed.clone());
-        #[cfg(feature = "http-server")]
-        let said = said.and_then(|said| {
-            face.as_ref()
-                .map_or(Ok(()), face::Face::reload)
-                .map(|()| said)
-        });
-        said
-    };
-    while !monitor.has_failed() {
-        monitor.tell_overruns();
-        monitor.tend_backends(&make, on_closed.clone());
-        #[cfg(feature = "http-server")]
-        if let Some(face) = &face {
-            face.set_backends(monitor.backend_stats());
-        }
-        match ended.recv_timeout(FAILURE_CHECK) {
-            Ok(Notice::Signal(signals::DUMP)) => monitor.dump_asked(),
-            Ok(Notice::Signal(signals::RELOAD)) => {
-                // It is in the log.
-                let _ = reload(&mut monitor);
-            }
-            Ok(Notice::Reload(answer)) => answer(reload(&mut monitor)),
-            Ok(Notice::Signal(signal)) => {
-                tracing::info!(signal, "ending");
-                break;
-            }
-            Ok(Notice::Found(found)) => monitor.take_found(found),
-            Ok(Notice::Closed) => break,
-            Err(_) => {}
-        }
-    }
-    #[cfg(feature = "http-server")]
-    if let Some(face) = face {
-        face.stop();
-    }
-    monitor.stop()
-}
-
-/// What the main thread waits for.
-enum Notice {
-    Signal(i32),
-    /// A source lists other targets.
-    Found(Found),
-    /// Somebody asks for a reload, and wants to know what came of it.
-    #[cfg_attr(
-        not(feature = "http-server"),
-        expect(dead_code, reason = "nobody asks")
-    )]
-    Reload(Box<dyn FnOnce(Result<String, String>) + Send>),
-    /// The reader of a backend has gone.
-    Closed,
-}
-
-/// The daemon checks this often whether its threads still run, and take what they should.
-const FAILURE_CHECK: Duration = Duration::from_millis(500);
-
 impl LatencyMonitor {
-    /// Warns of backends that begin to lose records.
-    fn tell_overruns(&mut self) {
-        if let Some(running) = &mut self.running {
-            running.flushers.iter_mut().for_each(Flusher::tell_overrun);
-        }
-    }
-
-    /// Handles SIGUSR1.
-    fn dump_asked(&self) {
-        if self.config.burst.dump_dir.is_some() {
-            self.dump();
-        } else {
-            tracing::warn!("cannot dump: `dump_dir` of [burst] is not set");
-        }
-    }
-
-    /// The figures of the backends that run.
-    #[cfg(feature = "http-server")]
-    fn backend_stats(&self) -> Vec<Arc<BackendStats>> {
-        let running = self.running.iter();
-        let flushers = running.flat_map(|running| &running.flushers);
-        flushers
-            .map(|flusher| Arc::clone(flusher.stats()))
-            .collect()
-    }
-
     /// True if the loop or a flush thread has ended by itself. [`stop`](Self::stop) returns the
     /// cause.
     pub fn has_failed(&self) -> bool {
@@ -651,6 +519,8 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::Sender;
+
     use super::*;
     use crate::proto::Mono;
     use crate::publish::PublishError;

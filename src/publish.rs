@@ -6,6 +6,8 @@
 //!
 //! [`Feed`]: crate::record::Feed
 
+#[cfg(feature = "http-backends")]
+mod ask;
 mod backend;
 mod batch;
 mod bounds;
@@ -22,9 +24,12 @@ mod flusher;
 #[cfg(feature = "http-backends")]
 mod halves;
 mod hdr;
+mod history;
 #[cfg(feature = "http-backends")]
 mod http;
 mod json;
+#[cfg(feature = "http-backends")]
+mod live;
 mod log;
 mod otlp;
 #[cfg(feature = "http-backends")]
@@ -42,6 +47,8 @@ mod text;
 mod whole;
 mod zeromq;
 
+#[cfg(feature = "http-backends")]
+pub(crate) use ask::Asker;
 pub use backend::{Backend, PublishError, Tried};
 pub use batch::{Batch, BatchId, Encode, Payload, SendError, Transport, Verdict};
 pub use bounds::Bounds;
@@ -61,11 +68,14 @@ pub use exponential::Scale;
 #[cfg(feature = "http-backends")]
 pub(crate) use fetch::Fetch;
 pub use flusher::Flusher;
+pub use history::{History, HistorySettings};
 #[cfg(feature = "http-backends")]
 pub use http::SetupError;
 #[cfg(feature = "http-backends")]
 pub(crate) use http::look_at_certificates;
 pub use json::Encoder;
+#[cfg(feature = "http-backends")]
+pub use live::{Live, PastRange, Watch};
 pub use log::Log;
 #[cfg(feature = "http-backends")]
 pub use otlp::OtlpTransport;

@@ -20,12 +20,17 @@ mod chunk;
 mod counts;
 mod distribution;
 mod event;
+mod evidence;
 mod feed;
+mod findings;
 mod flight;
 mod histogram;
+mod judging;
+mod marks;
 mod metrics;
 mod moments;
 mod outlet;
+mod paths;
 mod pool;
 mod process;
 mod quantity;
@@ -34,42 +39,54 @@ mod self_metrics;
 mod series;
 mod series_table;
 mod sink;
+mod sparse;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod variation;
 mod window;
+mod witness;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
-    ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Outage, Output, Sample, Wall,
+    ClockEstimate, ClockState, Counters, FlowKind, Mono, Now, OneWay, Origin, Outage, Output,
+    Sample, Why,
 };
-use crate::record::burst::{Detector, Finding};
+use crate::record::burst::Detector;
+use crate::record::judging::Found;
+use crate::record::paths::Paths;
 use crate::record::process::ProcessCounters;
 use crate::record::quantity::FlowDirection;
 use crate::record::self_metrics::{Gap, SelfSeries};
 use crate::record::series_table::SeriesTable;
 use crate::record::sink::Sink;
+use crate::record::witness::Witness;
 
 pub use backend::{BackendStats, Queued};
 pub use burst::BurstRules;
 pub use choice::{Choice, ChoiceError};
 pub use distribution::Distribution;
-pub use event::{Burst, ClockOwner, Event, EventKind};
+pub use event::{Burst, ClockOwner, Departure, Divergence, Event, EventFlow, EventKind};
+pub use evidence::{Evidence, HostEvidence, HostReading, Suspect};
 pub use feed::Feed;
 pub use flight::{Dump, FlightConfig, FlightRecorder, Order, Probe};
 pub use histogram::{HISTOGRAM_DIGITS, HISTOGRAM_NS_MAX};
 #[cfg(feature = "report")]
 pub(crate) use histogram::{SignedHistogram, rank};
-pub(crate) use metrics::{HTTP, PUSHGATEWAY, SAMPLES_DROPPED};
+#[cfg(feature = "report")]
+pub(crate) use metrics::OF_ITSELF;
+pub(crate) use metrics::{DSCP, HTTP, LATENESS, PUSHGATEWAY, SAMPLES_DROPPED, SLOTS_MISSED};
 pub use metrics::{Metric, MetricKind, TagSet, Unit};
 pub use process::{ConfigRead, HostGauges};
 pub use records::Record;
 pub use series::{Series, Tags};
 pub use sink::{Mode, SinkConfig};
+pub(crate) use sparse::{Buckets, PLACE_MAX, SparseWindow, middle};
 pub use window::Window;
 
 /// A backend that comes while others run.
@@ -79,7 +96,8 @@ pub struct Joining {
     pub config: SinkConfig,
     /// Its counters.
     pub stats: Arc<BackendStats>,
-    /// The counters of the one in whose place it comes, which leaves.
+    /// The counters of the one in whose place it comes. That one leaves at this moment and not before: what came in
+    /// between would be told by neither.
     pub after: Option<Arc<BackendStats>>,
     /// Gets what its flush thread reads.
     pub reply: SyncSender<Feed>,
@@ -90,12 +108,20 @@ pub struct Joining {
 pub struct Recorder {
     began: Now,
     series: SeriesTable,
+    paths: Paths,
     sinks: Vec<Sink>,
     /// Backends that begin when another one ends.
     joining: Vec<Joining>,
     self_series: SelfSeries,
     detector: Option<Detector>,
+    witness: Witness,
+    /// The system is asked of this host before an event is judged.
+    is_host_watched: bool,
+    /// Events that wait for that.
+    unjudged: VecDeque<Found>,
     flight: Option<FlightRecorder>,
+    /// Flows whose paths are to be traced, and why.
+    traces: VecDeque<(Origin, Why)>,
     /// Dumps that the writer lost; the writer counts.
     dumps_lost: Arc<AtomicU64>,
 }
@@ -106,11 +132,16 @@ impl Recorder {
         Self {
             began: now,
             series: SeriesTable::default(),
+            paths: Paths::default(),
             sinks: Vec::new(),
             joining: Vec::new(),
             self_series: SelfSeries::new(name),
             detector: None,
+            witness: Witness::default(),
+            is_host_watched: false,
+            unjudged: VecDeque::new(),
             flight: None,
+            traces: VecDeque::new(),
             dumps_lost: Arc::default(),
         }
     }
@@ -133,10 +164,13 @@ impl Recorder {
         feed
     }
 
-    /// Adds a backend while others run. One that comes after another begins where that one's last interval ends, so
-    /// that nothing is told twice or by neither. Any other begins `now`, and its caller has just taken the counters of
-    /// all flows ([`Recorder::handle_counters`]).
+    /// Adds a backend while others run. One that comes after another has that one leave, and begins where its last
+    /// interval ends, so that nothing is told twice or by neither. Any other begins `now`, and its caller has just
+    /// taken the counters of all flows ([`Recorder::handle_counters`]).
     pub fn join(&mut self, joining: Joining, now: Now, own: &SelfCounters, host: HostGauges) {
+        if let Some(before) = &joining.after {
+            self.leave(before);
+        }
         if self.is_awaited(&joining) {
             self.joining.push(joining);
         } else {
@@ -255,18 +289,38 @@ impl Recorder {
                 self.keep(output);
                 self.series.relabel(relabelled);
             }
+            Output::Member(member) => {
+                self.series.join(member);
+                self.paths.join(member);
+            }
+            Output::Tuple(tuple) => {
+                self.paths.handle_tuple(tuple);
+                self.publish_paths();
+            }
+            Output::Reopened(reopened) => self.handle_reopened(**reopened),
             Output::Sample(sample) => self.handle_sample(sample),
             Output::OneWay(one_way) => self.handle_one_way(one_way),
             Output::Trace(trace) => {
                 self.keep(output);
-                if let Some(detector) = &mut self.detector {
-                    detector.handle_trace(trace);
-                    self.publish_found();
-                }
+                self.look_into(trace);
             }
-            Output::Outage(outage) => self.handle_outage(outage),
-            Output::LossPlaced { .. } => self.keep(output),
+            Output::Outage(outage) => {
+                if outage.duration_ns.is_none() {
+                    self.ask_trace(outage.origin, outage.kind, Why::Outage);
+                }
+                self.handle_outage(outage);
+            }
+            Output::Path(path) => self.handle_path(path),
+            Output::LossPlaced {
+                origin, direction, ..
+            } => {
+                self.keep(output);
+                self.paths.place_loss(*origin, *direction);
+            }
             Output::Life(_) => {}
+            Output::Held(held) => self.witness.handle_held(held),
+            Output::PeerHeld(held) => self.witness.handle_peer(held),
+            Output::PeerMute(origin) => self.witness.forget_peer(*origin),
             Output::Wire {
                 origin,
                 kind,
@@ -277,15 +331,17 @@ impl Recorder {
                 self.publish_event(*origin, *at, EventKind::Wire { flow, is_native });
             }
             Output::Lateness(ns) => self.handle_gap(Gap::Lateness, *ns),
-            Output::SendGap(ns) => self.handle_gap(Gap::Send, *ns),
-            Output::ReceiveGap(ns) => self.handle_gap(Gap::Receive, *ns),
+            Output::SendGap(ns) => {
+                self.witness.note_departures();
+                self.handle_gap(Gap::Send, *ns);
+            }
+            Output::ReceiveGap(ns) => {
+                self.witness.note_arrivals();
+                self.handle_gap(Gap::Receive, *ns);
+            }
             Output::Clock { origin, estimate } => {
                 self.keep(output);
-                if let Some(found) = self.series.find(*origin) {
-                    for sink in &mut self.sinks {
-                        sink.record_clock(found.index, *origin, *estimate);
-                    }
-                }
+                self.handle_clock(*origin, *estimate);
             }
             Output::Hops {
                 origin,
@@ -294,16 +350,13 @@ impl Recorder {
                 hops,
                 before,
             } => {
-                if let Some(found) = self.series.find(*origin) {
-                    for sink in &mut self.sinks {
-                        sink.record_hops(found.index, *hops);
-                    }
-                }
+                self.handle_hops(*origin, *hops);
                 if let Some(old) = *before {
                     let (flow, new) = (*kind, *hops);
                     self.publish_event(*origin, *at, EventKind::HopsChange { flow, old, new });
                 }
             }
+            Output::Dscp(seen) => self.handle_dscp(seen),
             Output::ClockStep {
                 origin,
                 at,
@@ -317,8 +370,14 @@ impl Recorder {
                     detector.close(*origin);
                     self.publish_found();
                 }
+                // The flow's tags are known until here.
+                self.judge_all();
+                self.witness.forget_peer(*origin);
                 // Behind the burst that ends with the flow.
                 self.keep(output);
+                self.paths.leave(*origin);
+                self.publish_paths();
+                self.paths.close(*origin);
                 self.series.close(*origin, last.as_deref());
             }
         }
@@ -332,12 +391,12 @@ impl Recorder {
     }
 
     fn handle_sample(&mut self, sample: &Sample) {
-        let Some(mut found) = self.series.find(sample.origin) else {
-            return;
-        };
-        for sink in &mut self.sinks {
-            sink.record(&mut found, sample);
-        }
+        let sinks = &mut self.sinks;
+        self.series.for_each(sample.origin, |mut found| {
+            for sink in sinks.iter_mut() {
+                sink.record(&mut found, sample);
+            }
+        });
     }
 
     fn handle_one_way(&mut self, one_way: &OneWay) {
@@ -345,15 +404,33 @@ impl Recorder {
             return;
         };
         let ipdv = self.series.follow(direction, one_way);
-        let Some(mut found) = self.series.find(one_way.origin) else {
-            return;
-        };
-        for sink in &mut self.sinks {
-            if let Some(ipdv) = ipdv {
-                sink.record_ipdv(&mut found, direction, ipdv, one_way);
+        let sinks = &mut self.sinks;
+        self.series.for_each(one_way.origin, |mut found| {
+            for sink in sinks.iter_mut() {
+                if let Some(ipdv) = ipdv {
+                    sink.record_ipdv(&mut found, direction, ipdv, one_way);
+                }
+                sink.record_pdv(&mut found, direction, one_way);
             }
-            sink.record_pdv(&mut found, direction, one_way);
-        }
+        });
+    }
+
+    fn handle_clock(&mut self, origin: Origin, estimate: ClockEstimate) {
+        let sinks = &mut self.sinks;
+        self.series.for_each(origin, |found| {
+            for sink in sinks.iter_mut() {
+                sink.record_clock(found.index, origin, estimate);
+            }
+        });
+    }
+
+    fn handle_hops(&mut self, origin: Origin, hops: u8) {
+        let sinks = &mut self.sinks;
+        self.series.for_each(origin, |found| {
+            for sink in sinks.iter_mut() {
+                sink.record_hops(found.index, hops);
+            }
+        });
     }
 
     fn handle_gap(&mut self, gap: Gap, ns: u64) {
@@ -371,18 +448,24 @@ impl Recorder {
             },
         };
         self.series.step(origin, at.mono);
+        self.paths.step(if origin.is_none() { step_ns } else { 0 });
+        if origin.is_none() {
+            self.judge_all();
+            self.witness.step(step_ns);
+        }
         if let Some(detector) = &mut self.detector {
             let series = &self.series;
-            let stepped = origin.map(|origin| series.set_of(origin));
+            let stepped = origin.map(|origin| series.whole_of(origin));
             let own_ns = if origin.is_none() { step_ns } else { 0 };
             detector.step(own_ns, |other| {
-                stepped.is_none_or(|set| series.set_of(other) == set)
+                stepped.is_none_or(|set| series.whole_of(other) == set)
             });
         }
         let event = Arc::new(Event {
             at: at.wall,
             kind: EventKind::ClockStep { clock, step_ns },
             tags,
+            flow: None,
         });
         for sink in &mut self.sinks {
             if origin.is_none() {
@@ -412,41 +495,11 @@ impl Recorder {
                 lost: outage.slots,
                 incident,
                 stamp: outage.stamp,
+                suspect: None,
+                evidence: Evidence::default(),
             }),
         };
         self.publish_event(outage.origin, outage.start, kind);
-    }
-
-    fn publish_event(&mut self, origin: Origin, at: Wall, kind: EventKind) {
-        let Some(found) = self.series.find(origin) else {
-            return;
-        };
-        let (tags, is_remote) = (Arc::clone(&found.set.tags), found.is_remote);
-        let event = Arc::new(Event { at, kind, tags });
-        if let Some(flight) = &mut self.flight {
-            flight.handle_event(&event, origin);
-        }
-        for sink in &mut self.sinks {
-            sink.publish_found(&event, is_remote);
-        }
-    }
-
-    /// Publishes what the detector found.
-    fn publish_found(&mut self) {
-        while let Some(found) = self.detector.as_mut().and_then(Detector::poll) {
-            match found {
-                Finding::Event(origin, at, kind) => self.publish_event(origin, at, kind),
-                Finding::Threshold(origin, kind, direction, ns) => {
-                    let direction = FlowDirection::new(kind, direction);
-                    let found = self.series.find(origin);
-                    if let (Some(direction), Some(mut found)) = (direction, found) {
-                        for sink in &mut self.sinks {
-                            sink.record_threshold(&mut found, direction, ns);
-                        }
-                    }
-                }
-            }
-        }
     }
 
     /// Returns when to call [`Recorder::handle_timeout`] next: at the end of an interval, and soon again
@@ -552,6 +605,9 @@ impl Recorder {
             detector.finish();
             self.publish_found();
         }
+        self.judge_all();
+        self.paths.finish();
+        self.publish_paths();
         for sink in &mut self.sinks {
             sink.finish();
         }

@@ -2,26 +2,36 @@
 //!
 //! It reads files line by line, and leaves out and tells what cannot be read. It keeps a bounded part: the probes of
 //! dumps up to [`REPORT_PROBES_MAX`](crate::limits::REPORT_PROBES_MAX), and a histogram and a heatmap for each other
-//! series.
+//! series. Files of several hosts are one report on one time axis; `input` says which host a file is of.
 //! This room knows the lines, and nothing of how they are made.
 
 mod data;
+mod findings;
 mod html;
+mod input;
+mod past;
 mod plot;
+mod progress;
 mod read;
+mod series;
 #[cfg(test)]
 mod tests;
 mod text;
+mod verdict;
+mod words;
+mod zstd;
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
-use crate::limits::REPORT_LINE_BYTES_MAX;
+use crate::config::ConfigError;
+use crate::limits::REPORT_SERVED_BYTES_MAX;
 use crate::report::data::Data;
+use crate::report::input::read;
+use crate::report::progress::Progress;
+
+pub use past::Past;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -33,14 +43,22 @@ pub enum Format {
     Text,
 }
 
+/// The page of what was kept, if no other name is given.
+const DEFAULT_PAGE: &str = "latency-report.html";
+
 /// The arguments of `latency-monitor report`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Request {
-    /// Dumps, or files of samples and windows as lines of JSON, by gzip or not; - is the standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Dumps, or files of samples, windows and events as lines of JSON, of one host or several, plain or compressed by
+    /// gzip or zstd; - is the standard input
+    #[arg(required_unless_present = "last", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// What the daemon of this host has kept.
+    #[command(flatten)]
+    pub past: Past,
     /// Where to write, - for the standard output [default: HTML beside the first file, with .html behind its
-    /// name; text, and what is from the standard input, to the standard output]
+    /// name, and latency-report.html of what was kept; text, and what is from the standard input, to the standard
+    /// output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// As a page for a browser, or as text for a terminal
@@ -60,9 +78,20 @@ pub enum ReportError {
         /// What the system said.
         source: io::Error,
     },
-    /// There is no delay in any of the files.
+    /// Nobody has said where it is kept.
     #[error(
-        "there is nothing to report: no file has a probe, a sample or a window{}",
+        "`--last` needs `-c` and the configuration file of the daemon, or `--history` and a folder"
+    )]
+    Nowhere,
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(Box<ConfigError>),
+    /// The daemon of this file keeps nothing.
+    #[error("the daemon of {} keeps nothing: give it a `dir` of [history] and restart it", .0.display())]
+    Unkept(PathBuf),
+    /// There is nothing to show or to judge in any of the files.
+    #[error(
+        "there is nothing to report: no file has a probe, a sample, a window, a count or an event{}",
         told(unread)
     )]
     Empty {
@@ -84,6 +113,20 @@ fn told(unread: &[String]) -> String {
     lines.collect()
 }
 
+/// Returns the page of one dump, as HTML. `name` is what the page calls the file. Of a very long one it has the
+/// beginning, and says so.
+pub fn page_of_dump(name: &Path, file: impl Read) -> Result<String, ReportError> {
+    let mut data = Data::default();
+    let file = file.take(REPORT_SERVED_BYTES_MAX);
+    read(name, BufReader::with_capacity(1 << 18, file), &mut data)?;
+    data.findings.end();
+    if data.is_empty() {
+        let unread = data.unread;
+        return Err(ReportError::Empty { unread });
+    }
+    Ok(html::page(&data))
+}
+
 impl Request {
     /// Reads the files and writes the report.
     pub fn run(&self) -> Result<(), ReportError> {
@@ -96,9 +139,12 @@ impl Request {
                     path: path.clone(),
                     source,
                 })?;
+                let file = Progress::new(path, file);
                 read(path, BufReader::with_capacity(1 << 18, file), &mut data)?;
             }
         }
+        self.past.read(&mut data)?;
+        data.findings.end();
         if data.is_empty() {
             let unread = data.unread;
             return Err(ReportError::Empty { unread });
@@ -110,6 +156,7 @@ impl Request {
         let to_stdout = PathBuf::from("-");
         let output = match (&self.output, self.format, self.files.first()) {
             (Some(output), _, _) => output.clone(),
+            (None, Format::Html, None) => DEFAULT_PAGE.into(),
             (None, Format::Html, Some(first)) if *first != to_stdout => {
                 let mut name = first.clone().into_os_string();
                 name.push(".html");
@@ -135,99 +182,4 @@ impl Request {
             source,
         })
     }
-}
-
-/// Reads a file, compressed by gzip or not, and adds its lines to the data.
-fn read(path: &Path, mut file: impl BufRead, data: &mut Data) -> Result<(), ReportError> {
-    let begin = file.fill_buf().map_err(|source| ReportError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    // No line of text begins so. A file of several compressed parts is read as one.
-    let unread = if begin.first() == Some(&GZIP) {
-        read_lines(BufReader::new(MultiGzDecoder::new(file)), data)
-    } else {
-        read_lines(file, data)
-    };
-    data.end_file();
-    if let Some(words) = unread.words() {
-        data.unread.push(format!("{}{words}", path.display()));
-    }
-    Ok(())
-}
-
-/// The first byte of a file that gzip has written.
-const GZIP: u8 = 0x1f;
-
-/// What was left out of a file.
-#[derive(Debug, Default)]
-struct Unread {
-    lines: u64,
-    /// The number of the first one, counted from 1, and what is wrong with it.
-    first: Option<(u64, String)>,
-    /// Why the file was not read to its end.
-    end: Option<io::Error>,
-    /// How many probes the dump at its end should have besides those that are there.
-    missing: Option<usize>,
-    is_empty: bool,
-}
-
-impl Unread {
-    /// Says what was left out, behind the name of the file; `None` if nothing was.
-    fn words(&self) -> Option<String> {
-        let mut words = match &self.first {
-            None => String::new(),
-            Some((line, reason)) if self.lines == 1 => {
-                format!(", line {line}: {reason}; it is left out")
-            }
-            Some((line, reason)) => {
-                let lines = self.lines;
-                format!(": {lines} lines are left out, from line {line} on: {reason}")
-            }
-        };
-        if let Some(error) = &self.end {
-            let _ = write!(words, ": it cannot be read to its end: {error}");
-        }
-        if let Some(missing) = self.missing {
-            let _ = write!(words, ": the last dump lacks {missing} of its probes");
-        }
-        if self.is_empty {
-            words.push_str(": it is empty");
-        }
-        (!words.is_empty()).then_some(words)
-    }
-
-    fn leave_out(&mut self, line: u64, reason: String) {
-        self.lines += 1;
-        self.first.get_or_insert((line, reason));
-    }
-}
-
-/// Adds the lines that can be read to the data. Returns what was left out.
-fn read_lines(mut file: impl BufRead, data: &mut Data) -> Unread {
-    let (mut unread, mut line) = (Unread::default(), Vec::new());
-    for number in 1.. {
-        line.clear();
-        let limit = REPORT_LINE_BYTES_MAX + 1;
-        let read = file.by_ref().take(limit).read_until(b'\n', &mut line);
-        unread.end = read.err();
-        let is_long = line.len() as u64 == limit && !line.ends_with(b"\n");
-        if is_long {
-            unread.leave_out(number, format!("longer than {REPORT_LINE_BYTES_MAX} bytes"));
-            unread.end = unread.end.or_else(|| file.skip_until(b'\n').err());
-        } else if !line.trim_ascii().is_empty()
-            && let Err(mut reason) = read::line(&line).and_then(|line| data.add(line))
-        {
-            if !line.ends_with(b"\n") {
-                reason.insert_str(0, "cut off, and ");
-            }
-            unread.leave_out(number, reason);
-        }
-        if line.is_empty() || unread.end.is_some() {
-            unread.is_empty = number == 1 && line.is_empty() && unread.end.is_none();
-            break;
-        }
-    }
-    unread.missing = data.missing();
-    unread
 }

@@ -1,4 +1,4 @@
-//! What others may ask this host over HTTP: metrics, health, targets, events, and a reload.
+//! What others may ask this host over HTTP: a page, metrics, health, targets, events, and a reload.
 //!
 //! One thread with a runtime of its own answers. It shares nothing with the poll thread but what [`Asked`] hands over;
 //! whoever asks slowly, much or wrongly holds up nobody but himself.
@@ -9,6 +9,7 @@ mod busy;
 mod connection;
 mod events;
 mod listeners;
+mod page;
 mod router;
 mod targets;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use crate::config::HttpConfig;
 use crate::proto::FlowView;
 use crate::publish::Exposition;
-use crate::record::BackendStats;
+use crate::record::{BackendStats, Event};
 use crate::serve::access::Access;
 use crate::serve::listeners::Listeners;
 use crate::serve::router::Router;
@@ -37,7 +38,7 @@ pub use events::Events;
 /// Takes what was asked for, once it is there.
 pub type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
-/// The monitor, as far as others may ask it. Nothing here waits.
+/// The monitor, as far as others may ask it. Nothing here waits, but where it says so.
 pub trait Asked: Send + Sync + 'static {
     /// How long ago the poll thread turned last.
     fn since_turn(&self) -> Duration;
@@ -50,6 +51,14 @@ pub trait Asked: Send + Sync + 'static {
 
     /// Has the configuration read again. The answer says what has changed, or what is wrong.
     fn reload(&self, answer: Answer<Result<String, String>>);
+
+    /// The last dumps that this process has written: the name of each, and the burst that it is of. `None`: it writes
+    /// none.
+    fn dumps(&self) -> Option<Vec<(String, Option<Arc<Event>>)>>;
+
+    /// Returns a page of HTML with the probes of a dump, or why there is none; `None` if this process has written no
+    /// such dump. It reads a file, so it is called where others need not wait.
+    fn report(&self, dump: &str) -> Option<Result<String, String>>;
 }
 
 /// Why others cannot ask.

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use latency_monitor::clock::Clock;
-use latency_monitor::engine::mio::MioEngine;
-use latency_monitor::engine::{Core, Engine, EngineConfig, Resolve, SocketOptions, Timestamps};
+use latency_monitor::engine::{
+    Core, Engine, EngineConfig, Kind, Resolve, SocketOptions, Timestamps,
+};
 use latency_monitor::limits::WINDOW_VALUES_MAX;
 use latency_monitor::proto::prober::SelfCounters;
 use latency_monitor::proto::{
@@ -284,23 +285,24 @@ impl Resolve for NoNames {
 /// What the poll thread has, on a thread that counts.
 struct Daemon {
     clock: Clock,
-    engine: MioEngine,
+    engine: Box<dyn Engine>,
     prober: Prober,
     recorder: Recorder,
     feed: Feed,
 }
 
 impl Daemon {
-    fn new(name: &str) -> Self {
-        let engine = MioEngine::new(&EngineConfig {
+    fn new(name: &str, kind: Kind) -> Self {
+        let engine = kind.open(&EngineConfig {
             addresses: vec![LOOPBACK.into()],
             tcp_port: Some(0),
             udp_ports: vec![0],
             spin_ns: 0,
+            receive_within_ns: 0,
             timestamps: Timestamps::Auto,
             sockets: SocketOptions::default(),
         });
-        let engine = engine.expect("free ports");
+        let (engine, _) = engine.expect("free ports");
         let clock = Clock::new();
         let prober = Prober::new(ProberConfig {
             name: name.into(),
@@ -374,7 +376,17 @@ impl Daemon {
 
 #[test]
 fn a_probe_allocates_nothing_from_the_wheel_to_the_record() {
-    let (mut near, mut far) = (Daemon::new("near"), Daemon::new("far"));
+    allocates_nothing(Kind::Mio);
+}
+
+#[test]
+#[cfg(all(target_os = "linux", not(latency_monitor_portable)))]
+fn a_probe_allocates_nothing_with_a_ring_either() {
+    allocates_nothing(Kind::IoUring);
+}
+
+fn allocates_nothing(kind: Kind) {
+    let (mut near, mut far) = (Daemon::new("near", kind), Daemon::new("far", kind));
     let listening = far.engine.listening();
     let (udp_port, tcp_port) = (listening.udp[0].port(), listening.tcp[0].port());
     let spec = TargetSpec {

@@ -66,6 +66,7 @@ fn a_native_request_with_unreadable_tags_is_corrupt_and_no_more() {
 fn native_request(tags: &str) -> Vec<u8> {
     let mut request = Vec::new();
     let fields = RequestFields {
+        dscp: None,
         seq: 0,
         sent: at(1).wall,
         error: ErrorEstimate::from_nanos(true, 1_000),

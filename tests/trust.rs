@@ -117,6 +117,7 @@ impl Reflector {
     /// Returns a sender's request.
     fn native_request(&self, sender: &Sender, seq: u32) -> Vec<u8> {
         let fields = RequestFields {
+            dscp: None,
             seq,
             sent: self.now().wall.plus(-sender.delay_ns),
             error: ErrorEstimate::from_nanos(true, 1),

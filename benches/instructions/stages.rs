@@ -141,6 +141,7 @@ fn native_request_into(out: &mut Vec<u8>, number: u64) {
         stamp: stamp(START),
     };
     let fields = native::RequestFields {
+        dscp: None,
         seq: low(number),
         sent: START.plus((number * MILLISECOND_NS).cast_signed()),
         error: native::ErrorEstimate::from_nanos(true, 1_000_000),
@@ -174,6 +175,7 @@ fn native_reply_into(out: &mut Vec<u8>, packet: &[u8]) {
         name: "host-b",
         headers: None,
         is_light: false,
+        totals: None,
     };
     native::encode_reply(out, packet, &fields);
 }

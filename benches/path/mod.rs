@@ -139,7 +139,7 @@ impl Path {
                     stamped.extend(key);
                     self.wire.send(self.now_ns, (socket, true, false), buffer);
                 }
-                Transmit::Stream { socket, key } => {
+                Transmit::Stream { socket, key, .. } => {
                     stamped.extend(key);
                     let peer = self.wire.far_of(socket);
                     self.wire.send(self.now_ns, (peer, true, true), buffer);
@@ -148,6 +148,7 @@ impl Path {
                     socket,
                     remote,
                     kind,
+                    ..
                 } => {
                     self.wire.open(socket, remote);
                     if kind == FlowKind::Udp {
@@ -200,7 +201,7 @@ impl Path {
                     let socket = self.wire.at_port(to.port());
                     self.wire.send(self.now_ns, (socket, false, false), buffer);
                 }
-                Transmit::Stream { socket, key } => {
+                Transmit::Stream { socket, key, .. } => {
                     stamped.extend(key);
                     let peer = self.wire.near_of(socket);
                     self.wire.send(self.now_ns, (peer, false, true), buffer);
@@ -272,5 +273,6 @@ fn arrival(now: Now) -> Arrival {
     Arrival {
         now,
         stamp: Some(kernel(now.wall.plus(-HOST_NS.cast_signed()))),
+        tos: None,
     }
 }

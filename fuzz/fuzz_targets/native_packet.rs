@@ -120,6 +120,7 @@ fn reply_fields<'a>(packet: &[u8], name: &'a str) -> ReplyFields<'a> {
         name,
         headers: Some(&HEADERS),
         is_light: false,
+        totals: None,
     }
 }
 
@@ -206,6 +207,7 @@ fn check_request(packet: &[u8], request: &Request<'_>) {
 
 fn fields<'a>(request: &Request<'_>, ours: &OurRequest<'a>) -> RequestFields<'a> {
     RequestFields {
+        dscp: None,
         seq: request.seq,
         sent: request.sent,
         error: request.error,

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use latency_monitor::proto::{
-    Arrival, CloseReason, FlowKind, Headers, Host, KeyRing, ListenerId, Mono, Now, Outcome, Output,
-    Prober, ProberConfig, Protocol, SocketId, Stamp, StampKey, StampSource, TargetSpec, Transmit,
-    Wall,
+    Arrival, CloseReason, FlowKind, Headers, HopAnswer, Host, IcmpType, KeyRing, ListenerId, Mono,
+    Now, Outcome, Output, PathOptions, Prober, ProberConfig, Protocol, SocketId, Stamp, StampKey,
+    StampSource, TargetSpec, Transmit, Wall,
 };
 use latency_monitor::{Config, TargetOptions};
 use libfuzzer_sys::fuzz_target;
@@ -43,6 +43,15 @@ enum Step {
     Forge { to_server: bool, bytes: Vec<u8> },
     /// The oldest transmit stamp comes, shifted by so many microseconds, or never does.
     Stamp { shift_us: i16, missing: bool },
+    /// An ICMP error comes that quotes the last datagram of a trace, and more behind it; or only the latter.
+    Hop {
+        by: u8,
+        icmp: [u8; 2],
+        is_v6: bool,
+        is_quoted: bool,
+        bytes: Vec<u8>,
+        at: u16,
+    },
     /// A wall clock is set.
     Step { on_server: bool, ms: i32 },
     /// The client's connection breaks.
@@ -71,6 +80,8 @@ struct World {
     accepted: Option<SocketId>,
     connecting: Vec<SocketId>,
     closed: Vec<SocketId>,
+    /// The last datagram of a trace.
+    hop: Vec<u8>,
     outcomes: u64,
 }
 
@@ -102,6 +113,7 @@ impl World {
             accepted: None,
             connecting: Vec::new(),
             closed: Vec::new(),
+            hop: Vec::new(),
             outcomes: 0,
         };
         let spec = TargetSpec {
@@ -119,6 +131,13 @@ impl World {
             key: None,
             ..DEFAULTS.clone()
         };
+        let options = PathOptions {
+            interval_ns: 5_000_000,
+            hops_max: 6,
+            spacing_ns: 500_000,
+            ..PathOptions::never()
+        };
+        world.client.trace_paths(world.now(false), options);
         world.client.add_target(world.now(false), spec);
         world
     }
@@ -139,7 +158,11 @@ impl World {
             at: now.wall.plus(-700),
             source: StampSource::Kernel,
         });
-        Arrival { now, stamp }
+        Arrival {
+            now,
+            stamp,
+            tos: None,
+        }
     }
 
     /// What both have to send goes under way.
@@ -185,12 +208,21 @@ impl World {
         let key = match *transmit {
             Transmit::Open { socket, kind, .. } => {
                 match kind {
-                    FlowKind::Udp => self.udp = Some(socket),
+                    FlowKind::Udp => {
+                        self.udp = Some(socket);
+                        let local = SocketAddr::new(CLIENT, 40_000);
+                        self.client.handle_opened(socket, local);
+                    }
                     FlowKind::Tcp | FlowKind::Connect => self.connecting.push(socket),
                 }
                 return;
             }
             Transmit::Datagram { key, .. } | Transmit::Reply { key, .. } => {
+                self.under_way.push_back(packet(false));
+                key
+            }
+            Transmit::Hop { key, .. } => {
+                self.hop = bytes.to_vec();
                 self.under_way.push_back(packet(false));
                 key
             }
@@ -280,6 +312,31 @@ impl World {
                         bytes: bytes.clone(),
                     };
                     self.deliver(&packet, true);
+                }
+            }
+            Step::Hop {
+                by,
+                icmp: [kind, code],
+                is_v6,
+                is_quoted,
+                bytes,
+                at,
+            } => {
+                let mut quote = if is_quoted {
+                    self.hop.clone()
+                } else {
+                    Vec::new()
+                };
+                quote.extend(bytes);
+                let answer = HopAnswer {
+                    by: Some(Ipv4Addr::new(10, 9, 0, by).into()),
+                    icmp: IcmpType { is_v6, kind, code },
+                    quote: &quote,
+                    extension_at: at.into(),
+                };
+                let arrival = self.arrival(false, true);
+                if let Some(socket) = self.udp {
+                    self.client.handle_hop(arrival, socket, &answer);
                 }
             }
             Step::Stamp { shift_us, missing } => {

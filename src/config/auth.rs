@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::credentials;
 use crate::config::error::{Place, Problems};
 use crate::config::key::Key as Setting;
 use crate::config::keys::{KEY_DIR, REQUIRE_KEY};
@@ -66,22 +67,22 @@ pub(super) fn key_ring(
         return ring;
     };
     let (place, at) = (layer.place(&KEY_DIR), folder.display());
-    let names = outside.list(&folder).unwrap_or_else(|error| {
+    let files = credentials::list(&folder, outside).unwrap_or_else(|error| {
         let text = format_args!("\"{at}\" cannot be read: {error}");
         problems.add(place, KEY_DIR.name, text);
         Vec::new()
     });
-    if names.len() > KEYS_MAX {
+    if files.len() > KEYS_MAX {
         let text = format_args!(
             "\"{at}\" has {} keys, and {KEYS_MAX} is the maximum",
-            names.len()
+            files.len()
         );
         problems.add(place, KEY_DIR.name, text);
         return ring;
     }
-    for name in names {
-        if let Some(key) = read(&folder.join(&name), place, KEY_DIR.name, outside, problems) {
-            ring.add(&name, key);
+    for file in files {
+        if let Some(key) = read(&file.path, place, KEY_DIR.name, outside, problems) {
+            ring.add(&file.name, key);
         }
     }
     ring
@@ -103,7 +104,8 @@ fn read(
             return None;
         }
     };
-    if !file.is_private {
+    // The folder of credentials is closed to others; the mode of a file in it can be that of an access list.
+    if !file.is_private && !credentials::is_in(path, outside) {
         let text =
             format_args!("\"{at}\" can be read by others on this host: its mode should be 0600");
         problems.warn(place, key, text);

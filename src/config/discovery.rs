@@ -74,6 +74,14 @@ impl DiscoveryTable {
         }
     }
 
+    /// Returns its own settings, and those that its targets inherit.
+    pub(super) const fn layers(&self) -> [(&Layer, Table); 2] {
+        [
+            (&self.own, Table::Discovery),
+            (&self.shared, Table::Targets),
+        ]
+    }
+
     /// Returns everything that its targets inherit, to be shown.
     fn inheritance(&self, inherited: &Layer) -> Layer {
         let mut all = self.shared.over(inherited);

@@ -1,12 +1,13 @@
 //! The table `[engine]`: how the loop runs, and what it takes of the host.
 
 use crate::config::keys::{
-    BUSY_POLL_US, CPU, KIND, LOCK_MEMORY, REALTIME, RECEIVE_BUFFER_KIB, SEND_BUFFER_KIB, SPIN_US,
+    BUSY_POLL_US, CPU, KIND, LOCK_MEMORY, REALTIME, RECEIVE_BUFFER_KIB, RECEIVE_WITHIN_US,
+    SEND_BUFFER_KIB, SPIN_US,
 };
 use crate::config::layer::{Layer, by_default};
 use crate::config::words::EngineKind;
 
-/// How the loop runs. Everything but the kind is off unless it is asked for.
+/// How the loop runs. What takes more of the host is off unless it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineOptions {
@@ -14,6 +15,8 @@ pub struct EngineOptions {
     pub kind: EngineKind,
     /// Wake this many microseconds before a probe is due, and spin until then.
     pub spin_us: u32,
+    /// Replies may wait this many microseconds until they are read, where the kernel stamps them.
+    pub receive_within_us: u32,
     /// The processor that the poll thread stays on.
     pub cpu: Option<u16>,
     /// The priority at which the poll thread runs under `SCHED_FIFO`, 1 to 99.
@@ -35,6 +38,7 @@ impl EngineOptions {
         Self {
             kind: layer.get(&KIND),
             spin_us: layer.get(&SPIN_US),
+            receive_within_us: layer.get(&RECEIVE_WITHIN_US),
             cpu: layer.find(&CPU),
             realtime: layer.find(&REALTIME),
             lock_memory: layer.get(&LOCK_MEMORY),

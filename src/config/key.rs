@@ -1,5 +1,6 @@
 //! What is known of a key: where it stands, what it can be, and how else it can be given.
 
+use crate::config::named::Usage;
 use crate::config::value::{Kind, PORT_MAX, Value};
 use crate::config::words::Backend;
 
@@ -21,6 +22,8 @@ pub(crate) struct Key {
     /// The Python program takes numbers from 0 up. One that is too large is taken as the largest, one
     /// that is too small as this, as TOML.
     pub(super) lenient: Option<&'static str>,
+    /// What the daemon does with a path.
+    pub(super) usage: Usage,
 }
 
 /// Who has a key.
@@ -44,10 +47,16 @@ pub(super) enum Scope {
     Discovery,
     /// `[engine]`.
     Engine,
+    /// `[sandbox]`.
+    Sandbox,
     /// `[burst]`.
     Burst,
+    /// `[path]`.
+    Path,
     /// `[http]`.
     Http,
+    /// `[history]`.
+    History,
     /// Every `[[metrics]]` table.
     Metrics,
     /// A `[[metrics]]` table for one of these backends.
@@ -67,8 +76,11 @@ pub(super) enum Table {
     /// What is a discovery's own; its targets inherit keys of a target as well.
     Discovery,
     Engine,
+    Sandbox,
     Burst,
+    Path,
     Http,
+    History,
     /// A `[[metrics]]` table for this backend.
     Metrics(Backend),
 }
@@ -107,6 +119,7 @@ impl Key {
             help: "",
             example: "",
             lenient: None,
+            usage: Usage::ReadFile,
         }
     }
 
@@ -137,6 +150,11 @@ impl Key {
     pub(super) const fn lenient(self, least: &'static str) -> Self {
         let lenient = Some(least);
         Self { lenient, ..self }
+    }
+
+    /// A path that the daemon uses so.
+    pub(super) const fn usage(self, usage: Usage) -> Self {
+        Self { usage, ..self }
     }
 
     pub(super) const fn variable(self, name: &'static str) -> Self {
@@ -173,8 +191,11 @@ impl Key {
             | (Scope::Member, Table::Member)
             | (Scope::Discovery, Table::Discovery)
             | (Scope::Engine, Table::Engine)
+            | (Scope::Sandbox, Table::Sandbox)
             | (Scope::Burst, Table::Burst)
+            | (Scope::Path, Table::Path)
             | (Scope::Http, Table::Http)
+            | (Scope::History, Table::History)
             | (Scope::Metrics, Table::Metrics(_)) => true,
             (Scope::Of(owners), Table::Metrics(backend)) => owners.contains(&backend),
             _ => false,

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::error::{Place, Problems};
 use crate::config::key::{Key, Scope, Table};
 use crate::config::keys;
+use crate::config::named::NamedPath;
 use crate::config::outside::Outside;
 use crate::config::value::{FromValue, Kind, Value};
 
@@ -59,6 +60,18 @@ impl Layer {
         self.find(key)
             .or_else(|| T::from_value(&key.default()?))
             .expect("a test reads every default as what the code takes it for")
+    }
+
+    /// Returns the paths among the settings of a table.
+    pub(super) fn named_paths(&self, table: Table) -> impl Iterator<Item = NamedPath> {
+        let is_path = |key: &&Key| matches!(key.kind, Kind::Path);
+        keys::of(table).filter(is_path).filter_map(|key| {
+            Some(NamedPath {
+                path: self.find(key)?,
+                usage: key.usage,
+                key: key.name,
+            })
+        })
     }
 
     /// Returns where a setting was made.

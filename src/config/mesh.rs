@@ -63,6 +63,11 @@ pub(crate) enum Membership {
 }
 
 impl MeshTable {
+    /// Returns what its members inherit.
+    pub(super) const fn shared(&self) -> &Layer {
+        &self.shared
+    }
+
     pub(super) fn read(mesh: &Section<'_>, problems: &mut Problems) -> Self {
         let names = keys::of(Table::Mesh).chain(keys::shared());
         mesh.check_names(names.map(|key| key.name).chain(["members"]), problems);

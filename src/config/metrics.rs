@@ -289,6 +289,11 @@ impl MetricsTable {
         }
     }
 
+    /// Returns its settings, and whose they are.
+    pub(super) const fn layer(&self) -> (&Layer, Table) {
+        (&self.layer, Table::Metrics(self.backend))
+    }
+
     /// Makes it a table for another backend, as a flag says. What is another's goes.
     fn divert(&mut self, backend: Backend) {
         if self.backend != backend {

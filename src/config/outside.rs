@@ -4,10 +4,11 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::publish::read_secret;
+use crate::sys::host::is_private;
+use crate::sys::sandbox::explain;
 
 /// Bytes of a key file at most.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
@@ -52,27 +53,24 @@ impl Outside for System {
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {
-        read_secret(path)
+        read_secret(path).map_err(explain)
     }
 
     fn read_key(&self, path: &Path) -> io::Result<KeyFile> {
-        let file = File::open(path)?;
-        let others = file.metadata()?.permissions().mode() & 0o077;
+        let file = File::open(path).map_err(explain)?;
+        let is_private = is_private(&file)?;
         let mut bytes = Vec::new();
         file.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > KEY_FILE_BYTES_MAX {
             let text = format!("it has more than {KEY_FILE_BYTES_MAX} bytes");
             return Err(io::Error::other(text));
         }
-        Ok(KeyFile {
-            bytes,
-            is_private: others == 0,
-        })
+        Ok(KeyFile { bytes, is_private })
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(folder).map_err(explain)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             // A mounted secret is a link to a file in a hidden folder.

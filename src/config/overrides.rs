@@ -29,6 +29,26 @@ impl Overrides {
         Ok(self)
     }
 
+    /// Puts other settings over these.
+    pub(crate) fn put_over(&mut self, later: &Self) {
+        self.0 = later.0.over(&self.0);
+    }
+
+    /// Returns the flag of a setting, if there is any.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let mut flags = keys::all().filter_map(|key| match self.0.place(key) {
+            Place::Flag(long) => Some(long),
+            _ => None,
+        });
+        flags.next()
+    }
+
+    /// True if the key of this name was given.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let found = keys::all().find(|known| known.name == key);
+        found.is_some_and(|key| matches!(self.0.place(key), Place::Flag(_)))
+    }
+
     pub(crate) fn put(&mut self, key: &'static Key, value: Value) {
         if let Some(flag) = key.flag {
             self.0.put(key, value, Place::Flag(flag.long));

@@ -12,7 +12,7 @@ use crate::limits::{
     TAGS_BYTES_MAX, TAGS_MAX, UDP_PORTS_MAX,
 };
 use crate::proto::wire::text::encode_tags;
-use crate::proto::{Address, Host, Prefix, PrefixError};
+use crate::proto::{Address, Host, Prefix, PrefixError, Why};
 use crate::record::{Choice, ChoiceError, Event, Metric};
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
@@ -94,6 +94,32 @@ fn is_zoned(text: &str) -> bool {
             && (1..=ZONE_BYTES_MAX).contains(&zone.len())
             && zone.bytes().all(|c| c.is_ascii_graphic() && c != b'/')
     })
+}
+
+/// Checks an address of ours that packets leave from.
+pub(super) fn source(text: &str) -> Result<(), String> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| format!("must be an IP address of this host, not {text:?}"))?;
+    // The interface of a link-local one is that of the target.
+    let is_local = matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    match Address::from(address).fault() {
+        Some(fault) if !is_local => Err(format!(
+            "must be an IP address of this host: {address} {fault}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the name of an interface.
+pub(super) fn interface(text: &str) -> Result<(), String> {
+    let is_plain = |c: u8| c.is_ascii_graphic() && !b"/:|".contains(&c);
+    if (1..=ZONE_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "must be the name of an interface, of 1 to {ZONE_BYTES_MAX} letters, as eth0, not {text:?}"
+    ))
 }
 
 /// Checks a name that goes onto the wire and into tags.
@@ -268,6 +294,26 @@ pub(super) fn address(text: &str) -> Result<Host, String> {
             )
         }),
     }
+}
+
+/// Returns the event of this name that paths can be traced for.
+pub(super) fn path_event(word: &str) -> Option<Why> {
+    Why::EVENTS.into_iter().find(|why| why.as_str() == word)
+}
+
+/// Checks the events that paths are traced for.
+pub(super) fn path_events(words: &[String]) -> Result<(), String> {
+    let names = || Why::EVENTS.into_iter().map(Why::as_str);
+    let Some(wrong) = words.iter().find(|word| path_event(word).is_none()) else {
+        return Ok(());
+    };
+    let (all, hint) = (
+        names().collect::<Vec<_>>(),
+        suggestion(nearest(wrong, names())),
+    );
+    Err(format!(
+        "has {wrong:?}, and must have some of {all:?}{hint}"
+    ))
 }
 
 /// Parses which metrics a backend gets. An error names each one that is not in the table of metrics.

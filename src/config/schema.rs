@@ -26,8 +26,11 @@ pub fn schema() -> String {
     top.insert("mesh".to_owned(), mesh());
     top.insert("discovery".to_owned(), discovery());
     top.insert("engine".to_owned(), object(properties(Table::Engine)));
+    top.insert("sandbox".to_owned(), object(properties(Table::Sandbox)));
     top.insert("burst".to_owned(), object(properties(Table::Burst)));
+    top.insert("path".to_owned(), object(properties(Table::Path)));
     top.insert("http".to_owned(), object(properties(Table::Http)));
+    top.insert("history".to_owned(), object(properties(Table::History)));
     let metrics = json!({ "$ref": "#/$defs/metrics" });
     top.insert(
         "metrics".to_owned(),
@@ -123,6 +126,14 @@ fn values(kind: &Kind) -> Json {
             let port = values(&Kind::Whole(0, PORT_MAX, ""));
             let list = json!({ "minItems": 1, "maxItems": UDP_PORTS_MAX, "uniqueItems": true, "items": port });
             json!({ "anyOf": [port, { "type": "array", "allOf": [list] }] })
+        }
+        Kind::WholeOrText(min, max, ..) => {
+            json!({ "anyOf": [values(&Kind::Whole(*min, *max, "")), text] })
+        }
+        Kind::WordOrWhole(names, numbers) => {
+            let numbers: Vec<Json> = numbers.iter().map(|number| json!(number)).collect();
+            let written: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            json!({ "anyOf": [words(names), { "enum": numbers }, { "enum": written }] })
         }
         Kind::Number(min, max, _) => json!({ "type": "number", "minimum": min, "maximum": max }),
         Kind::NumberOrAuto(min, max, unit) => {

@@ -6,10 +6,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::credentials;
 use crate::config::error::{Place, Problems};
 use crate::config::key::{Key, Table};
 use crate::config::layer::Layer;
-use crate::config::value::{nearest, shown, suggestion};
+use crate::config::value::{Kind, Value, nearest, shown, suggestion};
 
 /// Turns byte positions into lines. A file of ten thousand targets has a megabyte, so it is searched
 /// for its lines once.
@@ -40,6 +41,8 @@ pub(super) struct Section<'a> {
     pub(super) place: Place,
     pub(super) table: &'a DeTable<'a>,
     pub(super) lines: &'a Lines,
+    /// The folder of credentials.
+    credentials: Option<&'a str>,
 }
 
 /// A text that is TOML, with its lines.
@@ -47,6 +50,7 @@ pub(super) struct Section<'a> {
 pub(super) struct Document<'a> {
     table: Spanned<DeTable<'a>>,
     lines: Lines,
+    credentials: Option<String>,
 }
 
 impl<'a> Document<'a> {
@@ -54,7 +58,11 @@ impl<'a> Document<'a> {
     pub(super) fn parse(text: &'a str, problems: &mut Problems) -> Option<Self> {
         let lines = Lines::of(text);
         match DeTable::parse(text) {
-            Ok(table) => Some(Self { table, lines }),
+            Ok(table) => Some(Self {
+                table,
+                lines,
+                credentials: None,
+            }),
             Err(error) => {
                 let span = error.span();
                 let place = span.map_or(Place::Program, |span| lines.place(&span));
@@ -64,6 +72,12 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Has paths lead to the credentials of this folder, if there is one.
+    pub(super) fn with_credentials(mut self, folder: Option<String>) -> Self {
+        self.credentials = folder;
+        self
+    }
+
     /// Returns its top level, which messages call by this name.
     pub(super) fn top(&self, name: &'static str) -> Section<'_> {
         Section {
@@ -71,6 +85,7 @@ impl<'a> Document<'a> {
             place: Place::Program,
             table: self.table.get_ref(),
             lines: &self.lines,
+            credentials: self.credentials.as_deref(),
         }
     }
 }
@@ -103,6 +118,13 @@ impl<'a> Section<'a> {
                 continue;
             };
             match key.kind_in(table).read(value) {
+                Ok(Value::Text(text)) if matches!(key.kind, Kind::Path) => {
+                    match credentials::path(&text, self.credentials) {
+                        None => layer.put(key, Value::Text(text), place),
+                        Some(Ok(path)) => layer.put(key, Value::Text(path), place),
+                        Some(Err(fault)) => problems.add(place, key.name, fault),
+                    }
+                }
                 Ok(value) => layer.put(key, value, place),
                 Err(fault) if key.kind.read(value).is_ok() => {
                     let text = format_args!("{fault}, which only the top level can have");

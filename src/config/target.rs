@@ -1,6 +1,7 @@
 //! The options of a target: as they were given, and as the core takes them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -8,16 +9,23 @@ use crate::config::auth::KeyFiles;
 use crate::config::error::{ConfigError, Place, Problems};
 use crate::config::key::{Key, Table};
 use crate::config::keys::{
-    HOST, INTERVAL, KEY_FILE, LABEL, MAX_LOST, OWD, PROTOCOL, RTT, SIZE, SSID, TAGS, TCP_LATENCY,
-    TCP_PORT, TIMEOUT, TIMESTAMP_FORMAT, TYPE, UDP_PORT, UTC_OFFSET,
+    self, DF, DSCP, EVERY_ADDRESS, FAMILY, FLOWS, HOST, INTERFACE, INTERVAL, KEY_FILE, LABEL,
+    MAX_LOST, OWD, PER_FLOW, PROTOCOL, REOPEN, RTT, SIZE, SOURCE, SOURCE_PORT, SSID, TAGS,
+    TCP_LATENCY, TCP_PORT, TIMEOUT, TIMESTAMP_FORMAT, TTL, TYPE, UDP_PORT, UTC_OFFSET,
 };
 use crate::config::layer::Layer;
 use crate::config::outside::System;
 use crate::config::rules;
+use crate::config::section::Document;
 use crate::config::value::{Value, nanos};
 use crate::config::words::{FlowKind, Owd, TimestampFormat};
-use crate::limits::IN_FLIGHT_MAX;
-use crate::proto::{Host, Protocol, StampOptions, TargetSpec};
+use crate::limits::{FLOWS_MAX, IN_FLIGHT_MAX};
+use crate::proto::{
+    Dscp, Family, Host, Marks, Protocol, Reopen, SourcePorts, StampOptions, TargetSpec,
+};
+
+/// The longest address: all other ones make shorter tags.
+const LONGEST: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295";
 
 /// The port of STAMP and TWAMP Light (RFC 8762, section 4.1).
 const STAMP_PORT: u16 = 862;
@@ -41,6 +49,38 @@ impl TargetOptions {
     /// A target at an IP address or under a host name.
     pub fn new(host: impl Into<String>) -> Self {
         Self::default().set(&HOST, host.into())
+    }
+
+    /// Reads the keys of one target, as they stand in a `[[targets]]` table of the file.
+    ///
+    /// ```
+    /// use latency_monitor::{Config, TargetOptions};
+    ///
+    /// let target = TargetOptions::parse("host = '192.0.2.7'\ninterval = 0.5")?;
+    /// assert_eq!(Config::default().target(target)?.interval_ns, 500_000);
+    /// let error = TargetOptions::parse("host = '192.0.2.7'\nsize = 'big'").unwrap_err();
+    /// assert!(error.to_string().contains("line 2: `size` must be"));
+    /// # Ok::<(), latency_monitor::config::ConfigError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        let layer = Document::parse(text, &mut problems).map(|document| {
+            let target = document.top("[[targets]]");
+            target.check_names(keys::of(Table::Targets).map(|key| key.name), &mut problems);
+            target.read(Table::Targets, keys::of(Table::Targets), &mut problems)
+        });
+        let layer = problems.or(None, layer)?;
+        Ok(Self(layer.unwrap_or_default()))
+    }
+
+    /// Sets which family the addresses of its name must have to be used.
+    pub fn family(self, family: Family) -> Self {
+        self.set(&FAMILY, family)
+    }
+
+    /// Sets whether each address of its name is a target of its own, with the tag `address:<ip>`.
+    pub fn every_address(self, every_address: bool) -> Self {
+        self.set(&EVERY_ADDRESS, every_address)
     }
 
     /// Sets the target's name in tags, in place of the host.
@@ -90,6 +130,21 @@ impl TargetOptions {
         self.set(&MAX_LOST, losses)
     }
 
+    /// Sets how many UDP flows, and as many TCP flows, probe the target, 1 to 64, each with a source port of its own.
+    pub fn flows(self, flows: u16) -> Self {
+        self.set(&FLOWS, flows)
+    }
+
+    /// Sets whether each of several flows is published by itself as well, with the tag `flow:<n>`.
+    pub fn per_flow(self, per_flow: bool) -> Self {
+        self.set(&PER_FLOW, per_flow)
+    }
+
+    /// Sets when losses make a flow take a fresh source port.
+    pub fn reopen(self, reopen: Reopen) -> Self {
+        self.set(&REOPEN, reopen)
+    }
+
     /// Sets whether round-trip times are published.
     pub fn rtt(self, rtt: bool) -> Self {
         self.set(&RTT, rtt)
@@ -136,6 +191,36 @@ impl TargetOptions {
     /// Sets the file with the key that authenticates every packet.
     pub fn key_file(self, path: impl Into<String>) -> Self {
         self.set(&KEY_FILE, path.into())
+    }
+
+    /// Sets the code point that packets are marked with.
+    pub fn dscp(self, dscp: Dscp) -> Self {
+        self.set(&DSCP, u16::from(dscp.number()))
+    }
+
+    /// Sets the address of this host that packets leave from.
+    pub fn source(self, source: IpAddr) -> Self {
+        self.set(&SOURCE, source.to_string())
+    }
+
+    /// Sets the interface, or the device of a VRF, that packets leave by.
+    pub fn interface(self, interface: impl Into<String>) -> Self {
+        self.set(&INTERFACE, interface.into())
+    }
+
+    /// Sets the ports of this host that packets leave from: each flow takes another one.
+    pub fn source_ports(self, ports: SourcePorts) -> Self {
+        self.set(&SOURCE_PORT, ports.to_string())
+    }
+
+    /// Sets the TTL or hop limit of packets; at least 1.
+    pub fn ttl(self, ttl: u8) -> Self {
+        self.set(&TTL, u16::from(ttl))
+    }
+
+    /// Sets whether packets leave whole, and no router may cut them.
+    pub fn df(self, df: bool) -> Self {
+        self.set(&DF, df)
     }
 
     /// Leaves only a persistent TCP flow, and connects.
@@ -221,7 +306,10 @@ impl Config {
             );
             problems.warn(layer.place(&SIZE), SIZE.name, text);
         }
+        let connect_port = tcp_port.filter(|_| layer.get(&TCP_LATENCY));
         let (interval_ns, timeout_ns) = times(&mut layer, problems);
+        let marks = marks(&layer, place, connect_port.is_some(), problems);
+        let family = family(&layer, place, &marks, problems);
         if problems.faults.len() > before {
             return None;
         }
@@ -239,44 +327,36 @@ impl Config {
             problems.warn(layer.place_or(&LABEL, place), LABEL.name, text);
         }
         let label = label.filter(|label| !label.is_empty()).unwrap_or(written);
-        let tags: Vec<String> = layer.get(&TAGS);
+        let every_address = every_address(&host, &layer, own, place, problems);
+        let tags = tags(&layer, &marks, every_address, place, problems)?;
         let spec = TargetSpec {
             host,
+            family,
+            every_address,
             label: label.as_str().into(),
-            tags: tags.into_iter().map(Into::into).collect(),
+            tags,
             udp_port,
             tcp_port,
-            connect_port: tcp_port.filter(|_| layer.get(&TCP_LATENCY)),
+            connect_port,
             interval_ns,
             timeout_ns,
             size,
             max_lost: layer.get(&MAX_LOST),
+            flows: layer.get(&FLOWS),
+            per_flow: layer.get(&PER_FLOW),
+            reopen: layer.get(&REOPEN),
             rtt: layer.get(&RTT),
             protocol,
             stamp: stamp_options(&layer),
             key,
             owd_corrected: layer.get::<Owd>(&OWD) == Owd::Corrected,
+            visit: None,
+            marks: Arc::new(marks),
         };
-        // What the target does not use is not shown.
         layer.put(&LABEL, label.into(), place);
-        let kind = match (has_tcp, has_udp) {
-            (true, true) => FlowKind::Both,
-            (true, false) => FlowKind::Tcp,
-            _ => FlowKind::Udp,
-        };
+        let kind = kind_of(has_tcp, has_udp);
         layer.put(&TYPE, kind.into(), place);
-        if !has_tcp {
-            layer.remove(&TCP_PORT);
-            layer.remove(&TCP_LATENCY);
-        }
-        if !has_udp {
-            layer.remove(&UDP_PORT);
-        }
-        if !is_stamp {
-            for key in [&TIMESTAMP_FORMAT, &SSID, &UTC_OFFSET] {
-                layer.remove(key);
-            }
-        }
+        remove_unused(&mut layer, kind, is_stamp);
         Some((spec, layer))
     }
 
@@ -291,6 +371,30 @@ impl Config {
     }
 }
 
+/// Returns the kind of flows of a target that has any.
+const fn kind_of(has_tcp: bool, has_udp: bool) -> FlowKind {
+    match (has_tcp, has_udp) {
+        (true, true) => FlowKind::Both,
+        (true, false) => FlowKind::Tcp,
+        _ => FlowKind::Udp,
+    }
+}
+
+/// Removes what a target with these flows does not use: it is not shown.
+fn remove_unused(layer: &mut Layer, kind: FlowKind, is_stamp: bool) {
+    let mut unused: Vec<&'static Key> = match kind {
+        FlowKind::Both => Vec::new(),
+        FlowKind::Tcp => vec![&UDP_PORT],
+        FlowKind::Udp => vec![&TCP_PORT, &TCP_LATENCY],
+    };
+    if !is_stamp {
+        unused.extend([&TIMESTAMP_FORMAT, &SSID, &UTC_OFFSET]);
+    }
+    for key in unused {
+        layer.remove(key);
+    }
+}
+
 /// Returns how a reflector that is not ours is spoken to.
 fn stamp_options(layer: &Layer) -> StampOptions {
     StampOptions {
@@ -298,6 +402,119 @@ fn stamp_options(layer: &Layer) -> StampOptions {
         has_ssid: layer.get(&SSID),
         utc_offset_ns: i64::from(layer.get::<i32>(&UTC_OFFSET)) * 1_000_000_000,
     }
+}
+
+/// Returns what the packets of a target are marked with.
+fn marks(layer: &Layer, place: Place, has_connects: bool, problems: &mut Problems) -> Marks {
+    let marks = Marks {
+        dscp: layer.find(&DSCP),
+        source: layer.find(&SOURCE),
+        interface: layer.find::<String>(&INTERFACE).map(Into::into),
+        source_ports: layer.find(&SOURCE_PORT),
+        ttl: layer.find(&TTL),
+        df: layer.find(&DF),
+    };
+    if let Some(source) = marks.source
+        && let Some(Host::Address(host)) = layer.find(&HOST)
+        && source.is_ipv4() != host.to_canonical().is_ipv4()
+    {
+        let family = if source.is_ipv4() { "IPv6" } else { "IPv4" };
+        let text = format_args!(
+            "is {source}, and the target's address is {host}: it must be an {family} address of this host"
+        );
+        problems.add(layer.place_or(&SOURCE, place), SOURCE.name, text);
+    }
+    let flows: u16 = layer.get(&FLOWS);
+    if let Some(ports) = marks.source_ports
+        && ports.count() < u32::from(flows)
+    {
+        let count = ports.count();
+        let text = format_args!(
+            "has {count} ports, and the target has {flows} `flows`, each with one of its own"
+        );
+        problems.add(layer.place_or(&SOURCE_PORT, place), SOURCE_PORT.name, text);
+    }
+    // Two connections to one port cannot leave from one.
+    if has_connects && flows == 1 && marks.source_ports.is_some_and(|ports| ports.count() < 2) {
+        let text = "is one port, which the TCP flow has: connect probes need another one, so give a range such as \
+                    \"40000-40001\", or `tcp_latency = false`";
+        problems.add(layer.place_or(&SOURCE_PORT, place), SOURCE_PORT.name, text);
+    }
+    marks
+}
+
+/// Returns the tags of what is published about a target, or reports that they are too many or too long.
+fn tags(
+    layer: &Layer,
+    marks: &Marks,
+    every_address: bool,
+    place: Place,
+    problems: &mut Problems,
+) -> Option<Box<[Box<str>]>> {
+    let mut tags: Vec<String> = layer.get(&TAGS);
+    let of_marks: Vec<String> = marks.tags().filter(|tag| !tags.contains(tag)).collect();
+    tags.extend(of_marks);
+    let mut published = tags.clone();
+    published.extend(every_address.then(|| format!("address:{LONGEST}")));
+    if let Err(fault) = rules::tags(&published) {
+        let text =
+            format_args!("with those of `dscp`, `source`, `interface` and `every_address` {fault}");
+        problems.add(layer.place_or(&TAGS, place), TAGS.name, text);
+        return None;
+    }
+    Some(tags.into_iter().map(Into::into).collect())
+}
+
+/// Returns whether each address of the host is a target of its own. A literal has one.
+fn every_address(
+    host: &Host,
+    layer: &Layer,
+    own: &Layer,
+    place: Place,
+    problems: &mut Problems,
+) -> bool {
+    let is_asked: bool = layer.get(&EVERY_ADDRESS);
+    let is_name = matches!(host, Host::Name(name) if !name.contains('%'));
+    // One for all targets is meant for those that have names.
+    if is_asked && !is_name && own.find::<bool>(&EVERY_ADDRESS) == Some(true) {
+        let text =
+            format_args!("has no effect: {host} is an address, and no name that may have several");
+        problems.warn(
+            layer.place_or(&EVERY_ADDRESS, place),
+            EVERY_ADDRESS.name,
+            text,
+        );
+    }
+    is_asked && is_name
+}
+
+/// Returns the family of the addresses that may be used. One that neither the host nor `source` can have is a mistake.
+fn family(layer: &Layer, place: Place, marks: &Marks, problems: &mut Problems) -> Family {
+    let family: Family = layer.get(&FAMILY);
+    let at = layer.place_or(&FAMILY, place);
+    let literal = match layer.find(&HOST) {
+        Some(Host::Address(address)) => Some(address),
+        // Behind a link-local address stands its interface.
+        Some(Host::Name(name)) => {
+            (name.split_once('%')).and_then(|(address, _)| address.parse().ok())
+        }
+        None => None,
+    };
+    for (what, address) in [
+        ("the target's address", literal),
+        ("`source`", marks.source),
+    ] {
+        let Some(address) = address.filter(|address| !family.has(*address)) else {
+            continue;
+        };
+        let (is, other) = (family.number(), Family::of(address));
+        let text = format_args!(
+            "is {is}, and {what} is {address}, of {other}: give {}, \"auto\", or an {family} address",
+            other.number()
+        );
+        problems.add(at, FAMILY.name, text);
+    }
+    family
 }
 
 /// Returns the wire that a target speaks, with or without a key.
@@ -353,6 +570,11 @@ pub(super) fn check_spec(target: &TargetSpec, problems: &mut Problems) {
         Some("an `interval_ns` below 1,000".to_owned())
     } else if target.timeout_ns == 0 || in_flight > u64::from(IN_FLIGHT_MAX) {
         Some("a `timeout_ns` of 0, or of too many intervals".to_owned())
+    } else if !(1..=FLOWS_MAX).contains(&target.flows) {
+        Some(format!(
+            "{} `flows`, and 1 to {FLOWS_MAX} are right",
+            target.flows
+        ))
     } else {
         rules::label(&target.label)
             .and_then(|()| rules::tags(&tags))

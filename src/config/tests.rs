@@ -5,9 +5,13 @@ mod auth;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod backends;
 mod discovery;
+mod flows;
 #[cfg(feature = "http-server")]
 mod http;
+mod marks;
 mod mesh;
+mod names;
+mod path;
 mod ports;
 mod predecessor;
 mod reference;
@@ -17,11 +21,12 @@ mod sessions;
 #[cfg(all(feature = "zeromq", feature = "http-backends"))]
 mod several;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Backend, Config, LogLevel, Overrides, Sealed, TargetOptions, Timestamps};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
-use crate::proto::{Host, Protocol, StampOptions, TargetSpec};
+use crate::proto::{Family, Host, Protocol, Reopen, StampOptions, TargetSpec};
 use crate::record::Mode;
 
 fn parse(text: &str) -> Config {
@@ -88,6 +93,8 @@ fn a_target_has_the_defaults_of_the_python_program() {
         target,
         TargetSpec {
             host: Host::Address("192.0.2.1".parse().unwrap()),
+            family: Family::Any,
+            every_address: false,
             label: "192.0.2.1".into(),
             tags: Box::new([]),
             udp_port: Some(8001),
@@ -97,6 +104,9 @@ fn a_target_has_the_defaults_of_the_python_program() {
             timeout_ns: 1_000_000_000,
             size: None,
             max_lost: 10,
+            flows: 1,
+            per_flow: false,
+            reopen: Reopen::Auto,
             rtt: true,
             protocol: Protocol::Auto,
             stamp: StampOptions {
@@ -104,7 +114,9 @@ fn a_target_has_the_defaults_of_the_python_program() {
                 ..StampOptions::default()
             },
             owd_corrected: false,
+            visit: None,
             key: None,
+            marks: Arc::default(),
         }
     );
 }
@@ -405,7 +417,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[engine]\nkind = 'uring'",
-        "line 2: `kind` must be \"mio\", not the string \"uring\"",
+        "line 2: `kind` must be \"auto\" or \"mio\" or \"io_uring\", not the string \"uring\"; did you mean `io_uring`?",
     ),
     (
         "[burst]\nthreshold_us = 'some'",
@@ -522,7 +534,7 @@ fn a_key_like_no_other_gets_the_list_of_them() {
         told,
         [
             "line 2: `zzz` is not a key of [engine]; it has `busy_poll_us`, `cpu`, `kind`, \
-             `lock_memory`, `realtime`, `receive_buffer_kib`, `send_buffer_kib`, `spin_us`"
+             `lock_memory`, `realtime`, `receive_buffer_kib`, `receive_within_us`, `send_buffer_kib`, `spin_us`"
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! The types of keys: how their values are read, checked, written and described.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
 use crate::config::words::Word;
-use crate::proto::Host;
+use crate::proto::{Dscp, Family, Host, SourcePorts};
 use crate::publish::clickhouse::Columns;
 use crate::publish::exponential::Scale;
 use crate::publish::{ApiKey, BaseUrl, Bounds, Headers, Name, Resource, Secret, Site};
@@ -33,7 +34,11 @@ pub(super) enum Kind {
     Whole(i64, i64, &'static str),
     /// A port, or a list of ports.
     Ports(Check<[i64]>),
-    /// The same for any number.
+    /// A whole number from the first to the second, or a string; and what both are, as messages say it.
+    WholeOrText(i64, i64, Check<str>, &'static str),
+    /// One of some words, or one of some numbers.
+    WordOrWhole(&'static [&'static str], &'static [i64]),
+    /// The same as `Whole` for any number.
     Number(f64, f64, &'static str),
     /// The same, or the word `auto`.
     NumberOrAuto(f64, f64, &'static str),
@@ -89,14 +94,22 @@ impl Kind {
     pub(super) fn read(&self, value: &DeValue<'_>) -> Result<Value, String> {
         let found = match (self, value.as_str()) {
             (Self::Switch, _) => held(value).map(Value::Switch),
-            (Self::Whole(..), _) => held(value).map(Value::Whole),
+            (Self::Whole(..), _) | (Self::WholeOrText(..), None) => held(value).map(Value::Whole),
+            (Self::WordOrWhole(words, numbers), word) => {
+                let number = word.map_or_else(|| held(value), |text| text.parse().ok());
+                let number = number.filter(|number| numbers.contains(number));
+                let word = word.and_then(|word| canonical(words, word));
+                word.or_else(|| number.map(Value::Whole))
+            }
             (Self::Ports(_), _) => held(value)
                 .map(Value::Whole)
                 .or_else(|| held(value).map(Value::Wholes)),
             (Self::NumberOrAuto(..), Some(word)) => canonical(&["auto"], word),
             (Self::Number(..) | Self::NumberOrAuto(..), _) => held(value).map(Value::Number),
             (Self::Word(words), Some(word)) => canonical(&words(), word),
-            (Self::Text(_) | Self::Path, Some(text)) => Some(Value::Text(text.to_owned())),
+            (Self::Text(_) | Self::WholeOrText(..) | Self::Path, Some(text)) => {
+                Some(Value::Text(text.to_owned()))
+            }
             (Self::Url(parse), Some(text)) => return parse(text).map(Value::Url),
             (Self::Secret(_), Some(text)) => return Secret::parse(text).map(Value::Secret),
             (Self::Headers, Some(lines)) => return Secret::parse_lines(lines).map(Value::Secret),
@@ -149,6 +162,8 @@ impl Kind {
             | Self::Names(..) => true,
             Self::Switch
             | Self::Whole(..)
+            | Self::WholeOrText(..)
+            | Self::WordOrWhole(..)
             | Self::Number(..)
             | Self::NumberOrAuto(..)
             | Self::Word(_)
@@ -176,6 +191,10 @@ impl Kind {
     /// Returns what is wrong with a value of the right type.
     pub(super) fn fault(&self, value: &Value) -> Option<String> {
         match (self, value) {
+            (Self::WholeOrText(min, max, ..), Value::Whole(number)) => {
+                let is_right = (min..=max).contains(&number);
+                (!is_right).then(|| out_of(&format!("{min} to {max}"), "", number))
+            }
             (Self::Whole(min, max, unit), Value::Whole(number)) => {
                 let is_right = (min..=max).contains(&number);
                 (!is_right).then(|| out_of(&format!("{min} to {max}"), unit, number))
@@ -190,7 +209,9 @@ impl Kind {
             }
             (Self::Ports(check), Value::Whole(port)) => check(&[*port]).err(),
             (Self::Ports(check), Value::Wholes(ports)) => check(ports).err(),
-            (Self::Text(check), Value::Text(text)) => check(text).err(),
+            (Self::Text(check) | Self::WholeOrText(_, _, check, _), Value::Text(text)) => {
+                check(text).err()
+            }
             // None at all, as in the Python program.
             (Self::Path, Value::Text(text)) if text.is_empty() => None,
             (Self::Path, Value::Text(text)) => Name::parse(text).err(),
@@ -211,6 +232,12 @@ impl Kind {
         match self {
             Self::Switch => "true or false".to_owned(),
             Self::Whole(..) => "a whole number".to_owned(),
+            Self::WholeOrText(.., wanted) => (*wanted).to_owned(),
+            Self::WordOrWhole(words, numbers) => {
+                let words = words.iter().map(|word| quoted(word));
+                let numbers = numbers.iter().map(ToString::to_string);
+                words.chain(numbers).collect::<Vec<_>>().join(" or ")
+            }
             Self::Ports(_) => "a whole number or a list of them".to_owned(),
             Self::Number(..) => "a number".to_owned(),
             Self::NumberOrAuto(..) => "a number or \"auto\"".to_owned(),
@@ -260,6 +287,7 @@ macro_rules! from_value {
 
 from_value! {
     bool: Switch(value) => Some(*value);
+    IpAddr: Text(text) => text.parse().ok();
     i8: Whole(number) => (*number).try_into().ok();
     Scale: Whole(number) => Scale::new((*number).try_into().ok()?);
     u8: Whole(number) => (*number).try_into().ok();
@@ -282,6 +310,50 @@ from_value! {
     Choice: Texts(names) => Choice::of(names).ok();
     Bounds: Numbers(seconds) => Bounds::parse(seconds).ok();
     Columns: Names(names) => Columns::parse(names.clone()).ok();
+}
+
+/// Implements [`FromValue`] for types that are a number or a text.
+macro_rules! from_number_or_text {
+    ($($type:ty: $held:ident => $made:expr;)*) => {
+        $(impl FromValue for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    Value::Whole(number) => {
+                        let $held = (*number).try_into().ok()?;
+                        $made
+                    }
+                    Value::Text(text) => text.parse().ok(),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+from_number_or_text! {
+    Dscp: number => Self::new(number);
+    SourcePorts: port => Self::new(port, port);
+}
+
+impl FromValue for Family {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(_) => Some(Self::Any),
+            Value::Whole(4) => Some(Self::V4),
+            Value::Whole(6) => Some(Self::V6),
+            _ => None,
+        }
+    }
+}
+
+impl From<Family> for Value {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Any => Self::Text("auto".to_owned()),
+            Family::V4 => Self::Whole(4),
+            Family::V6 => Self::Whole(6),
+        }
+    }
 }
 
 impl FromValue for Vec<u16> {

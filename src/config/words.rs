@@ -1,10 +1,10 @@
 //! Settings that are one of a few words, in the file and on the command line.
 
-use crate::proto::Protocol;
+use crate::proto::{Protocol, Reopen};
 use crate::publish::{HistogramKind, Temporality};
 use crate::record::Mode;
 
-pub use crate::sys::stamp::Timestamps;
+pub use crate::sys::words::Timestamps;
 
 /// A setting that is one of a few words. Upper and lower case are the same.
 pub(crate) trait Word: Copy + PartialEq + 'static {
@@ -100,6 +100,10 @@ impl Word for Protocol {
     ];
 }
 
+impl Word for Reopen {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("never", Self::Never)];
+}
+
 /// Which one-way delays are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owd {
@@ -151,12 +155,34 @@ impl Word for Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineKind {
+    /// Whichever serves this configuration at less cost, of those that the system allows.
+    Auto,
     /// epoll through mio.
     Mio,
+    /// A ring of io_uring.
+    IoUring,
 }
 
 impl Word for EngineKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("mio", Self::Mio)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("mio", Self::Mio),
+        ("io_uring", Self::IoUring),
+    ];
+}
+
+/// Whether the daemon locks itself in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SandboxKind {
+    /// As far as the kernel has what that needs.
+    Auto,
+    /// Not at all.
+    Off,
+}
+
+impl Word for SandboxKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
 }
 
 /// The backends there are.

@@ -6,11 +6,12 @@ use std::ops::Range;
 
 use crate::engine::Core;
 use crate::engine::failure::close_reason;
-use crate::engine::sockets::Sockets;
+use crate::engine::sockets::{Sockets, UdpFlow};
 use crate::limits::{DATAGRAM_BYTES_PER_CALL_MAX, DATAGRAMS_PER_CALL_MAX};
 use crate::proto::{SocketId, StampKey};
 use crate::sys;
-use crate::sys::batch::{Outbox, Outgoing};
+use crate::sys::batch::Outbox;
+use crate::sys::words::Outgoing;
 
 /// The socket that a datagram leaves from, by its place among its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,9 +29,35 @@ pub(super) struct Header {
     pub(super) from: Option<IpAddr>,
     /// The traffic class.
     pub(super) tos: u8,
+    /// Its TTL, if it is to learn the hops of the path; `None`: the socket's.
+    pub(super) ttl: Option<u8>,
     /// The flow that sends it; a reply has none.
     pub(super) flow: Option<SocketId>,
     pub(super) key: Option<StampKey>,
+}
+
+impl Header {
+    /// A flow's request.
+    pub(super) fn request<W>(flow: &UdpFlow<W>, id: SocketId, key: Option<StampKey>) -> Self {
+        Self {
+            via: Via::Shared(flow.place),
+            to: flow.remote,
+            from: None,
+            tos: 0,
+            ttl: None,
+            flow: Some(id),
+            key,
+        }
+    }
+
+    /// A datagram from a flow's socket that learns a hop of its path.
+    pub(super) fn hop<W>(flow: &UdpFlow<W>, id: SocketId, ttl: u8, key: Option<StampKey>) -> Self {
+        let ttl = Some(ttl);
+        Self {
+            ttl,
+            ..Self::request(flow, id, key)
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +103,7 @@ impl Batch {
         let mut sockets = self.pending.iter().map(|pending| pending.header.via);
         let first = sockets.next();
         if sockets.any(|via| Some(via) != first) {
-            // Stable in effect: no two begin at one byte, as none is empty.
+            // Stable in effect: no two begin at one byte, as none is empty but one that leaves at once.
             self.pending
                 .sort_unstable_by_key(|pending| (pending.header.via, pending.bytes.start));
         }
@@ -101,11 +128,27 @@ fn outgoing<'a>(pending: &'a [Pending], bytes: &'a [u8]) -> impl Iterator<Item =
         to: pending.header.to,
         from: pending.header.from,
         tos: pending.header.tos,
+        ttl: pending.header.ttl,
         payload: &bytes[pending.bytes.clone()],
     })
 }
 
 impl<W: Default> Sockets<W> {
+    /// Adds a datagram to the batch, and sends all if it may not wait for more.
+    pub(super) fn push(
+        &mut self,
+        core: &mut Core<'_>,
+        batch: &mut Batch,
+        header: Header,
+        payload: &[u8],
+        at_once: bool,
+    ) {
+        batch.push(header, payload);
+        if at_once || self.stamping.is_ours() || batch.is_full() {
+            self.send(core, batch);
+        }
+    }
+
     /// Sends the batch, one call for each socket, and takes the transmit stamps that have come by
     /// then. Returns false if the kernel has refused a datagram.
     pub(super) fn send(&mut self, core: &mut Core<'_>, batch: &mut Batch) -> bool {
@@ -149,7 +192,9 @@ impl<W: Default> Sockets<W> {
                         port.stamped.stamps.handle_sent(1, key);
                     }
                     // The stamps are there already unless the interface has a queue of its own.
-                    self.stamping.collect(core, &mut port.stamped);
+                    if !(is_shared && self.defers_stamps) {
+                        self.stamping.collect(core, &mut port.stamped);
+                    }
                     if count < offered && is_shared {
                         // The next call need not fail again, yet a number may have been used up.
                         self.stamping.handle_unsent(core, &mut port.stamped);
@@ -183,6 +228,7 @@ impl<W: Default> Sockets<W> {
 fn report_unsent(core: &mut Core<'_>, unsent: &Header, error: &io::Error) {
     tracing::debug!(%error, to = %unsent.to, "the kernel did not take a datagram");
     match unsent.flow {
+        Some(flow) if unsent.ttl.is_some() => core.prober.handle_hop_unsent(flow),
         Some(flow) => {
             let reason = close_reason(error);
             core.prober.handle_unsent(core.clock.now(), flow, reason);
@@ -201,6 +247,7 @@ mod tests {
             to: SocketAddr::from(([127, 0, 0, 1], port)),
             from: None,
             tos: 0,
+            ttl: None,
             flow: None,
             key: None,
         }

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use nix::errno::Errno;
-
 use crate::proto::{CloseReason, Mono};
+use crate::sys::host::failure;
+use crate::sys::words::{Failure, MarkError};
 
 /// The daemon complains of missing descriptors at most this often. If its own targets want more
 /// than there are, the start has said so.
@@ -12,21 +12,21 @@ const COMPLAIN_EVERY_NS: u64 = 600_000_000_000;
 
 /// Returns what the core is told of a socket that has failed with `error`.
 pub(super) fn close_reason(error: &io::Error) -> CloseReason {
-    let Some(code) = error.raw_os_error() else {
-        return CloseReason::Failed;
-    };
-    match Errno::from_raw(code) {
-        Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => {
-            CloseReason::Reset
-        }
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
-            CloseReason::Exhausted
-        }
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH => CloseReason::NoRoute,
-        Errno::ENETDOWN | Errno::ENODEV | Errno::ENXIO => CloseReason::NetworkDown,
-        Errno::EACCES | Errno::EPERM => CloseReason::Denied,
-        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EINVAL => CloseReason::NoAddress,
-        _ => CloseReason::Failed,
+    match MarkError::of(error) {
+        Some(MarkError::NoInterface) => return CloseReason::NoInterface,
+        Some(MarkError::NoPort) => return CloseReason::NoPort,
+        Some(MarkError::OtherFamily) => return CloseReason::OtherFamily,
+        Some(MarkError::Unsupported) => return CloseReason::Unsupported,
+        None => {}
+    }
+    match failure(error) {
+        Failure::Reset => CloseReason::Reset,
+        Failure::Exhausted => CloseReason::Exhausted,
+        Failure::NoRoute => CloseReason::NoRoute,
+        Failure::NetworkDown => CloseReason::NetworkDown,
+        Failure::Denied => CloseReason::Denied,
+        Failure::NoAddress | Failure::NoFamily => CloseReason::NoAddress,
+        Failure::Other => CloseReason::Failed,
     }
 }
 
@@ -37,8 +37,7 @@ pub(super) fn is_exhaustion(error: &io::Error) -> bool {
 
 /// True if this host does not have the family of an address to listen on at all.
 pub(super) fn lacks_family(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+    failure(error) == Failure::NoFamily || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// Says that the host has run out of something, but not for every probe that suffers from it.
@@ -65,6 +64,7 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use Errno::*;
+    use nix::errno::Errno;
 
     use super::*;
 
@@ -94,6 +94,15 @@ mod tests {
         let of_this_host = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN];
         assert_eq!(reasons(&of_this_host), [CloseReason::Exhausted; 5]);
         assert_eq!(reasons(&[ETIMEDOUT, EIO]), [CloseReason::Failed; 2]);
+        let of_the_marks = [
+            (MarkError::NoInterface, CloseReason::NoInterface),
+            (MarkError::NoPort, CloseReason::NoPort),
+            (MarkError::OtherFamily, CloseReason::OtherFamily),
+            (MarkError::Unsupported, CloseReason::Unsupported),
+        ];
+        for (error, reason) in of_the_marks {
+            assert_eq!(close_reason(&error.into()), reason);
+        }
         let nobody_said = close_reason(&io::Error::other("not the system"));
         assert_eq!(nobody_said, CloseReason::Failed);
     }

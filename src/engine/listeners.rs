@@ -1,7 +1,7 @@
 //! The sockets on which requests and connections of others come in.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::engine::failure::lacks_family;
 use crate::engine::stamping::Stamping;
@@ -9,6 +9,7 @@ use crate::engine::tuning::SocketTuning;
 use crate::engine::udp_port::UdpPort;
 use crate::engine::{EngineConfig, EngineError, Listening};
 use crate::sys;
+use crate::sys::sockets::TcpListener;
 
 /// A TCP listener. `W` is how the engine waits for it.
 #[derive(Debug)]
@@ -152,6 +153,7 @@ mod tests {
             tcp_port: None,
             udp_ports: vec![8001, 0, 862],
             spin_ns: 0,
+            receive_within_ns: 0,
             timestamps: crate::engine::Timestamps::Auto,
             sockets: crate::engine::SocketOptions::default(),
         };

@@ -5,52 +5,38 @@
 
 mod receive;
 mod send;
-mod watch;
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Waker};
+use mio::Waker;
 
-use self::watch::{Readiness, Source};
 use crate::clock::Clock;
+use crate::engine::accepting::Accepting;
 use crate::engine::batch::{Batch, Header, Via};
-use crate::engine::sockets::Sockets;
-use crate::engine::{Core, Engine, EngineConfig, EngineError, Listening};
-use crate::limits::{
-    DATAGRAMS_PER_CALL_MAX, EVENTS_PER_POLL_MAX, MESSAGE_BYTES_MAX, STREAM_READ_BYTES,
-};
+use crate::engine::datagrams::Reader;
+use crate::engine::datagrams::lazy::Plan;
+use crate::engine::datagrams::watch::{Readiness, Source};
+use crate::engine::sockets::{Sockets, Toward};
+use crate::engine::{Core, Engine, EngineConfig, EngineError, Listening, Wake};
+use crate::limits::{MESSAGE_BYTES_MAX, STREAM_READ_BYTES};
 use crate::proto::{Mono, Transmit};
 use crate::sys::batch::Inbox;
-use crate::sys::timer::WakeTimer;
+use crate::sys::events::Event;
 
 /// The engine on mio.
 #[derive(Debug)]
 pub struct MioEngine {
-    poll: Poll,
-    events: Events,
+    /// Its queue tells of every descriptor.
+    reader: Reader,
     waker: Arc<Waker>,
-    timer: WakeTimer,
-    /// What the timer is armed for, while it has not fired.
-    armed: Option<Mono>,
     spin_ns: u64,
     sockets: Sockets<Readiness>,
-    /// What may have more to read.
-    ready: VecDeque<Source>,
-    /// What is to be read again in the next turn.
-    unwatched: Vec<Source>,
-    /// Until then no connection is accepted, for want of descriptors.
-    accept_again: Option<Mono>,
+    accepting: Accepting,
     /// Datagrams that leave together.
     batch: Batch,
     /// What the core has given to send.
     payload: Vec<u8>,
-    /// Datagrams that were received together.
-    inbox: Inbox,
     /// What was read from a stream.
     chunk: Inbox,
 }
@@ -59,107 +45,81 @@ impl MioEngine {
     /// Opens every listener and the timer.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         let setup = |operation| move |source| EngineError::Setup { operation, source };
-        let poll = Poll::new().map_err(setup("make an event queue"))?;
-        let timer = WakeTimer::new().map_err(setup("make a timer"))?;
-        let registry = poll.registry();
-        let waker = Waker::new(registry, Source::Waker.token()).map_err(setup("make a waker"))?;
-        let watch = |fd: RawFd, source: Source| {
-            registry
-                .register(&mut SourceFd(&fd), source.token(), Interest::READABLE)
-                .map_err(setup("watch a timer or listener"))
-        };
-        watch(timer.raw_fd(), Source::Timer)?;
-        let sockets = Sockets::open(config)?;
-        for (place, port) in sockets.listeners.udp.iter().enumerate() {
-            watch(port.stamped.socket.as_raw_fd(), Source::Listener(place))?;
-        }
-        for (place, acceptor) in sockets.listeners.tcp.iter().enumerate() {
-            watch(acceptor.socket.as_raw_fd(), Source::Acceptor(place))?;
-        }
+        let mut sockets = Sockets::open(config)?;
+        let reader = Reader::new(config, &mut sockets, true)?;
+        let accepting = Accepting::new(&reader, &mut sockets)?;
+        let waker = reader.queue.waker(Source::Waker.token());
+        let waker = waker.map_err(setup("make a waker"))?;
         Ok(Self {
-            poll,
-            events: Events::with_capacity(EVENTS_PER_POLL_MAX),
+            reader,
             waker: Arc::new(waker),
-            timer,
-            armed: None,
             spin_ns: config.spin_ns,
             sockets,
-            ready: VecDeque::new(),
-            unwatched: Vec::new(),
-            accept_again: None,
+            accepting,
             batch: Batch::new(),
             payload: Vec::with_capacity(MESSAGE_BYTES_MAX),
-            inbox: Inbox::new(DATAGRAMS_PER_CALL_MAX, MESSAGE_BYTES_MAX + 1),
             chunk: Inbox::new(1, STREAM_READ_BYTES),
         })
     }
 
     /// Ends a wait from another thread.
-    pub fn waker(&self) -> Arc<Waker> {
+    pub fn waker(&self) -> Arc<dyn Wake> {
         self.waker.clone()
     }
 
-    /// Arms the timer and waits. With `spin_ns` the last stretch before the deadline is spun.
+    /// Waits. With `spin_ns` the last stretch before the deadline is spun.
     fn sleep(&mut self, clock: &Clock, deadline: Option<Mono>) -> io::Result<()> {
-        let at_once = Some(Duration::ZERO);
-        if !self.ready.is_empty() {
-            return self.poll_events(at_once);
+        let is_idle = self.reader.is_idle();
+        let (queue, lazy) = (&mut self.reader.queue, &self.reader.lazy);
+        if !is_idle {
+            return queue.look();
         }
+        let now = clock.mono();
         let Some(deadline) = deadline else {
-            return self.poll_events(None);
+            return queue.wait(now, None);
         };
-        let left_ns = deadline.since(clock.mono());
-        if left_ns > self.spin_ns {
+        if deadline.since(now) > self.spin_ns {
             let at = Mono::from_nanos(deadline.as_nanos() - self.spin_ns);
-            if self.armed != Some(at) {
-                self.timer.arm(left_ns - self.spin_ns)?;
-                self.armed = Some(at);
+            if lazy.wakes_for_replies() {
+                queue.wait(now, Some(at))?;
+            } else {
+                queue.wait_out(now, at)?;
             }
-            self.poll_events(None)?;
-            if self.spin_ns == 0 || !self.woke_by_timer_alone() {
+            if self.spin_ns == 0 || queue.len() > 0 {
                 return Ok(());
             }
-            // Its event is used up here, where the next wait must not take it for armed.
-            self.armed = None;
+            // The wait may have ended long before: by the end of an earlier one.
+            if deadline.since(clock.mono()) > self.spin_ns {
+                return Ok(());
+            }
         }
         loop {
-            self.poll_events(at_once)?;
-            if !self.events.is_empty() || clock.mono_for_sure() >= deadline {
+            queue.look()?;
+            if queue.len() > 0 || clock.mono_for_sure() >= deadline {
                 return Ok(());
             }
             std::hint::spin_loop();
         }
     }
 
-    fn poll_events(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    fn woke_by_timer_alone(&self) -> bool {
-        let mut sources = self.events.iter().map(|event| Source::of(event.token()));
-        sources.all(|source| source == Source::Timer)
-    }
-
     /// Handles the events of one wait: connects and writes at once; reads go into the queue.
-    fn handle_events(&mut self, core: &mut Core<'_>) {
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
+    fn handle_events(&mut self, core: &mut Core<'_>) -> io::Result<()> {
+        for index in 0..self.reader.queue.len() {
+            let event = self.reader.queue.event(index);
             match Source::of(event.token()) {
-                Source::Timer => self.armed = None,
                 Source::Waker => {}
-                Source::Listener(place) => self.handle_listener_event(core, place, event),
-                Source::Acceptor(place) => self.queue_acceptor(place),
-                Source::Shared(place) => self.handle_shared_event(core, place, event),
-                Source::Stream(index) => self.handle_stream_event(core, index, event),
+                Source::Replies => self.handle_replies(core)?,
+                source => self.handle_event(core, source, event),
             }
         }
-        self.events = events;
+        Ok(())
+    }
+
+    fn handle_event(&mut self, core: &mut Core<'_>, source: Source, event: Event) {
+        match source {
+            Source::Stream(index) => self.handle_stream_event(core, index, event),
+            _ => (self.reader).handle_event(core, &mut self.sockets, source, event),
+        }
     }
 
     fn carry_out(&mut self, core: &mut Core<'_>, transmit: Transmit) {
@@ -168,14 +128,32 @@ impl MioEngine {
                 socket,
                 remote,
                 kind,
-            } => self.open(core, socket, remote, kind),
+                marks,
+                place,
+            } => {
+                let to = Toward {
+                    remote,
+                    marks,
+                    place,
+                };
+                self.open(core, socket, &to, kind);
+            }
             Transmit::Datagram {
                 socket,
                 key,
                 at_once,
             } => {
-                self.push_request(socket, key);
-                self.flush_if(at_once, core);
+                let (bytes, sockets) = (self.payload.len(), &mut self.sockets);
+                if let Some(request) = self.reader.request(sockets, socket, key, bytes, at_once) {
+                    sockets.push(core, &mut self.batch, request, &self.payload, at_once);
+                }
+            }
+            Transmit::Hop { socket, ttl, key } => {
+                let (now, bytes) = (core.clock.mono(), self.payload.len());
+                let sockets = &mut self.sockets;
+                if let Some(hop) = self.reader.hop(now, sockets, socket, ttl, key, bytes) {
+                    sockets.push(core, &mut self.batch, hop, &self.payload, true);
+                }
             }
             Transmit::Reply {
                 listener,
@@ -189,13 +167,21 @@ impl MioEngine {
                     to,
                     from,
                     tos,
+                    ttl: None,
                     flow: None,
                     key,
                 };
-                self.batch.push(reply, &self.payload);
-                self.flush_if(key.is_none(), core);
+                self.sockets
+                    .push(core, &mut self.batch, reply, &self.payload, key.is_none());
             }
-            Transmit::Stream { socket, key } => self.write_stream(core, socket, key),
+            Transmit::Stream {
+                socket,
+                key,
+                at_once,
+            } => {
+                self.settle_stream(core, socket, at_once);
+                self.write_stream(core, socket, key);
+            }
             Transmit::Close { socket } => {
                 // A flow's last probe goes before its end.
                 self.sockets.send(core, &mut self.batch);
@@ -203,6 +189,12 @@ impl MioEngine {
             }
             Transmit::Resolve { target, host } => core.resolver.resolve(target, &host),
         }
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> io::Result<()> {
+        Self::wake(self)
     }
 }
 
@@ -224,12 +216,40 @@ impl Engine for MioEngine {
     }
 
     fn wait(&mut self, core: &mut Core<'_>, deadline: Option<Mono>) -> Result<(), EngineError> {
-        let deadline = deadline.into_iter().chain(self.accept_again).min();
+        let mut deadline = self.accepting.before(deadline);
+        match self.reader.plan(core, &self.sockets, deadline) {
+            Plan::Sleep => {
+                (self.reader.unwatch_replies()).map_err(EngineError::Wait)?;
+                self.reader.take_due_stamps(core, &mut self.sockets);
+                if self.sockets.handshakes > 0 && self.reader.lazy.looks() {
+                    // Whoever accepts a connection that is closed soon wakes for it once.
+                    self.handle_replies(core).map_err(EngineError::Wait)?;
+                    return Ok(());
+                }
+            }
+            Plan::Read => return self.read_late(core).map_err(EngineError::Wait),
+            Plan::Watch => {
+                self.watch_replies(core).map_err(EngineError::Wait)?;
+                if core.prober.awaits_arrivals() {
+                    deadline = Some(core.clock.mono());
+                }
+            }
+        }
+        self.reader.lazy.note_slept();
         self.sleep(core.clock, deadline)
             .map_err(EngineError::Wait)?;
-        self.handle_events(core);
-        self.resume_accepting(core.clock.mono());
+        let now = core.clock.now();
+        let woken = now.mono;
+        if let Some(deadline) = deadline {
+            core.prober.handle_woken(now, deadline);
+        }
+        self.handle_events(core).map_err(EngineError::Wait)?;
+        self.accepting
+            .resume(woken, &mut self.reader, &mut self.sockets);
         self.receive(core);
+        if self.reader.lazy.wakes_for_replies() {
+            self.reader.note_read(core, woken);
+        }
         Ok(())
     }
 

@@ -3,19 +3,22 @@
 //! 1. A socket has at most one flow to a remote address. So each flow has a 5-tuple of its own, and
 //!    the source of a reply, or the destination named by an ICMP error, tells the flow.
 //! 2. A socket is bound to the address of ours that the system chose for its first flow. Flows
-//!    share it if the system chooses the same address for them. A route that changes leaves the
-//!    5-tuple.
+//!    share it if the system chooses the same address for them, and their packets have the same marks. A route
+//!    that changes leaves the 5-tuple.
 //! 3. A flow that wants another 5-tuple goes to another socket, with all others that want one. A
 //!    few sockets serve any number of targets.
+//! 4. A flow that is to have a given port has that one again when it starts afresh.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::engine::udp_port::UdpPort;
 use crate::limits::SHARED_REMOTES_MAX;
-use crate::proto::{Mono, SocketId};
+use crate::proto::{Marks, Mono, SocketId};
 use crate::sys;
 
 /// After an interface's queue was full, its socket goes without ICMP errors this long.
@@ -26,6 +29,9 @@ const ICMP_OFF_NS: u64 = 60_000_000_000;
 pub(super) struct SharedSocket<W> {
     pub(super) port: UdpPort<W>,
     local: Local,
+    marks: Arc<Marks>,
+    /// The port that was asked for; 0: any.
+    given_port: u16,
     /// Flows by the address they probe. `None` stands for a flow that has left: it must not return.
     flows: BTreeMap<Remote, Option<SocketId>>,
     live: usize,
@@ -40,11 +46,16 @@ pub(super) type Remote = (u128, u16);
 type Local = (IpAddr, u32);
 
 impl<W> SharedSocket<W> {
-    /// Makes one of a socket that is bound to `local`, whose port is ignored.
-    pub(super) fn new(port: UdpPort<W>, local: SocketAddr) -> Self {
+    /// Makes one of a socket that was bound to `local`, whose port may be 0, and marks what it sends.
+    pub(super) fn new(port: UdpPort<W>, local: SocketAddr, marks: &Arc<Marks>) -> Self {
         Self {
-            port,
+            port: UdpPort {
+                may_fragment: marks.df.is_none(),
+                ..port
+            },
             local: local_of(local),
+            marks: marks.clone(),
+            given_port: local.port(),
             flows: BTreeMap::new(),
             live: 0,
             icmp_off_until: None,
@@ -103,11 +114,24 @@ impl<W> Default for SharedUdp<W> {
 }
 
 impl<W> SharedUdp<W> {
-    /// Finds a socket on `local` that has never had a flow to `remote`.
-    pub(super) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
-        let (local, remote) = (local_of(local), remote_of(remote));
-        let is_free =
-            |socket: &SharedSocket<W>| socket.local == local && !socket.flows.contains_key(&remote);
+    /// Finds a socket with these marks on `local` that has never had a flow to `remote`; if its port is given, one that
+    /// has none now.
+    pub(super) fn find(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        marks: &Marks,
+    ) -> Option<usize> {
+        let (given_port, local, remote) = (local.port(), local_of(local), remote_of(remote));
+        let is_free = |socket: &SharedSocket<W>| {
+            socket.local == local
+                && socket.given_port == given_port
+                && match socket.flows.get(&remote) {
+                    None => true,
+                    Some(flow) => given_port != 0 && flow.is_none(),
+                }
+                && socket.marks.agree_with(marks)
+        };
         let mut sockets = self.0.iter();
         sockets.find_map(|(place, socket)| is_free(socket).then_some(place))
     }
@@ -119,6 +143,11 @@ impl<W> SharedUdp<W> {
 
     pub(super) fn insert(&mut self, socket: SharedSocket<W>) {
         self.0.insert(socket);
+    }
+
+    /// Returns the numbers that sockets may have now.
+    pub(super) fn places(&self) -> Range<usize> {
+        0..self.0.capacity()
     }
 
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut SharedSocket<W>> {
@@ -199,12 +228,13 @@ mod tests {
         remote: SocketAddr,
         id: SocketId,
     ) -> usize {
-        let place = sockets.find(local, remote).unwrap_or_else(|| {
+        let marks = Arc::default();
+        let place = sockets.find(local, remote, &marks).unwrap_or_else(|| {
             let place = sockets.next_place();
-            let socket = sys::udp::open(local).expect("a free port");
+            let socket = sys::udp::open(local, &marks).expect("a free port");
             let mut tuning = SocketTuning::new(SocketOptions::default());
             let port = UdpPort::new(socket, &mut tuning, &Stamping::new(Timestamps::User));
-            sockets.insert(SharedSocket::new(port, local));
+            sockets.insert(SharedSocket::new(port, local, &marks));
             place
         });
         sockets.join(place, remote, id);

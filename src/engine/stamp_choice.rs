@@ -1,7 +1,7 @@
 //! Which of a packet's stamps is believed: the interface's only while its clock is the system's.
 
 use crate::proto::{Stamp, StampSource, Wall};
-use crate::sys::stamp::Stamps;
+use crate::sys::words::Stamps;
 
 /// An interface's stamp that is further than this from the kernel's is of another clock. Between
 /// the two lie microseconds, unless the host stood still.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::sys::stamp::{Level, Numbers};
+use crate::sys::words::{Level, Numbers};
 
 /// The packets that a socket has sent and whose stamps have not come. `K` is what a stamp is wanted
 /// for.

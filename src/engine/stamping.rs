@@ -1,21 +1,19 @@
 //! Stamps of packets: having them made, taking them off error queues, and judging them.
 
-use std::os::fd::{AsFd, AsRawFd};
-
-use socket2::{Domain, Socket, Type};
-
 use crate::engine::interfaces::survey;
 use crate::engine::stamp_choice::choose;
 use crate::engine::stamp_queue::StampQueue;
 use crate::engine::{Core, Timestamps};
 use crate::limits::{
-    DATAGRAMS_PER_CALL_MAX, REPORTS_PER_TURN_MAX, STAMPS_OUTSTANDING_MAX,
+    DATAGRAMS_PER_CALL_MAX, QUOTE_BYTES_MAX, REPORTS_PER_TURN_MAX, STAMPS_OUTSTANDING_MAX,
     STAMPS_OUTSTANDING_UDP_MAX, STAMPS_OVERTAKING_MAX,
 };
 use crate::proto::{Arrival, Now, Stamp, StampKey};
+use crate::sys;
 use crate::sys::batch::Inbox;
-use crate::sys::icmp::Report;
-use crate::sys::stamp::{Level, Numbers, Stamps, enable, renumber};
+use crate::sys::sockets::Socket;
+use crate::sys::stamp::{Keeper, enable, keep, renumber};
+use crate::sys::words::{Level, Numbers, Report, Stamps};
 
 /// After this many packets in a row whose stamps by the interface are of another clock, the
 /// interface is no longer asked to stamp.
@@ -42,11 +40,12 @@ impl<S> Stamped<S> {
 pub(super) struct Stamping {
     /// `None` if this process makes the stamps.
     level: Option<Level>,
-    /// The kernel begins to stamp a moment after the first socket has asked for it, and stops with
-    /// the last one. This socket asks from the start to the end.
-    keeper: Option<Socket>,
-    /// Entries of error queues, which bear no payload.
+    /// Asks from the start to the end.
+    keeper: Option<Keeper>,
+    /// Entries of error queues. What ICMP errors quote is read while it may tell a hop.
     entries: Inbox,
+    /// The engine is told of the stamps of streams as they come, so nobody has to look for those.
+    are_told: bool,
     /// ICMP errors whose flows have not been looked up yet. Only shared UDP sockets queue them.
     pub(super) reports: Vec<Report>,
     astray: u32,
@@ -58,24 +57,21 @@ impl Stamping {
         let mut stamping = Self {
             level: None,
             keeper: None,
-            entries: Inbox::new(DATAGRAMS_PER_CALL_MAX, 0),
+            entries: Inbox::new(DATAGRAMS_PER_CALL_MAX, QUOTE_BYTES_MAX),
+            are_told: false,
             reports: Vec::new(),
             astray: 0,
         };
         if wanted == Timestamps::User {
             return stamping;
         }
-        let kept = Socket::new(Domain::IPV4, Type::DGRAM, None)
-            .or_else(|_| Socket::new(Domain::IPV6, Type::DGRAM, None))
-            .and_then(|socket| {
-                enable(&socket, Level::Software, Numbers::Datagrams)?;
-                Ok(socket)
-            });
-        match kept {
-            Ok(socket) => {
-                stamping.keeper = Some(socket);
+        match keep() {
+            Ok(keeper) => {
+                stamping.keeper = Some(keeper);
                 stamping.level = Some(Level::Software);
             }
+            // The start has said it.
+            Err(_) if sys::LACKS.is_some() => {}
             Err(error) => {
                 tracing::warn!(
                     %error,
@@ -108,19 +104,19 @@ impl Stamping {
     }
 
     /// Has an established stream stamped from here on, if it can be.
-    pub(super) fn begin_stream(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
+    pub(super) fn begin_stream(&self, socket: &impl Socket) -> StampQueue<StampKey> {
         self.begin_with(socket, Numbers::Bytes, STAMPS_OUTSTANDING_MAX, 0)
     }
 
     /// Has a UDP socket stamped from here on, if it can be.
-    pub(super) fn begin_udp(&self, socket: &impl AsFd) -> StampQueue<StampKey> {
+    pub(super) fn begin_udp(&self, socket: &impl Socket) -> StampQueue<StampKey> {
         let max = STAMPS_OUTSTANDING_UDP_MAX;
         self.begin_with(socket, Numbers::Datagrams, max, STAMPS_OVERTAKING_MAX)
     }
 
     fn begin_with(
         &self,
-        socket: &impl AsFd,
+        socket: &impl Socket,
         numbers: Numbers,
         max: usize,
         patience: u32,
@@ -156,16 +152,16 @@ impl Stamping {
         if stamp.is_none() && self.level.is_some() {
             core.prober.handle_unstamped();
         }
-        Arrival { now: *now, stamp }
+        Arrival {
+            now: *now,
+            stamp,
+            tos: None,
+        }
     }
 
     /// Begins the numbers of a UDP socket anew: the kernel has refused a datagram, and may have
     /// used up a number for it. Empties the error queue, where the cause may be.
-    pub(super) fn handle_unsent<S: AsRawFd + AsFd>(
-        &mut self,
-        core: &mut Core<'_>,
-        port: &mut Stamped<S>,
-    ) {
+    pub(super) fn handle_unsent<S: Socket>(&mut self, core: &mut Core<'_>, port: &mut Stamped<S>) {
         self.empty(core, port);
         if let Some(level) = port.stamps.level {
             let level = renumber(&port.socket, level).ok().map(|()| level);
@@ -175,13 +171,10 @@ impl Stamping {
     }
 
     /// Takes stamps off the error queue, as long as the kernel owes some.
-    pub(super) fn collect<S: AsRawFd + AsFd>(
-        &mut self,
-        core: &mut Core<'_>,
-        from: &mut Stamped<S>,
-    ) {
+    pub(super) fn collect<S: Socket>(&mut self, core: &mut Core<'_>, from: &mut Stamped<S>) {
         from.report_missing(core);
-        while !from.stamps.is_empty() && self.take(core, from) {}
+        let is_told = self.are_told && from.stamps.numbers == Numbers::Bytes;
+        while !is_told && !from.stamps.is_empty() && self.take(core, from) {}
         let level = from.stamps.level;
         if level != self.level && level.is_some() {
             // The interface's clock was found to be another one.
@@ -196,13 +189,15 @@ impl Stamping {
     /// Takes everything off the error queue, also stamps that nobody waits for: a segment sent
     /// again is stamped again. After many ICMP errors some may be left, of which the kernel tells
     /// again.
-    pub(super) fn empty(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl AsRawFd>) {
+    pub(super) fn empty(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl Socket>) {
         while self.take(core, from) {}
     }
 
     /// Takes entries off the error queue, many in a call. False if there are no more, or enough.
-    fn take(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl AsRawFd>) -> bool {
-        let Ok((count, has_more)) = self.entries.receive_errors(&from.socket) else {
+    fn take(&mut self, core: &mut Core<'_>, from: &mut Stamped<impl Socket>) -> bool {
+        let Ok((count, has_more)) =
+            (self.entries).receive_errors(&from.socket, core.prober.awaits_hops())
+        else {
             return false;
         };
         let mut now = core.clock.now();
@@ -211,21 +206,37 @@ impl Stamping {
                 self.reports.extend(self.entries.reported(index));
                 continue;
             };
-            let Some(key) = from.stamps.handle_number(number) else {
-                continue;
-            };
-            match self.judge(core, &mut now, stamps) {
-                Some(stamp) => core.prober.handle_stamp(key, stamp),
-                None => core.prober.handle_stamp_missing(key),
-            }
+            self.answer(core, &mut now, &mut from.stamps, number, stamps);
         }
         from.report_missing(core);
         has_more && self.reports.len() < REPORTS_PER_TURN_MAX
     }
 
+    fn answer(
+        &mut self,
+        core: &mut Core<'_>,
+        now: &mut Now,
+        queue: &mut StampQueue<StampKey>,
+        number: u32,
+        stamps: Stamps,
+    ) {
+        let Some(key) = queue.handle_number(number) else {
+            return;
+        };
+        match self.judge(core, now, stamps) {
+            Some(stamp) => core.prober.handle_stamp(key, stamp),
+            None => core.prober.handle_stamp_missing(key),
+        }
+    }
+
     /// Returns the stamp to believe, if there is one. A stamp may be the first to show that the
     /// system's clock was set. Then the core is told first, and `now` is read again.
-    fn judge(&mut self, core: &mut Core<'_>, now: &mut Now, stamps: Stamps) -> Option<Stamp> {
+    pub(super) fn judge(
+        &mut self,
+        core: &mut Core<'_>,
+        now: &mut Now,
+        stamps: Stamps,
+    ) -> Option<Stamp> {
         if let Some(step_ns) = stamps
             .software
             .and_then(|at| core.clock.check(now.wall, at))
@@ -242,7 +253,7 @@ impl Stamping {
             .filter(|stamp| core.clock.can_have_said(now.wall, stamp.at))
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux", not(latency_monitor_portable)))]
     pub(super) fn pretend_hardware(&mut self) {
         self.level = Some(Level::Hardware);
     }
@@ -256,5 +267,33 @@ impl Stamping {
                  phc2sys keep it to the system's clock, and restart"
             );
         }
+    }
+}
+
+/// For an engine that is told of stamps.
+#[cfg(all(target_os = "linux", not(latency_monitor_portable)))]
+impl Stamping {
+    /// Has the error queues of streams left alone: the engine brings every stamp
+    /// ([`handle_transmitted`](Self::handle_transmitted)).
+    pub(super) fn leave_to_engine(&mut self) {
+        self.are_told = true;
+    }
+
+    /// Has stamps taken off the error queues after all.
+    pub(super) fn take_from_queues(&mut self) {
+        self.are_told = false;
+    }
+
+    /// Tells the core of the transmit stamp with this number.
+    pub(super) fn handle_transmitted<S>(
+        &mut self,
+        core: &mut Core<'_>,
+        from: &mut Stamped<S>,
+        number: u32,
+        stamps: Stamps,
+    ) {
+        let mut now = core.clock.now();
+        self.answer(core, &mut now, &mut from.stamps, number, stamps);
+        from.report_missing(core);
     }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::TcpStream;
 
 use crate::engine::stamp_queue::StampQueue;
 use crate::engine::stamping::Stamped;
 use crate::limits::STAMPS_OUTSTANDING_MAX;
 use crate::proto::{Mono, StampKey};
+use crate::sys::sockets::TcpStream;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,16 @@ impl<W: Default> Stream<W> {
 impl<W> Stream<W> {
     /// Writes `bytes`, and keeps what the kernel does not take.
     pub(super) fn write(&mut self, bytes: &[u8], key: Option<StampKey>) -> io::Result<Written> {
+        if !self.begin_write(bytes, key) {
+            return Ok(self.written());
+        }
+        let taken = self.write_some(bytes)?;
+        Ok(self.keep(&bytes[taken..]))
+    }
+
+    /// Begins to write `bytes`. True if the kernel is to be offered them; it takes no more of this stream otherwise,
+    /// and they are kept.
+    pub(super) fn begin_write(&mut self, bytes: &[u8], key: Option<StampKey>) -> bool {
         if let Some(key) = key {
             if self.stamped.stamps.level.is_none() || self.wanted.len() >= STAMPS_OUTSTANDING_MAX {
                 self.stamped.stamps.given_up.push(key);
@@ -71,11 +81,21 @@ impl<W> Stream<W> {
         }
         if !self.unwritten.is_empty() {
             self.unwritten.extend_from_slice(bytes);
-            return Ok(Written::Left(self.unwritten.len()));
+            return false;
         }
-        let taken = self.write_some(bytes)?;
-        self.unwritten.extend_from_slice(&bytes[taken..]);
-        Ok(self.written())
+        true
+    }
+
+    #[cfg(all(target_os = "linux", not(latency_monitor_portable)))]
+    /// Notes that the kernel was offered `bytes` and has taken the first `taken` of them.
+    pub(super) fn handle_taken(&mut self, bytes: &[u8], taken: usize) -> Written {
+        note_written(&mut self.stamped.stamps, &mut self.wanted, taken);
+        self.keep(&bytes[taken..])
+    }
+
+    fn keep(&mut self, left: &[u8]) -> Written {
+        self.unwritten.extend_from_slice(left);
+        self.written()
     }
 
     /// Writes what the kernel has not taken, now that it has room.

@@ -1,6 +1,8 @@
 //! Stamps and figures of real sockets over loopback, below the core. Where something is waited for
 //! it is an event, and what is asserted of times is their order.
 
+mod turns;
+
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -11,19 +13,22 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{TimestampingFlag, getsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
+use socket2::SockRef;
 
 use super::stamping::{Stamped, Stamping};
 use super::stream::{Role, Stream, Written};
+use super::udp_port::UdpPort;
 use crate::clock::Clock;
 use crate::engine::{Core, Resolve, Timestamps};
 use crate::proto::transmit::{Place, Wanted};
 use crate::proto::{
-    Host, KeyRing, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId, Wall,
+    Host, KeyRing, Marks, Output, Prober, ProberConfig, SocketId, StampKey, StampSource, TargetId,
+    Wall,
 };
 use crate::sys;
-use crate::sys::batch::{Inbox, Outbox, Outgoing};
-use crate::sys::icmp::{Report, Trouble};
-use crate::sys::stamp::{Level, Numbers, Stamps, enable};
+use crate::sys::batch::{Inbox, Outbox};
+use crate::sys::stamp::enable;
+use crate::sys::words::{Handshake, Level, Numbers, Outgoing, Report, Stamps, Trouble};
 
 /// The traffic class of what is sent: expedited forwarding.
 const CLASS: u8 = 46 << 2;
@@ -109,7 +114,7 @@ fn wait_for<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
 /// Takes one entry off the error queue.
 fn take_transmitted(socket: &impl AsRawFd) -> io::Result<Option<(u32, Stamps)>> {
     let mut inbox = Inbox::new(1, 0);
-    inbox.receive_errors(socket)?;
+    inbox.receive_errors(socket, false)?;
     Ok(inbox.transmitted(0))
 }
 
@@ -139,8 +144,9 @@ struct Sender {
 
 impl Sender {
     fn new(stamping: &Stamping, to: SocketAddr) -> Self {
-        let route = sys::udp::route(to).expect("loopback is there");
-        let socket = sys::udp::open(route.local).expect("a free port");
+        let route = sys::udp::route(to, &Marks::default()).expect("loopback is there");
+        let socket = sys::udp::open(SocketAddr::new(route.local.ip(), 0), &Marks::default())
+            .expect("a free port");
         let stamps = stamping.begin_udp(&socket);
         Self {
             stamped: Stamped { socket, stamps },
@@ -155,6 +161,7 @@ impl Sender {
             to: self.to,
             from: None,
             tos: CLASS,
+            ttl: None,
             payload,
         });
         self.outbox.send(&self.stamped.socket, outgoing)
@@ -200,8 +207,8 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
                 let from = datagram.from.expect("somebody sent it");
                 found.push((from, datagram.local, datagram.stamps.software));
                 // Only a listener asks for them.
-                let said = datagram.local.map(|_| (Some(255), CLASS));
-                assert_eq!((datagram.ttl, datagram.tos), said.unwrap_or((None, 0)));
+                let said = datagram.local.map(|_| (Some(255), Some(CLASS)));
+                assert_eq!((datagram.ttl, datagram.tos), said.unwrap_or((None, None)));
             }
         }
         (found, payloads)
@@ -222,6 +229,7 @@ fn exchanges_are_in_order(listen: SocketAddr, remote: impl Fn(SocketAddr) -> Soc
                 to: *to,
                 from: *from,
                 tos: CLASS,
+                ttl: None,
                 payload: body,
             });
         let taken = Outbox::new().send(&listener, replies);
@@ -314,12 +322,11 @@ fn a_message_says_which_datagram_did_not_get_there() {
             }
             // The entry is there a moment before the error that the next call would be told.
             let _ = flow.stamped.socket.take_error();
-            let report = Report {
-                to,
-                by: Some(to.ip()),
-                trouble: Trouble::NoPort,
-            };
-            assert_eq!(std::mem::take(&mut stamping.reports), [report]);
+            let reports = std::mem::take(&mut stamping.reports);
+            let told = |report: &Report| (report.to, report.by, report.trouble);
+            let told: Vec<_> = reports.iter().map(told).collect();
+            assert_eq!(told, [(to, Some(to.ip()), Trouble::NoPort)]);
+            assert!(reports[0].quote.is_empty(), "nobody asks for it");
         }
         assert_drained(&flow.stamped.socket);
     }
@@ -330,7 +337,8 @@ fn a_message_says_which_datagram_did_not_get_there() {
 fn stream(stamping: &Stamping, address: SocketAddr) -> (Stream<()>, TcpStream) {
     let listener = TcpListener::bind(address).expect("a free port");
     let bound = listener.local_addr().expect("it is bound");
-    let (socket, _) = sys::tcp::connect(bound).expect("loopback is there");
+    let socket = sys::tcp::open(bound, &Marks::default(), 0).expect("there is a descriptor");
+    sys::tcp::connect(&socket, bound).expect("loopback is there");
     let (peer, _) = listener.accept().expect("somebody connects");
     wait_for(|| match socket.peer_addr() {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -444,7 +452,7 @@ fn stamps_of_a_stream_that_is_full_come_once_it_moves() {
 fn number_of(key: StampKey) -> u32 {
     match key.0 {
         Wanted::Reply { seq, .. } => seq,
-        other @ Wanted::Probe { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -550,7 +558,9 @@ fn the_kernel_times_a_handshake() {
     for address in loopbacks() {
         let listener = TcpListener::bind(address).expect("a free port");
         let bound = listener.local_addr().expect("it is bound");
-        let (probe, _) = sys::tcp::connect_probe(bound).expect("loopback is there");
+        let probe =
+            sys::tcp::open_probe(bound, &Marks::default(), 0).expect("there is a descriptor");
+        sys::tcp::connect(&probe, bound).expect("loopback is there");
         let _peer = listener.accept().expect("somebody connects");
         wait_for(|| match probe.peer_addr() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -558,11 +568,15 @@ fn the_kernel_times_a_handshake() {
             }
             other => other,
         });
-        assert!(sys::tcp::handshake_ns(&probe).is_some_and(|ns| ns > 0));
+        let handshake = sys::tcp::handshake(&probe);
+        assert!(matches!(handshake, Handshake::Done { ns: Some(ns) } if ns > 0));
         assert_eq!(sys::tcp::retransmits(&probe), Some(0));
     }
     let unconnected = UdpSocket::bind(loopbacks()[0]).expect("a free port");
-    assert_eq!(sys::tcp::handshake_ns(&unconnected), None);
+    assert_eq!(
+        sys::tcp::handshake(&unconnected),
+        Handshake::Failed { code: None }
+    );
     assert_eq!(sys::tcp::retransmits(&unconnected), None);
 }
 
@@ -591,4 +605,48 @@ fn an_interface_whose_clock_is_another_is_left_alone() {
         stamping.collect(&mut rig.core(), &mut flow.stamped);
     }
     assert_eq!(rig.missing(), 0, "the numbers go on");
+}
+
+/// A listener's buffer is flooded while nobody reads: what is missing is what is counted, of each flood by itself.
+#[test]
+fn what_a_buffer_has_no_room_for_is_counted() {
+    const FLOOD: u64 = 300;
+    let mut rig = Rig::new();
+    for address in loopbacks() {
+        let before = rig.prober.self_counters().receive_dropped;
+        let stamping = Stamping::new(Timestamps::User);
+        let socket = sys::udp::listen(address, true).expect("a free port");
+        SockRef::from(&socket)
+            .set_recv_buffer_size(20_000)
+            .expect("a small buffer");
+        let to = socket.local_addr().expect("it is bound");
+        let stamps = stamping.begin_udp(&socket);
+        let mut port = UdpPort {
+            stamped: Stamped { socket, stamps },
+            wait: (),
+            dropped: 0,
+            may_fragment: true,
+        };
+        let from = UdpSocket::bind((address.ip(), 0)).expect("a free port");
+        let mut inbox = Inbox::new(64, 2_048);
+        let (mut sent, mut read) = (0, 0);
+        for _ in 0..2 {
+            // The last one comes when there is room again, and tells of those before it.
+            for count in [FLOOD, 1] {
+                for _ in 0..count {
+                    from.send_to(&[0; 1_000], to).expect("loopback takes it");
+                }
+                sent += count;
+                while let Ok((count, _)) = inbox.receive(&port.stamped.socket, 64) {
+                    for index in 0..count {
+                        port.note_dropped(&mut rig.core(), &inbox.datagram(index));
+                        read += 1;
+                    }
+                }
+            }
+            let counted = rig.prober.self_counters().receive_dropped - before;
+            assert_eq!(counted, sent - read);
+            assert!(counted > 0, "there was room for all of them");
+        }
+    }
 }

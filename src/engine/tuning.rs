@@ -1,11 +1,13 @@
 //! The options of every UDP socket: buffers, and polling of the interface's queue.
 
 use std::io;
-use std::net::UdpSocket;
 
 use crate::engine::SocketOptions;
 use crate::limits::UDP_BUFFER_BYTES;
-use crate::sys::tuning::{Buffer, busy_poll, widen};
+use crate::sys;
+use crate::sys::sockets::UdpSocket;
+use crate::sys::tuning::{busy_poll, widen};
+use crate::sys::words::Buffer;
 
 /// The options, and which of them the kernel was found to refuse. That is logged once: a refusal to
 /// one socket is a refusal to all.
@@ -13,6 +15,8 @@ use crate::sys::tuning::{Buffer, busy_poll, widen};
 pub(super) struct SocketTuning {
     options: SocketOptions,
     refused: [bool; 3],
+    /// Bytes of the receive buffer that the last socket was given.
+    pub(super) room_bytes: usize,
 }
 
 impl SocketTuning {
@@ -20,6 +24,7 @@ impl SocketTuning {
         Self {
             options,
             refused: [false; 3],
+            room_bytes: 0,
         }
     }
 
@@ -32,6 +37,9 @@ impl SocketTuning {
         for (index, (buffer, asked)) in buffers.into_iter().enumerate() {
             let wanted = asked.unwrap_or(UDP_BUFFER_BYTES);
             let given = widen(socket, buffer, wanted);
+            if buffer == Buffer::Receive {
+                self.room_bytes = *given.as_ref().unwrap_or(&0);
+            }
             let is_cut = !matches!(given, Ok(given) if given >= wanted);
             if is_cut && !std::mem::replace(&mut self.refused[index], true) {
                 tell(buffer, wanted, asked.is_some(), given);
@@ -42,11 +50,16 @@ impl SocketTuning {
             && let Err(error) = busy_poll(socket, us)
             && !std::mem::replace(&mut self.refused[2], true)
         {
-            tracing::warn!(
-                %error,
-                "going on without `busy_poll_us = {us}`: this kernel wants CAP_NET_ADMIN for \
-                 more than the sysctl net.core.busy_read"
-            );
+            let option = format!("`busy_poll_us = {us}`");
+            if sys::is_lacking(&error) {
+                tracing::warn!("going on without {option}: this system has no such option");
+            } else {
+                tracing::warn!(
+                    %error,
+                    "going on without {option}: this kernel wants CAP_NET_ADMIN for more than \
+                     the sysctl net.core.busy_read"
+                );
+            }
         }
     }
 }
@@ -58,7 +71,11 @@ fn tell(buffer: Buffer, wanted: usize, was_asked: bool, given: io::Result<usize>
         Buffer::Send => ("send_buffer_kib", "wmem_max"),
     };
     let wanted = wanted / 1024;
-    let hint = format!("more needs CAP_NET_ADMIN, or a larger sysctl net.core.{sysctl}");
+    let hint = if sys::LACKS.is_none() {
+        format!("more needs CAP_NET_ADMIN, or a larger sysctl net.core.{sysctl}")
+    } else {
+        "more is over the system's limit".to_owned()
+    };
     match given {
         Ok(given) if was_asked => {
             let given = given / 1024;

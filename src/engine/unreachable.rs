@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::engine::shared_udp::{Remote, remote_of};
 use crate::limits::UNREACHABLE_TOLD_MAX;
 use crate::proto::Mono;
-use crate::sys::icmp::{Report, Trouble};
+use crate::sys::words::{Report, Trouble};
 
 /// An address is logged no more often than this. Replies end its trouble once no ICMP error has
 /// come for as long: forged ones among replies would otherwise make two lines each.
@@ -108,6 +108,8 @@ impl Unreachable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::IcmpType;
+    use crate::sys::words::Stamps;
 
     const SECOND_NS: u64 = 1_000_000_000;
 
@@ -120,6 +122,14 @@ mod tests {
             to: SocketAddr::from(([192, 0, 2, 5], port)),
             by: Some(IpAddr::from([192, 0, 2, 5])),
             trouble,
+            icmp: IcmpType {
+                is_v6: false,
+                kind: 3,
+                code: 3,
+            },
+            stamps: Stamps::default(),
+            quote: Box::default(),
+            extension_at: 0,
         }
     }
 

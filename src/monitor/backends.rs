@@ -6,12 +6,13 @@ use std::time::Duration;
 
 #[cfg(feature = "http-backends")]
 use crate::clock::Clock;
-use crate::config::{BackendSettings, MetricsConfig};
-use crate::monitor::{StartError, logging, sink_config};
+use crate::config::{BackendSettings, HistoryConfig, MetricsConfig};
+use crate::monitor::{StartError, logging, nanos, sink_config};
 use crate::publish::{self, Backend, PublishError, Tried};
 #[cfg(feature = "http-backends")]
 use crate::publish::{Delivery, Encode, Transport};
-use crate::record::{BackendStats, Record};
+use crate::record::{BackendStats, Mode, Record, SinkConfig};
+use crate::sys::sandbox;
 
 /// The backends. A new one is a file in `publish` and a line here.
 pub(super) fn backend(
@@ -77,6 +78,30 @@ pub(super) fn backend(
     Ok(Box::new(Named { name, backend }))
 }
 
+/// The backend that keeps what is measured on this host's disk, and what it gets.
+pub(super) fn history(
+    config: &HistoryConfig,
+) -> Result<(SinkConfig, Box<dyn Backend>), StartError> {
+    let long = |duration| i64::try_from(nanos(duration)).unwrap_or(i64::MAX);
+    let settings = publish::HistorySettings {
+        folder: config.dir.clone(),
+        keep_ns: long(config.keep),
+        bytes_max: config.bytes_max(),
+        interval_ns: long(config.interval),
+    };
+    let stats = Arc::new(BackendStats::new("history"));
+    let backend =
+        publish::History::open(settings, stats).map_err(|reason| StartError::Backend {
+            name: "history".to_owned(),
+            reason,
+        })?;
+    let sink = SinkConfig {
+        choice: config.choice.clone(),
+        ..SinkConfig::new(Mode::Windows, nanos(config.interval))
+    };
+    Ok((sink, Box::new(backend)))
+}
+
 /// A backend under a name that was given.
 struct Named {
     name: Box<str>,
@@ -129,6 +154,15 @@ fn queued<E: Encode + 'static, T: Transport + 'static>(
 fn boxed<B: Backend + 'static, E: Display>(made: Result<B, E>) -> Result<Box<dyn Backend>, String> {
     match made {
         Ok(backend) => Ok(Box::new(backend)),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(explained(error.to_string())),
+    }
+}
+
+/// Adds to what a backend says what may be behind it.
+fn explained(reason: String) -> String {
+    if reason.contains("Permission denied") {
+        reason + sandbox::hint()
+    } else {
+        reason
     }
 }

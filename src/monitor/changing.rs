@@ -111,37 +111,68 @@ impl LatencyMonitor {
             removed: gone.len(),
             ..Changed::default()
         };
-        let ended = gone
-            .iter()
-            .map(|metrics| (&metrics.name, self.end_backend(metrics)));
+        let ended = gone.iter().map(|metrics| {
+            let is_replaced = made.iter().any(|(new, ..)| new.name == metrics.name);
+            (&metrics.name, self.end_backend(metrics, is_replaced))
+        });
         let ended: BTreeMap<_, _> = ended.collect();
         for (metrics, stats, backend, replaces) in made {
             let after = ended.get(&metrics.name).cloned().flatten();
-            let feed = self.join(&metrics, &stats, after)?;
+            if let Err(error) = self.bring(metrics, stats, backend, after, on_closed.clone()) {
+                // Nobody comes in the place of those any more, and they have been asked to end.
+                ended.values().flatten().for_each(|stats| self.leave(stats));
+                return Err(error);
+            }
             changed.replaced += usize::from(replaces);
             changed.added += usize::from(!replaces);
-            let Some(running) = &mut self.running else {
-                continue;
-            };
-            match backend {
-                Some(backend) => {
-                    let flusher = Flusher::spawn(feed, backend, on_closed.clone());
-                    running.flushers.push(flusher.map_err(StartError::Thread)?);
-                }
-                None => running.changing.waiting.push(Waiting {
-                    metrics,
-                    stats,
-                    feed,
-                }),
-            }
         }
         changed.removed -= changed.replaced;
         self.config.metrics = after;
         Ok(changed)
     }
 
-    /// Has a backend send what it has, and end. Returns its figures.
-    fn end_backend(&mut self, metrics: &MetricsConfig) -> Option<Arc<BackendStats>> {
+    /// Has a backend gather, in the place of the one of the figures `after`, and publish. Without a backend that begins
+    /// when that one has ended.
+    fn bring(
+        &mut self,
+        metrics: MetricsConfig,
+        stats: Arc<BackendStats>,
+        backend: Option<Box<dyn Backend>>,
+        after: Option<Arc<BackendStats>>,
+        on_closed: impl Fn() + Send + 'static,
+    ) -> Result<(), StartError> {
+        let feed = self.join(&metrics, &stats, after)?;
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        match backend {
+            Some(backend) => {
+                let flusher = Flusher::spawn(feed, backend, on_closed);
+                running.flushers.push(flusher.map_err(StartError::Thread)?);
+            }
+            None => running.changing.waiting.push(Waiting {
+                metrics,
+                stats,
+                feed,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Has the poll thread gather no more for the backend of these figures.
+    fn leave(&self, stats: &Arc<BackendStats>) {
+        if let Some(running) = &self.running {
+            running.commands.push(Command::Leave(Arc::clone(stats)));
+        }
+    }
+
+    /// Has a backend send what it has, and end. Returns its figures. One that is replaced gathers until the one in its
+    /// place does.
+    fn end_backend(
+        &mut self,
+        metrics: &MetricsConfig,
+        is_replaced: bool,
+    ) -> Option<Arc<BackendStats>> {
         let timeout = if lingers(metrics) {
             Duration::from_secs(LINGER_S_MAX)
         } else {
@@ -163,9 +194,11 @@ impl LatencyMonitor {
         let place = running.flushers.iter().position(is_it)?;
         let flusher = running.flushers.remove(place);
         let stats = Arc::clone(flusher.stats());
-        running.commands.push(Command::Leave(Arc::clone(&stats)));
         flusher.stop(timeout);
         running.changing.leaving.push(flusher);
+        if !is_replaced {
+            self.leave(&stats);
+        }
         Some(stats)
     }
 

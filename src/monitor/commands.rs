@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::engine::Wake;
 use crate::limits::COMMANDS_QUEUED_MAX;
 use crate::monitor::TargetHandle;
+use crate::monitor::watchdog::Watchdog;
 use crate::proto::{
-    Address, FlowView, Key, KeyRing, Mono, Now, Prefix, Prober, SenderSpec, TargetId, TargetSpec,
+    Address, FlowView, Key, KeyRing, Mono, Now, PathOptions, Prefix, Prober, SenderSpec, TargetId,
+    TargetSpec,
 };
 use crate::record::{BackendStats, BurstRules, FlightConfig, Joining};
 
@@ -26,6 +29,8 @@ pub(crate) enum Command {
     Answer(Box<Answering>),
     /// What counts as a burst, and how much is dumped around one.
     FindBursts(BurstRules, FlightConfig),
+    /// When paths are traced.
+    TracePaths(PathOptions),
     /// The configuration was read, or had a mistake.
     ConfigRead {
         is_ok: bool,
@@ -33,6 +38,10 @@ pub(crate) enum Command {
     Resolved(TargetId, Vec<Address>),
     Dump,
     View(Viewer),
+    /// The commands before this one are done.
+    Tell(Done),
+    /// Somebody waits for signs of life.
+    Watch(Watchdog),
     Join(Box<Joining>),
     Leave(Arc<BackendStats>),
 }
@@ -43,6 +52,15 @@ pub(crate) struct Viewer(pub(crate) Box<dyn FnOnce(Vec<FlowView>) + Send>);
 impl fmt::Debug for Viewer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Viewer")
+    }
+}
+
+/// What is called once all commands before it are done.
+pub(crate) struct Done(pub(crate) Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Done {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Done")
     }
 }
 
@@ -81,7 +99,7 @@ pub(crate) struct Commands {
     stop: AtomicBool,
     /// When the poll thread turned last, in nanoseconds.
     turned: AtomicU64,
-    waker: Mutex<Option<Arc<mio::Waker>>>,
+    waker: Mutex<Option<Arc<dyn Wake>>>,
 }
 
 impl Commands {
@@ -127,7 +145,7 @@ impl Commands {
     }
 
     /// Has commands end the engine's wait from now on.
-    pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
         *self.waker.lock() = Some(waker);
     }
 

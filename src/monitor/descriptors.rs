@@ -2,7 +2,7 @@
 
 use crate::limits::{CONNECTS_IN_FLIGHT_MAX, DESCRIPTORS_OWN};
 use crate::proto::TargetSpec;
-use crate::sys::process;
+use crate::sys::host::raise_descriptor_limit;
 
 /// The limit to reckon with if the system does not tell its own.
 const LIMIT_LEAST: u64 = 256;
@@ -19,15 +19,17 @@ struct Need {
 
 impl Need {
     fn of<'a>(targets: impl IntoIterator<Item = &'a TargetSpec>, listeners: u64) -> Self {
-        let (mut lasting, mut silent) = (0, 0);
+        let (mut lasting, mut silent, mut shared) = (0, 0, 0);
         for target in targets {
-            lasting += u64::from(target.tcp_port.is_some());
+            lasting += target.tcp_port.map_or(0, |_| u64::from(target.flows));
+            // Flows to one address share no socket; one socket is among the process's own.
+            shared = shared.max(target.udp_port.map_or(0, |_| u64::from(target.flows - 1)));
             if target.connect_port.is_some() {
                 let in_flight = target.timeout_ns / target.interval_ns.max(1) + 1;
                 silent += in_flight.min(CONNECTS_IN_FLIGHT_MAX as u64);
             }
         }
-        let least = DESCRIPTORS_OWN + listeners + lasting;
+        let least = DESCRIPTORS_OWN + listeners + lasting + shared;
         Self {
             least,
             most: least + silent,
@@ -49,7 +51,7 @@ pub(super) fn prepare<'a>(
     targets: impl IntoIterator<Item = &'a TargetSpec>,
     listeners: usize,
 ) -> usize {
-    let limit = process::raise_descriptor_limit().unwrap_or_else(|error| {
+    let limit = raise_descriptor_limit().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot raise the limit of open files");
         LIMIT_LEAST
     });
@@ -95,6 +97,10 @@ mod tests {
         // At a second one is under way and the next begins as its time ends; at a millisecond there
         // would be a thousand.
         assert_eq!(need.most, need.least + 2 + CONNECTS_IN_FLIGHT_MAX as u64);
+        // Sixteen connections, and fifteen UDP sockets more, which other targets share.
+        let many = TargetOptions::new("192.0.2.4").flows(16);
+        targets.extend([many.clone(), many].map(|it| config.target(it).expect("it is a target")));
+        assert_eq!(Need::of(&targets, 2).least, need.least + 2 * 16 + 15);
     }
 
     #[test]

@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::clock::Clock;
 use crate::config::{Config, DiscoveryConfig};
@@ -171,9 +170,7 @@ fn look_at(
         .then(FolderWatch::new)
         .and_then(Result::ok);
     if let Some(watch) = &watch {
-        let registry = poll.registry();
-        let fd = std::os::fd::AsRawFd::as_raw_fd(watch);
-        registry.register(&mut SourceFd(&fd), FOLDERS, Interest::READABLE)?;
+        watch.register(poll.registry(), FOLDERS)?;
     }
     let (is_over, refresh) = (looker.is_over.clone(), discovery.refresh);
     let folders: Vec<_> = discovery

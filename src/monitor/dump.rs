@@ -4,9 +4,8 @@
 //! written is counted. The first failure after a success is logged.
 
 mod line;
+mod written;
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +17,9 @@ use std::time::Duration;
 
 use crate::limits::DUMP_NAME_BYTES_MAX;
 use crate::monitor::dump::line::LineWriter;
+pub(in crate::monitor) use crate::monitor::dump::written::Written;
 use crate::proto::{Direction, Wall};
-use crate::record::{Dump, EventKind, Order};
+use crate::record::{Dump, Event, EventKind, Order};
 
 /// Our files are those whose names begin and end so. All others in the folder are left alone.
 const PREFIXES: [&str; 2] = ["lm-burst-", "lm-snapshot-"];
@@ -36,6 +36,8 @@ const BURST_DRAFT: &str = ".lm-dump.burst";
 #[derive(Debug)]
 pub(super) struct DumpThread {
     ended: Receiver<()>,
+    #[cfg(feature = "http-server")]
+    written: Arc<Written>,
 }
 
 impl DumpThread {
@@ -48,6 +50,8 @@ impl DumpThread {
         lost: Arc<AtomicU64>,
     ) -> io::Result<Self> {
         let mut writer = DumpWriter::new(folder, dumps_max, host);
+        #[cfg(feature = "http-server")]
+        let written = Arc::clone(&writer.written);
         let (sender, ended) = channel();
         thread::Builder::new()
             .name("lm-dump".into())
@@ -59,7 +63,17 @@ impl DumpThread {
                 // The receiver may have given up waiting.
                 let _ = sender.send(());
             })?;
-        Ok(Self { ended })
+        Ok(Self {
+            ended,
+            #[cfg(feature = "http-server")]
+            written,
+        })
+    }
+
+    /// Returns what has been written, now and later.
+    #[cfg(feature = "http-server")]
+    pub(super) fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
     }
 
     /// Waits for its end, at most for `timeout`. False if it still writes then.
@@ -79,25 +93,20 @@ struct Draft {
 
 /// Writes dumps into one folder.
 struct DumpWriter {
-    folder: PathBuf,
-    dumps_max: usize,
+    written: Arc<Written>,
     lines: LineWriter,
     /// The snapshot that is being written, and when it was asked for. Its file is `None` once that
     /// has failed.
     snapshot: Option<(Wall, Option<Draft>)>,
-    /// The names of the files of this run, in their order. The times in names follow a clock that may be set.
-    named: VecDeque<OsString>,
     is_failing: bool,
 }
 
 impl DumpWriter {
     fn new(folder: PathBuf, dumps_max: usize, host: &str) -> Self {
         Self {
-            folder,
-            dumps_max,
+            written: Arc::new(Written::new(folder, dumps_max)),
             lines: LineWriter::new(host),
             snapshot: None,
-            named: VecDeque::new(),
             is_failing: false,
         }
     }
@@ -127,7 +136,7 @@ impl DumpWriter {
             let _ = fs::remove_file(&draft.path);
             return Err(error);
         }
-        self.finish(draft, &burst_name(dump))
+        self.finish(draft, &burst_name(dump), dump.event.clone())
     }
 
     fn write_part(&mut self, asked: Wall, dump: &Dump) -> io::Result<()> {
@@ -155,21 +164,21 @@ impl DumpWriter {
     /// Names the snapshot, if one is being written.
     fn end_snapshot(&mut self, lost: &AtomicU64) {
         if let Some((asked, Some(draft))) = self.snapshot.take() {
-            let written = self.finish(draft, &format!("{}{}", PREFIXES[1], time(asked)));
+            let written = self.finish(draft, &format!("{}{}", PREFIXES[1], time(asked)), None);
             self.judge(written, lost);
         }
     }
 
     fn draft(&self, name: &str) -> io::Result<Draft> {
-        fs::create_dir_all(&self.folder)?;
-        let path = self.folder.join(name);
+        fs::create_dir_all(self.written.folder())?;
+        let path = self.written.folder().join(name);
         let file = BufWriter::new(File::create(&path)?);
         Ok(Draft { path, file })
     }
 
     /// Names a file that is whole, and removes the oldest ones.
-    fn finish(&mut self, mut draft: Draft, name: &str) -> io::Result<()> {
-        let path = free_path(&self.folder, name);
+    fn finish(&self, mut draft: Draft, name: &str, event: Option<Arc<Event>>) -> io::Result<()> {
+        let path = free_path(self.written.folder(), name);
         let named = draft
             .file
             .flush()
@@ -179,9 +188,8 @@ impl DumpWriter {
             return Err(error);
         }
         tracing::info!(path = %path.display(), "dumped");
-        self.named.extend(path.file_name().map(ToOwned::to_owned));
-        if self.named.len() > self.dumps_max {
-            self.named.pop_front();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+            self.written.add(name.to_owned(), event);
         }
         self.remove_oldest()
     }
@@ -189,19 +197,19 @@ impl DumpWriter {
     /// Removes the oldest files: first those of earlier runs by the times in their names, then our own in their order.
     fn remove_oldest(&self) -> io::Result<()> {
         let mut dumps = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(self.written.folder())? {
             let name = entry?.file_name();
             if let Some(name) = name.to_str()
                 && let Some(time) = time_of(name)
             {
-                let order = self.named.iter().position(|named| named == name);
+                let order = self.written.place(name);
                 dumps.push((order, time.to_owned(), name.to_owned()));
             }
         }
         dumps.sort();
-        let more = dumps.len().saturating_sub(self.dumps_max);
+        let more = dumps.len().saturating_sub(self.written.dumps_max());
         for (.., name) in &dumps[..more] {
-            match fs::remove_file(self.folder.join(name)) {
+            match fs::remove_file(self.written.folder().join(name)) {
                 // Another program has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
@@ -221,7 +229,7 @@ impl DumpWriter {
         let Err(error) = written else { return };
         lost.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut self.is_failing, true) {
-            let folder = self.folder.display();
+            let folder = self.written.folder().display();
             tracing::error!(%folder, %error, "cannot write a dump; further failures are counted");
         }
     }
@@ -255,7 +263,7 @@ fn time_of(name: &str) -> Option<&str> {
 
 fn burst_name(dump: &Dump) -> String {
     let began = dump.event.as_ref().map_or(dump.from, |event| event.at);
-    let direction = match dump.event.as_ref().map(|event| event.kind) {
+    let direction = match dump.event.as_ref().map(|event| &event.kind) {
         Some(EventKind::Burst(burst)) => burst.direction.map_or("loss", Direction::as_str),
         _ => "none",
     };
@@ -287,7 +295,7 @@ fn time(at: Wall) -> String {
 mod tests {
     use super::*;
     use crate::proto::{ClockState, FlowKind, Labels, Origin, Outcome, Stamp, StampSource, Trace};
-    use crate::record::{Burst, Event, Probe, Tags};
+    use crate::record::{Burst, Evidence, Probe, Tags};
 
     const START: i64 = 1_768_219_134_587_069_267;
 
@@ -324,8 +332,11 @@ mod tests {
                 lost: 1,
                 incident: 3,
                 stamp: StampSource::Kernel,
+                suspect: None,
+                evidence: Evidence::default(),
             }),
             tags: Arc::new(Tags::Flow(Arc::clone(&labels))),
+            flow: None,
         };
         Dump {
             labels,

@@ -1,5 +1,7 @@
 //! What others may ask the monitor over HTTP, and how it answers.
 
+#[cfg(feature = "report")]
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -7,12 +9,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::config::HttpConfig;
+use crate::config::{HistoryConfig, HttpConfig};
+use crate::limits::LIVE_EVENTS_KEPT;
 use crate::monitor::commands::{Command, Commands, Viewer};
-use crate::monitor::{LatencyMonitor, Notice, nanos};
+use crate::monitor::dump::{DumpThread, Written};
+use crate::monitor::notice::Notice;
+use crate::monitor::{LatencyMonitor, nanos};
 use crate::proto::FlowView;
 use crate::publish::{Backend, Exposition};
-use crate::record::{BackendStats, Mode, SinkConfig};
+use crate::record::{BackendStats, Event, Mode, SinkConfig};
+#[cfg(feature = "report")]
+use crate::report;
 use crate::serve::{self, Answer, Asked, Events, ServeError};
 
 /// A face that has its backend, and does not listen yet.
@@ -24,16 +31,22 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Returns the backend that fills it, too. `name` is the name of this host.
-    pub(super) fn new(config: HttpConfig, name: &str) -> (Self, SinkConfig, Box<dyn Backend>) {
+    pub(super) fn new(
+        config: HttpConfig,
+        history: Option<&HistoryConfig>,
+        name: &str,
+    ) -> (Self, SinkConfig, Box<dyn Backend>) {
         let sink = SinkConfig {
             choice: config.choice.clone(),
             ..SinkConfig::new(Mode::Windows, nanos(config.interval))
         };
         let now = Clock::new().now().wall;
-        let exposition = Exposition::new(&config.scrape, name, &sink, now);
+        let mut exposition = Exposition::new(&config.scrape, name, &sink, now);
+        if let Some(history) = history {
+            exposition = exposition.keeping_in(&history.dir);
+        }
         let events = Events::default();
-        let told = events.clone();
-        let backend = exposition.backend(move |line| told.publish(line));
+        let backend = exposition.backend(events.clone());
         let prepared = Self {
             config,
             exposition,
@@ -55,7 +68,9 @@ impl Prepared {
         } = self;
         let commands = monitor.running.as_ref().map(|it| Arc::clone(&it.commands));
         let backends = Arc::new(Mutex::new(monitor.backend_stats()));
+        let dumper = monitor.running.as_ref().and_then(|it| it.dumper.as_ref());
         let asker = Asker {
+            dumps: dumper.map(DumpThread::written),
             clock: Mutex::new(Clock::new()),
             commands: commands.unwrap_or_default(),
             backends: Arc::clone(&backends),
@@ -100,12 +115,25 @@ impl Face {
     }
 }
 
+impl LatencyMonitor {
+    /// The figures of the backends that run.
+    pub(super) fn backend_stats(&self) -> Vec<Arc<BackendStats>> {
+        let running = self.running.iter();
+        let flushers = running.flat_map(|running| &running.flushers);
+        flushers
+            .map(|flusher| Arc::clone(flusher.stats()))
+            .collect()
+    }
+}
+
 /// The monitor as the thread that answers knows it.
 struct Asker {
     clock: Mutex<Clock>,
     commands: Arc<Commands>,
     backends: Backends,
     notices: Sender<Notice>,
+    /// `None` without `dump_dir`.
+    dumps: Option<Arc<Written>>,
 }
 
 impl Asked for Asker {
@@ -126,5 +154,22 @@ impl Asked for Asker {
     fn reload(&self, answer: Answer<Result<String, String>>) {
         // The daemon may be about to end.
         let _ = self.notices.send(Notice::Reload(answer));
+    }
+
+    fn dumps(&self) -> Option<Vec<(String, Option<Arc<Event>>)>> {
+        let dumps = self.dumps.as_ref()?;
+        Some(dumps.last(LIVE_EVENTS_KEPT))
+    }
+
+    #[cfg(feature = "report")]
+    fn report(&self, dump: &str) -> Option<Result<String, String>> {
+        let file = self.dumps.as_ref()?.open(dump).ok()?;
+        let page = report::page_of_dump(Path::new(dump), file);
+        Some(page.map_err(|error| error.to_string()))
+    }
+
+    #[cfg(not(feature = "report"))]
+    fn report(&self, _: &str) -> Option<Result<String, String>> {
+        Some(Err("built without the feature `report`".to_owned()))
     }
 }

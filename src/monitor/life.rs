@@ -12,6 +12,7 @@ use crate::proto::{FlowKind, Life};
 pub(super) fn log(life: &Life) {
     let label = &life.subject.labels.target;
     let flow = life.subject.kind.map_or("all", FlowKind::as_str);
+    let number = life.subject.number;
     let remote = life
         .subject
         .remote
@@ -21,8 +22,8 @@ pub(super) fn log(life: &Life) {
         .local
         .map(tracing::field::display::<SocketAddr>);
     if life.event.is_change() {
-        tracing::info!(%label, flow, remote, local, "{}", life.event);
+        tracing::info!(%label, flow, number, remote, local, "{}", life.event);
     } else {
-        tracing::debug!(%label, flow, remote, local, "{}", life.event);
+        tracing::debug!(%label, flow, number, remote, local, "{}", life.event);
     }
 }

@@ -54,45 +54,70 @@ impl Log {
     }
 }
 
-/// Starts to write events of the configured level and above to where the configuration says.
-pub(super) fn start(config: &Config) -> Result<Log, RunError> {
+/// Where the log goes: open, and written by nobody yet.
+#[derive(Debug)]
+pub(super) struct Opened {
+    console: WholeLines<fs::File>,
+    file: Option<(WholeLines<fs::File>, PathBuf)>,
+    level: LevelFilter,
+}
+
+/// Opens what the configuration says that the log goes to.
+pub(super) fn open(config: &Config) -> Result<Opened, RunError> {
     // A program that reads our JSON from stdout must not meet log lines.
     let stdout_taken = config
         .metrics
         .iter()
         .any(|metrics| metrics.settings.backend() == Backend::Cli);
-    let mut log = Log {
-        guards: Vec::new(),
-        dropped: Vec::new(),
-        lost: Arc::default(),
-        file: None,
-        reopen: Arc::default(),
-    };
     let console = if stdout_taken {
         WholeLines::to(io::stderr())
     } else {
         WholeLines::to(io::stdout())
     };
-    let console = log.buffered(console.map_err(RunError::Console)?, None);
-    let builder = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_target(false)
-        .with_max_level(LevelFilter::from_level(config.log_level.tracing()));
-    // A library user's subscriber, if there is one already, stays.
-    let _ = match &config.log_file {
-        Some(path) => {
-            let file = open(path).and_then(WholeLines::to);
-            let file = file.map_err(|source| RunError::LogFile {
-                path: path.clone(),
-                source,
-            })?;
-            let file = log.buffered(file, Some(path));
-            log.file = Some(file.clone());
-            builder.with_writer(console.and(file)).try_init()
-        }
-        None => builder.with_writer(console).try_init(),
+    let console = console.map_err(RunError::Console)?;
+    let open = |path: &PathBuf| {
+        let lines = open_file(path).and_then(WholeLines::to);
+        let lines = lines.map_err(|source| RunError::LogFile {
+            path: path.clone(),
+            source,
+        })?;
+        Ok::<_, RunError>((lines, path.clone()))
     };
-    Ok(log)
+    let file = config.log_file.as_ref().map(open).transpose()?;
+    let level = LevelFilter::from_level(config.log_level.tracing());
+    Ok(Opened {
+        console,
+        file,
+        level,
+    })
+}
+
+impl Opened {
+    /// Starts to write events of the configured level and above.
+    pub(super) fn start(self) -> Log {
+        let mut log = Log {
+            guards: Vec::new(),
+            dropped: Vec::new(),
+            lost: Arc::default(),
+            file: None,
+            reopen: Arc::default(),
+        };
+        let console = log.buffered(self.console, None);
+        let builder = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_target(false)
+            .with_max_level(self.level);
+        // A library user's subscriber, if there is one already, stays.
+        let _ = match self.file {
+            Some((file, path)) => {
+                let file = log.buffered(file, Some(&path));
+                log.file = Some(file.clone());
+                builder.with_writer(console.and(file)).try_init()
+            }
+            None => builder.with_writer(console).try_init(),
+        };
+        log
+    }
 }
 
 impl Log {
@@ -142,7 +167,7 @@ impl Stream {
         if !self.reopen.swap(false, Ordering::AcqRel) {
             return;
         }
-        match open(path).and_then(WholeLines::to) {
+        match open_file(path).and_then(WholeLines::to) {
             Ok(lines) => {
                 self.lines = lines;
                 tracing::info!("{} is opened again", self.name);
@@ -192,7 +217,7 @@ impl io::Write for Stream {
 }
 
 /// Opens a log file for appending, and creates its folders.
-fn open(path: &Path) -> io::Result<fs::File> {
+fn open_file(path: &Path) -> io::Result<fs::File> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

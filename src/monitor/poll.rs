@@ -14,11 +14,13 @@ use crate::limits::{
 use crate::monitor::TargetHandle;
 use crate::monitor::commands::{Command, Commands, Viewer};
 use crate::monitor::life;
+use crate::monitor::pressure::HostWatch;
 use crate::monitor::resolver::Resolver;
+use crate::monitor::watchdog::Watchdog;
 use crate::proto::{ClockState, FlowView, Mono, Now, Output, Prober, TargetId};
 use crate::record::{ConfigRead, HostGauges, Joining, Recorder};
-use crate::sys::process;
 use crate::sys::time::clock_state;
+use crate::sys::{host, is_lacking, process};
 
 /// The loop turns at least this often, to renew the clock's anchor.
 const IDLE_TURN_NS: u64 = 250_000_000;
@@ -44,11 +46,13 @@ pub(super) struct PollLoop {
     pub(super) finish_within: Duration,
     pub(super) handles: BTreeMap<TargetHandle, TargetId>,
     pub(super) watch: ClockWatch,
+    pub(super) host: HostWatch,
     /// How the configuration was read last.
     pub(super) config_read: ConfigRead,
     /// How many places of the table of targets were read for the interval that ends.
     pub(super) counted: usize,
     pub(super) viewing: VecDeque<Viewing>,
+    pub(super) watchdog: Option<Watchdog>,
 }
 
 /// Flows that are gathered for somebody who asked.
@@ -88,6 +92,9 @@ impl PollLoop {
     fn turn(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let now = self.clock.now();
         self.commands.set_turned(now.mono);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.handle_turn(now.mono);
+        }
         self.prober.handle_timeout(now);
         engine.transmit(&mut self.core());
         self.drain();
@@ -107,6 +114,7 @@ impl PollLoop {
         engine.wait(&mut self.core(), Some(deadline))?;
         self.drain();
         self.refresh_clock();
+        self.watch_host();
         Ok(())
     }
 
@@ -128,6 +136,23 @@ impl PollLoop {
                 self.watch
                     .gauges(self.clock.steps().count, self.config_read)
             });
+    }
+
+    /// Asks the system how this host is, from time to time and before an event is judged.
+    fn watch_host(&mut self) {
+        let now = self.clock.now();
+        let is_awaited = self.recorder.awaits_host();
+        let dropped = self.prober.self_counters().receive_dropped;
+        let reading = self.host.read(now.mono, is_awaited, dropped);
+        if (reading.is_some() || self.prober.awaits_queued())
+            && let Some(queued_ns) = self.host.queued_ns()
+        {
+            self.prober.handle_queued(queued_ns);
+        }
+        if let Some(reading) = reading {
+            self.recorder.handle_host(now.wall, reading);
+            self.host.note_cost(now.mono, self.clock.mono());
+        }
     }
 
     /// Gathers a bounded number of flows for whoever asked first.
@@ -159,6 +184,10 @@ impl PollLoop {
             Output::Life(life) => life::log(life),
             _ => recorder.handle_output(output),
         });
+        while let Some((origin, why)) = self.recorder.poll_trace() {
+            let now = self.clock.now();
+            self.prober.trace(now, origin, why);
+        }
     }
 
     /// Renews the clock's anchor and the kernel's word on its clock. A step of the clock may show
@@ -227,6 +256,7 @@ impl PollLoop {
                     self.recorder.find_bursts(rules);
                     self.recorder.set_margins(margins);
                 }
+                Command::TracePaths(options) => self.prober.trace_paths(now, options),
                 Command::ConfigRead { is_ok } => {
                     self.config_read.is_ok = is_ok;
                     if is_ok {
@@ -245,6 +275,8 @@ impl PollLoop {
                     found: Vec::new(),
                     viewer,
                 }),
+                Command::Tell(done) => (done.0)(),
+                Command::Watch(watchdog) => self.watchdog = Some(watchdog),
             }
         }
     }
@@ -293,6 +325,7 @@ impl ClockWatch {
     fn ask(&mut self, said: io::Result<ClockState>) {
         if let Err(error) = &said
             && !std::mem::replace(&mut self.is_refused, true)
+            && !is_lacking(error)
         {
             tracing::warn!(
                 %error,
@@ -307,7 +340,7 @@ impl ClockWatch {
     /// Returns what is published of this host.
     fn gauges(&self, clock_steps: u64, config: ConfigRead) -> HostGauges {
         HostGauges {
-            cpu_ns: process::cpu_ns(),
+            cpu_ns: host::cpu_ns(),
             resident_bytes: process::resident_bytes(),
             clock_steps,
             clock: self.state,
@@ -390,9 +423,11 @@ mod tests {
             finish_within: Duration::ZERO,
             handles: BTreeMap::new(),
             watch: ClockWatch::default(),
+            host: HostWatch::default(),
             config_read: ConfigRead::default(),
             counted: 0,
             viewing: VecDeque::new(),
+            watchdog: None,
         };
         let (rate, sent) = (1, 0);
         let engine = Waiting {
@@ -443,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_kernel_that_does_not_tell_leaves_nothing_known_and_is_told_of_once() {
-        let refused = || Err(io::Error::from_raw_os_error(nix::libc::EPERM));
+        let refused = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
         let known = ClockState {
             is_synchronised: true,
             error_ns: 5,

@@ -1,24 +1,36 @@
 //! What would go wrong with a configuration on this host, as far as that can be seen without starting.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::config::{BackendSettings, Config, MetricsConfig, Word as _};
-use crate::engine::EngineError;
-use crate::monitor::{RunError, StartError, resolver};
-use crate::proto::{FlowKind, Protocol, TargetSpec};
+use crate::config::{BackendSettings, Config, EngineKind, MetricsConfig, Word as _};
+use crate::engine::{EngineError, Kind};
+use crate::history::{Load, estimate};
+use crate::limits::EVERY_ADDRESS_MAX;
+use crate::monitor::{RunError, StartError, engines, resolver, sandbox};
+use crate::proto::{FlowKind, Marks, Protocol, TargetSpec};
 use crate::publish;
-use crate::record::{HTTP, Metric, MetricKind, TagSet};
+use crate::record::{DSCP, HTTP, Metric, MetricKind, TagSet};
 use crate::sys;
 
 /// Returns why the daemon would end at once on this host: its log file cannot be written, an address to
-/// listen on is not there. Starts nothing, and leaves no file.
+/// listen on is not there, its engine is refused. Starts nothing, and leaves no file.
 pub fn check(config: &Config) -> Result<(), RunError> {
     if let Some(path) = &config.log_file {
         can_log_to(path).map_err(|source| RunError::LogFile {
             path: path.clone(),
             source,
         })?;
+    }
+    if let Some(history) = &config.history {
+        sys::process::can_write(&history.dir).map_err(|error| StartError::Backend {
+            name: "history".to_owned(),
+            reason: format!("cannot write to {}: {error}", history.dir.display()),
+        })?;
+    }
+    if config.engine.kind == EngineKind::IoUring {
+        Kind::IoUring.try_out().map_err(StartError::Engine)?;
     }
     let addresses = resolver::own_addresses(&config.addresses)?;
     for address in addresses {
@@ -46,6 +58,7 @@ pub fn report(config: &Config, is_here: bool) -> String {
     let lines = config.warnings.iter().chain(&found);
     let mut lines: Vec<String> = lines.map(|text| format!("warning: {text}\n")).collect();
     lines.extend(unmeasured(config));
+    lines.extend(pools(config));
     let each = |metrics: &MetricsConfig| {
         let name = metrics.settings.backend().as_word();
         format!("{} series in {name}", series(config, metrics))
@@ -56,6 +69,12 @@ pub fn report(config: &Config, is_here: bool) -> String {
         config.targets.len(),
         each.join(", ")
     ));
+    lines.extend(kept(config));
+    if is_here {
+        let engines::Choice { kind, why } = engines::choose(config);
+        lines.push(format!("engine: {} ({why})\n", kind.word()));
+        lines.push(format!("sandbox: {}\n", sandbox::outlook(config)));
+    }
     lines.concat()
 }
 
@@ -89,6 +108,50 @@ fn unmeasured(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
+/// Returns how large the history of the targets is, if it is kept.
+fn kept(config: &Config) -> Option<String> {
+    let history = config.history.as_ref()?;
+    let is_delay = |metric: &&Metric| {
+        let kinds = [
+            MetricKind::Delay,
+            MetricKind::SignedDelay,
+            MetricKind::Window,
+        ];
+        kinds.contains(&metric.kind) && metric.flow.is_some() && history.choice.has(metric)
+    };
+    let delays: Vec<&Metric> = Metric::all().filter(is_delay).collect();
+    let each = config.targets.iter().map(|target| Load {
+        windows: delays.iter().map(|metric| series_of(target, metric)).sum(),
+        interval_ns: target.interval_ns,
+    });
+    let bytes = estimate(each, history.interval, history.keep);
+    let mib = bytes.div_ceil(1024 * 1024);
+    let days = history.keep.as_secs() / 86_400;
+    let max_mib = history.max_mib;
+    let over = if mib > max_mib.into() {
+        format!(", and `max_mib` is {max_mib}: the oldest goes sooner")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "history: some {mib} MiB for {days} days of these targets{over}\n"
+    ))
+}
+
+/// Returns which targets stand for several, if any do.
+fn pools(config: &Config) -> Option<String> {
+    let mut pools = config.targets.iter().filter(|target| target.every_address);
+    let first = &pools.next()?.label;
+    let others = match pools.count() {
+        0 => String::new(),
+        count => format!(" and {count} others"),
+    };
+    Some(format!(
+        "note: \"{first}\"{others} with `every_address`: each address of the name, {EVERY_ADDRESS_MAX} at most, is a \
+         target and has as many series as are counted here for one\n"
+    ))
+}
+
 /// Returns what the daemon would go on without.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -100,6 +163,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
             "`dump_dir` {folder} cannot be written: {error}; dumps will be lost"
         ));
     }
+    warnings.extend(ways(config));
     for metrics in &config.metrics {
         if let Some(folder) = &metrics.delivery.spool_dir
             && let Err(error) = sys::process::can_write(folder)
@@ -111,6 +175,45 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Returns the ways by which targets are to be probed and that this host does not have now, a line each.
+fn ways(config: &Config) -> impl Iterator<Item = String> {
+    let mut ways = BTreeMap::<Marks, Vec<&TargetSpec>>::new();
+    for target in &config.targets {
+        let Marks {
+            source, interface, ..
+        } = (*target.marks).clone();
+        let way = Marks {
+            source,
+            interface,
+            ..Marks::default()
+        };
+        if way != Marks::default() {
+            ways.entry(way).or_default().push(target);
+        }
+    }
+    ways.into_iter().filter_map(|(way, targets)| {
+        let error = sys::marks::try_out(&way).err()?;
+        let why = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => "this host does not have that address".to_owned(),
+            _ => error.to_string(),
+        };
+        let given =
+            |key: &str, value: Option<String>| value.map(|value| format!("`{key}` {value}"));
+        let interface = given("interface", way.interface.as_deref().map(str::to_owned));
+        let source = given("source", way.source.map(|source| source.to_string()));
+        let way: Vec<String> = source.into_iter().chain(interface).collect();
+        let others = match targets.len() {
+            1 => String::new(),
+            count => format!(" and {} others", count - 1),
+        };
+        Some(format!(
+            "{}: {why}; no probe of \"{}\"{others} can leave",
+            way.join(" with "),
+            targets[0].label
+        ))
+    })
 }
 
 /// Returns what the backends will find wrong, and say themselves once they run.
@@ -138,7 +241,7 @@ fn backends(config: &Config) -> Vec<String> {
     config.metrics.iter().flat_map(look).collect()
 }
 
-/// Kinds of events that a target may have: burst, outage, its beginning, change of route, clock step.
+/// Kinds of events that any target may have: burst, outage, its beginning, change of route, clock step.
 const EVENTS_OF_TARGET: usize = 5;
 
 /// Returns how many series a backend gets at most of the targets and of this host itself. Those of
@@ -173,16 +276,26 @@ fn series_of(target: &TargetSpec, metric: &Metric) -> usize {
         Some(FlowKind::Tcp) => target.tcp_port.is_some(),
         Some(FlowKind::Connect) => target.connect_port.is_some(),
         None => true,
+    } && (target.flows > 1 || !metric.name.contains(".worst."));
+    let own = if target.per_flow && target.flows > 1 {
+        usize::from(target.flows)
+    } else {
+        0
     };
-    match metric.tags {
+    // Each of several flows by itself, and all of them; connects are one.
+    let is_whole = metric.flow == Some(FlowKind::Connect) || metric.name.contains(".worst.");
+    let times = if is_whole { 1 } else { 1 + own };
+    let once = match metric.tags {
         _ if !has_flow => 0,
+        _ if DSCP.iter().any(|it| it.name == metric.name) && target.marks.dscp.is_none() => 0,
         // Until the difference of the clocks is known it is not taken out.
         TagSet::Flow if metric.kind == MetricKind::SignedDelay && target.owd_corrected => 2,
         TagSet::Flow => 1,
         TagSet::Direction => 2,
-        TagSet::Event => EVENTS_OF_TARGET,
+        TagSet::Event => EVENTS_OF_TARGET + usize::from(target.marks.dscp.is_some()),
         TagSet::Host | TagSet::Backend => 0,
-    }
+    };
+    once * times
 }
 
 /// Tries to append to a file, or in the first folder on the way to it that is there.
@@ -203,6 +316,24 @@ mod tests {
 
     fn parse(text: &str) -> Config {
         Config::parse(text, &Overrides::default()).unwrap()
+    }
+
+    #[test]
+    fn a_way_that_this_host_does_not_have_is_told_once() {
+        let config = parse(
+            "source = '192.0.2.99'
+            targets = [{ host = '192.0.2.1' }, { host = '192.0.2.2' }, { host = '192.0.2.3', source = '127.0.0.1' }]",
+        );
+        let told = "`source` 192.0.2.99: this host does not have that address; no probe of \"192.0.2.1\" and 1 others \
+                    can leave";
+        assert_eq!(warnings(&config), [told]);
+        let config = parse(
+            "targets = [{ host = '192.0.2.1', interface = 'no-such-thing', source = '127.0.0.1' }]",
+        );
+        let told = warnings(&config);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let way = "`source` 127.0.0.1 with `interface` no-such-thing: ";
+        assert!(told[0].starts_with(way), "{told:?}");
     }
 
     #[test]
@@ -270,6 +401,18 @@ mod tests {
             "{told}"
         );
         assert_eq!(told.matches("note: ").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn names_that_stand_for_several_targets_are_told() {
+        let text = "every_address = true\ntargets = [{ host = 'a.example' }, { host = 'b.example' }, \
+                    { host = '192.0.2.1' }]";
+        let told = report(&parse(text), true);
+        assert!(
+            told.contains("note: \"a.example\" and 1 others with `every_address`: each address"),
+            "{told}"
+        );
+        assert_eq!(told.matches("every_address").count(), 1, "{told}");
     }
 
     #[test]

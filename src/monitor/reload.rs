@@ -10,6 +10,7 @@ use crate::monitor::commands::{Answering, Command};
 use crate::monitor::discovery::{Found, Tell};
 use crate::monitor::{LatencyMonitor, RunError, TargetHandle, burst_rules, descriptors, preflight};
 use crate::proto::{Host, TargetSpec};
+use crate::sys::icmp;
 
 /// What a [reload](LatencyMonitor::reload) has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,12 +179,14 @@ fn at_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         ("log_level", before.log_level == after.log_level),
         ("log_file", before.log_file == after.log_file),
         ("[engine]", before.engine == after.engine),
+        ("[sandbox]", before.sandbox == after.sandbox),
         (
             "`dump_dir` and `dumps_max` of [burst]",
             before.burst.dump_dir == after.burst.dump_dir
                 && before.burst.dumps_max == after.burst.dumps_max,
         ),
         ("[http]", before.http == after.http),
+        ("[history]", before.history == after.history),
         ("[[metrics]]", before.metrics == after.metrics),
     ];
     let changed = same.into_iter().filter(|(_, is_same)| !is_same);
@@ -247,6 +250,9 @@ impl LatencyMonitor {
         // With the targets the longest timeout may be another one.
         let rules = burst_rules(&self.config.burst);
         self.command(Command::FindBursts(rules, self.margins()));
+        if icmp::TELL_HOPS {
+            self.command(Command::TracePaths(self.config.path.options()));
+        }
         if self.running.is_some() && reloaded.added > 0 {
             descriptors::prepare(self.targets.values(), self.listeners());
         }
@@ -411,11 +417,12 @@ impl LatencyMonitor {
         now.burst.dump_dir = before.burst.dump_dir;
         now.burst.dumps_max = before.burst.dumps_max;
         now.http = before.http;
+        now.history = before.history;
         now.metrics = before.metrics;
     }
 
     /// Gives the poll thread a command, if it runs.
-    fn command(&self, command: Command) {
+    pub(super) fn command(&self, command: Command) {
         let running = self.running.as_ref();
         if running.is_some_and(|running| !running.commands.push(command)) {
             tracing::error!(
@@ -470,6 +477,36 @@ mod tests {
             [1, 2, 3, 5].map(|place| after[place].clone())
         );
         assert!(changes.rekeyed.is_empty() && changes.relabelled.is_empty());
+    }
+
+    #[test]
+    fn targets_that_differ_in_marks_alone_are_others() {
+        let of_all = |marks: [&str; 3]| {
+            marks
+                .map(|marks| format!("{{ host = '192.0.2.1', type = 'udp'{marks} }}"))
+                .join(", ")
+        };
+        let file = |marks| format!("targets = [{}]", of_all(marks));
+        let before = of(&file(["", ", dscp = 'ef'", ", ttl = 4"]));
+        let same = Changes::between(&before, &targets(&file([", ttl = 4", "", ", dscp = 46"])));
+        assert_eq!((same.kept, same.added.len(), same.removed.len()), (3, 0, 0));
+        for other in [
+            ", ttl = 5",
+            ", df = true",
+            ", source_port = 9",
+            ", interface = 'eth0'",
+            ", source = '192.0.2.9'",
+        ] {
+            let after = targets(&file(["", ", dscp = 'ef'", other]));
+            let changes = Changes::between(&before, &after);
+            assert_eq!(
+                (changes.kept, changes.removed),
+                (2, vec![TargetHandle(2)]),
+                "{other}"
+            );
+            assert_eq!(changes.added, [after[2].clone()]);
+            assert!(changes.relabelled.is_empty(), "{other}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! threads: the names of one whose server is silent hold up no others. Names that failed the last time go last.
 //! A name that several targets have is looked up once for all of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Resolve;
 use crate::limits::{
-    RESOLVED_ADDRESSES_MAX, RESOLVER_STACK_BYTES, RESOLVER_THREADS, RESOLVER_THREADS_MAX,
-    TARGETS_MAX,
+    ANSWER_ADDRESSES_MAX, RESOLVED_ADDRESSES_MAX, RESOLVER_STACK_BYTES, RESOLVER_THREADS,
+    RESOLVER_THREADS_MAX, TARGETS_MAX,
 };
 use crate::monitor::StartError;
 use crate::monitor::commands::{Command, Commands};
@@ -317,13 +317,15 @@ impl Pool {
     /// preference (RFC 6724); none if it fails. Logs what is wrong when that changes.
     fn found(&self, name: &str) -> Vec<Address> {
         let (found, trouble) = judge((self.look_up)(name));
+        // A log is no place for thousands of addresses.
+        let shown = &found[..found.len().min(RESOLVED_ADDRESSES_MAX)];
         if self.state.lock().is_news(name, trouble.as_ref()) {
             match trouble {
                 Some(trouble) => tracing::warn!(name, "{trouble}"),
-                None => tracing::info!(name, addresses = ?found, "the target's name is found"),
+                None => tracing::info!(name, addresses = ?shown, "the target's name is found"),
             }
         }
-        tracing::debug!(name, addresses = ?found, "resolved");
+        tracing::debug!(name, addresses = ?shown, "resolved");
         found
     }
 }
@@ -341,6 +343,7 @@ fn judge(found: io::Result<Vec<Address>>) -> (Vec<Address>, Option<String>) {
     let faults: Vec<String> = found
         .iter()
         .filter_map(|address| Some(format!("{address} {}", address.fault()?)))
+        .take(RESOLVED_ADDRESSES_MAX)
         .collect();
     let fit = found
         .into_iter()
@@ -374,12 +377,10 @@ pub(super) fn own_addresses(hosts: &[Host]) -> Result<Vec<Address>, StartError> 
 
 /// Asks the system for the addresses of a name.
 fn look_up(name: &str) -> io::Result<Vec<Address>> {
-    let mut addresses: Vec<Address> = Vec::new();
-    for address in (name, 0).to_socket_addrs()?.map(Address::from) {
-        if !addresses.contains(&address) && addresses.len() < RESOLVED_ADDRESSES_MAX {
-            addresses.push(address);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let mut addresses: Vec<Address> = (name, 0).to_socket_addrs()?.map(Address::from).collect();
+    addresses.retain(|address| seen.insert(*address));
+    addresses.truncate(ANSWER_ADDRESSES_MAX);
     Ok(addresses)
 }
 

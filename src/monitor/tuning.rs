@@ -1,12 +1,32 @@
-//! What `[engine]` asks of the host for the poll thread: a processor, real time, locked memory.
+//! What the configuration asks of the engine, and of the host for the poll thread: a processor, real
+//! time, locked memory.
 //! Each needs a privilege or hardware that may be missing. The daemon then logs that and goes on
 //! without.
 
 use std::io;
 
-use crate::config::EngineOptions;
-use crate::engine::SocketOptions;
-use crate::sys::tuning;
+use crate::config::{Config, EngineOptions};
+use crate::engine::{EngineConfig, SocketOptions};
+use crate::proto::Address;
+use crate::sys::{is_lacking, tuning};
+
+/// Returns what the engine of a host with these addresses is to do.
+pub(super) fn engine(config: &Config, addresses: Vec<Address>) -> EngineConfig {
+    let options = &config.engine;
+    EngineConfig {
+        addresses,
+        tcp_port: config.tcp.then_some(config.tcp_port),
+        udp_ports: if config.udp {
+            config.udp_ports.clone()
+        } else {
+            Vec::new()
+        },
+        spin_ns: u64::from(options.spin_us) * 1_000,
+        receive_within_ns: u64::from(options.receive_within_us) * 1_000,
+        timestamps: config.timestamps,
+        sockets: sockets(options),
+    }
+}
 
 /// Applies the options to the calling thread and its process.
 pub(super) fn apply(options: &EngineOptions) {
@@ -14,17 +34,15 @@ pub(super) fn apply(options: &EngineOptions) {
         && let Err(error) = tuning::pin(cpu.into())
     {
         let allowed = tuning::processors();
-        tell(
-            &format!("`cpu = {cpu}`: cannot stay on that processor, of {allowed:?}"),
-            &error,
-        );
+        let need = format!("cannot stay on that processor, of {allowed:?}");
+        tell(&format!("`cpu = {cpu}`"), &need, &error);
     }
     if options.lock_memory
         && let Err(error) = tuning::lock_memory()
     {
         let need =
             "needs CAP_IPC_LOCK, or a limit of locked memory (`ulimit -l`) as large as the process";
-        tell(&format!("`lock_memory`: {need}"), &error);
+        tell("`lock_memory`", need, &error);
     }
     if let Some(priority) = options.realtime
         && let Err(error) = tuning::run_in_real_time(priority)
@@ -32,12 +50,12 @@ pub(super) fn apply(options: &EngineOptions) {
         let need = format!(
             "needs CAP_SYS_NICE, or a limit of real-time priority (`ulimit -r`) of {priority}"
         );
-        tell(&format!("`realtime = {priority}`: {need}"), &error);
+        tell(&format!("`realtime = {priority}`"), &need, &error);
     }
 }
 
 /// Returns what the options ask for every UDP socket.
-pub(super) fn sockets(options: &EngineOptions) -> SocketOptions {
+fn sockets(options: &EngineOptions) -> SocketOptions {
     let bytes = |kib: Option<u32>| kib.and_then(|kib| usize::try_from(kib).ok()?.checked_mul(1024));
     SocketOptions {
         busy_poll_us: options.busy_poll_us,
@@ -46,6 +64,10 @@ pub(super) fn sockets(options: &EngineOptions) -> SocketOptions {
     }
 }
 
-fn tell(what: &str, error: &io::Error) {
-    tracing::warn!(%error, "going on without {what}");
+fn tell(option: &str, need: &str, error: &io::Error) {
+    if is_lacking(error) {
+        tracing::warn!("going on without {option}: this system has no such option");
+    } else {
+        tracing::warn!(%error, "going on without {option}: {need}");
+    }
 }

@@ -2,17 +2,20 @@
 //!
 //! A name may lead to several, of which some do not answer: a peer that listens on one family, say.
 //!
-//! 1. The answer's first address is used first.
+//! 1. The answer's first address is used first. Its families take turns behind that.
 //! 2. An address that was found silent is left for another one: for one on which more flows had
 //!    worked, else for the one that has failed least often. Of equals one that has answered before
 //!    goes before one that never did.
 //! 3. An address on which some flows work is left only for one that was never tried or did better:
 //!    a port that is filtered everywhere is no reason to go round.
-//! 4. An address that a later answer no longer has is left. Any other stays in use.
+//! 4. An address that works stays in use until it is [gone](crate::proto::absence) from the answers, so a name whose
+//!    answer rotates moves nothing. One that does not is left at the first answer that lacks it.
 
 use std::cmp::Reverse;
 
 use crate::limits::RESOLVED_ADDRESSES_MAX;
+use crate::proto::absence::Absences;
+use crate::proto::families::in_turn;
 use crate::proto::target::Address;
 use crate::proto::time::Mono;
 
@@ -29,6 +32,8 @@ struct Known {
     failures: u32,
     /// Flows that worked when it was left last; `None` before that.
     worked: Option<usize>,
+    /// Answers in a row that have lacked it. Only the address in use is kept without an answer that has it.
+    absent: u32,
 }
 
 impl Known {
@@ -38,6 +43,7 @@ impl Known {
             has_answered: false,
             failures: 0,
             worked: None,
+            absent: 0,
         }
     }
 }
@@ -54,12 +60,13 @@ pub(crate) struct Stay {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
-    /// In the order of the answer.
+    /// In the order in which they are tried; one in use that the answer lacks comes last.
     known: Vec<Known>,
     /// The place of the one in use.
     used: usize,
     /// Since when it is in use.
     since: Mono,
+    absences: Absences,
 }
 
 impl Addresses {
@@ -70,8 +77,11 @@ impl Addresses {
 
     /// True if the address in use has never answered, and another one has: it gets little time.
     pub(crate) fn is_trial(&self) -> bool {
-        let has_answered = |known: &Known| known.has_answered;
-        let is_used = self.known.get(self.used).is_some_and(has_answered);
+        let has_answered = |known: &Known| known.has_answered && known.absent == 0;
+        let is_used = self
+            .known
+            .get(self.used)
+            .is_some_and(|known| known.has_answered);
         !is_used && self.known.iter().any(has_answered)
     }
 
@@ -82,31 +92,44 @@ impl Addresses {
     }
 
     /// Takes the answer to a look-up; an empty one changes nothing. Returns the address to move to, if the one
-    /// in use is not in it.
+    /// in use is gone from the answers, or not in this one and does not work.
     pub(crate) fn take_answer(
         &mut self,
         answer: &[Address],
         stay: Stay,
         now: Mono,
     ) -> Option<Address> {
-        let answer = &answer[..answer.len().min(RESOLVED_ADDRESSES_MAX)];
         if answer.is_empty() {
             return None;
         }
-        let current = self.current();
-        if let Some(known) = self.known.get_mut(self.used) {
-            known.has_answered |= stay.is_answered;
+        let mut used = self.known.get(self.used).copied();
+        if let Some(used) = &mut used {
+            used.has_answered |= stay.is_answered;
+            if answer.contains(&used.address) {
+                self.absences
+                    .handle_return(std::mem::take(&mut used.absent));
+            } else {
+                used.absent = used.absent.saturating_add(1);
+            }
         }
-        let remember = |address: &Address| {
-            let mut before = self.known.iter();
-            let before = before.find(|known| known.address == *address);
-            before.copied().unwrap_or_else(|| Known::new(*address))
+        let remember = |address: Address| {
+            let before = used.iter().chain(&self.known);
+            let before = before.copied().find(|known| known.address == address);
+            before.unwrap_or_else(|| Known::new(address))
         };
-        self.known = answer.iter().map(remember).collect();
+        let tried = in_turn(answer).take(RESOLVED_ADDRESSES_MAX);
+        self.known = tried.map(remember).collect();
         let place = |is: &dyn Fn(&Known) -> bool| self.known.iter().position(is);
-        if let Some(kept) = place(&|known| Some(known.address) == current) {
-            self.used = kept;
-            return None;
+        if let Some(used) = used {
+            if let Some(kept) = place(&|known| known.address == used.address) {
+                self.used = kept;
+                return None;
+            }
+            if stay.working > 0 && !self.absences.is_gone(used.absent) {
+                self.used = self.known.len();
+                self.known.push(used);
+                return None;
+            }
         }
         self.used = place(&|known| known.has_answered).unwrap_or(0);
         self.since = now;
@@ -121,6 +144,7 @@ impl Addresses {
         }
         let count = self.known.len();
         let behind = (1..count).map(|ahead| (self.used + ahead) % count);
+        let behind = behind.filter(|place| self.known[*place].absent == 0);
         let is_better = |place: &usize| {
             let worked = self.known[*place].worked;
             stay.working == 0 || worked.is_none_or(|worked| worked > stay.working)
@@ -272,6 +296,56 @@ mod tests {
         assert_eq!(addresses.next(SILENT, at(40)), Some(ip(1)));
         let moved = addresses.take_answer(&[ip(3), ip(2)], SILENT, at(50));
         assert_eq!(moved, Some(ip(2)));
+    }
+
+    #[test]
+    fn an_address_that_works_is_kept_until_three_answers_lack_it() {
+        let mut addresses = answered(&[1]);
+        for second in 1..3 {
+            assert_eq!(
+                addresses.take_answer(&[ip(2)], working(1), at(second)),
+                None
+            );
+            assert_eq!(addresses.current(), Some(ip(1)));
+        }
+        let moved = addresses.take_answer(&[ip(2)], working(1), at(3));
+        assert_eq!(moved, Some(ip(2)));
+        // One that does not work is left at once, and for what the answer has.
+        let mut addresses = answered(&[1]);
+        assert_eq!(addresses.take_answer(&[ip(2)], working(1), at(1)), None);
+        assert_eq!(addresses.next(SILENT, at(2)), Some(ip(2)));
+        let mut addresses = answered(&[1]);
+        assert_eq!(addresses.take_answer(&[ip(2)], working(1), at(1)), None);
+        assert_eq!(addresses.take_answer(&[ip(2)], SILENT, at(2)), Some(ip(2)));
+    }
+
+    #[test]
+    fn a_name_that_rotates_moves_nothing_while_the_address_in_use_works() {
+        let mut addresses = answered(&[1]);
+        for second in 1..=1_000 {
+            let answer = [ip(if second % 2 == 0 { 1 } else { 2 })];
+            assert_eq!(addresses.take_answer(&answer, working(1), at(second)), None);
+        }
+        // It has come back after one answer that lacked it: four in a row must.
+        for second in 1_001..1_004 {
+            assert_eq!(
+                addresses.take_answer(&[ip(2)], working(1), at(second)),
+                None
+            );
+        }
+        let moved = addresses.take_answer(&[ip(2)], working(1), at(1_004));
+        assert_eq!(moved, Some(ip(2)));
+    }
+
+    #[test]
+    fn the_second_address_that_is_tried_is_of_the_other_family() {
+        let answer = ["2001:db8::1", "2001:db8::2", "192.0.2.1"];
+        let answer = answer.map(|text| text.parse::<IpAddr>().expect("an address").into());
+        let mut addresses = Addresses::default();
+        let first = addresses.take_answer(&answer, SILENT, at(0));
+        assert_eq!(first, Some(answer[0]));
+        let tour = tour(&mut addresses, 3, |_| SILENT);
+        assert_eq!(tour, [answer[2], answer[1], answer[0]]);
     }
 
     #[test]

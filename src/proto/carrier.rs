@@ -6,12 +6,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::limits::{CONNECTS_IN_FLIGHT_MAX, UDP_PAYLOAD_V4_MAX, UDP_PAYLOAD_V6_MAX};
 use crate::proto::backoff::Backoff;
 use crate::proto::context::Context;
+use crate::proto::marks::{Marks, SourcePorts};
 use crate::proto::owner::{Owner, Timer};
-use crate::proto::sample::FlowKind;
+use crate::proto::sample::{FlowKind, FlowNumber};
+use crate::proto::target::TargetSpec;
 use crate::proto::time::Mono;
 use crate::proto::transmit::{FlowRef, SocketId, StampKey, Transmit};
 use crate::proto::wheel::TimerKey;
@@ -64,6 +68,11 @@ pub(crate) struct Carrier {
     this: FlowRef,
     kind: FlowKind,
     timeout_ns: u64,
+    marks: Arc<Marks>,
+    /// The places of its sockets among the source ports, in turn: one, and for connect probes all that the lasting
+    /// connection to the same port leaves.
+    places: Range<u32>,
+    next_place: u32,
     remote: Option<SocketAddr>,
     state: State,
     timer: Option<TimerKey>,
@@ -90,11 +99,21 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    pub(crate) fn new(this: FlowRef, kind: FlowKind, timeout_ns: u64) -> Self {
+    pub(crate) fn new(
+        this: FlowRef,
+        kind: FlowKind,
+        number: FlowNumber,
+        spec: &TargetSpec,
+    ) -> Self {
+        let timeout_ns = spec.timeout_ns;
+        let places = places(kind, number, spec);
         Self {
             this,
             kind,
             timeout_ns,
+            marks: spec.marks.clone(),
+            next_place: places.start,
+            places,
             remote: None,
             state: State::Down,
             timer: None,
@@ -152,12 +171,18 @@ impl Carrier {
     }
 
     /// Returns a name for a fresh socket, and what opens it.
-    fn socket(&self, remote: SocketAddr, context: &mut Context) -> (SocketId, Transmit) {
+    fn socket(&mut self, remote: SocketAddr, context: &mut Context) -> (SocketId, Transmit) {
         let socket = context.open_socket(Owner::Flow(self.this));
+        let place = self.next_place;
+        self.next_place = Some(place + 1)
+            .filter(|next| self.places.contains(next))
+            .unwrap_or(self.places.start);
         let open = Transmit::Open {
             socket,
             remote,
             kind: self.kind,
+            marks: self.marks.clone(),
+            place,
         };
         (socket, open)
     }
@@ -267,6 +292,19 @@ impl Carrier {
         Some(number)
     }
 
+    /// True if its ports are given: every socket is to have the same.
+    pub(crate) fn keeps_ports(&self) -> bool {
+        self.marks.source_ports.is_some()
+    }
+
+    /// Returns the lasting socket while it stands.
+    pub(crate) fn standing(&self) -> Option<SocketId> {
+        match self.state {
+            State::Up(socket) => Some(socket),
+            State::Down | State::Waiting | State::Connecting(_) => None,
+        }
+    }
+
     /// True while the lasting socket stands.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
@@ -336,7 +374,11 @@ impl Carrier {
                     at_once,
                 })
             }
-            (FlowKind::Tcp, State::Up(socket)) => Some(Transmit::Stream { socket, key }),
+            (FlowKind::Tcp, State::Up(socket)) => Some(Transmit::Stream {
+                socket,
+                key,
+                at_once,
+            }),
             (FlowKind::Connect, _) => {
                 let (socket, open) = self.socket(self.remote?, context);
                 self.attempts.push_back(Attempt { number, socket });
@@ -350,5 +392,18 @@ impl Carrier {
     pub(crate) fn end(&mut self, context: &mut Context) {
         self.close(context);
         while self.take(|_| true, context).is_some() {}
+    }
+}
+
+/// Returns the places that the sockets of a flow have among the source ports. Connections to one port cannot share any.
+fn places(kind: FlowKind, number: FlowNumber, spec: &TargetSpec) -> Range<u32> {
+    let own = u32::from(number.number.saturating_sub(1));
+    let count = spec.marks.source_ports.map_or(1, SourcePorts::count);
+    match kind {
+        FlowKind::Udp | FlowKind::Tcp => own..own + 1,
+        FlowKind::Connect if spec.tcp_port == spec.connect_port => {
+            u32::from(spec.flows).min(count - 1)..count
+        }
+        FlowKind::Connect => 0..count,
     }
 }

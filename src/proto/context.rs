@@ -9,11 +9,12 @@ use slab::Slab;
 
 use crate::limits::{CONNECTIONS_EVERY_NS, REPLIES_QUEUED_MAX, REPLY_BYTES_QUEUED_MAX};
 use crate::proto::life::{Life, LifeEvent, Subject};
-use crate::proto::output::{Output, Relabelled};
+use crate::proto::output::{Held, HeldBy, Member, Output, Relabelled};
 use crate::proto::owner::{Owner, Timer};
+use crate::proto::presence::{Presence, Purpose};
 use crate::proto::rng::{Identifiers, Jitter, Role};
 use crate::proto::sample::{Counters, FlowKind, Labels, Origin, SelfCounters};
-use crate::proto::time::{Mono, Now};
+use crate::proto::time::{Mono, Now, Wall};
 use crate::proto::transmit::{Arrival, FlowRef, SocketId, Transmit};
 use crate::proto::wheel::Wheel;
 use crate::proto::wire::native::ErrorEstimate;
@@ -32,8 +33,12 @@ pub(crate) struct Context {
     pub(crate) actions: VecDeque<Transmit>,
     /// Flows with a slot to send.
     pub(crate) due: VecDeque<FlowRef>,
+    /// A datagram of a trace is to be sent.
+    pub(crate) is_hop_due: bool,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: SelfCounters,
+    /// How long this process was kept from running.
+    pub(crate) presence: Presence,
     /// For cookies and session identifiers of our flows.
     pub(crate) flow_ids: Identifiers,
     /// For session numbers of our reflector.
@@ -42,6 +47,12 @@ pub(crate) struct Context {
     pub(crate) jitter: Jitter,
     /// The time of the event that is being handled.
     pub(crate) now: Now,
+    /// When the packet that is being handled arrived: before `now` if it was read late.
+    pub(crate) arrived: Mono,
+    /// Everything that had arrived by then was given to the core.
+    pub(crate) caught_up: Mono,
+    /// Flows whose oldest probe has had its time, though its reply may have come unread.
+    pub(crate) expiring: VecDeque<FlowRef>,
     /// How often our wall clock has been set.
     pub(crate) clock_epoch: u32,
     /// What is said of our wall clock in every packet.
@@ -70,12 +81,17 @@ impl Context {
             wheel: Wheel::new(Mono::ZERO),
             actions: VecDeque::new(),
             due: VecDeque::new(),
+            is_hop_due: false,
             outputs: VecDeque::new(),
             counters: SelfCounters::default(),
+            presence: Presence::default(),
             flow_ids: Identifiers::new(seed, Role::Flows),
             session_ids: Identifiers::new(seed, Role::Sessions),
             jitter: Jitter::beside(seed),
             now: Now::default(),
+            arrived: Mono::ZERO,
+            caught_up: Mono::MAX,
+            expiring: VecDeque::new(),
             clock_epoch: 0,
             clock_error: ErrorEstimate::from_nanos(false, u64::MAX),
             opened: Vec::new(),
@@ -114,13 +130,37 @@ impl Context {
     }
 
     /// Something was received: how long it took from the kernel's stamp to this process.
-    pub(crate) fn note_arrival(&mut self, arrival: &Arrival) {
+    pub(crate) fn note_arrival(&mut self, arrival: &Arrival, purpose: Purpose) {
         self.now = arrival.now;
+        self.arrived = arrival.mono();
         if let Some(stamp) = arrival.stamp
             && let Ok(gap_ns) = u64::try_from(arrival.now.wall.since(stamp.at))
         {
             self.outputs.push_back(Output::ReceiveGap(gap_ns));
+            if self.presence.is_late_arrival(purpose, gap_ns, self.now) {
+                self.tell_late_arrival(gap_ns);
+            }
         }
+    }
+
+    #[cold]
+    fn tell_late_arrival(&mut self, gap_ns: u64) {
+        self.tell_held(HeldBy::Arrival, gap_ns);
+        let held = self.presence.count_last(gap_ns, self.now);
+        self.outputs.extend(held.map(Output::Held));
+    }
+
+    /// The transmit stamp came of a packet whose sending began then: how long it took to leave.
+    pub(crate) fn note_departure(&mut self, begun: Wall, gap_ns: u64) {
+        self.outputs.push_back(Output::SendGap(gap_ns));
+        if self.presence.is_late_departure(begun, gap_ns) {
+            self.tell_held(HeldBy::Departure, gap_ns);
+        }
+    }
+
+    fn tell_held(&mut self, by: HeldBy, ns: u64) {
+        let until = self.now.wall;
+        self.outputs.push_back(Output::Held(Held { by, until, ns }));
     }
 
     /// Tells what happened to a flow. That is rare, and boxed so that the other outputs stay small.
@@ -149,8 +189,7 @@ impl Context {
 
     /// A number for what is published under `labels` of ours from here on.
     pub(crate) fn open_origin(&mut self, labels: Arc<Labels>) -> Origin {
-        *self.own_labels.entry(labels.clone()).or_insert(0) += 1;
-        self.own_opened += 1;
+        self.claim_own(&labels);
         self.insert_origin(Some(labels.clone()), labels)
     }
 
@@ -193,8 +232,19 @@ impl Context {
             .push_back(Output::Relabelled(Box::new(relabelled)));
     }
 
+    /// Something of ours is published under these labels that is no origin's alone.
+    pub(crate) fn claim_own(&mut self, labels: &Arc<Labels>) {
+        *self.own_labels.entry(labels.clone()).or_insert(0) += 1;
+        self.own_opened += 1;
+    }
+
+    /// An origin publishes as one of several.
+    pub(crate) fn join_total(&mut self, member: Member) {
+        self.outputs.push_back(Output::Member(Box::new(member)));
+    }
+
     /// One origin less of ours has these labels.
-    fn forget_own(&mut self, labels: Option<Arc<Labels>>) {
+    pub(crate) fn forget_own(&mut self, labels: Option<Arc<Labels>>) {
         if let Some(labels) = labels
             && let Some(count) = self.own_labels.get_mut(&labels)
         {
@@ -261,7 +311,8 @@ impl Context {
 
     /// True if nothing is to be sent.
     pub(crate) fn is_idle(&self) -> bool {
-        self.replies.is_empty() && self.actions.is_empty() && self.due.is_empty()
+        let has_none = self.actions.is_empty() && self.due.is_empty() && !self.is_hop_due;
+        has_none && self.replies.is_empty()
     }
 
     /// The oldest reply, its payload copied into `buffer`.

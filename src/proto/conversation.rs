@@ -77,6 +77,9 @@ impl Scope<'_> {
     fn announce(&mut self, is_native: bool) {
         let (origin, kind) = (self.window.origin, self.window.kind);
         let at = self.context.now.wall;
+        if !is_native {
+            self.ends.peer.forget_totals(self.context);
+        }
         self.context.outputs.push_back(Output::Wire {
             origin,
             kind,
@@ -203,7 +206,8 @@ pub(crate) struct Conversation {
 impl Conversation {
     pub(crate) fn new(spec: &TargetSpec, is_stream: bool, context: &mut Context) -> Self {
         let protocol = spec.protocol;
-        let stamp = (protocol == Protocol::Stamp).then(|| Box::new(Stamp::new(spec.stamp)));
+        let stamp =
+            (protocol == Protocol::Stamp).then(|| Box::new(Stamp::new(spec.stamp, spec.marks.ttl)));
         let mut begun = Self::with(protocol, stamp, is_stream, context);
         begun.key.clone_from(&spec.key);
         begun
@@ -346,7 +350,8 @@ impl Conversation {
             let before = scope.window.waited_enough(scope.context);
             stamp.settle_where(|pending| pending.arrival.now.mono < before, scope);
         }
-        self.doubt_if(|window| window.is_unheard_at(slot), scope);
+        let caught_up = scope.context.caught_up;
+        self.doubt_if(|window| window.is_unheard_at(slot, caught_up), scope);
     }
 
     /// True if the next probe may follow those in flight: a Python responder does not survive it if the

@@ -20,4 +20,6 @@ pub(crate) struct Identity {
 pub(crate) struct Ends {
     pub(crate) identity: Identity,
     pub(crate) peer: Peer,
+    /// The delays of probes are published here too, although a peer of ours publishes them.
+    pub(crate) publishes_forward: bool,
 }

@@ -10,10 +10,12 @@ use crate::proto::context::Context;
 use crate::proto::conversation::{Answer, Conversation, Heard, Scope};
 use crate::proto::ends::Ends;
 use crate::proto::life::{CloseCause, LifeEvent};
-use crate::proto::sample::{FlowKind, Labels, Stamp, StampSource};
-use crate::proto::schedule::Schedule;
-use crate::proto::target::{Address, TargetSpec};
+use crate::proto::output::{Output, Reopened, Tuple};
+use crate::proto::sample::{FlowKind, FlowNumber, Labels, Stamp, StampSource};
+use crate::proto::schedule::{Phase, Schedule};
+use crate::proto::target::{Address, Reopen, TargetSpec};
 use crate::proto::time::Mono;
+use crate::proto::tracer::{self, Tracked};
 use crate::proto::transmit::{Arrival, CloseReason, FlowRef, SocketId, Transmit};
 use crate::proto::view::{FlowView, Spoken};
 use crate::proto::window::{Measured, Reply, Window};
@@ -32,6 +34,27 @@ struct Left {
     probes: Range<u64>,
 }
 
+/// What tells a flow from the others of its target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) kind: FlowKind,
+    pub(crate) number: FlowNumber,
+    /// The peer's.
+    pub(crate) port: u16,
+    pub(crate) phase: Phase,
+}
+
+/// A fresh 5-tuple that was taken for losses.
+#[derive(Clone, Copy, Debug)]
+struct Reopening {
+    since: Mono,
+    old_port: Option<u16>,
+    new_port: Option<u16>,
+    lost: u32,
+    /// A reply had come over the one before. Without any the peer is away, and each further try is no news.
+    had_replies: bool,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -43,6 +66,10 @@ pub(crate) struct Flow {
     port: u16,
     /// Losses in a row after which the flow starts anew.
     max_lost: u32,
+    /// Losses are no reason for a fresh 5-tuple: the path of this one is to stay seen.
+    keeps_ports: bool,
+    /// The fresh 5-tuple that was taken for losses, until it is known whether it helps.
+    reopening: Option<Reopening>,
     interval_ns: u64,
     timeout_ns: u64,
     /// The address in use has never answered, as another one has.
@@ -53,34 +80,76 @@ pub(crate) struct Flow {
     left: Vec<Left>,
     /// An address from which probes were answered that were sent to the one in use.
     misaddressed: Option<SocketAddr>,
+    /// What is known of its path.
+    pub(crate) path: Tracked,
 }
 
 impl Flow {
     /// A flow to `port` of a target that has no address yet.
     pub(crate) fn new(
         this: FlowRef,
-        kind: FlowKind,
-        port: u16,
+        way: Way,
         spec: &TargetSpec,
         labels: Arc<Labels>,
         context: &mut Context,
     ) -> Self {
+        let Way {
+            kind,
+            number,
+            port,
+            phase,
+        } = way;
         let is_stream = kind == FlowKind::Tcp;
         let has_words = kind != FlowKind::Connect;
         Self {
-            window: Window::new(this, kind, spec, labels, context),
-            schedule: Schedule::new(this, spec.interval_ns, context),
-            carrier: Carrier::new(this, kind, spec.timeout_ns),
+            window: Window::new(this, kind, number, spec, labels, context),
+            schedule: Schedule::new(
+                this,
+                phase,
+                number,
+                spec.visit.and_then(|visit| visit.probes_max),
+                context,
+            ),
+            carrier: Carrier::new(this, kind, number, spec),
             conversation: has_words.then(|| Conversation::new(spec, is_stream, context)),
             port,
             max_lost: spec.max_lost,
+            keeps_ports: spec.reopen == Reopen::Never
+                || !number.is_only()
+                || spec.marks.source_ports.is_some(),
+            reopening: None,
             interval_ns: spec.interval_ns,
             timeout_ns: spec.timeout_ns,
             is_trial: false,
             down_since: None,
             left: Vec::new(),
             misaddressed: None,
+            path: Tracked::default(),
         }
+    }
+
+    /// Returns where its packets leave and go to now, if it is one of datagrams that has a socket.
+    pub(crate) fn tuple(&self) -> Option<tracer::Tuple> {
+        let subject = &self.window.subject;
+        let socket = (self.carrier.standing()).filter(|_| self.window.kind == FlowKind::Udp)?;
+        Some(tracer::Tuple {
+            socket,
+            source_port: subject.local?.port(),
+            remote: subject.remote?,
+        })
+    }
+
+    /// Returns what a trace of its path needs to know, if there can be one now.
+    pub(crate) fn traced(&self) -> Option<tracer::Subject> {
+        let spoken = self.conversation.as_ref().map(Conversation::spoken);
+        Some(tracer::Subject {
+            flow: self.window.this(),
+            origin: self.window.origin,
+            tuple: self.tuple()?,
+            routers: self.window.routers,
+            is_quiet: spoken == Some(Spoken::Text) && self.window.is_answered(),
+            replies: self.window.counters.received,
+        })
     }
 
     /// The target is at `address` now: the flow moves there.
@@ -94,6 +163,7 @@ impl Flow {
         let remote = address.at(self.port);
         self.carrier.move_to(remote);
         self.leave(CloseCause::Moved, ends, context);
+        self.reopening = None;
         self.window.begin_address();
         self.is_trial = is_trial;
         self.misaddressed = None;
@@ -107,7 +177,12 @@ impl Flow {
         if self.conversation.is_none() {
             return;
         }
-        self.leave(CloseCause::NewKey, ends, context);
+        // The ports that it is to have are taken while it still listens there.
+        if self.carrier.keeps_ports() {
+            self.close(CloseCause::NewKey, ends, context);
+        } else {
+            self.leave(CloseCause::NewKey, ends, context);
+        }
         if let Some(conversation) = &mut self.conversation {
             conversation.set_key(key.clone());
         }
@@ -200,6 +275,7 @@ impl Flow {
             return None;
         }
         let number = scope.window.send(slot, is_native, scope.context);
+        self.schedule.count_sent(scope.context);
         if let Some(conversation) = &mut self.conversation {
             conversation.encode(number, carrier.payload_max(), scope, buffer);
         }
@@ -222,6 +298,21 @@ impl Flow {
         if self.conversation.is_some() {
             self.window.subject.local = Some(local);
             context.tell(&self.window.subject, LifeEvent::Opened);
+            if let Some(reopening) = &mut self.reopening {
+                let port = local.port();
+                reopening.new_port.get_or_insert(port);
+            }
+            if let Some(remote) = self.window.subject.remote
+                && !self.window.number.is_only()
+            {
+                let origin = self.window.origin;
+                let tuple = Tuple {
+                    origin,
+                    local,
+                    remote,
+                };
+                context.outputs.push_back(Output::Tuple(Box::new(tuple)));
+            }
         }
     }
 
@@ -267,13 +358,18 @@ impl Flow {
 
     /// Connect probe `number` has its connection.
     fn handle_handshake(&mut self, number: u64, by_kernel_ns: Option<u64>, context: &mut Context) {
+        let now = context.now;
+        let departure = self.window.departure(number, context);
+        // The connection was there when the kernel says, however late that is seen.
+        let by_kernel = departure.zip(by_kernel_ns);
+        let established = by_kernel.map(|(departure, ns)| departure.sent.plus(ns));
+        context.arrived = established.map_or(now.mono, |at| at.min(now.mono));
         if self.window.handle_reply(number, context) != Reply::Received {
             return;
         }
-        let Some(departure) = self.window.departure(number, context) else {
+        let Some(departure) = departure else {
             return;
         };
-        let now = context.now;
         // Without the kernel's word: from the call until it was seen, with the host's delay in it.
         let mut delay = departure.elapsed(&Arrival::unstamped(now));
         if let Some(value_ns) = by_kernel_ns.and_then(|ns| i64::try_from(ns).ok()) {
@@ -315,6 +411,9 @@ impl Flow {
         if heard.is_received || heard.is_late {
             self.carrier.handle_reply(heard.is_received);
             self.down_since = None;
+        }
+        if heard.is_received {
+            self.end_reopening(true, context);
         }
         if heard.is_unreadable {
             self.window.counters.corrupt += 1;
@@ -384,8 +483,8 @@ impl Flow {
             return false;
         }
         match self.carrier.take_attempt(socket, context) {
-            // A host without descriptors has not probed anything.
-            Some(number) if reason == CloseReason::Exhausted => self.window.unsend(number, context),
+            // A host without descriptors or ports has not probed anything.
+            Some(number) if reason.is_want() => self.window.unsend(number, context),
             Some(number) => self.window.handle_failure(number, context),
             None => {
                 self.down_since.get_or_insert(context.now.mono);
@@ -419,6 +518,9 @@ impl Flow {
             conversation.handle_expired(number, &mut scope(&mut self.window, ends, context));
         }
         self.close_left(ends, context);
+        if self.reopening.is_some() && self.window.consecutive_lost() >= self.max_lost {
+            self.end_reopening(false, context);
+        }
         self.is_silent(context) || self.is_down(context.now.mono)
     }
 
@@ -429,11 +531,49 @@ impl Flow {
 
     /// Takes a fresh 5-tuple if the losses call for one. It leaves behind a path, a firewall's state or a
     /// balancer's choice that has gone bad.
-    pub(crate) fn reopen_if_silent(&mut self, ends: &mut Ends, context: &mut Context) {
-        if self.is_silent(context) && self.carrier.is_up() {
+    ///
+    /// A flow that keeps its ports takes none: its path stays seen. A TCP connection is given up all the same while
+    /// `is_alone`, which is while no flow of the target works: the peer may have lost it.
+    pub(crate) fn reopen_if_silent(
+        &mut self,
+        is_alone: bool,
+        ends: &mut Ends,
+        context: &mut Context,
+    ) {
+        let may_reopen = !self.keeps_ports || is_alone && self.window.kind == FlowKind::Tcp;
+        if may_reopen && self.is_silent(context) && self.carrier.is_up() {
             let lost = self.window.consecutive_lost();
+            self.end_reopening(false, context);
+            self.reopening = Some(Reopening {
+                since: context.now.mono,
+                old_port: self.window.subject.local.map(|local| local.port()),
+                new_port: None,
+                lost,
+                had_replies: self.window.has_replies(),
+            });
             self.restart(CloseCause::Lost(lost), ends, context);
         }
+    }
+
+    /// It is known whether the fresh 5-tuple helps that was taken for losses.
+    fn end_reopening(&mut self, helped: bool, context: &mut Context) {
+        let Some(reopening) = self.reopening.take() else {
+            return;
+        };
+        if !helped && !reopening.had_replies {
+            return;
+        }
+        let ago_ns = i64::try_from(context.now.mono.since(reopening.since)).unwrap_or(i64::MAX);
+        let reopened = Reopened {
+            origin: self.window.origin,
+            kind: self.window.kind,
+            at: context.now.wall.plus(-ago_ns),
+            ports: [reopening.old_port, reopening.new_port],
+            lost: reopening.lost,
+            helped,
+        };
+        let output = Output::Reopened(Box::new(reopened));
+        context.outputs.push_back(output);
     }
 
     /// What is to be seen of it.
@@ -446,6 +586,8 @@ impl Flow {
             is_down: self.is_down(now),
             counters: self.window.counters,
             clock: ends.peer.estimate(),
+            refused: self.window.refused,
+            trouble: self.window.trouble(),
         }
     }
 
@@ -465,6 +607,11 @@ impl Flow {
         }
         let is_cut_off = |since: Mono| now.since(since) >= patience_ns;
         self.window.lost_at_address() >= lost_max || self.down_since.is_some_and(is_cut_off)
+    }
+
+    /// True if replies have come from the address in use, and do.
+    pub(crate) fn works(&self, now: Mono) -> bool {
+        self.window.is_answered() && !self.is_down(now)
     }
 
     /// True if nothing is known yet of the address in use: no probe to it has had its time.

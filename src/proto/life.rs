@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::limits::{EVERY_ADDRESS_MAX, FLOWS_TOTAL_MAX, TARGETS_MAX};
 use crate::proto::sample::{FlowKind, Labels};
-use crate::proto::target::Address;
+use crate::proto::target::{Address, Family};
 use crate::proto::transmit::CloseReason;
 use crate::proto::wire::native::REPLY_BYTES_MIN;
 
@@ -25,6 +26,8 @@ pub struct Subject {
     pub labels: Arc<Labels>,
     /// The flow; `None`: all flows of the target.
     pub kind: Option<FlowKind>,
+    /// Which of several flows of its kind.
+    pub number: Option<u16>,
     /// Where the flow leads.
     pub remote: Option<SocketAddr>,
     /// Our end, once the engine has told it.
@@ -37,6 +40,7 @@ impl Subject {
         Self {
             labels,
             kind,
+            number: None,
             remote: None,
             local: None,
         }
@@ -52,6 +56,32 @@ pub enum LifeEvent {
         address: Address,
         /// The address that they leave.
         before: Option<Address>,
+    },
+    /// The name has addresses, and none of the target's `family`: it is probed as one that does not resolve.
+    NoFamily {
+        /// What it is to have.
+        family: Family,
+        /// An address that it has.
+        other: Address,
+    },
+    /// An address of the name is a target of its own from here on.
+    AddressBegun {
+        /// Which one.
+        address: Address,
+        /// It is of the first answer.
+        is_first: bool,
+    },
+    /// An address of the name is probed no more.
+    AddressGone {
+        /// Which one.
+        address: Address,
+        /// So many answers in a row have lacked it.
+        answers: u32,
+    },
+    /// There are more addresses than are probed. Told of the first one, until all are.
+    AddressLeftOut {
+        /// Which one.
+        address: Address,
     },
     /// The address in use does not answer: the flows go on to another one of the name's.
     NextAddress {
@@ -154,6 +184,7 @@ impl LifeEvent {
                 is_first_use,
                 ..
             } => had_replies || is_first_use,
+            Self::AddressBegun { is_first, .. } => !is_first,
             // That no descriptor is left hundreds of flows may find at once; the process tells it once.
             Self::Opened
             | Self::WentNative
@@ -161,6 +192,9 @@ impl LifeEvent {
             | Self::OutageBegan(Some(CloseReason::Exhausted))
             | Self::Trouble(CloseReason::Exhausted) => false,
             Self::BackToText
+            | Self::NoFamily { .. }
+            | Self::AddressGone { .. }
+            | Self::AddressLeftOut { .. }
             | Self::PeerRestarted
             | Self::Misread(_)
             | Self::AnsweredFrom { .. }
@@ -183,6 +217,30 @@ impl fmt::Display for LifeEvent {
             Self::Resolved { address, before } => {
                 write!(out, "the name leads to {address}")?;
                 return before.map_or(Ok(()), |before| write!(out, " and no longer to {before}"));
+            }
+            Self::AddressBegun { address, .. } => {
+                return write!(out, "the name has {address}, which is a target from here on");
+            }
+            Self::AddressGone { address, answers } => {
+                return write!(
+                    out,
+                    "{address} is probed no more: {answers} answers in a row for the name have lacked it"
+                );
+            }
+            Self::AddressLeftOut { address } => {
+                return write!(
+                    out,
+                    "the name has {address}, and more addresses than there is room for: a name has \
+                     {EVERY_ADDRESS_MAX}, all together have {TARGETS_MAX} targets and {FLOWS_TOTAL_MAX} flows"
+                );
+            }
+            Self::NoFamily { family, other } => {
+                let has = Family::of(other.ip).number();
+                return write!(
+                    out,
+                    "the name has no {family} address, but {other}; trying again and again: give it one, or the \
+                     target `family` {has} or \"auto\""
+                );
             }
             Self::NextAddress {
                 address, before, ..
@@ -278,6 +336,10 @@ impl fmt::Display for CloseReason {
             Self::Denied => "this host does not permit it",
             Self::NoAddress => "this host has no address for it",
             Self::Exhausted => "this host has no descriptor or memory left",
+            Self::NoInterface => "this host has no such `interface`",
+            Self::NoPort => "no port of `source_port` is free",
+            Self::OtherFamily => "`source` is not of the family of the peer's address",
+            Self::Unsupported => "this system cannot mark its packets so",
             Self::Failed => "the socket failed",
         })
     }

@@ -25,7 +25,7 @@ pub(crate) enum Answer {
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Lookup {
-    slot: u32,
+    timer_of: Timer,
     target: TargetId,
     host: Host,
     interval_ns: u64,
@@ -40,10 +40,10 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    /// For the target at this place, whose name is looked up every `interval_ns`.
-    pub(crate) fn new(slot: u32, target: TargetId, host: Host, interval_ns: u64) -> Self {
+    /// For the target or pool that this timer is of, whose name is looked up every `interval_ns`.
+    pub(crate) fn new(timer_of: Timer, target: TargetId, host: Host, interval_ns: u64) -> Self {
         Self {
-            slot,
+            timer_of,
             target,
             host,
             interval_ns,
@@ -101,8 +101,7 @@ impl Lookup {
         } else {
             self.interval_ns
         };
-        let timer = Timer::Resolve(self.slot);
-        self.timer = Some(context.wheel.insert(now.plus(wait_ns), timer));
+        self.timer = Some(context.wheel.insert(now.plus(wait_ns), self.timer_of));
     }
 
     /// Takes the timer off the wheel.

@@ -13,6 +13,10 @@ pub(crate) enum Timer {
     Reopen(FlowRef),
     /// Resolves the name of the target at this place again.
     Resolve(u32),
+    /// Resolves the name of the pool at this place again.
+    ResolvePool(u32),
+    /// Has traces of paths go on.
+    Trace,
     /// Checks whether a UDP sender is still there.
     Session(u32),
     /// Checks whether an accepted connection is still good for anything.

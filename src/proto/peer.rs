@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use crate::proto::context::Context;
-use crate::proto::output::Output;
+use crate::proto::output::{Member, Output, PeerHeld};
 use crate::proto::peer_clock::{Exchange, PeerClock, Seen};
+use crate::proto::presence::HostTotals;
 use crate::proto::sample::{
-    ClockEstimate, Direction, FlowKind, Labels, Metric, OneWay, Origin, Outcome, Sample, Stamp,
+    ClockEstimate, Direction, FlowKind, FlowNumber, Labels, Metric, OneWay, Origin, Outcome,
+    Sample, Stamp,
 };
 use crate::proto::target::TargetSpec;
-use crate::proto::time::Mono;
+use crate::proto::time::{Mono, Now};
+use crate::proto::transmit::TargetId;
 use crate::proto::wire::native::ErrorEstimate;
 
 /// Nanoseconds from one name of a peer until another is believed. Names come from the network, and
@@ -24,6 +27,8 @@ pub(crate) struct RoundTrip {
     pub(crate) kind: FlowKind,
     /// The probe's.
     pub(crate) number: u64,
+    /// Which of the target's flows.
+    pub(crate) flow: FlowNumber,
     /// T1 to T4.
     pub(crate) stamps: [Stamp; 4],
     /// When the process saw the reply.
@@ -56,6 +61,23 @@ impl RoundTrip {
     }
 }
 
+/// What a peer's host has said of itself last, and when.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Now,
+    totals: HostTotals,
+}
+
+/// What the delays of the peer's packets are published under, with the peer's name.
+#[derive(Debug)]
+struct Reverse {
+    name: Box<str>,
+    /// One for all flows, or one for each number of a flow.
+    origins: Vec<Origin>,
+    /// What is published of all of them, if each has labels of its own.
+    total: Option<Arc<Labels>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Peer {
     own_name: Arc<str>,
@@ -71,18 +93,29 @@ pub(crate) struct Peer {
     /// How far off the peer says that its own stamps may be, in nanoseconds. Between two of ours the bound holds
     /// without it.
     stated_error_ns: u64,
-    /// The labels of the delays of the peer's packets, with the peer's name.
-    reverse: Option<(Origin, Box<str>)>,
+    target: TargetId,
+    /// Flows of a kind.
+    flows: u16,
+    /// The delays of each are published by themselves as well.
+    is_apart: bool,
+    /// What the delays of the peer's packets are published under.
+    reverse: Option<Reverse>,
     /// True if the peer has said that name itself.
     is_named: bool,
     /// The name cannot change before this.
     rename_after: Mono,
+    told: Option<Told>,
+    /// Those of the target's flows, each of which has events that the peer's host may have caused.
+    origins: Box<[Origin]>,
 }
 
 impl Peer {
-    pub(crate) fn new(own_name: Arc<str>, spec: &TargetSpec) -> Self {
+    pub(crate) fn new(own_name: Arc<str>, target: TargetId, spec: &TargetSpec) -> Self {
         Self {
             own_name,
+            target,
+            flows: spec.flows,
+            is_apart: spec.per_flow && spec.flows > 1,
             label: spec.label.clone(),
             tags: spec.tags.clone(),
             is_corrected: spec.owd_corrected,
@@ -93,6 +126,8 @@ impl Peer {
             reverse: None,
             is_named: false,
             rename_after: Mono::ZERO,
+            told: None,
+            origins: Box::default(),
         }
     }
 
@@ -110,7 +145,7 @@ impl Peer {
     /// Takes the name that the peer gives itself; without one, our name for it stays.
     pub(crate) fn handle_name(&mut self, name: Option<&str>, context: &mut Context) {
         let is_known = match (&self.reverse, name) {
-            (Some((_, known)), Some(name)) => {
+            (Some(Reverse { name: known, .. }), Some(name)) => {
                 let is_same = **known == *name;
                 self.is_named |= is_same;
                 is_same || context.now.mono < self.rename_after
@@ -125,21 +160,137 @@ impl Peer {
         self.rename_after = context.now.mono.plus(RENAME_AGAIN_NS);
         self.is_named = name.is_some();
         let name = name.unwrap_or(&self.label);
-        let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
-        self.reverse = Some((context.open_origin(labels), name.into()));
+        let name: Box<str> = name.into();
+        let total = self.is_apart.then(|| self.labels(&name, None));
+        if let Some(total) = &total {
+            context.claim_own(total);
+        }
+        let last = if self.is_apart { self.flows } else { 1 };
+        let origins = (1..=last).map(|number| {
+            let flow = self.flow(number);
+            let origin = context.open_origin(self.labels(&name, Some(flow)));
+            self.join(origin, flow, total.as_ref(), context);
+            origin
+        });
+        self.reverse = Some(Reverse {
+            origins: origins.collect(),
+            name,
+            total,
+        });
+    }
+
+    const fn flow(&self, number: u16) -> FlowNumber {
+        let of = self.flows;
+        FlowNumber { number, of }
+    }
+
+    /// Says whose delays are published of an origin, if there are several flows.
+    fn join(
+        &self,
+        origin: Origin,
+        number: FlowNumber,
+        total: Option<&Arc<Labels>>,
+        context: &mut Context,
+    ) {
+        if !number.is_only() {
+            context.join_total(Member {
+                origin,
+                target: self.target,
+                kind: None,
+                number,
+                total: total.cloned(),
+            });
+        }
+    }
+
+    /// The labels of the delays of the packets of a peer of this name, on one of several flows or on all.
+    fn labels(&self, name: &str, flow: Option<FlowNumber>) -> Arc<Labels> {
+        let mut labels = Labels::new(name, &self.own_name, &self.tags);
+        if let Some(flow) = flow.filter(|_| self.is_apart) {
+            labels.append(flow);
+        }
+        Arc::new(labels)
+    }
+
+    /// The target has these flows.
+    pub(crate) fn set_origins(&mut self, origins: impl Iterator<Item = Origin>) {
+        self.origins = origins.collect();
+    }
+
+    /// Takes what a reply says of the peer's host. Replies that have overtaken others say nothing new.
+    pub(crate) fn handle_totals(&mut self, totals: Option<HostTotals>, context: &mut Context) {
+        let (at, Some(totals)) = (context.now, totals) else {
+            return;
+        };
+        let before = self.told.map_or(totals, |told| told.totals);
+        let kept_us = totals.kept_us.wrapping_sub(before.kept_us);
+        if kept_us.cast_signed() < 0 {
+            return;
+        }
+        let told = self.told.replace(Told { at, totals });
+        if told.is_some() && totals == before {
+            return;
+        }
+        let steal_us = totals
+            .steal_us
+            .map(|now| now.wrapping_sub(before.steal_us.unwrap_or(now)));
+        let since = told.map_or(at.mono, |told| told.at.mono);
+        let ns = |us: u32| u64::from(us) * 1_000;
+        self.tell_held(since, ns(kept_us), steal_us.map(ns), context);
+    }
+
+    /// The peer's program was started anew: since its last reply it was away, and its totals begin again.
+    pub(crate) fn handle_restart(&mut self, context: &mut Context) {
+        let Some(Told { at, totals }) = self.told.take() else {
+            return;
+        };
+        let away_ns = context.now.mono.since(at.mono);
+        self.tell_held(at.mono, away_ns, totals.steal_us.map(|_| 0), context);
+    }
+
+    fn tell_held(&self, since: Mono, kept_ns: u64, steal_ns: Option<u64>, context: &mut Context) {
+        let Now { mono, wall } = context.now;
+        let ago_ns = i64::try_from(mono.since(since)).unwrap_or(i64::MAX);
+        for origin in &self.origins {
+            context.outputs.push_back(Output::PeerHeld(PeerHeld {
+                origin: *origin,
+                from: wall.plus(-ago_ns),
+                until: wall,
+                kept_ns,
+                steal_ns,
+            }));
+        }
+    }
+
+    /// The peer says nothing of its host any more, or is another one.
+    pub(crate) fn forget_totals(&mut self, context: &mut Context) {
+        if self.told.take().is_some() {
+            let mute = self.origins.iter().map(|origin| Output::PeerMute(*origin));
+            context.outputs.extend(mute);
+        }
     }
 
     /// The target has another label and other tags.
     pub(crate) fn handle_labels(&mut self, label: &str, tags: &[Box<str>], context: &mut Context) {
         (self.label, self.tags) = (label.into(), tags.into());
-        let Some((origin, name)) = &mut self.reverse else {
+        let Some(mut reverse) = self.reverse.take() else {
             return;
         };
         if !self.is_named {
-            *name = label.into();
+            reverse.name = label.into();
         }
-        let labels = Arc::new(Labels::new(name, &self.own_name, &self.tags));
-        context.relabel_origin(*origin, labels, None);
+        if let Some(total) = &mut reverse.total {
+            let before = std::mem::replace(total, self.labels(&reverse.name, None));
+            context.claim_own(total);
+            context.forget_own(Some(before));
+        }
+        for (number, origin) in (1..).zip(&reverse.origins) {
+            let flow = self.flow(number);
+            let labels = self.labels(&reverse.name, Some(flow));
+            context.relabel_origin(*origin, labels, None);
+            self.join(*origin, flow, reverse.total.as_ref(), context);
+        }
+        self.reverse = Some(reverse);
     }
 
     /// Publishes the one-way delays of an exchange with four known stamps, and updates the estimate
@@ -175,7 +326,11 @@ impl Peer {
 
     /// The receiver of a packet publishes its one-way delay, so we publish those of replies.
     fn publish_reverse(&self, trip: &RoundTrip, context: &mut Context) {
-        let Some((origin, _)) = self.reverse else {
+        let Some(reverse) = &self.reverse else {
+            return;
+        };
+        let apart = reverse.origins.get(usize::from(trip.flow.number - 1));
+        let Some(&origin) = apart.or_else(|| reverse.origins.first()) else {
             return;
         };
         let correction_ns = self.correction_ns();
@@ -186,7 +341,7 @@ impl Peer {
             outcome: Outcome::Received,
             value_ns: value_ns.saturating_add(correction_ns.unwrap_or(0)),
             at: trip.stamps[3].at,
-            seq: trip.number,
+            seq: trip.flow.seq(trip.number),
             stamp: weaker(&trip.stamps[2], &trip.stamps[3]),
             dwell_ns: None,
             is_corrected: correction_ns.is_some(),
@@ -204,7 +359,7 @@ impl Peer {
             value_ns: value_ns.saturating_sub(correction_ns.unwrap_or(0)),
             // By our clock: the peer's may be anywhere.
             at: trip.stamps[3].at,
-            seq: trip.number,
+            seq: trip.flow.seq(trip.number),
             stamp: weaker(&trip.stamps[0], &trip.stamps[1]),
             dwell_ns: None,
             is_corrected: correction_ns.is_some(),
@@ -268,14 +423,19 @@ impl Peer {
     /// Starts anew with another peer, because the target has moved.
     pub(crate) fn handle_move(&mut self, context: &mut Context) {
         self.handle_clock_step(context);
+        self.forget_totals(context);
         self.end(context);
     }
 
     /// Ends the publication of the peer's packets.
     pub(crate) fn end(&mut self, context: &mut Context) {
-        if let Some((origin, _)) = self.reverse.take() {
+        let Some(reverse) = self.reverse.take() else {
+            return;
+        };
+        for origin in reverse.origins {
             context.close_origin(origin, None);
         }
+        context.forget_own(reverse.total);
     }
 }
 

@@ -1,12 +1,17 @@
 //! The whole core behind one surface: targets in, events in, transmissions and results out.
 
+mod pools;
+#[cfg(test)]
+mod tests;
+mod traces;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::limits::{TARGETS_MAX, TIMERS_PER_TURN_MAX};
+use crate::limits::{FLOWS_TOTAL_MAX, TARGETS_MAX, TIMERS_PER_TURN_MAX};
 use crate::proto::context::{Context, small};
 use crate::proto::conversation::Answer;
 use crate::proto::ends::Ends;
@@ -16,19 +21,22 @@ use crate::proto::key_ring::KeyRing;
 use crate::proto::named::SenderSpec;
 use crate::proto::output::Output;
 use crate::proto::owner::{Owner, Timer};
+use crate::proto::presence::Purpose;
 use crate::proto::probed::Target;
+use crate::proto::prober::pools::Pools;
 use crate::proto::responder::{Reflector, Responder};
 use crate::proto::rng::{Identifiers, Role};
 pub use crate::proto::sample::SelfCounters;
 use crate::proto::sample::{Counters, FlowKind, Origin, Stamp};
 use crate::proto::strays::Strays;
-use crate::proto::target::{Address, TargetSpec};
+use crate::proto::target::{Address, Host, TargetSpec};
 use crate::proto::time::{Mono, Now};
+use crate::proto::tracer::Tracer;
 use crate::proto::transmit::{
     Arrival, CloseReason, FlowRef, Headers, ListenerId, SocketId, StampKey, TargetId, Transmit,
     Wanted,
 };
-use crate::proto::view::FlowView;
+use crate::proto::view::{FlowView, Refused};
 use crate::proto::wire::native::ErrorEstimate;
 use crate::proto::wire::native::authenticated::Key;
 
@@ -72,9 +80,13 @@ pub struct Prober {
     resolve_interval_ns: u64,
     targets: Slab<Target>,
     targets_begun: u64,
+    pools: Pools,
+    /// Flows of all targets.
+    flows_open: usize,
     responder: Responder,
     context: Context,
     strays: Strays,
+    tracer: Tracer,
 }
 
 impl Prober {
@@ -90,52 +102,69 @@ impl Prober {
             resolve_interval_ns: config.resolve_interval_ns,
             targets: Slab::new(),
             targets_begun: 0,
+            pools: Pools::default(),
+            flows_open: 0,
             context: Context::new(config.seed),
             strays: Strays::default(),
+            tracer: Tracer::new(config.seed),
         }
     }
 
-    /// Begin to probe a target. `None` past [`TARGETS_MAX`].
+    /// Begin to probe a target, or each address of its name as one. `None` past [`TARGETS_MAX`], or past
+    /// [`FLOWS_TOTAL_MAX`] flows of all.
     pub fn add_target(&mut self, now: Now, spec: TargetSpec) -> Option<TargetId> {
-        if self.targets.len() >= TARGETS_MAX {
+        self.context.now = now;
+        if spec.every_address && matches!(spec.host, Host::Name(_)) {
+            return self.add_pool(spec);
+        }
+        let slot = self.begin(spec, None)?;
+        Some(self.targets[slot].id)
+    }
+
+    /// Begins to probe a target, at an address or where its host leads. Returns its place in the table.
+    fn begin(&mut self, spec: TargetSpec, at: Option<Address>) -> Option<usize> {
+        let flows = self.flows_open + usize::from(spec.flow_count());
+        if self.targets.len() >= TARGETS_MAX || flows > FLOWS_TOTAL_MAX {
             return None;
         }
-        self.context.now = now;
+        self.flows_open = flows;
+        let (id, slot) = (self.next_id(), self.targets.vacant_key());
+        let (name, interval_ns) = (&self.name, self.resolve_interval_ns);
+        let context = &mut self.context;
+        let target = Target::new(small(slot), id, name, interval_ns, spec, at, context);
+        Some(self.targets.insert(target))
+    }
+
+    fn next_id(&mut self) -> TargetId {
         self.targets_begun += 1;
-        let id = TargetId(self.targets_begun);
-        let slot = small(self.targets.vacant_key());
-        let target = Target::new(
-            slot,
-            id,
-            &self.name,
-            self.resolve_interval_ns,
-            spec,
-            &mut self.context,
-        );
-        self.targets.insert(target);
-        Some(id)
+        TargetId(self.targets_begun)
     }
 
     /// Stop probing a target; what is in flight is forgotten, neither received nor lost.
     /// False if there is no such target.
     pub fn remove_target(&mut self, target: TargetId) -> bool {
-        let found = self
-            .targets
-            .iter()
-            .find(|(_, candidate)| candidate.id == target);
-        let Some((slot, _)) = found else { return false };
-        self.targets.remove(slot).end(&mut self.context);
+        let mut targets = self.targets.iter();
+        let Some((slot, _)) = targets.find(|(_, it)| it.id == target) else {
+            return self.remove_pool(target);
+        };
+        self.end(slot);
         true
+    }
+
+    /// Stops probing the target at a place of the table.
+    fn end(&mut self, slot: usize) {
+        let target = self.targets.remove(slot);
+        self.flows_open -= target.flows.len();
+        target.end(&mut self.context);
     }
 
     /// Authenticates the packets of a target that has a key with another one from here on. What is in flight is
     /// believed with the one before. False if there is no such target.
     pub fn set_key(&mut self, now: Now, target: TargetId, key: &Arc<Key>) -> bool {
         self.context.now = now;
-        let mut targets = self.targets.iter_mut();
-        let found = targets.find(|(_, candidate)| candidate.id == target);
+        let found = self.targets.iter_mut().find(|(_, it)| it.id == target);
         let Some((_, target)) = found else {
-            return false;
+            return self.set_key_of_pool(target, key);
         };
         target.handle_key(key, &mut self.context);
         true
@@ -151,10 +180,9 @@ impl Prober {
         tags: &[Box<str>],
     ) -> bool {
         self.context.now = now;
-        let mut targets = self.targets.iter_mut();
-        let found = targets.find(|(_, candidate)| candidate.id == target);
+        let found = self.targets.iter_mut().find(|(_, it)| it.id == target);
         let Some((_, target)) = found else {
-            return false;
+            return self.set_labels_of_pool(target, label, tags);
         };
         target.handle_labels(label, tags, &mut self.context);
         true
@@ -170,6 +198,12 @@ impl Prober {
     /// well done at once; then [`poll_timeout`](Self::poll_timeout) says that it is past time for the rest.
     pub fn handle_timeout(&mut self, now: Now) {
         self.context.now = now;
+        let (presence, caught_up) = (&mut self.context.presence, self.context.caught_up);
+        let held = [presence.handle_turn(now), presence.settle(now, caught_up)];
+        let held = held.into_iter().flatten().map(Output::Held);
+        self.context.outputs.extend(held);
+        self.expire();
+        self.turn_pools();
         for _ in 0..TIMERS_PER_TURN_MAX {
             let Some((_, timer)) = self.context.wheel.pop(now.mono) else {
                 return;
@@ -187,6 +221,11 @@ impl Prober {
                         target.handle_resolve_timer(&mut self.context);
                     }
                 }
+                Timer::ResolvePool(slot) => self.look_up_pool(slot),
+                Timer::Trace => {
+                    self.tracer.timer = None;
+                    self.turn_traces();
+                }
                 Timer::Session(slot) => {
                     self.responder.handle_session_timer(slot, &mut self.context);
                 }
@@ -198,9 +237,49 @@ impl Prober {
         }
     }
 
+    /// The engine's wait has ended at `now`, and was to end at `deadline` at the latest. To be told before
+    /// anything that came meanwhile.
+    pub fn handle_woken(&mut self, now: Now, deadline: Mono) {
+        let held = self.context.presence.handle_woken(now, deadline);
+        self.context.outputs.extend(held.map(Output::Held));
+    }
+
+    /// True if the loop was late, and it is to be known whether others had its processor.
+    pub fn awaits_queued(&self) -> bool {
+        self.context.presence.is_late()
+    }
+
+    /// The loop's thread has waited so many nanoseconds in all for a processor that others had. To be told from time
+    /// to time, and when it is [awaited](Self::awaits_queued).
+    pub fn handle_queued(&mut self, total_ns: u64) {
+        self.context.presence.handle_queued(total_ns);
+    }
+
+    /// Everything that had arrived by `until` was given to the core. An engine that reads late says so each
+    /// time that it has read; without it what is due is taken for what has come. No probe is called lost
+    /// before what came by its timeout is read.
+    pub fn handle_caught_up(&mut self, until: Mono) {
+        self.context.caught_up = until;
+    }
+
+    /// True if a probe has had its time and waits for the engine to read what has come.
+    pub fn awaits_arrivals(&self) -> bool {
+        !self.context.expiring.is_empty()
+    }
+
+    /// Calls those probes lost that had been put off until everything was read.
+    fn expire(&mut self) {
+        for _ in 0..self.context.expiring.len() {
+            // One that is put off again goes behind those that are left.
+            if let Some(flow) = self.context.expiring.pop_front() {
+                self.watch(flow, Flow::handle_expiry);
+            }
+        }
+    }
+
     /// A datagram came in on a flow's own socket.
     pub fn handle_datagram(&mut self, arrival: Arrival, socket: SocketId, payload: &[u8]) {
-        self.context.note_arrival(&arrival);
+        self.context.note_arrival(&arrival, Purpose::Reply);
         let Some((flow, ends, context)) = self.flow_at(socket) else {
             return;
         };
@@ -208,8 +287,11 @@ impl Prober {
         if heard.messages > 0 {
             return;
         }
-        // The host at that address may have answered a probe to another one of its own.
         let from = flow.remote_of(socket);
+        if self.is_echo(arrival, socket, payload) {
+            return;
+        }
+        // The host at that address may have answered a probe to another one of its own.
         if !from.is_some_and(|from| self.is_misaddressed(from, payload))
             && let Some((flow, ..)) = self.flow_at(socket)
         {
@@ -253,12 +335,12 @@ impl Prober {
         headers: &Headers,
         payload: &[u8],
     ) {
-        self.context.note_arrival(&arrival);
+        self.context.note_arrival(&arrival, Purpose::Request);
         let transmit = |key| Transmit::Reply {
             listener,
             to: headers.from,
             from: headers.to,
-            tos: headers.tos & DSCP,
+            tos: headers.tos.unwrap_or(0) & DSCP,
             key,
         };
         self.responder
@@ -300,19 +382,32 @@ impl Prober {
         }
     }
 
-    /// The socket of a flow is open, bound to `local`. Told once for each lasting socket, and only for
-    /// people: nothing depends on it.
+    /// The socket of a flow is open, bound to `local`. Told once for each lasting socket, for people; and only a flow
+    /// of which that is known has the hops of its path learnt.
     pub fn handle_opened(&mut self, socket: SocketId, local: SocketAddr) {
-        if let Some((flow, _, context)) = self.flow_at(socket) {
-            flow.handle_opened(local, context);
+        let Some(Owner::Flow(this)) = self.context.owner(socket) else {
+            return;
+        };
+        if let Some((flow, _)) = flow_of(&mut self.targets, this) {
+            flow.handle_opened(local, &mut self.context);
+            if flow.tuple().is_some() {
+                let now = self.context.now.mono;
+                self.tracer.handle_opened(this, &mut flow.path, now);
+                self.turn_traces();
+            }
         }
     }
 
     /// Bytes came in on a stream, ours or accepted. Gives how many messages were complete.
     pub fn handle_stream(&mut self, arrival: Arrival, socket: SocketId, bytes: &[u8]) -> usize {
         let context = &mut self.context;
-        context.note_arrival(&arrival);
-        match context.owner(socket) {
+        let owner = context.owner(socket);
+        let purpose = match owner {
+            Some(Owner::Accepted(_)) => Purpose::Request,
+            _ => Purpose::Reply,
+        };
+        context.note_arrival(&arrival, purpose);
+        match owner {
             Some(Owner::Flow(flow)) => {
                 flow_of(&mut self.targets, flow).map_or(0, |(flow, ends)| {
                     flow.handle_payload(socket, &arrival, bytes, ends, context)
@@ -368,9 +463,10 @@ impl Prober {
     /// The network says (ICMP) that a datagram of this socket did not get there. Anyone who guesses the
     /// addresses and ports can say so, so it is counted and changes nothing (RFC 5927): the probe may
     /// still be answered, and is lost at its timeout if it is not.
-    pub fn handle_unreachable(&mut self, socket: SocketId) {
+    pub fn handle_unreachable(&mut self, socket: SocketId, said: Refused) {
         if let Some((flow, ..)) = self.flow_at(socket) {
             flow.window.counters.unreachable += 1;
+            flow.window.refused = Some(said);
         }
     }
 
@@ -385,6 +481,7 @@ impl Prober {
             Wanted::Reply { place, seq } => {
                 self.responder.handle_left(place, seq, stamp, &self.context);
             }
+            Wanted::Hop { trace, packet } => self.tracer.handle_left(trace, packet, stamp),
         }
     }
 
@@ -397,6 +494,11 @@ impl Prober {
     /// A packet came without a stamp although the kernel stamps, or with one that cannot be.
     pub fn handle_unstamped(&mut self) {
         self.context.counters.stamps_missing_receive += 1;
+    }
+
+    /// The buffers of UDP sockets had no room for so many datagrams more.
+    pub fn handle_overflow(&mut self, count: u32) {
+        self.context.counters.receive_dropped += u64::from(count);
     }
 
     /// TCP has sent so many segments again on this connection since it began.
@@ -447,12 +549,10 @@ impl Prober {
     /// A name was looked up. An empty list is a failure.
     pub fn handle_resolved(&mut self, now: Now, target: TargetId, addresses: &[Address]) {
         self.context.now = now;
-        let found = self
-            .targets
-            .iter_mut()
-            .find(|(_, candidate)| candidate.id == target);
-        if let Some((_, target)) = found {
-            target.handle_resolved(addresses, &mut self.context);
+        let found = self.targets.iter_mut().find(|(_, it)| it.id == target);
+        match found {
+            Some((_, target)) => target.handle_resolved(addresses, &mut self.context),
+            None => self.handle_pool_resolved(target, addresses),
         }
     }
 
@@ -485,11 +585,17 @@ impl Prober {
                 return transmit;
             }
         }
+        if std::mem::take(&mut self.context.is_hop_due) {
+            return self.poll_hop(buffer);
+        }
         None
     }
 
     /// When `handle_timeout` must be called next.
     pub fn poll_timeout(&mut self) -> Option<Mono> {
+        if self.awaits_arrivals() || self.pools.are_due() {
+            return Some(self.context.now.mono);
+        }
         self.context.wheel.next_deadline()
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum Role {
     Jitter,
     /// The key of a table by sources; never shown.
     Gate,
+    /// Numbers of the datagrams of traces, shown to the routers on the way.
+    Traces,
 }
 
 /// Identifiers of one role, which nobody can compute.
@@ -41,7 +43,7 @@ impl Identifiers {
         self.0.next_u32().max(1)
     }
 
-    /// A key, which is never shown.
+    /// A number of 64 bits. As a key it is never shown.
     pub(crate) fn key(&mut self) -> u64 {
         self.0.next_u64()
     }

@@ -209,6 +209,14 @@ impl Labels {
         }
     }
 
+    /// Adds the tag of a flow, unless there is no other one.
+    pub(crate) fn append(&mut self, flow: FlowNumber) {
+        if !flow.is_only() {
+            let tags = self.tags.iter().cloned();
+            self.tags = tags.chain([flow.tag()]).collect();
+        }
+    }
+
     /// Returns the published tags: `source:<name>`, `target:<label>`, then the target's own.
     pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> {
         [
@@ -269,6 +277,36 @@ impl FlowKind {
             Self::Tcp => "tcp",
             Self::Connect => "connect",
         }
+    }
+}
+
+/// Which of the flows of one kind that a target has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowNumber {
+    /// From 1.
+    pub number: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl FlowNumber {
+    /// The one flow of a kind.
+    pub const ONLY: Self = Self { number: 1, of: 1 };
+
+    /// True if there is no other one.
+    pub const fn is_only(self) -> bool {
+        self.of <= 1
+    }
+
+    /// Returns the number that a probe is published with: all flows of a target publish into one series, and no two
+    /// of their probes have the same.
+    pub const fn seq(self, number: u64) -> u64 {
+        number * self.of as u64 + (self.number as u64 - 1)
+    }
+
+    /// Returns the tag of what is published of this flow alone.
+    pub fn tag(self) -> Box<str> {
+        format!("flow:{}", self.number).into()
     }
 }
 
@@ -346,4 +384,6 @@ pub struct SelfCounters {
     pub stamps_missing_transmit: u64,
     /// Packets received without a stamp although the kernel stamps.
     pub stamps_missing_receive: u64,
+    /// Packets that a UDP socket's buffer had no room for.
+    pub receive_dropped: u64,
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use crate::proto::marks::Marks;
 use crate::proto::wire::native::authenticated::Key;
 
 /// The address or name of a target.
@@ -86,11 +87,66 @@ impl fmt::Display for Address {
     }
 }
 
+/// The family that addresses of a name must have to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Either.
+    #[default]
+    Any,
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Returns the family of an address. One of IPv4 that is mapped into IPv6 is one of IPv4: packets to it are.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.to_canonical().is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+
+    /// Returns the number of its version of IP; 0 for either.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Any => 0,
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+
+    /// True if an address may be used.
+    pub fn has(self, ip: IpAddr) -> bool {
+        self == Self::Any || self == Self::of(ip)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Any => "IPv4 or IPv6",
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
 /// A target, and how to probe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "keys that have nothing in common"
+)]
 pub struct TargetSpec {
     /// Its address or name.
     pub host: Host,
+    /// The family of the addresses of its name that are used.
+    pub family: Family,
+    /// True if each address of its name is a target of its own, with the tag `address:<ip>`.
+    pub every_address: bool,
     /// Its name in tags: the label, or the host as written.
     pub label: Box<str>,
     /// Tags of everything published about it. Every probe carries them.
@@ -109,6 +165,12 @@ pub struct TargetSpec {
     pub size: Option<usize>,
     /// Consecutive losses after which a flow reopens.
     pub max_lost: u32,
+    /// UDP flows, and as many TCP flows, each with a 5-tuple of its own; 1 to [`FLOWS_MAX`](crate::limits::FLOWS_MAX).
+    pub flows: u16,
+    /// True if each of several flows is published by itself as well, with the tag `flow:<n>`.
+    pub per_flow: bool,
+    /// When a flow may take a fresh 5-tuple for its losses.
+    pub reopen: Reopen,
     /// True if round-trip times are published; otherwise only the peer publishes one-way delays.
     pub rtt: bool,
     /// The wire of its flows.
@@ -117,9 +179,14 @@ pub struct TargetSpec {
     pub stamp: StampOptions,
     /// True if the estimated clock difference is subtracted from published one-way delays.
     pub owd_corrected: bool,
+    /// Somebody looks on, for some time: the one-way delays of its probes are published at this end too, although a
+    /// peer of ours does it.
+    pub visit: Option<Visit>,
     /// The key that both ends authenticate every packet with. With one, the wire is native from the first
     /// packet.
     pub key: Option<Arc<Key>>,
+    /// What its packets are marked with, and where they leave from.
+    pub marks: Arc<Marks>,
 }
 
 /// The wire that a flow speaks.
@@ -134,6 +201,32 @@ pub enum Protocol {
     Native,
     /// STAMP as reflectors speak it that are not ours, on UDP alone.
     Stamp,
+}
+
+impl TargetSpec {
+    /// Returns how many flows it has.
+    pub fn flow_count(&self) -> u16 {
+        let of = |port: Option<u16>, count| port.map_or(0, |_| count);
+        of(self.udp_port, self.flows) + of(self.tcp_port, self.flows) + of(self.connect_port, 1)
+    }
+}
+
+/// How long somebody looks on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visit {
+    /// Probes after which each flow sends no more, but still listens; at least 1. `None`: it never ends.
+    pub probes_max: Option<u64>,
+}
+
+/// When a flow takes a fresh 5-tuple because its probes are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reopen {
+    /// After `max_lost` losses in a row, if the target has one flow and no source ports of its own. Others keep theirs:
+    /// a dead path stays seen.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
 }
 
 /// How a reflector that is not ours is spoken to.

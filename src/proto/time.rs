@@ -13,6 +13,8 @@ pub struct Mono(u64);
 impl Mono {
     /// The clock's start.
     pub const ZERO: Self = Self(0);
+    /// After every time.
+    pub const MAX: Self = Self(u64::MAX);
 
     /// Returns the instant `ns` nanoseconds after the clock's start.
     pub const fn from_nanos(ns: u64) -> Self {

@@ -1,10 +1,12 @@
 //! What the core asks of an engine, and the names of sockets.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use crate::proto::marks::Marks;
 use crate::proto::sample::{FlowKind, Stamp};
 use crate::proto::target::Host;
-use crate::proto::time::Now;
+use crate::proto::time::{Mono, Now};
 
 /// The engine's key for a socket that the core asked for or accepted.
 ///
@@ -26,7 +28,7 @@ pub struct ListenerId(pub u32);
 pub struct TargetId(pub u64);
 
 /// One flow of one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FlowRef {
     /// Place in the table of targets.
     pub(crate) slot: u32,
@@ -46,6 +48,8 @@ pub struct StampKey(pub(crate) Wanted);
 pub(crate) enum Wanted {
     /// T1 of a probe.
     Probe { flow: FlowRef, number: u64 },
+    /// The departure of a datagram of a trace, by its place.
+    Hop { trace: u32, packet: u32 },
     /// T3 of the reply of this number, of the session at this place.
     Reply { place: Place, seq: u32 },
 }
@@ -74,8 +78,8 @@ pub struct Headers {
     pub port: u16,
     /// Its TTL or hop limit as it arrived, if the system said.
     pub ttl: Option<u8>,
-    /// Its traffic class: DSCP in the upper six bits, ECN in the others.
-    pub tos: u8,
+    /// Its traffic class, if the system said: DSCP in the upper six bits, ECN in the others.
+    pub tos: Option<u8>,
 }
 
 impl Headers {
@@ -86,7 +90,7 @@ impl Headers {
             to,
             port,
             ttl: None,
-            tos: 0,
+            tos: None,
         }
     }
 }
@@ -98,18 +102,31 @@ pub struct Arrival {
     pub now: Now,
     /// When the kernel or the interface saw it, if known.
     pub stamp: Option<Stamp>,
+    /// Its traffic class, on a socket of a flow that is marked with one, if the system said.
+    pub tos: Option<u8>,
 }
 
 impl Arrival {
     /// Returns an arrival without a stamp.
     pub const fn unstamped(now: Now) -> Self {
-        Self { now, stamp: None }
+        Self {
+            now,
+            stamp: None,
+            tos: None,
+        }
     }
 
     /// Returns the same for one of several messages read at once: the stamp is of the last of them.
     pub(crate) fn of_last(&self, is_last: bool) -> Self {
-        let (now, stamp) = (self.now, self.stamp.filter(|_| is_last));
-        Self { now, stamp }
+        let stamp = self.stamp.filter(|_| is_last);
+        Self { stamp, ..*self }
+    }
+
+    /// Returns when it arrived by the monotonic clock: as long before the process saw it as the stamp says.
+    pub(crate) fn mono(&self) -> Mono {
+        let ago_ns = self.stamp.map_or(0, |stamp| self.now.wall.since(stamp.at));
+        let ago_ns = u64::try_from(ago_ns).unwrap_or(0);
+        Mono::from_nanos(self.now.mono.as_nanos().saturating_sub(ago_ns))
     }
 
     /// Returns the best stamp, at worst the process's own.
@@ -131,6 +148,10 @@ pub enum Transmit {
         /// A fresh 5-tuple for datagrams to and from `remote`; a TCP connection to hold; or one that is
         /// only timed, and closing it leaves no `TIME_WAIT` behind.
         kind: FlowKind,
+        /// What each of its packets is marked with, the first included, and where they leave from.
+        marks: Arc<Marks>,
+        /// Where it begins to look for a free one among the source ports of `marks`, if there are any.
+        place: u32,
     },
     /// Send the buffer as one datagram on a flow's own socket.
     Datagram {
@@ -141,6 +162,16 @@ pub enum Transmit {
         /// True if the packet must leave at once, not in a batch: the receiver knows its departure
         /// only from the time inside it.
         at_once: bool,
+    },
+    /// Send the buffer, which may be empty, as one datagram on a flow's own socket with this TTL, at once: it is to
+    /// learn a hop of the flow's path, and is no probe.
+    Hop {
+        /// A socket that was opened for datagrams.
+        socket: SocketId,
+        /// Its TTL or hop limit.
+        ttl: u8,
+        /// The purpose of its transmit stamp.
+        key: Option<StampKey>,
     },
     /// Send the buffer as one datagram from a listener, at once if it has no key.
     Reply {
@@ -161,6 +192,9 @@ pub enum Transmit {
         socket: SocketId,
         /// The purpose of the transmit stamp of its last byte.
         key: Option<StampKey>,
+        /// True if nothing is to come before it, and it is to wait for no other: the receiver knows its
+        /// departure only from the time inside it.
+        at_once: bool,
     },
     /// Close a socket. The next transmit may reuse its index.
     Close {
@@ -193,6 +227,14 @@ pub enum CloseReason {
     NoAddress,
     /// This host has no descriptor or memory for it.
     Exhausted,
+    /// This host has no such interface as the marks name.
+    NoInterface,
+    /// None of the source ports of the marks is free.
+    NoPort,
+    /// The source address of the marks is of the other family than the peer's.
+    OtherFamily,
+    /// This system cannot mark packets so.
+    Unsupported,
     /// Any other failure of the socket.
     Failed,
 }
@@ -201,5 +243,10 @@ impl CloseReason {
     /// True if it is this host that cannot send.
     pub(crate) const fn is_local(self) -> bool {
         !matches!(self, Self::Finished | Self::Reset | Self::Failed)
+    }
+
+    /// True if a connection was not even tried, for want of something that this host may have again later.
+    pub(crate) const fn is_want(self) -> bool {
+        matches!(self, Self::Exhausted | Self::NoPort)
     }
 }

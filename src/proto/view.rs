@@ -1,7 +1,11 @@
 //! What is to be seen of a flow from outside, beside its numbers.
 
+use std::net::IpAddr;
+
 use crate::proto::life::Subject;
+use crate::proto::path::IcmpType;
 use crate::proto::sample::{ClockEstimate, Counters};
+use crate::proto::transmit::CloseReason;
 
 /// What a flow speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,15 @@ impl Spoken {
     }
 }
 
+/// What the network says (ICMP) of a probe that did not get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Who says so; `None`: nobody that the system names.
+    pub by: Option<IpAddr>,
+    /// What it says.
+    pub icmp: IcmpType,
+}
+
 /// A flow as it is at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -44,6 +57,10 @@ pub struct FlowView {
     pub counters: Counters,
     /// What is known of the peer's clock.
     pub clock: Option<ClockEstimate>,
+    /// What the network said last of a probe that did not get there.
+    pub refused: Option<Refused>,
+    /// Why probes cannot leave, or connections are not there, as the system last said. The next reply ends it.
+    pub trouble: Option<CloseReason>,
 }
 
 impl FlowView {
@@ -56,6 +73,8 @@ impl FlowView {
             is_down: false,
             counters,
             clock: None,
+            refused: None,
+            trouble: None,
         }
     }
 }

@@ -21,13 +21,16 @@ use crate::proto::context::Context;
 use crate::proto::life::Subject;
 use crate::proto::output::Output;
 use crate::proto::owner::Timer;
+use crate::proto::remarks::Remarks;
 use crate::proto::sample::{
-    Counters, Direction, FlowKind, Labels, Metric, Origin, Outcome, Sample, Stamp, StampSource,
-    Trace,
+    Counters, Direction, FlowKind, FlowNumber, Labels, Metric, Origin, Outcome, Sample, Stamp,
+    StampSource, Trace,
 };
 use crate::proto::target::TargetSpec;
 use crate::proto::time::{Mono, Wall};
+use crate::proto::tracer::Trip;
 use crate::proto::transmit::{Arrival, FlowRef, StampKey, Wanted};
+use crate::proto::view::Refused;
 use crate::proto::wheel::TimerKey;
 
 /// Minimum probes that a window remembers, to recognise late and duplicate replies of slow flows.
@@ -78,12 +81,18 @@ pub(crate) struct Window {
     pub(crate) subject: Subject,
     pub(crate) origin: Origin,
     pub(crate) kind: FlowKind,
+    /// Which of the target's flows of this kind.
+    pub(crate) number: FlowNumber,
+    /// The target's tags with the flow's own as they stand on the wire, if it has one.
+    pub(crate) wire_tags: Option<Box<str>>,
     metric: Metric,
     /// True if samples are published; counters always are.
     is_published: bool,
     interval_ns: u64,
     timeout_ns: u64,
     expiry_timer: Option<TimerKey>,
+    /// When a probe was put off that has had its time: what has come until then is read first.
+    put_off: Option<Mono>,
     /// A ring, indexed by the probe's number modulo its length (a power of two).
     probes: Box<[Probe]>,
     /// The number of the next probe.
@@ -93,6 +102,8 @@ pub(crate) struct Window {
     /// One more than the highest number answered: RFC 4737's `NextExp`, at the sender.
     next_expected: u64,
     pub(crate) counters: Counters,
+    /// What the network said last of a probe that did not get there.
+    pub(crate) refused: Option<Refused>,
     /// The receive reports of the reflector so far.
     reported: Option<Reported>,
     /// The probes of the 5-tuple in use.
@@ -100,6 +111,14 @@ pub(crate) struct Window {
     /// Those to the address in use.
     address: Run,
     silence: Silence,
+    /// The TTL that probes leave with over UDP.
+    ttl: u8,
+    /// Routers that probes of the 5-tuple in use pass, if replies have told.
+    pub(crate) routers: Option<u8>,
+    /// The round trip of the last probe received.
+    last: Option<Measured>,
+    /// Of a UDP flow whose packets are marked.
+    pub(crate) remarks: Option<Remarks>,
 }
 
 impl Window {
@@ -107,10 +126,13 @@ impl Window {
     pub(crate) fn new(
         this: FlowRef,
         kind: FlowKind,
+        number: FlowNumber,
         spec: &TargetSpec,
         labels: Arc<Labels>,
         context: &mut Context,
     ) -> Self {
+        let mut subject = Subject::new(labels.clone(), Some(kind));
+        subject.number = (!number.is_only()).then_some(number.number);
         let (interval_ns, timeout_ns) = (spec.interval_ns, spec.timeout_ns);
         let in_flight_most = timeout_ns / interval_ns + 2;
         let capacity = (2 * in_flight_most)
@@ -127,9 +149,11 @@ impl Window {
         };
         Self {
             this,
-            origin: context.open_origin(labels.clone()),
-            subject: Subject::new(labels, Some(kind)),
+            origin: context.open_origin(labels),
+            subject,
             kind,
+            number,
+            wire_tags: None,
             metric: match kind {
                 FlowKind::Udp => Metric::UdpRtt,
                 FlowKind::Tcp => Metric::TcpRtt,
@@ -139,21 +163,49 @@ impl Window {
             interval_ns,
             timeout_ns,
             expiry_timer: None,
+            put_off: None,
             probes: vec![empty; usize::try_from(capacity).unwrap_or(usize::MAX)].into(),
             next: 0,
             oldest: 0,
             next_expected: 0,
             counters: Counters::default(),
+            refused: None,
             reported: None,
             tuple: Run::default(),
             address: Run::default(),
             silence: Silence::default(),
+            ttl: spec.marks.ttl.unwrap_or(u8::MAX),
+            routers: None,
+            last: None,
+            remarks: spec
+                .marks
+                .dscp
+                .filter(|_| kind == FlowKind::Udp)
+                .map(Remarks::new),
         }
     }
 
     /// Counts a slot whose probe must not leave yet.
     pub(crate) fn hold(&mut self) {
         self.counters.unsent += 1;
+    }
+
+    /// Returns the flow.
+    pub(crate) fn this(&self) -> FlowRef {
+        self.this
+    }
+
+    /// A probe has arrived with this TTL.
+    pub(crate) fn note_ttl(&mut self, ttl: u8) {
+        self.routers = self.ttl.checked_sub(ttl);
+    }
+
+    /// Returns the round trip of the last probe received.
+    pub(crate) fn last_trip(&self) -> Option<Trip> {
+        let last = self.last?;
+        let ns = u64::try_from(last.value_ns).ok()?;
+        let stamp = last.stamp;
+        Some(Trip { ns, stamp })
     }
 
     /// Returns the purpose of a probe's transmit stamp.
@@ -190,7 +242,7 @@ impl Window {
         context
             .outputs
             .push_back(Output::Lateness(context.now.mono.since(slot)));
-        if self.expiry_timer.is_none() {
+        if self.expiry_timer.is_none() && self.put_off.is_none() {
             let deadline = context.now.mono.plus(self.timeout_ns);
             self.expiry_timer = Some(context.wheel.insert(deadline, Timer::Expire(self.this)));
         }
@@ -230,8 +282,9 @@ impl Window {
             return false;
         }
         probe.left = stamp;
+        let begun = probe.sent_wall;
         if let Some(gap_ns) = u64::try_from(gap_ns).ok().filter(|_| is_comparable) {
-            context.outputs.push_back(Output::SendGap(gap_ns));
+            context.note_departure(begun, gap_ns);
         }
         true
     }
@@ -264,9 +317,9 @@ impl Window {
     }
 
     /// The same for the oldest probe in flight, at the slot of its timeout. Its timer fires a
-    /// moment later, because it counts from the send.
-    pub(crate) fn is_unheard_at(&self, slot: Mono) -> bool {
-        let by = slot.plus(self.interval_ns / 16);
+    /// moment later, because it counts from the send. False while a reply may have come unread.
+    pub(crate) fn is_unheard_at(&self, slot: Mono, caught_up: Mono) -> bool {
+        let by = slot.plus(self.interval_ns / 16).min(caught_up);
         let oldest = self.oldest_in_flight();
         self.get(oldest)
             .is_some_and(|probe| by.since(probe.sent) >= self.timeout_ns)
@@ -278,7 +331,7 @@ impl Window {
         self.get(number).is_some_and(|probe| probe.is_native)
     }
 
-    /// Takes a reply to probe `number`, received at `now`.
+    /// Takes a reply to probe `number`, which arrived at `context.arrived`.
     pub(crate) fn handle_reply(&mut self, number: u64, context: &mut Context) -> Reply {
         for run in self.runs() {
             run.note_heard(number, context.now.mono);
@@ -293,7 +346,7 @@ impl Window {
             }
             return Reply::Unknown;
         }
-        let took_ns = context.now.mono.since(self.probes[index].sent);
+        let took_ns = context.arrived.since(self.probes[index].sent);
         if self.probes[index].state == State::InFlight && took_ns >= self.timeout_ns {
             // The result is the same whether the timer or the reply is handled first.
             self.lose(number, context);
@@ -335,6 +388,7 @@ impl Window {
         delay: Measured,
         context: &mut Context,
     ) {
+        self.last = Some(delay);
         self.publish_outcome(at, number, Outcome::Received, delay, context);
         self.judge_slots(context);
     }
@@ -347,13 +401,15 @@ impl Window {
     }
 
     /// Declares the probes in flight for the timeout lost. Calls `on_lost` with each number, then
-    /// arms the timer for the oldest probe left. Returns the last number lost.
+    /// arms the timer for the oldest probe left. Returns the last number lost. A probe whose reply may
+    /// have come unread is put off until all is read that came by its timeout.
     pub(crate) fn handle_expiry(
         &mut self,
         context: &mut Context,
         mut on_lost: impl FnMut(u64, &mut Context),
     ) -> Option<u64> {
         self.expiry_timer = None;
+        let put_off = self.put_off.take();
         let mut last_lost = None;
         loop {
             self.judge_slots(context);
@@ -365,6 +421,15 @@ impl Window {
             if context.now.mono < deadline {
                 let timer = Timer::Expire(self.this);
                 self.expiry_timer = Some(context.wheel.insert(deadline, timer));
+                return last_lost;
+            }
+            // The next ones may be lost with this one, if it calls for a fresh 5-tuple: so not only what
+            // came by its timeout is read first, but all that has come until now.
+            let now = context.now.mono;
+            if context.caught_up < put_off.unwrap_or(now).max(deadline) {
+                let awaited = put_off.filter(|at| context.caught_up < *at);
+                self.put_off = Some(awaited.unwrap_or(now));
+                context.expiring.push_back(self.this);
                 return last_lost;
             }
             self.lose(number, context);
@@ -394,6 +459,7 @@ impl Window {
     /// Begins a fresh 5-tuple.
     pub(crate) fn begin(&mut self) {
         self.tuple = Run::new(self.next);
+        self.routers = None;
     }
 
     /// Begins with another address.
@@ -455,6 +521,9 @@ impl Window {
     /// Removes the timer from the wheel, because the flow ends.
     pub(crate) fn end(&mut self, context: &mut Context) {
         context.wheel.cancel(self.expiry_timer.take());
+        if self.put_off.is_some() {
+            context.expiring.retain(|flow| *flow != self.this);
+        }
     }
 
     fn lose(&mut self, number: u64, context: &mut Context) {
@@ -551,7 +620,7 @@ impl Window {
                 outcome,
                 value_ns: delay.value_ns,
                 at,
-                seq: number,
+                seq: self.number.seq(number),
                 stamp: delay.stamp,
                 dwell_ns: delay.dwell_ns,
                 is_corrected: false,

@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::blocking::{Client, RequestBuilder, Response as Answer};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, Url};
@@ -47,6 +47,8 @@ pub(super) struct Http {
     /// `None` until it is needed, and after a failure, so that certificates are read again.
     client: RefCell<Option<Client>>,
     ca_file: Option<PathBuf>,
+    /// The Unix socket that every request goes over, whatever its URL.
+    socket: Option<PathBuf>,
     clock: Clock,
 }
 
@@ -56,8 +58,17 @@ impl Http {
         Self {
             client: RefCell::default(),
             ca_file,
+            socket: None,
             clock: Clock::new(),
         }
+    }
+
+    /// Makes a client whose requests go over a Unix socket; `None` where there are none.
+    pub(super) fn over_socket(path: PathBuf) -> Option<Self> {
+        cfg!(unix).then(|| Self {
+            socket: Some(path),
+            ..Self::new(None)
+        })
     }
 
     /// Begins a request. Give it headers and a body, then [send](Self::send) it. Where there is
@@ -78,14 +89,18 @@ impl Http {
         } else {
             tls::none()
         };
-        let client = Client::builder()
+        let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none())
-            .tls_backend_preconfigured(tls)
-            .build()
-            .map_err(|error| missing(chain(&error)))?;
+            .tls_backend_preconfigured(tls);
+        #[cfg(unix)]
+        let builder = match &self.socket {
+            Some(path) => builder.unix_socket(path.as_path()),
+            None => builder,
+        };
+        let client = builder.build().map_err(|error| missing(chain(&error)))?;
         *self.client.borrow_mut() = Some(client.clone());
         Ok(client)
     }
@@ -116,23 +131,10 @@ impl Http {
         bytes_max: u64,
     ) -> Result<Response, SendError> {
         let began = self.clock.mono();
-        let request = request.timeout(timeout).build().map_err(|error| {
-            let fault = chain(&error.without_url());
-            SendError::new(Verdict::Never, format!("not a request: {fault}"))
-        })?;
-        let to = Place(request.url().clone());
+        let mut answer = self.open(request, timeout)?;
+        let to = Place(answer.url().clone());
         let later =
             |what: &dyn fmt::Display| SendError::new(Verdict::Later, format!("{to}: {what}"));
-        let client = self.client(request.url())?;
-        let mut answer = client.execute(request).map_err(|error| {
-            // The server's certificate may be new, and its issuer's as well.
-            self.client.take();
-            let mut what = chain(&error.without_url());
-            if what.contains("certificate") {
-                what.push_str("; name it, or its issuer's, with `ca_file`");
-            }
-            later(&what)
-        })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let retry_after = retry_after(&headers);
         let mut body = Vec::new();
@@ -158,6 +160,30 @@ impl Http {
             body,
             retry_after,
             from: to,
+        })
+    }
+
+    /// Sends a request, and returns the answer once its head is there, whatever its status. `timeout` is for that, and
+    /// again for each read of the body.
+    pub(super) fn open(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<Answer, SendError> {
+        let request = request.timeout(timeout).build().map_err(|error| {
+            let fault = chain(&error.without_url());
+            SendError::new(Verdict::Never, format!("not a request: {fault}"))
+        })?;
+        let to = Place(request.url().clone());
+        let client = self.client(request.url())?;
+        client.execute(request).map_err(|error| {
+            // The server's certificate may be new, and its issuer's as well.
+            self.client.take();
+            let mut what = chain(&error.without_url());
+            if what.contains("certificate") {
+                what.push_str("; name it, or its issuer's, with `ca_file`");
+            }
+            SendError::new(Verdict::Later, format!("{to}: {what}"))
         })
     }
 }

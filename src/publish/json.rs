@@ -7,10 +7,13 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::proto::Direction;
+use crate::proto::{Direction, FlowKind, Hop, Label, Path, StampSource};
 use crate::publish::hdr::HdrWriter;
 use crate::publish::text::Displayed;
-use crate::record::{Distribution, Event, EventKind, Record, Window};
+use crate::record::{
+    Departure, Distribution, Divergence, Event, EventKind, Evidence, HostEvidence, Record, Suspect,
+    Window,
+};
 
 /// `json.dumps` puts a space after each comma and colon.
 #[derive(Debug)]
@@ -43,6 +46,95 @@ impl Serialize for Tags<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.tags().map(Displayed))
     }
+}
+
+/// What speaks against the hosts of an event.
+#[derive(serde::Serialize)]
+struct Hosts<'a> {
+    local: &'a Host,
+    peer: &'a Host,
+}
+
+/// What speaks against one of them. Times are in nanoseconds; what is not known is `null`.
+#[derive(serde::Serialize)]
+struct Host {
+    kept_waiting: Option<u64>,
+    steal: Option<u64>,
+    receive_gap: Option<u64>,
+    send_gap: Option<u64>,
+    drops: Option<u64>,
+}
+
+impl From<&HostEvidence> for Host {
+    fn from(known: &HostEvidence) -> Self {
+        Self {
+            kept_waiting: known.kept_waiting_ns,
+            steal: known.steal_ns,
+            receive_gap: known.receive_gap_ns,
+            send_gap: known.send_gap_ns,
+            drops: known.drops,
+        }
+    }
+}
+
+/// A hop of a path as an object.
+struct HopJson<'a>(&'a Hop);
+
+impl Serialize for HopJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(hop) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("ttl", &hop.ttl)?;
+        map.serialize_entry("address", &hop.address)?;
+        map.serialize_entry("rtt", &hop.rtt_ns)?;
+        map.serialize_entry("stamp", &hop.stamp.map(StampSource::as_str))?;
+        map.serialize_entry("icmp", &hop.icmp.map(|icmp| icmp.to_string()))?;
+        let labels: Vec<_> = hop.labels.iter().map(LabelJson).collect();
+        map.serialize_entry("labels", &labels)?;
+        map.end()
+    }
+}
+
+/// An entry of a label stack as an object.
+struct LabelJson<'a>(&'a Label);
+
+impl Serialize for LabelJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(label) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("label", &label.label)?;
+        map.serialize_entry("tc", &label.traffic_class)?;
+        map.serialize_entry("ttl", &label.ttl)?;
+        map.end()
+    }
+}
+
+/// Writes whom an event suspects, and why.
+fn judged<M: SerializeMap>(
+    map: &mut M,
+    suspect: Option<Suspect>,
+    evidence: &Evidence,
+) -> Result<(), M::Error> {
+    map.serialize_entry("suspect", &suspect.map(Suspect::as_str))?;
+    let hosts = Hosts {
+        local: &Host::from(&evidence.local),
+        peer: &Host::from(&evidence.peer),
+    };
+    map.serialize_entry("evidence", &hosts)
+}
+
+/// Writes what both events of a path have.
+fn path_entries<M: SerializeMap>(map: &mut M, path: &Path, event: &Event) -> Result<(), M::Error> {
+    map.serialize_entry("flow", FlowKind::Udp.as_str())?;
+    // One of several flows has its port beside its number.
+    if event.flow.is_none_or(|flow| flow.tuple.is_none()) {
+        map.serialize_entry("source_port", &path.source_port)?;
+    }
+    map.serialize_entry("start", &path.at.as_unix_nanos())?;
+    map.serialize_entry("why", path.why.as_str())?;
+    map.serialize_entry("reached", &path.is_reached)?;
+    let hops: Vec<_> = path.hops.iter().map(HopJson).collect();
+    map.serialize_entry("hops", &hops)
 }
 
 /// The quantiles of a window, by their names.
@@ -222,6 +314,65 @@ impl Json<'_> {
         Ok(())
     }
 
+    fn remarked<M: SerializeMap>(&self, map: &mut M, event: &Event) -> Result<(), M::Error> {
+        let EventKind::Remarked {
+            flow,
+            direction,
+            sent,
+            arrived,
+        } = event.kind
+        else {
+            return Ok(());
+        };
+        map.serialize_entry("flow", flow.as_str())?;
+        map.serialize_entry("direction", direction.as_str())?;
+        map.serialize_entry("at", &event.at.as_unix_nanos())?;
+        map.serialize_entry("sent", &format_args!("{sent}"))?;
+        map.serialize_entry("arrived", &format_args!("{arrived}"))?;
+        map.serialize_entry("tags", &Tags(self.0))
+    }
+
+    /// Writes what tells of paths.
+    fn path_event<M: SerializeMap>(&self, map: &mut M, event: &Event) -> Result<(), M::Error> {
+        let (at, tags) = (event.at.as_unix_nanos(), &Tags(self.0));
+        match event.kind {
+            EventKind::Reopened {
+                flow,
+                old_port,
+                new_port,
+                lost,
+                helped,
+            } => {
+                map.serialize_entry("flow", flow.as_str())?;
+                map.serialize_entry("at", &at)?;
+                map.serialize_entry("old_port", &old_port)?;
+                map.serialize_entry("new_port", &new_port)?;
+                map.serialize_entry("lost", &lost)?;
+                map.serialize_entry("helped", &helped)?;
+                map.serialize_entry("tags", tags)
+            }
+            EventKind::PathDivergence(departure) => {
+                let Departure { what, .. } = departure;
+                map.serialize_entry("flow", departure.flow.as_str())?;
+                map.serialize_entry("direction", &departure.direction.map(Direction::as_str))?;
+                map.serialize_entry("what", what.as_str())?;
+                map.serialize_entry("start", &at)?;
+                map.serialize_entry("duration", &departure.duration_ns)?;
+                for (key, value) in [("value", departure.value), ("others", departure.others)] {
+                    match what {
+                        Divergence::Loss => map.serialize_entry(key, &share(value))?,
+                        Divergence::Delay => map.serialize_entry(key, &value)?,
+                    }
+                }
+                map.serialize_entry("lost", &departure.lost)?;
+                map.serialize_entry("noticed", &departure.noticed_ns)?;
+                map.serialize_entry("tags", tags)?;
+                judged(map, departure.suspect, &departure.evidence)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn event<M: SerializeMap>(&self, map: &mut M, event: &Event) -> Result<(), M::Error> {
         let (at, tags) = (event.at.as_unix_nanos(), &Tags(self.0));
         map.serialize_entry("event", event.name())?;
@@ -244,7 +395,8 @@ impl Json<'_> {
                 map.serialize_entry("lost", &burst.lost)?;
                 map.serialize_entry("tags", tags)?;
                 map.serialize_entry("incident", &burst.incident)?;
-                map.serialize_entry("stamp", burst.stamp.as_str())
+                map.serialize_entry("stamp", burst.stamp.as_str())?;
+                judged(map, burst.suspect, &burst.evidence)
             }
             EventKind::OutageBegan { flow } => {
                 map.serialize_entry("flow", flow.as_str())?;
@@ -264,6 +416,19 @@ impl Json<'_> {
                 map.serialize_entry("new", &new)?;
                 map.serialize_entry("tags", tags)
             }
+            EventKind::Reopened { .. } | EventKind::PathDivergence(_) => {
+                self.path_event(map, event)
+            }
+            EventKind::Path(ref path) => {
+                path_entries(map, path, event)?;
+                map.serialize_entry("tags", tags)
+            }
+            EventKind::PathChange(ref path) => {
+                path_entries(map, path, event)?;
+                map.serialize_entry("old", &path.before)?;
+                map.serialize_entry("tags", tags)
+            }
+            EventKind::Remarked { .. } => self.remarked(map, event),
             EventKind::RouteChange {
                 flow,
                 direction,
@@ -277,8 +442,25 @@ impl Json<'_> {
                 map.serialize_entry("new", &new_ns)?;
                 map.serialize_entry("tags", tags)
             }
+        }?;
+        let Some(flow) = event.flow else {
+            return Ok(());
+        };
+        map.serialize_entry("flow_number", &flow.number)?;
+        if let Some([local, remote]) = flow.tuple {
+            map.serialize_entry("source", &local.ip())?;
+            map.serialize_entry("source_port", &local.port())?;
+            map.serialize_entry("destination", &remote.ip())?;
+            map.serialize_entry("destination_port", &remote.port())?;
         }
+        Ok(())
     }
+}
+
+/// Returns a share that is given in millionths.
+#[expect(clippy::cast_precision_loss, reason = "a million at most")]
+fn share(millionths: i64) -> f64 {
+    millionths as f64 / 1e6
 }
 
 impl Record {

@@ -13,8 +13,9 @@ use hdrhistogram::serialization::Deserializer;
 use super::*;
 use crate::proto::prober::SelfCounters;
 use crate::proto::{
-    Direction, FlowKind, Labels, Metric, Mono, Now, OneWay, Origin, Outage, Outcome, Output,
-    Sample, Stamp, StampSource, Trace, Wall,
+    Direction, FlowKind, FlowNumber, Hop, IcmpType, Label, Labels, Member, Metric, Mono, Now,
+    OneWay, Origin, Outage, Outcome, Output, Path, Sample, Stamp, StampSource, TargetId, Trace,
+    Tuple, Wall, Why,
 };
 use crate::publish::testing::{gauge, metric};
 use crate::record::{
@@ -168,11 +169,105 @@ fn bursts_outages_and_other_routes_are_events() {
             _ => {}
         }
     }
-    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "burst", "flow": "udp", "direction": "forward", "start": 1768219137587069267, "duration": 9000000, "peak": 4000000, "mean": 4000000, "base": 250000, "probes": 10, "lost": 0, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219137587069267, "stamp": "kernel"}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "burst", "flow": "udp", "direction": "forward", "start": 1768219137587069267, "duration": 9000000, "peak": 4000000, "mean": 4000000, "base": 250000, "probes": 10, "lost": 0, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219137587069267, "stamp": "kernel", "suspect": null, "evidence": {"local": {"kept_waiting": 0, "steal": null, "receive_gap": null, "send_gap": null, "drops": null}, "peer": {"kept_waiting": null, "steal": null, "receive_gap": null, "send_gap": null, "drops": null}}}"#);
+    let traces: Vec<_> = std::iter::from_fn(|| recorder.poll_trace()).collect();
+    let wanted = [Why::Burst, Why::Outage].map(|why| (Origin(0), why));
+    assert_eq!(traces, wanted, "each as soon as it has begun");
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage_begin", "flow": "udp", "start": 1768219138087069267, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
-    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage", "flow": "udp", "direction": null, "start": 1768219138087069267, "duration": 39000000, "peak": 0, "mean": 0, "base": 0, "probes": 40, "lost": 40, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219138087069267, "stamp": "kernel"}"#);
+    insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "outage", "flow": "udp", "direction": null, "start": 1768219138087069267, "duration": 39000000, "peak": 0, "mean": 0, "base": 0, "probes": 40, "lost": 40, "tags": ["source:a\"1", "target:b", "isp:local"], "incident": 1768219138087069267, "stamp": "kernel", "suspect": null, "evidence": {"local": {"kept_waiting": 0, "steal": null, "receive_gap": null, "send_gap": null, "drops": null}, "peer": {"kept_waiting": null, "steal": null, "receive_gap": null, "send_gap": null, "drops": null}}}"#);
     insta::assert_snapshot!(feed.poll().unwrap().to_json(), @r#"{"event": "route_change", "flow": "udp", "direction": "forward", "at": 1768219141587069267, "old": 250000, "new": 2250000, "tags": ["source:a\"1", "target:b", "isp:local"]}"#);
     assert!(feed.poll().is_none());
+}
+
+#[test]
+fn a_path_has_its_hops_and_a_change_those_before() {
+    let (mut recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[]);
+    let exceeded = IcmpType {
+        is_v6: false,
+        kind: 11,
+        code: 0,
+    };
+    let label = Label {
+        label: 16_001,
+        traffic_class: 5,
+        ttl: 1,
+    };
+    let hop = |ttl, address: Option<&str>, icmp, labels: &[Label]| Hop {
+        ttl,
+        address: address.map(|address| address.parse().unwrap()),
+        rtt_ns: address.map(|_| u64::from(ttl) * 1_000),
+        stamp: address.map(|_| StampSource::Kernel),
+        icmp,
+        labels: labels.into(),
+    };
+    let mut path = Path {
+        origin: Origin(0),
+        at: at(0).wall,
+        why: Why::Outage,
+        source_port: 40_931,
+        remote: "192.0.2.9:8001".parse().unwrap(),
+        hops: Box::new([
+            hop(1, Some("192.0.2.1"), Some(exceeded), &[label]),
+            hop(2, None, None, &[]),
+            hop(3, Some("192.0.2.9"), None, &[]),
+        ]),
+        is_reached: true,
+        before: None,
+    };
+    recorder.handle_output(&Output::Path(Box::new(path.clone())));
+    path.before = Some(Box::new([None, Some("192.0.2.7".parse().unwrap())]));
+    recorder.handle_output(&Output::Path(Box::new(path)));
+    insta::assert_snapshot!(feed.poll().unwrap().to_json());
+    assert!(
+        feed.poll()
+            .unwrap()
+            .to_json()
+            .starts_with(r#"{"event": "path", "#)
+    );
+    insta::assert_snapshot!(feed.poll().unwrap().to_json());
+    assert!(feed.poll().is_none());
+}
+
+#[test]
+fn a_path_of_one_of_several_flows_has_its_port_once() {
+    let (mut recorder, mut feed) = recorded(Mode::Samples, Metric::UdpRtt, &[]);
+    recorder.handle_output(&Output::Member(Box::new(Member {
+        origin: Origin(0),
+        target: TargetId(1),
+        kind: Some(FlowKind::Udp),
+        number: FlowNumber { number: 2, of: 3 },
+        total: None,
+    })));
+    let path = Path {
+        origin: Origin(0),
+        at: at(0).wall,
+        why: Why::Interval,
+        source_port: 40_931,
+        remote: "192.0.2.9:8001".parse().unwrap(),
+        hops: Box::new([]),
+        is_reached: false,
+        before: None,
+    };
+    recorder.handle_output(&Output::Path(Box::new(path.clone())));
+    recorder.handle_output(&Output::Tuple(Box::new(Tuple {
+        origin: Origin(0),
+        local: "192.0.2.1:40931".parse().unwrap(),
+        remote: path.remote,
+    })));
+    recorder.handle_output(&Output::Path(Box::new(path)));
+    let told: Vec<String> = std::iter::from_fn(|| feed.poll())
+        .map(|record| record.to_json())
+        .filter(|json| json.contains(r#""event": "path""#))
+        .collect();
+    assert_eq!(told.len(), 2);
+    for json in told {
+        let ports = json.matches(r#""source_port": 40931"#).count();
+        assert_eq!(
+            (ports, json.matches(r#""flow_number": 2"#).count()),
+            (1, 1),
+            "{json}"
+        );
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write};
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
+
+use crate::sys::host::{Open, duplicate};
 
 /// The pause before another attempt where a stream that does not block is full.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -34,8 +35,8 @@ pub struct WholeLines<W> {
 impl WholeLines<File> {
     /// Writes to what this is open on: a file, or a stream. Nothing else in this process may
     /// write to the same file.
-    pub fn to(open: impl AsFd) -> io::Result<Self> {
-        let out = File::from(open.as_fd().try_clone_to_owned()?);
+    pub(crate) fn to(open: impl Open) -> io::Result<Self> {
+        let out = duplicate(&open)?;
         let is_file = out.metadata()?.is_file();
         let file = if is_file {
             Some(out.try_clone()?)

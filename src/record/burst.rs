@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use crate::limits::{BURSTS_UNDECIDED_MAX, INCIDENTS_RECENT, ORIGINS_MAX};
 use crate::proto::{Direction, FlowKind, Origin, Outage, Outcome, Stamp, Trace, Wall};
 use crate::record::event::{Burst, EventKind};
+use crate::record::evidence::Evidence;
 use direction::{DirectionDetector, Found, Passage, Rules, Span};
 
 /// The longest time, in nanoseconds, that a burst waits until every probe in it has an outcome.
@@ -29,10 +30,16 @@ pub struct BurstRules {
 }
 
 /// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "findings are few, and none stays"
+)]
 pub(super) enum Finding {
     /// An event, to be published at once.
     Event(Origin, Wall, EventKind),
+    /// A burst has begun on a flow of ours.
+    Began(Origin, FlowKind),
     /// The threshold of a flow in one direction is this many nanoseconds now.
     Threshold(Origin, FlowKind, Direction, u64),
 }
@@ -83,6 +90,8 @@ struct Flow {
     /// The last probe received, and the shortest time between two that follow each other.
     latest: Option<(u64, Wall)>,
     interval_ns: i64,
+    /// How long the last probe took there and back.
+    lag_ns: i64,
 }
 
 /// What is known beside its span of the burst that runs.
@@ -183,6 +192,13 @@ impl Detector {
         Some(self.incidents.number(outage.start, interval_ns))
     }
 
+    /// Returns how long the last probe of a flow took there and back, in nanoseconds; 0 if nothing is known of it.
+    pub(super) fn lag_ns(&self, origin: Origin, kind: FlowKind) -> i64 {
+        let flows = self.flows.get(origin.0 as usize);
+        let flow = flows.and_then(|flows| flows.get(kind as usize));
+        flow.and_then(Option::as_ref).map_or(0, |flow| flow.lag_ns)
+    }
+
     /// Forgets the delays of these origins, because a clock that is part of them was set: this host's by `own_ns`, or
     /// another one.
     pub(super) fn step(&mut self, own_ns: i64, mut is_stepped: impl FnMut(Origin) -> bool) {
@@ -265,6 +281,8 @@ impl Teller<'_> {
             lost,
             incident,
             stamp: span.stamp,
+            suspect: None,
+            evidence: Evidence::default(),
         };
         self.tell(span.start, EventKind::Burst(burst));
     }
@@ -294,6 +312,9 @@ impl Flow {
         };
         let forward = passage(left, received, is_remote);
         self.handle_passage(rules, 0, &forward, is_remote, teller);
+        if let Some(back) = back {
+            self.lag_ns = back.at.since(left.at);
+        }
         if let (Some(sent), Some(back)) = (sent, back) {
             self.handle_passage(rules, 1, &passage(sent, back, true), false, teller);
         }
@@ -347,6 +368,9 @@ impl Flow {
             Some(Found::Began(start)) => {
                 let incident = teller.incidents.number(start, self.interval_ns);
                 self.running[direction] = Running { incident, lost: 0 };
+                if !is_remote {
+                    (teller.found).push_back(Finding::Began(teller.origin, teller.kind));
+                }
             }
             Some(Found::Ended(span)) => self.end_burst(direction, span, is_remote, teller),
             Some(Found::Route { old_ns, new_ns }) => teller.tell(

@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::proto::{FlowKind, StampSource, Wall};
     use crate::record::event::{Burst, EventKind};
+    use crate::record::evidence::Evidence;
     use crate::record::series::Tags;
 
     #[test]
@@ -178,6 +179,7 @@ mod tests {
             at: Wall::default(),
             kind,
             tags: Arc::new(Tags::Host("a".into())),
+            flow: None,
         };
         let burst = |flow, lost| {
             event(EventKind::Burst(Burst {
@@ -191,6 +193,8 @@ mod tests {
                 lost,
                 incident: 1,
                 stamp: StampSource::User,
+                suspect: None,
+                evidence: Evidence::default(),
             }))
         };
         let events = [

@@ -84,8 +84,10 @@ impl Metric {
             .chain(IPDV.iter().chain(PDV))
             .chain(counts)
             .chain(UNATTRIBUTED.iter().chain(BURST_THRESHOLD))
+            .chain(WORST.into_iter().flatten())
             .chain(names(CLOCK_GAUGES))
             .chain([HOPS])
+            .chain(DSCP)
             .chain(GAPS)
             .chain(names(PROCESS_COUNTS))
             .chain(names(HOST_GAUGES))
@@ -112,6 +114,11 @@ impl Metric {
             FlowKind::Tcp => tcp,
             FlowKind::Connect => CONNECT,
         }
+    }
+
+    /// Returns what is known of a peer's clock: its offset, its skew, and the bound on the offset's error.
+    pub fn of_clocks() -> impl Iterator<Item = &'static Self> {
+        names(CLOCK_GAUGES)
     }
 
     /// Returns the metric of this name.
@@ -260,6 +267,16 @@ udp_tcp! {
     /// The threshold of bursts.
     BURST_THRESHOLD: VARIATION, "udp.wan.burst.threshold", "tcp.wan.burst.threshold",
         "Queueing delay over which a flow has a burst", kind: MetricKind::Gauge;
+    /// The worst of several flows.
+    WORST_LOSS: GAUGE, "udp.wan.worst.loss", "tcp.wan.worst.loss",
+        "Of several flows, the highest share of probes that one has lost in the last seconds",
+        unit: Unit::PartsPerBillion;
+    WORST_LOSS_FLOW: GAUGE, "udp.wan.worst.loss_flow", "tcp.wan.worst.loss_flow",
+        "The number of the flow that has lost so many", unit: Unit::Number;
+    WORST_RTT: GAUGE, "udp.wan.worst.rtt", "tcp.wan.worst.rtt",
+        "Of several flows, the highest 99th percentile of round-trip times in the last seconds";
+    WORST_RTT_FLOW: GAUGE, "udp.wan.worst.rtt_flow", "tcp.wan.worst.rtt_flow",
+        "The number of the flow that took so long", unit: Unit::Number;
     BURST_COUNT: VARIATION, "udp.wan.burst", "tcp.wan.burst", "Bursts",
         kind: MetricKind::Count, unit: Unit::Number;
     BURST_START: VARIATION, "udp.wan.burst.start", "tcp.wan.burst.start",
@@ -272,6 +289,10 @@ udp_tcp! {
 
 /// Bursts, for stores that take no events: how many, then start, duration and peak of the last one.
 pub(crate) const BURSTS: [&[Metric; 2]; 4] = [BURST_COUNT, BURST_START, BURST_DURATION, BURST_PEAK];
+
+/// The worst of several flows: its loss, its round trips, each with the number of the flow.
+pub(crate) const WORST: [&[Metric; 2]; 4] =
+    [WORST_LOSS, WORST_LOSS_FLOW, WORST_RTT, WORST_RTT_FLOW];
 
 const CONNECT: &Metric = &metric!(
     DELAY,
@@ -341,11 +362,36 @@ pub(super) const HOPS: &Metric = &metric!(
     rfc: "RFC 5357, section 4.2.1"
 );
 
+/// The code points that packets arrive with, by direction.
+pub(crate) const DSCP: &[Metric; 2] = &[
+    metric!(
+        GAUGE,
+        "udp.wan.dscp.forward",
+        "Code point that probes of a target with `dscp` arrive with at the other end, as a number",
+        unit: Unit::Number,
+        flow: Some(FlowKind::Udp),
+        rfc: "RFC 8972, section 4.4"
+    ),
+    metric!(
+        GAUGE,
+        "udp.wan.dscp.reverse",
+        "Code point that replies to a target with `dscp` arrive with, as a number",
+        unit: Unit::Number,
+        flow: Some(FlowKind::Udp),
+        rfc: "RFC 2474, section 3"
+    ),
+];
+
+/// How late this host is with its own probes.
+pub(crate) const LATENESS: &str = "monitor.lateness";
+/// Probes that it did not send for that. Each interval has this count, behind all of its flows.
+pub(crate) const SLOTS_MISSED: &str = "monitor.slots_missed";
+
 /// What this host adds to a packet's time, in the order of `Gap`.
 pub(super) const GAPS: &[Metric; 3] = &[
     metric!(
         HOST_WINDOW,
-        "monitor.lateness",
+        LATENESS,
         "Time from when a probe was due until it was handed to the kernel"
     ),
     metric!(
@@ -360,13 +406,17 @@ pub(super) const GAPS: &[Metric; 3] = &[
     ),
 ];
 
+/// How the names of what a daemon says of itself and its host begin.
+#[cfg(feature = "report")]
+pub(crate) const OF_ITSELF: &str = "monitor.";
+
 /// Records that a backend did not get, or gave up.
 pub(crate) const SAMPLES_DROPPED: &str = "monitor.samples_dropped";
 
 readings! {
     /// What this process counts.
     PROCESS_COUNTS: ProcessCounters => u64, HOST_COUNT, |process|
-    "monitor.slots_missed", process.core.slots_missed,
+    SLOTS_MISSED, process.core.slots_missed,
         "Probes not sent because this host was late by an interval or more";
     SAMPLES_DROPPED, process.samples_dropped,
         "Records that this backend did not get, or gave up";
@@ -391,6 +441,8 @@ readings! {
         "Packets sent whose transmit stamp never came";
     "monitor.stamps_missing.receive", process.core.stamps_missing_receive,
         "Packets received without a stamp although the kernel stamps";
+    "monitor.receive_dropped", process.core.receive_dropped,
+        "Packets that a UDP socket's buffer had no room for";
 }
 
 readings! {

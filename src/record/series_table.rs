@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::limits::ORIGINS_MAX;
 use crate::proto::{
-    Counters, Direction, FlowKind, Labels, Metric as Delay, Mono, OneWay, Origin, Relabelled,
+    Counters, Direction, FlowKind, FlowNumber, Labels, Member, Metric as Delay, Mono, OneWay,
+    Origin, Relabelled,
 };
 use crate::record::counts::{COUNTS, Counted, counted, difference};
 use crate::record::metrics::KINDS;
@@ -87,11 +88,16 @@ pub(super) struct Found<'a> {
     pub(super) set: &'a mut SeriesSet,
     /// Not a flow of ours, as far as its counters have been read: a remote sender.
     pub(super) is_remote: bool,
+    /// Which of several flows it is.
+    pub(super) number: FlowNumber,
 }
 
 #[derive(Debug)]
 struct Owner {
     set: usize,
+    /// The set of all flows of the target, if it publishes there as well.
+    total: Option<usize>,
+    number: FlowNumber,
     kind: Option<FlowKind>,
     last: Counted,
     /// Remote senders on UDP and TCP share an origin if they have one name.
@@ -99,6 +105,11 @@ struct Owner {
 }
 
 impl Owner {
+    /// Returns the sets that it publishes into.
+    fn sets(&self) -> impl Iterator<Item = usize> + use<> {
+        [Some(self.set), self.total].into_iter().flatten()
+    }
+
     fn step(&mut self, steps: &mut [u32; FLOW_DIRECTIONS]) {
         for (latest, steps) in self.latest.iter_mut().zip(steps) {
             *steps = steps.wrapping_add(u32::from(latest.step()));
@@ -132,6 +143,8 @@ impl SeriesTable {
         }
         self.owners[index] = Some(Owner {
             set,
+            total: None,
+            number: FlowNumber::ONLY,
             kind: None,
             last: [0; COUNTS],
             latest: Default::default(),
@@ -177,7 +190,31 @@ impl SeriesTable {
         else {
             return;
         };
-        self.leave(owner.set, owner.kind);
+        for set in owner.sets() {
+            self.leave(set, owner.kind);
+        }
+    }
+
+    /// An origin is one of several flows, and publishes under the labels of all of them as well, if there are such.
+    pub(super) fn join(&mut self, member: &Member) {
+        if self.set_of(member.origin).is_none() {
+            return;
+        }
+        let total = member.total.as_ref().map(|labels| self.intern(labels));
+        let Some(Some(owner)) = self.owners.get_mut(member.origin.0 as usize) else {
+            return;
+        };
+        owner.number = member.number;
+        let kind = owner.kind;
+        let before = std::mem::replace(&mut owner.total, total);
+        if let Some(set) = total.and_then(|total| self.sets[total].as_mut())
+            && let Some(kind) = kind
+        {
+            set.tallies[kind as usize].flows += 1;
+        }
+        if let Some(before) = before {
+            self.leave(before, kind);
+        }
     }
 
     /// An origin publishes under other labels from here on. What it has counted so far stays under those before.
@@ -225,18 +262,19 @@ impl SeriesTable {
         let Some(Some(owner)) = self.owners.get_mut(origin.0 as usize) else {
             return;
         };
-        let Some(set) = &mut self.sets[owner.set] else {
-            return;
-        };
-        let tally = &mut set.tallies[kind as usize];
-        if owner.kind.is_none() {
-            owner.kind = Some(kind);
-            tally.flows += 1;
-        }
+        let is_new = owner.kind.is_none();
+        owner.kind = Some(kind);
         let counted = counted(counters);
         let grown = difference(&counted, &owner.last);
-        for (total, grown) in tally.totals.iter_mut().zip(grown) {
-            *total += grown;
+        for index in owner.sets() {
+            let Some(set) = &mut self.sets[index] else {
+                continue;
+            };
+            let tally = &mut set.tallies[kind as usize];
+            tally.flows += u32::from(is_new);
+            for (total, grown) in tally.totals.iter_mut().zip(grown) {
+                *total += grown;
+            }
         }
         owner.last = counted;
     }
@@ -248,7 +286,30 @@ impl SeriesTable {
             index: owner.set,
             set: self.sets[owner.set].as_mut()?,
             is_remote: owner.kind.is_none(),
+            number: owner.number,
         })
+    }
+
+    /// Returns where they belong as well: to those of all flows of the target.
+    pub(super) fn find_total(&mut self, origin: Origin) -> Option<Found<'_>> {
+        let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
+        let index = owner.total?;
+        Some(Found {
+            index,
+            set: self.sets[index].as_mut()?,
+            is_remote: owner.kind.is_none(),
+            number: owner.number,
+        })
+    }
+
+    /// Hands everywhere where the values of an origin belong to `handle`.
+    pub(super) fn for_each(&mut self, origin: Origin, mut handle: impl FnMut(Found<'_>)) {
+        if let Some(found) = self.find(origin) {
+            handle(found);
+        }
+        if let Some(found) = self.find_total(origin) {
+            handle(found);
+        }
     }
 
     /// Takes one packet's one-way delay. Returns its ipdv, if the packet before it came.
@@ -260,15 +321,28 @@ impl SeriesTable {
     /// Notes that a clock was set. That of an origin's peer is in the delays of all flows under its labels, and
     /// this host's clock is in all delays.
     pub(super) fn step(&mut self, origin: Option<Origin>, at: Mono) {
-        let only = origin.map(|origin| self.set_of(origin));
+        let only = origin.map(|origin| self.whole_of(origin));
         for owner in self.owners.iter_mut().flatten() {
-            if only.is_none_or(|set| set == Some(owner.set))
-                && let Some(set) = &mut self.sets[owner.set]
-            {
-                set.stepped = at;
-                owner.step(&mut set.steps);
+            if only.is_some_and(|set| set != Some(owner.total.unwrap_or(owner.set))) {
+                continue;
+            }
+            let mut steps = Default::default();
+            owner.step(&mut steps);
+            for index in owner.sets() {
+                if let Some(set) = &mut self.sets[index] {
+                    set.stepped = at;
+                    for (sum, step) in set.steps.iter_mut().zip(steps) {
+                        *sum = sum.wrapping_add(step);
+                    }
+                }
             }
         }
+    }
+
+    /// Returns the index of the set of all flows of an origin's target.
+    pub(super) fn whole_of(&self, origin: Origin) -> Option<usize> {
+        let owner = self.owners.get(origin.0 as usize)?.as_ref()?;
+        Some(owner.total.unwrap_or(owner.set))
     }
 
     /// Returns the index of an origin's set.

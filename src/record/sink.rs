@@ -15,15 +15,17 @@ use crate::limits::{
     SERIES_SETS_ENDED_PER_TURN_MAX, WINDOWS_RETURNED_MAX,
 };
 use crate::proto::{
-    ClockEstimate, FlowKind, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, StampSource, Wall,
+    ClockEstimate, Direction, FlowKind, Metric, Mono, Now, OneWay, Origin, Outcome, Sample, Seen,
+    StampSource, Wall,
 };
 use crate::record::backend::BackendStats;
 use crate::record::choice::Choice;
 use crate::record::counts::{COUNTS, published, unattributed};
 use crate::record::event::Event;
 use crate::record::feed::Feed;
-use crate::record::metrics::{CLOCK_GAUGES, GAPS, HOPS, KINDS, read_gauges};
+use crate::record::metrics::{CLOCK_GAUGES, DSCP, GAPS, HOPS, KINDS, WORST, read_gauges};
 use crate::record::outlet::{Begin, Count, Outlet, Value, Windows};
+use crate::record::paths::Worst;
 use crate::record::pool::Pool;
 use crate::record::process::{HostGauges, ProcessCounters};
 use crate::record::quantity::{FLOW_DIRECTIONS, FlowDirection, QUANTITIES, Quantity};
@@ -45,7 +47,7 @@ const FULL_PAUSE_NS: u64 = 10_000_000;
 
 // A set is handed over as a whole once the reserved room is there.
 const _: () = assert!(
-    QUANTITIES + KINDS * (COUNTS + 1) + CLOCK_GAUGES.len() + 1 + FLOW_DIRECTIONS
+    QUANTITIES + KINDS * (COUNTS + 1 + WORST.len()) + CLOCK_GAUGES.len() + 1 + FLOW_DIRECTIONS
         <= RING_RECORDS_RESERVED
 );
 
@@ -115,6 +117,10 @@ struct Slot {
     clock_due: Option<ClockEstimate>,
     /// Routers on the way, if an interval has shown them.
     hops: Option<u8>,
+    /// The code points that packets arrive with, by direction, if an interval has shown them.
+    dscp: [Option<u8>; 2],
+    /// The worst of several flows of each kind, if it is new.
+    worst: [Option<Worst>; KINDS],
     /// The threshold of bursts in each direction, in nanoseconds, if it is new.
     thresholds: [Option<(Arc<Tags>, u64)>; FLOW_DIRECTIONS],
 }
@@ -145,6 +151,8 @@ impl Slot {
             && self.clock.is_none()
             && self.clock_due.is_none()
             && self.hops.is_none()
+            && self.dscp == [None; 2]
+            && self.worst.iter().all(Option::is_none)
             && self.thresholds.iter().all(Option::is_none)
             && self
                 .counts
@@ -287,7 +295,7 @@ impl Sink {
                 series: Arc::clone(found.set.series(quantity)),
                 at: later.at,
                 value_ns,
-                seq: later.seq,
+                seq: found.number.seq(later.seq),
                 stamp,
                 dwell_ns: None,
             };
@@ -355,6 +363,20 @@ impl Sink {
         slot(&mut self.slots, set).hops = Some(hops);
     }
 
+    /// Takes which code point the packets of a flow arrive with.
+    pub(super) fn record_dscp(&mut self, set: usize, seen: &Seen) {
+        let place = match seen.direction {
+            Direction::Forward => 0,
+            Direction::Reverse => 1,
+        };
+        slot(&mut self.slots, set).dscp[place] = Some(seen.arrived.number());
+    }
+
+    /// Takes the worst of several flows.
+    pub(super) fn record_worst(&mut self, set: usize, kind: FlowKind, worst: Worst) {
+        slot(&mut self.slots, set).worst[kind as usize] = Some(worst);
+    }
+
     /// Takes the queueing delay over which a flow has a burst.
     pub(super) fn record_threshold(
         &mut self,
@@ -363,7 +385,15 @@ impl Sink {
         ns: u64,
     ) {
         let tags = Arc::clone(&found.set.series(Quantity::Pdv(direction)).tags);
-        slot(&mut self.slots, found.index).thresholds[direction.index()] = Some((tags, ns));
+        let known = &mut slot(&mut self.slots, found.index).thresholds[direction.index()];
+        // Of several flows the highest of an interval.
+        let before = known.as_ref().map_or(0, |(_, ns)| *ns);
+        let ns = if found.number.is_only() {
+            ns
+        } else {
+            ns.max(before)
+        };
+        *known = Some((tags, ns));
     }
 
     /// Publishes an event, in the room that is reserved.
@@ -620,6 +650,16 @@ impl Sink {
         }
         if let Some(hops) = slot.hops.take() {
             pushed += outlet.push_gauges([(HOPS, i64::from(hops))], &set.tags, end);
+        }
+        for (metric, number) in DSCP.iter().zip(&mut slot.dscp) {
+            if let Some(number) = number.take() {
+                pushed += outlet.push_gauges([(metric, i64::from(number))], &set.tags, end);
+            }
+        }
+        for (worst, kind) in slot.worst.iter_mut().zip(FlowKind::ALL) {
+            if let Some(worst) = worst.take() {
+                pushed += outlet.push_gauges(worst.gauges(kind), &set.tags, end);
+            }
         }
         for (direction, threshold) in FlowDirection::all().zip(&mut slot.thresholds) {
             if let Some((tags, ns)) = threshold.take() {

@@ -1,6 +1,7 @@
 //! The recorder from outputs to records, in virtual time.
 
 mod backends;
+mod divergence;
 mod flows;
 mod steps;
 mod table;

@@ -39,6 +39,8 @@ pub struct Window {
     pub(super) negative: Option<Box<Histogram<u32>>>,
     pub(super) below: u64,
     above: u64,
+    /// What was subtracted from all values of a window over the least.
+    subtracted: Option<i64>,
 }
 
 /// The part that every value touches. It fills one line of the processor's cache, because no cache holds all
@@ -125,6 +127,7 @@ impl Window {
             negative: None,
             below: 0,
             above: 0,
+            subtracted: None,
         }
     }
 
@@ -133,6 +136,7 @@ impl Window {
         self.filling = Filling::new(generation, start);
         self.series = series;
         self.start = start;
+        self.subtracted = None;
     }
 
     /// Marks this new window with the steps that it begins with, and maybe as one of delays over the least.
@@ -234,6 +238,7 @@ impl Window {
             self.above += self.kept().filter(|value| !is_in_range(*value)).count() as u64;
         }
         let fallen = self.filling.least.abs_diff(least);
+        self.subtracted = Some(least);
         if fallen > 0 {
             self.move_histograms(fallen, spare);
         }
@@ -309,6 +314,13 @@ impl Window {
     /// Returns the least value in nanoseconds, exactly.
     pub fn min(&self) -> i64 {
         self.moments.min
+    }
+
+    /// Returns the least delay of a window of delays over the least, in nanoseconds, exactly: what was subtracted from
+    /// each. A one-way delay contains the difference of the two clocks. `None` of other windows, and of one that the
+    /// flush thread has not settled yet.
+    pub fn subtracted(&self) -> Option<i64> {
+        self.subtracted
     }
 
     /// Returns the greatest value in nanoseconds, exactly.

@@ -1,161 +1,18 @@
-//! The data of a report: distributions, heatmaps, and the probes of dumps.
+//! The data of a report: series, losses, events, and the probes of dumps.
 
 use std::collections::BTreeMap;
 
 use crate::limits::{
-    REPORT_BURSTS_MAX, REPORT_DUMPS_MAX, REPORT_NUMBERS_MAX, REPORT_PROBES_MAX, REPORT_SERIES_MAX,
-    REPORT_SPANS_MAX,
+    REPORT_BURSTS_MAX, REPORT_DUMPS_MAX, REPORT_HOSTS_MAX, REPORT_NUMBERS_MAX, REPORT_PROBES_MAX,
+    REPORT_SERIES_MAX,
 };
-use crate::record::{SignedHistogram, rank};
+use crate::report::findings::Findings;
 use crate::report::read::Line;
+use crate::report::series::{Delays, Place, Series, count};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-
-/// Columns of a heatmap. They become twice as wide whenever time passes the last one.
-pub(super) const HEAT_COLUMNS: usize = 240;
-/// Rows of a heatmap in a power of ten.
-pub(super) const HEAT_ROWS_PER_DECADE: u32 = 10;
-/// Rows: from 1 ns to 100 s.
-pub(super) const HEAT_ROWS: usize = 110;
-/// Nanoseconds of a column at first.
-const HEAT_COLUMN_NS: i64 = 1_000_000;
-
-/// A distribution of delays of both signs, with the bounds of the daemon's windows.
-#[derive(Debug)]
-pub(super) struct Delays {
-    values: SignedHistogram<u64>,
-    pub(super) least: i64,
-    pub(super) most: i64,
-}
-
-impl Default for Delays {
-    fn default() -> Self {
-        Self {
-            values: SignedHistogram::new(),
-            least: i64::MAX,
-            most: i64::MIN,
-        }
-    }
-}
-
-impl Delays {
-    pub(super) fn add(&mut self, ns: i64, many: u64) {
-        (self.least, self.most) = (self.least.min(ns), self.most.max(ns));
-        self.values.record(ns, many);
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.values.len()
-    }
-
-    /// Returns the least value that the share `part` of all delays does not exceed, to three digits.
-    pub(super) fn quantile(&self, part: f64) -> i64 {
-        let value = self.values.at_rank(rank(part, self.count()));
-        value.unwrap_or(0).clamp(self.least, self.most)
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "for plots and ranks, of which nobody sees the 53rd bit"
-)]
-pub(super) fn as_f64(number: u64) -> f64 {
-    number as f64
-}
-
-/// Converts a signed number likewise.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "for plots, in which nobody sees the 53rd bit"
-)]
-pub(super) fn signed_f64(number: i64) -> f64 {
-    number as f64
-}
-
-/// A heatmap: the number of delays by time and size.
-#[derive(Debug, Default)]
-pub(super) struct Heat {
-    pub(super) start: Option<i64>,
-    pub(super) column_ns: i64,
-    pub(super) cells: Vec<[u32; HEAT_ROWS]>,
-}
-
-impl Heat {
-    fn add(&mut self, at: i64, ns: i64, count: u32) {
-        let start = *self.start.get_or_insert(at);
-        if self.cells.is_empty() {
-            (self.cells, self.column_ns) = (vec![[0; HEAT_ROWS]; HEAT_COLUMNS], HEAT_COLUMN_NS);
-        }
-        // After a clock was set back, delays stay in the first column.
-        let since = at.saturating_sub(start).max(0);
-        let columns = i64::try_from(HEAT_COLUMNS).unwrap_or(i64::MAX);
-        while since / self.column_ns >= columns {
-            for column in 0..HEAT_COLUMNS / 2 {
-                let (left, right) = (self.cells[2 * column], self.cells[2 * column + 1]);
-                for (row, cell) in self.cells[column].iter_mut().enumerate() {
-                    *cell = left[row].saturating_add(right[row]);
-                }
-            }
-            self.cells[HEAT_COLUMNS / 2..].fill([0; HEAT_ROWS]);
-            self.column_ns = self.column_ns.saturating_mul(2);
-        }
-        let column = usize::try_from(since / self.column_ns).unwrap_or(0);
-        let cell = &mut self.cells[column.min(HEAT_COLUMNS - 1)][row(ns)];
-        *cell = cell.saturating_add(count);
-    }
-}
-
-/// Returns the row of a delay. Delays of 1 ns and less are in the lowest.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "between 0 and the number of rows"
-)]
-fn row(ns: i64) -> usize {
-    let height = signed_f64(ns.max(1)).log10() * f64::from(HEAT_ROWS_PER_DECADE);
-    (height as usize).min(HEAT_ROWS - 1)
-}
-
-/// One metric of one target.
-#[derive(Debug, Default)]
-pub(super) struct Series {
-    pub(super) delays: Delays,
-    pub(super) heat: Heat,
-    pub(super) stamps: BTreeMap<String, u64>,
-    sampled: Spans,
-    windowed: Spans,
-}
-
-/// Times that are known already, as spans from the first to the last.
-#[derive(Debug, Default)]
-struct Spans(BTreeMap<i64, i64>);
-
-/// Nanoseconds between two samples with no other one, up to which there is one span.
-const SPAN_GAP_NS: i64 = 1_000_000_000;
-
-impl Spans {
-    fn overlaps(&self, from: i64, to: i64) -> bool {
-        let before = self.0.range(..=to).next_back();
-        before.is_some_and(|(_, &end)| end >= from)
-    }
-
-    /// Adds a span, and joins it with those near to it.
-    fn add(&mut self, mut from: i64, mut to: i64) {
-        let reach = to.saturating_add(SPAN_GAP_NS);
-        while let Some((&start, &end)) = self.0.range(..=reach).next_back() {
-            let is_near = end >= from.saturating_sub(SPAN_GAP_NS);
-            // With too many spans, the time between two is taken for known.
-            if !is_near && self.0.len() < REPORT_SPANS_MAX {
-                break;
-            }
-            self.0.remove(&start);
-            (from, to) = (from.min(start), to.max(end));
-        }
-        self.0.insert(from, to);
-    }
-}
 
 /// One probe of a dump.
 #[derive(Clone, Copy, Debug)]
@@ -214,19 +71,64 @@ impl Flow {
     }
 }
 
+/// What is counted: of which target, by which host, under which metric and tags.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Counted {
+    pub(super) target: String,
+    pub(super) tags: String,
+    pub(super) host: usize,
+    pub(super) metric: String,
+}
+
+/// A window that was kept, without its values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept<'a> {
+    pub(super) metric: &'a str,
+    pub(super) tags: &'a [String],
+    pub(super) span: [i64; 2],
+    pub(super) stamp: &'a str,
+}
+
+/// Where a series is, or will be.
+#[derive(Debug)]
+enum Known {
+    At(usize),
+    New(Place),
+}
+
+/// The sum of a count, and its largest interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    pub(super) sum: i64,
+    pub(super) most: i64,
+    /// The end of the largest interval.
+    pub(super) most_at: i64,
+}
+
 /// Everything that a report is made of.
 #[derive(Debug, Default)]
 pub(super) struct Data {
+    /// The hosts whose files these are, by name.
+    pub(super) hosts: Vec<String>,
     pub(super) flows: Vec<Flow>,
-    pub(super) series: BTreeMap<(String, String), Series>,
-    /// Sums of counts that were not 0.
-    pub(super) counts: BTreeMap<(String, String), i64>,
-    /// Bursts and outages among samples and windows.
-    pub(super) bursts: Vec<Line>,
+    pub(super) series: Vec<Series>,
+    /// Where each series is, by host, metric and tags.
+    places: BTreeMap<Vec<u8>, usize>,
+    /// Counts of probes that were sent or lost, by target and metric.
+    pub(super) counts: BTreeMap<Counted, Count>,
+    /// Events among samples and windows, with the host that tells.
+    pub(super) events: Vec<(usize, Line)>,
+    /// The same and those of dumps, by what they have in common.
+    pub(super) findings: Findings,
+    /// The first and the last time of all.
+    pub(super) span: Option<[i64; 2]>,
     /// The number of lines left out because of a limit.
     pub(super) left_out: u64,
     /// What could not be read, a line for each file.
     pub(super) unread: Vec<String>,
+    host: usize,
+    /// The key of a series, kept from line to line.
+    key: Vec<u8>,
     probes: usize,
     in_dump: bool,
     /// True if there was room for the dump that is read.
@@ -234,8 +136,48 @@ pub(super) struct Data {
 }
 
 impl Data {
+    /// True if there is nothing that a report could show or judge.
     pub(super) fn is_empty(&self) -> bool {
-        self.series.is_empty() && self.flows.iter().all(|flow| flow.probes.is_empty())
+        self.series.is_empty()
+            && self.flows.iter().all(|flow| flow.probes.is_empty())
+            && self.events.is_empty()
+            && self.findings.all.is_empty()
+            && self.counts.is_empty()
+    }
+
+    /// Begins a file of a host. Several files of one host are one host's.
+    pub(super) fn begin_file(&mut self, host: String) {
+        let known = self.hosts.iter().position(|known| *known == host);
+        self.host = known.unwrap_or_else(|| {
+            if self.hosts.len() < REPORT_HOSTS_MAX {
+                self.hosts.push(host);
+            }
+            self.hosts.len() - 1
+        });
+    }
+
+    /// Returns the name of a host.
+    pub(super) fn host(&self, index: usize) -> &str {
+        self.hosts.get(index).map_or("", |host| host)
+    }
+
+    /// Returns the series in the order in which they are shown.
+    pub(super) fn ordered(&self) -> Vec<&Series> {
+        let mut series: Vec<&Series> = self.series.iter().collect();
+        series.sort_by(|one, other| one.place.cmp(&other.place));
+        series
+    }
+
+    /// Returns what was lost, without what was only sent.
+    pub(super) fn losses(&self) -> impl Iterator<Item = (&Counted, &Count)> {
+        self.counts
+            .iter()
+            .filter(|(counted, _)| counted.metric.contains(".lost"))
+    }
+
+    fn extend(&mut self, from: i64, to: i64) {
+        let [first, last] = self.span.get_or_insert([from, to]);
+        (*first, *last) = ((*first).min(from), (*last).max(to));
     }
 
     /// Ends a file: the next line belongs to no dump before it.
@@ -254,6 +196,9 @@ impl Data {
         if line.dump.is_some() {
             self.in_dump = true;
             self.is_kept = self.flows.len() < REPORT_DUMPS_MAX;
+            if let Some(event) = line.event_of_dump() {
+                self.add_event(&event);
+            }
             if self.is_kept {
                 self.flows.push(Flow {
                     header: line,
@@ -268,15 +213,24 @@ impl Data {
         } else if line.metric.is_some() {
             self.add_metric(line)
         } else {
-            let word = line.event.as_ref().and_then(|event| event.as_str());
-            let is_burst = matches!(word, Some("burst" | "outage"));
-            if is_burst && self.bursts.len() < REPORT_BURSTS_MAX {
-                self.bursts.push(line);
-            } else {
-                self.left_out += u64::from(is_burst);
+            // The daemon's paths come every ten minutes and change nothing.
+            if line.word() != "path" {
+                self.add_event(&line);
+                if self.events.len() < REPORT_BURSTS_MAX {
+                    self.events.push((self.host, line));
+                } else {
+                    self.left_out += 1;
+                }
             }
             Ok(())
         }
+    }
+
+    fn add_event(&mut self, line: &Line) {
+        if let Some(at) = line.when().filter(|at| *at >= 0) {
+            self.extend(at, at.saturating_add(line.duration.unwrap_or(0).max(0)));
+        }
+        self.left_out += u64::from(!self.findings.add(self.host, line));
     }
 
     fn add_probe(&mut self, line: Line) -> Result<(), String> {
@@ -290,6 +244,8 @@ impl Data {
             return Ok(());
         }
         self.probes += 1;
+        let [first, last] = self.span.get_or_insert([at, at]);
+        (*first, *last) = ((*first).min(at), (*last).max(at));
         for stamp in [line.s1, line.s2, line.s3, line.s4].into_iter().flatten() {
             count(&mut flow.stamps, stamp);
         }
@@ -310,7 +266,7 @@ impl Data {
     }
 
     fn add_metric(&mut self, line: Line) -> Result<(), String> {
-        let key = (line.metric.unwrap_or_default(), line.tags.join(" "));
+        let metric = line.metric.as_deref().unwrap_or_default();
         let is_window = line.hdr.is_some() || line.hdr_negative.is_some();
         let is_delay = is_window || line.seq.is_some();
         let window = is_window.then_some((line.end, 0));
@@ -319,22 +275,12 @@ impl Data {
         };
         let at = time(at)?;
         if !is_delay {
-            // Of all counts and gauges, a report shows losses only.
-            let is_loss = key.0.contains(".lost") && !key.0.ends_with(".unattributed");
-            if is_loss && value != 0 {
-                if self.counts.len() < REPORT_NUMBERS_MAX || self.counts.contains_key(&key) {
-                    let sum = self.counts.entry(key).or_default();
-                    *sum = sum.saturating_add(value);
-                } else {
-                    self.left_out += 1;
-                }
-            }
+            self.add_count(metric, &line.tags, at, value);
             return Ok(());
         }
-        if !self.series.contains_key(&key) && self.series.len() >= REPORT_SERIES_MAX {
-            self.left_out += 1;
+        let Some(known) = self.known(metric, &line.tags) else {
             return Ok(());
-        }
+        };
         let mut values = Vec::new();
         for (text, sign) in [(line.hdr, 1), (line.hdr_negative, -1)] {
             let text = text.filter(|text| !text.is_empty());
@@ -349,34 +295,94 @@ impl Data {
                     }),
             );
         }
-        let (start, middle) = if is_window {
-            let start = time(line.start)?;
-            (start.min(at), start.midpoint(at))
+        let start = if is_window {
+            time(line.start)?.min(at)
         } else {
             values.push((within(value), 1));
-            (at, at)
+            at
         };
-        if values.is_empty() {
-            return Ok(());
-        }
-        let series = self.series.entry(key).or_default();
-        // With `mode = "both"` a window's values are there as samples too, and finer.
-        let (known, these) = if is_window {
-            (&series.sampled, &mut series.windowed)
-        } else {
-            (&series.windowed, &mut series.sampled)
-        };
-        if known.overlaps(start, at) {
-            return Ok(());
-        }
-        these.add(start, at);
-        count(&mut series.stamps, line.stamp.unwrap_or_default());
-        for (ns, many) in values {
-            series.delays.add(ns, many);
-            let many = u32::try_from(many).unwrap_or(u32::MAX);
-            series.heat.add(middle, ns, many);
-        }
+        let stamp = line.stamp.unwrap_or_default();
+        self.add_delays(known, [start, at], is_window, stamp, &values);
         Ok(())
+    }
+
+    /// Adds a window: values in nanoseconds, each with its number.
+    pub(super) fn add_window(&mut self, window: &Kept<'_>, values: &[(i64, u64)]) {
+        let [start, end] = window.span.map(|at| at.max(0));
+        if let Some(known) = self.known(window.metric, window.tags) {
+            let stamp = window.stamp.to_owned();
+            self.add_delays(known, [start.min(end), end], true, stamp, values);
+        }
+    }
+
+    /// Returns the series of this metric and these tags, which may be a new one; `None` if there is no room for it.
+    fn known(&mut self, metric: &str, tags: &[String]) -> Option<Known> {
+        self.key.clear();
+        self.key.extend(self.host.to_le_bytes());
+        for part in std::iter::once(metric).chain(tags.iter().map(|tag| &**tag)) {
+            self.key.extend(part.as_bytes());
+            // No text has this byte, so no two keys run into each other.
+            self.key.push(0xff);
+        }
+        match self.places.get(&self.key) {
+            Some(index) => Some(Known::At(*index)),
+            None if self.series.len() < REPORT_SERIES_MAX => {
+                Some(Known::New(Place::new(metric, tags, self.host)))
+            }
+            None => {
+                self.left_out += 1;
+                None
+            }
+        }
+    }
+
+    fn add_delays(
+        &mut self,
+        known: Known,
+        span: [i64; 2],
+        is_window: bool,
+        stamp: String,
+        values: &[(i64, u64)],
+    ) {
+        if values.is_empty() {
+            return;
+        }
+        let index = match known {
+            Known::At(index) => index,
+            Known::New(place) => {
+                self.series.push(Series::new(place));
+                self.places.insert(self.key.clone(), self.series.len() - 1);
+                self.series.len() - 1
+            }
+        };
+        self.extend(span[0], span[1]);
+        self.series[index].add(span, is_window, stamp, values);
+    }
+
+    /// Adds a count. Of all counts and gauges, a report shows losses, beside what was sent.
+    pub(super) fn add_count(&mut self, metric: &str, tags: &[String], at: i64, value: i64) {
+        let is_loss = metric.contains(".lost") && !metric.ends_with(".unattributed");
+        let is_sent = metric.rsplit('.').next() == Some("sent");
+        if !(is_loss || is_sent) || value <= 0 {
+            return;
+        }
+        let target = tags.iter().find_map(|tag| tag.strip_prefix("target:"));
+        let key = Counted {
+            target: target.unwrap_or_default().to_owned(),
+            tags: tags.join(" "),
+            host: self.host,
+            metric: metric.to_owned(),
+        };
+        if self.counts.len() >= REPORT_NUMBERS_MAX && !self.counts.contains_key(&key) {
+            self.left_out += 1;
+            return;
+        }
+        self.extend(at, at);
+        let count = self.counts.entry(key).or_default();
+        count.sum = count.sum.saturating_add(value);
+        if value > count.most {
+            (count.most, count.most_at) = (value, at);
+        }
     }
 }
 
@@ -400,11 +406,4 @@ fn histogram(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| format!("a histogram that is not base64: {error}"))?;
     let read = Deserializer::new().deserialize(&mut &*bytes);
     read.map_err(|error| format!("not a histogram: {error}"))
-}
-
-fn count(stamps: &mut BTreeMap<String, u64>, stamp: String) {
-    // The daemon has three sources; a file may have any word.
-    if stamps.len() < 8 || stamps.contains_key(&stamp) {
-        *stamps.entry(stamp).or_default() += 1;
-    }
 }

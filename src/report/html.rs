@@ -1,72 +1,95 @@
-//! Writes a report as one page of HTML, which loads nothing.
+//! Writes a report as one page of HTML, which loads nothing and runs one script, its own.
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
 use crate::limits::REPORT_FLOWS_MAX;
-use crate::report::data::{Data, Delays, Flow};
+use crate::proto::Wall;
+use crate::report::data::{Data, Flow};
+use crate::report::series::{Delays, Series};
+use crate::report::verdict::{Part, verdict};
+use crate::report::words::shown;
 use crate::report::{plot, text};
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// Returns the page. Everything from a file in it has gone through [`escaped`].
 pub(super) fn page(data: &Data) -> String {
+    // The one script that may run is ours, by its hash.
+    let hash = STANDARD.encode(Sha256::digest(SCRIPT));
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>Latency report</title><style>{STYLE}</style></head><body>\n<h1>Latency report</h1>\n"
     );
+    out.push_str("<section class=\"verdict\">\n");
+    let mut sentences = verdict(data).into_iter();
+    let headline = sentences.next().unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "<p class=\"headline\">{}</p><ul>",
+        sentence_of(&headline)
+    );
+    for sentence in sentences {
+        let _ = writeln!(out, "<li>{}</li>", sentence_of(&sentence));
+    }
+    out.push_str("</ul></section>\n");
     for (index, flow) in data.flows.iter().enumerate() {
         section(&mut out, flow, index < REPORT_FLOWS_MAX);
     }
-    if !data.series.is_empty() {
-        let rows = data.series.iter().map(|((metric, tags), series)| {
-            let (metric, tags) = (escaped(metric), escaped(tags));
-            (
-                format!("{metric}<br><small>{tags}</small>"),
-                text::numbers(&series.delays),
-            )
-        });
-        out.push_str("<section><h2>Series</h2>\n");
-        table(&mut out, "series", rows.collect());
-        out.push_str("<p class=\"note\">One-way delays contain the difference of the two hosts' clocks.</p></section>\n");
+    let (own, network): (Vec<_>, Vec<_>) = data
+        .ordered()
+        .into_iter()
+        .partition(|series| series.place.is_own);
+    figures(&mut out, data, "Series", &network);
+    if !network.is_empty() {
+        out.push_str("<p class=\"note\">One-way delays contain the difference of the two hosts' clocks.</p>\n");
     }
-    if !data.counts.is_empty() {
+    if data.losses().next().is_some() {
         out.push_str("<section><h2>Losses</h2><table><tr><th>series</th><th>probes</th></tr>\n");
-        for ((metric, tags), value) in &data.counts {
-            let (metric, tags) = (escaped(metric), escaped(tags));
+        for (counted, count) in data.losses() {
+            let (metric, tags) = (escaped(&counted.metric), isolated(&counted.tags));
+            let by = if data.hosts.len() > 1 {
+                format!(" counted by {}", isolated(data.host(counted.host)))
+            } else {
+                String::new()
+            };
+            let sum = count.sum;
             let _ = writeln!(
                 out,
-                "<tr><th>{metric}<br><small>{tags}</small></th><td>{value}</td></tr>"
+                "<tr><th>{metric}<br><small>{tags}{by}</small></th><td>{sum}</td></tr>"
             );
         }
         out.push_str("</table></section>\n");
     }
-    if !data.bursts.is_empty() {
-        out.push_str("<section><h2>Bursts and outages</h2><ul>\n");
-        for burst in &data.bursts {
-            let _ = writeln!(out, "<li>{}</li>", escaped(&text::told(burst)));
+    if !data.events.is_empty() {
+        out.push_str("<section><h2>Events</h2><ul>\n");
+        for (host, event) in &data.events {
+            let by = if data.hosts.len() > 1 {
+                format!("{}: ", isolated(data.host(*host)))
+            } else {
+                String::new()
+            };
+            let _ = writeln!(out, "<li>{by}{}</li>", sentence_of(&text::told(event)));
         }
         out.push_str("</ul></section>\n");
     }
-    for ((metric, tags), series) in data.series.iter().take(REPORT_FLOWS_MAX) {
-        let _ = writeln!(
-            out,
-            "<section><h2>{}</h2><p class=\"tags\">{}</p>",
-            escaped(metric),
-            escaped(tags)
-        );
-        if series.delays.least < 0 {
-            out.push_str("<p class=\"note\">Some delays are negative, and have no place on a logarithmic scale.</p>\n");
-        } else {
-            figure(&mut out, "Delays over time", &plot::heat(&series.heat));
-        }
-        figure(
+    let room = REPORT_FLOWS_MAX;
+    plots(&mut out, data, network.iter().take(room));
+    if !own.is_empty() {
+        out.push_str("<h1>Of the hosts themselves</h1>\n");
+        figures(&mut out, data, "Series", &own);
+        plots(
             &mut out,
-            "Percentiles",
-            &plot::percentiles(&[("delay", &series.delays)]),
+            data,
+            own.iter().take(room.saturating_sub(network.len())),
         );
-        out.push_str("</section>\n");
     }
     let unplotted = data
         .flows
@@ -82,8 +105,75 @@ pub(super) fn page(data: &Data) -> String {
     for line in text::notes(data) {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", escaped(&line));
     }
-    out.push_str("</body></html>\n");
+    let _ = writeln!(out, "<script>{SCRIPT}</script></body></html>");
     out
+}
+
+/// Writes a table of series.
+fn figures(out: &mut String, data: &Data, title: &str, all: &[&Series]) {
+    if all.is_empty() {
+        return;
+    }
+    let rows = all.iter().map(|series| {
+        let place = &series.place;
+        let mut name = escaped(&place.metric);
+        let way = text::which_way(place);
+        if !way.is_empty() {
+            let _ = write!(name, " <small>{}</small>", isolated(&way));
+        }
+        let _ = write!(name, "<br><small>{}", isolated(&place.tags));
+        if let Some(by) = text::seen_by(data, place) {
+            let _ = write!(name, " {}", isolated(&by));
+        }
+        (name + "</small>", text::numbers(&series.delays))
+    });
+    let _ = writeln!(out, "<section><h2>{title}</h2>");
+    table(out, "series", rows.collect());
+    out.push_str("</section>\n");
+}
+
+/// Writes the plots of series, all on one axis of time.
+fn plots<'a>(out: &mut String, data: &Data, all: impl Iterator<Item = &'a &'a Series>) {
+    for series in all {
+        let place = &series.place;
+        let by = text::seen_by(data, place).map_or(String::new(), |by| isolated(&by));
+        let _ = writeln!(
+            out,
+            "<section><h2>{} <small>{}</small></h2><p class=\"tags\">{} {by}</p>",
+            escaped(&place.metric),
+            isolated(&text::which_way(place)),
+            isolated(&place.tags)
+        );
+        if series.delays.least < 0 {
+            out.push_str("<p class=\"note\">Some delays are negative, and have no place on a logarithmic scale.</p>\n");
+        } else {
+            let span = data.span.unwrap_or_default();
+            figure(out, "Delays over time", &plot::heat(&series.heat, span));
+        }
+        figure(
+            out,
+            "Percentiles",
+            &plot::percentiles(&[("delay", &series.delays)]),
+        );
+        out.push_str("</section>\n");
+    }
+}
+
+/// Returns a sentence, with its times in UTC for those whose browser runs no script.
+fn sentence_of(parts: &[Part]) -> String {
+    let parts = parts.iter().map(|part| match part {
+        Part::Words(words) => escaped(words),
+        Part::Time(at) => {
+            let time = Wall::from_unix_nanos(*at);
+            format!("<time datetime=\"{time}\">{time}</time>")
+        }
+    });
+    parts.collect()
+}
+
+/// Escapes a name, and keeps one that is written from right to left from turning what stands around it.
+fn isolated(text: &str) -> String {
+    format!("<bdi>{}</bdi>", escaped(text))
 }
 
 fn section(out: &mut String, flow: &Flow, has_plots: bool) {
@@ -105,7 +195,7 @@ fn section(out: &mut String, flow: &Flow, has_plots: bool) {
     let _ = writeln!(
         out,
         "<p>{}. Seen by {}.</p>",
-        text::facts(flow),
+        escaped(&text::facts(flow)),
         escaped(&flow.header.host)
     );
     let [lost, forward, reverse] = flow.losses();
@@ -142,7 +232,6 @@ fn section(out: &mut String, flow: &Flow, has_plots: bool) {
 }
 
 fn figure(out: &mut String, title: &str, svg: &str) {
-    let svg = svg.replacen("<svg ", "<svg role=\"img\" ", 1);
     let _ = writeln!(
         out,
         "<figure><figcaption>{title}</figcaption>{svg}</figure>"
@@ -178,8 +267,7 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
+            c => out.push(shown(c)),
         }
     }
     out

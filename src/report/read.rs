@@ -1,9 +1,10 @@
 //! Reads one line of a dump, or of the cli backend's output.
 
+use crate::record::OF_ITSELF;
 use serde::Deserialize;
 
 /// Every field that a line may have. Those that are there say what the line is.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Line {
     pub(super) dump: Option<String>,
@@ -31,13 +32,76 @@ pub(super) struct Line {
     pub(super) stamp: Option<String>,
     pub(super) seq: Option<u64>,
     pub(super) direction: Option<String>,
-    pub(super) duration: i64,
+    pub(super) at: Option<i64>,
+    pub(super) flow_number: Option<u32>,
+    /// Is null at the beginning of a divergence.
+    pub(super) duration: Option<i64>,
     pub(super) peak: i64,
-    pub(super) lost: u64,
+    pub(super) suspect: Option<String>,
+    pub(super) evidence: Option<serde_json::Value>,
+    /// Is null in a divergence of delays.
+    pub(super) lost: Option<u64>,
+    pub(super) what: Option<String>,
+    pub(super) value: Option<f64>,
+    pub(super) others: Option<f64>,
+    pub(super) sent: Option<String>,
+    pub(super) arrived: Option<String>,
+    pub(super) helped: Option<bool>,
+    pub(super) step: Option<i64>,
+    pub(super) old: Option<serde_json::Value>,
+    pub(super) new: Option<serde_json::Value>,
     pub(super) start: i64,
     pub(super) end: i64,
     pub(super) hdr: Option<String>,
     pub(super) hdr_negative: Option<String>,
+}
+
+impl Line {
+    /// Returns the name of the event; nothing if it is none.
+    pub(super) fn word(&self) -> &str {
+        let event = self.event.as_ref();
+        event.and_then(|event| event.as_str()).unwrap_or_default()
+    }
+
+    /// Returns when the event was or began.
+    pub(super) fn when(&self) -> Option<i64> {
+        let start = Some(self.start).filter(|start| *start != 0);
+        self.at.or(start)
+    }
+
+    /// Returns the value of a tag.
+    pub(super) fn tag(&self, key: &str) -> Option<&str> {
+        let mut tags = self.tags.iter();
+        tags.find_map(|tag| tag.strip_prefix(key)?.strip_prefix(':'))
+    }
+
+    /// Returns the event that a dump is about, as backends publish it.
+    pub(super) fn event_of_dump(&self) -> Option<Self> {
+        let event = self.event.as_ref().filter(|event| event.is_object())?;
+        let mut line: Self = serde_json::from_value(event.clone()).ok()?;
+        if line.flow.is_empty() {
+            line.flow.clone_from(&self.flow);
+        }
+        if line.tags.is_empty() {
+            line.tags.clone_from(&self.tags);
+        }
+        Some(line)
+    }
+
+    /// Returns the name of the host that wrote the line, if the line tells. The source of a round trip, of a count and
+    /// of what a daemon says of itself is the daemon; that of a one-way delay is whoever sent the packet.
+    pub(super) fn own_name(&self) -> Option<String> {
+        if self.dump.is_some() {
+            return Some(self.host.clone()).filter(|host| !host.is_empty());
+        }
+        let metric = self.metric.as_deref()?;
+        let is_own = metric.starts_with(OF_ITSELF)
+            || [".rtt", ".sent", ".lost", ".latency"]
+                .iter()
+                .any(|end| metric.ends_with(end));
+        let name = self.tag("source").filter(|_| is_own)?;
+        Some(name.to_owned())
+    }
 }
 
 /// The version of dumps that this program reads.

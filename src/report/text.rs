@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::proto::Wall;
-use crate::report::data::{Data, Delays, Flow, Probe, signed_f64};
+use crate::report::data::{Data, Flow, Probe};
 use crate::report::read::Line;
+use crate::report::series::{Delays, Place};
+use crate::report::verdict::{Part, verdict};
+use crate::report::words::{duration, plain};
 
 /// Columns of a small plot.
 const WIDTH: usize = 72;
@@ -12,26 +15,6 @@ const WIDTH: usize = 72;
 /// Percentiles that are shown, with what they are called.
 pub(super) const QUANTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
-
-/// Formats nanoseconds with a unit, to about three digits.
-pub(super) fn duration(ns: i64) -> String {
-    let size = ns.unsigned_abs();
-    let number = signed_f64(ns);
-    match size {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{:.*} µs", digits(size / 1_000), number / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.*} ms", digits(size / 1_000_000), number / 1e6),
-        _ => format!("{:.*} s", digits(size / 1_000_000_000), number / 1e9),
-    }
-}
-
-const fn digits(whole: u64) -> usize {
-    match whole {
-        0..10 => 2,
-        10..100 => 1,
-        _ => 0,
-    }
-}
 
 /// Returns the figures of some delays: count, least, percentiles, greatest.
 pub(super) fn numbers(delays: &Delays) -> Vec<String> {
@@ -90,6 +73,9 @@ pub(super) fn facts(flow: &Flow) -> String {
             number("probes"),
             Wall::from_unix_nanos(start),
         );
+        text.push_str(&whose(
+            event.and_then(|event| event.get("suspect")?.as_str()),
+        ));
     } else {
         text.push_str("snapshot of what the flow did last");
     }
@@ -97,6 +83,11 @@ pub(super) fn facts(flow: &Flow) -> String {
         text.push_str("; its beginning is not held any more");
     }
     text
+}
+
+/// Says who has most likely caused an event.
+fn whose(suspect: Option<&str>) -> String {
+    suspect.map_or(String::new(), |suspect| format!("; suspect: {suspect}"))
 }
 
 /// Says how far the two clocks may be apart.
@@ -119,26 +110,53 @@ pub(super) fn stamps(stamps: &std::collections::BTreeMap<String, u64>) -> String
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Describes a burst or an outage among samples.
-pub(super) fn told(burst: &Line) -> String {
-    format!(
-        "{}: {} {} {}: {} long from {} on, peak {}, {} lost",
-        burst
-            .event
-            .as_ref()
-            .and_then(|word| word.as_str())
-            .unwrap_or_default(),
-        burst.flow,
-        burst
+/// Describes an event among samples.
+pub(super) fn told(event: &Line) -> Vec<Part> {
+    let (word, tags) = (event.word(), event.tags.join(" "));
+    let mut words = format!("{word}: {} ", event.flow);
+    if matches!(
+        word,
+        "burst" | "outage" | "path_divergence" | "remarked" | "route_change"
+    ) {
+        words += event
             .direction
             .as_deref()
-            .unwrap_or("in an unknown direction"),
-        burst.tags.join(" "),
-        duration(burst.duration),
-        Wall::from_unix_nanos(burst.start),
-        duration(burst.peak),
-        burst.lost
-    )
+            .unwrap_or("in an unknown direction");
+        words.push(' ');
+    }
+    words += &tags;
+    let at = match event.when() {
+        Some(at) => Part::Time(at),
+        None => Part::Words("a time that is not told".to_owned()),
+    };
+    let is_queue = matches!(word, "burst" | "outage");
+    let between = match event.duration {
+        Some(length) => format!("{words}: {} long from ", duration(length)),
+        None => format!("{words}: at "),
+    };
+    let mut rest = String::new();
+    if is_queue {
+        rest = format!(
+            " on, peak {}, {} lost",
+            duration(event.peak),
+            event.lost.unwrap_or(0)
+        );
+    }
+    rest += &whose(event.suspect.as_deref());
+    vec![Part::Words(between), at, Part::Words(rest)]
+}
+
+/// Names a series: with the host that measured it, if a report has several.
+pub(super) fn seen_by(data: &Data, place: &Place) -> Option<String> {
+    (data.hosts.len() > 1).then(|| format!("seen by {}", data.host(place.host)))
+}
+
+/// Says which way a series is of.
+pub(super) fn which_way(place: &Place) -> String {
+    match &place.direction {
+        Some([from, to]) => format!("{from} to {to}"),
+        None => String::new(),
+    }
 }
 
 /// Says what is not in the report: a line for each file that could not be read, and what a limit left out.
@@ -156,6 +174,11 @@ pub(super) fn notes(data: &Data) -> Vec<String> {
 /// Returns the report.
 pub(super) fn page(data: &Data) -> String {
     let mut out = String::new();
+    for (index, sentence) in verdict(data).into_iter().enumerate() {
+        let indent = if index == 0 { "" } else { "  - " };
+        let _ = writeln!(out, "{indent}{}", sentence_of(&sentence));
+    }
+    out.push('\n');
     for flow in &data.flows {
         let tags = flow.header.tags.join(" ");
         let [lost, forward, reverse] = flow.losses();
@@ -164,7 +187,7 @@ pub(super) fn page(data: &Data) -> String {
             "{} {}\n{}",
             plain(&flow.header.flow),
             plain(&tags),
-            facts(flow)
+            plain(&facts(flow))
         );
         let _ = writeln!(
             out,
@@ -183,15 +206,27 @@ pub(super) fn page(data: &Data) -> String {
         table(&mut out, rows.collect());
         small_plot(&mut out, flow);
     }
-    let rows = data.series.iter().map(|((metric, tags), series)| {
-        (plain(&format!("{metric} {tags}")), numbers(&series.delays))
-    });
-    table(&mut out, rows.collect());
-    for ((metric, tags), value) in &data.counts {
-        let _ = writeln!(out, "{} {}: {value}", plain(metric), plain(tags));
+    series(&mut out, data, false);
+    for (counted, count) in data.losses() {
+        let host = if data.hosts.len() > 1 {
+            format!(", counted by {}", data.host(counted.host))
+        } else {
+            String::new()
+        };
+        let name = format!("{} {}{host}", counted.metric, counted.tags);
+        let _ = writeln!(out, "{}: {}", plain(&name), count.sum);
     }
-    for burst in &data.bursts {
-        let _ = writeln!(out, "{}", plain(&told(burst)));
+    for (host, event) in &data.events {
+        let by = if data.hosts.len() > 1 {
+            format!("{}: ", plain(data.host(*host)))
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "{by}{}", sentence_of(&told(event)));
+    }
+    if data.series.iter().any(|series| series.place.is_own) {
+        let _ = writeln!(out, "\nOf the hosts themselves:");
+        series(&mut out, data, true);
     }
     for line in notes(data) {
         let _ = writeln!(out, "{}", plain(&line));
@@ -199,20 +234,40 @@ pub(super) fn page(data: &Data) -> String {
     out
 }
 
-/// Replaces control characters: tags come from the network, and a terminal obeys such characters.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+/// Writes the figures of the network's series, or of what daemons say of themselves.
+fn series(out: &mut String, data: &Data, is_own: bool) {
+    let all = data.ordered();
+    let rows = all
+        .into_iter()
+        .filter(|series| series.place.is_own == is_own);
+    let rows = rows.map(|series| {
+        let place = &series.place;
+        let by = seen_by(data, place).map_or(String::new(), |by| format!(" {by}"));
+        let name = format!("{} {}{by}", place.metric, place.tags);
+        (plain(&name), numbers(&series.delays))
+    });
+    table(out, rows.collect());
 }
+
+/// Returns a sentence with its times in UTC.
+fn sentence_of(parts: &[Part]) -> String {
+    let parts = parts.iter().map(|part| match part {
+        Part::Words(words) => plain(words),
+        Part::Time(at) => Wall::from_unix_nanos(*at).to_string(),
+    });
+    parts.collect()
+}
+
+/// Columns of a name in a table. A longer one has a line of its own above its figures.
+const NAME_COLUMNS: usize = 72;
 
 fn table(out: &mut String, rows: Vec<(String, Vec<String>)>) {
     if rows.is_empty() {
         return;
     }
-    let first = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
+    let lengths = rows.iter().map(|(name, _)| name.chars().count());
+    let first = lengths
+        .filter(|length| *length <= NAME_COLUMNS)
         .max()
         .unwrap_or(0);
     let _ = write!(out, "{:first$}", "");
@@ -221,7 +276,11 @@ fn table(out: &mut String, rows: Vec<(String, Vec<String>)>) {
     }
     out.push('\n');
     for (name, cells) in rows {
-        let _ = write!(out, "{name:first$}");
+        if name.chars().count() > NAME_COLUMNS {
+            let _ = write!(out, "{name}\n{:first$}", "");
+        } else {
+            let _ = write!(out, "{name:first$}");
+        }
         for cell in cells {
             let _ = write!(out, " {cell:>9}");
         }

@@ -1,16 +1,21 @@
 //! Where connections come in, and how many there are at one time.
 
-use std::fs::Permissions;
+#[cfg(not(all(unix, not(latency_monitor_plain))))]
+#[path = "listeners/plain.rs"]
+mod host;
+#[cfg(all(unix, not(latency_monitor_plain)))]
+#[path = "listeners/unix.rs"]
+mod host;
+
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream as StdStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time;
 
@@ -27,14 +32,11 @@ const BACKLOG: i32 = 128;
 /// The pause after a connection could not be taken: no descriptor is left, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The mode of the Unix socket: who may write to it may connect.
-const SOCKET_MODE: u32 = 0o660;
-
 /// What is listened on.
 #[derive(Debug)]
 pub(super) struct Listeners {
     tcp: Option<TcpListener>,
-    socket: Option<(UnixListener, SocketFile)>,
+    socket: Option<(host::Listener, SocketFile)>,
 }
 
 /// The file of a Unix socket, which goes with the listener.
@@ -57,7 +59,8 @@ impl Listeners {
             listener.map_err(fault(at.to_string()))
         });
         let socket = config.socket.as_ref().map(|path| {
-            let listener = listen_at(path).map(|listener| (listener, SocketFile(path.clone())));
+            let listener =
+                host::Listener::bind(path).map(|listener| (listener, SocketFile(path.clone())));
             listener.map_err(fault(path.display().to_string()))
         });
         Ok(Self {
@@ -103,7 +106,7 @@ impl Listeners {
                 loop {
                     let share = permit(&room).await;
                     match listener.accept().await {
-                        Ok((stream, _)) => {
+                        Ok(stream) => {
                             let (router, ended) = (Arc::clone(&router), ended.clone());
                             tokio::spawn(over_unix(stream, router, ended, share));
                         }
@@ -157,7 +160,7 @@ async fn over_tcp(
 }
 
 async fn over_unix(
-    stream: UnixStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Arc<Router>,
     ended: watch::Receiver<bool>,
     _share: OwnedSemaphorePermit,
@@ -168,25 +171,10 @@ async fn over_unix(
 /// Listens on exactly this address, of which connections of before may not be gone yet.
 fn listen(at: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    // Elsewhere it would let any other program have the address as well.
+    socket.set_reuse_address(cfg!(unix))?;
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// Listens on a Unix socket. One that a process left behind, and on which nobody listens, is replaced.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket {
-        match StdStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path)?;
-            }
-            _ => return Err(io::ErrorKind::AddrInUse.into()),
-        }
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    Ok(listener)
 }

@@ -1,10 +1,12 @@
 //! The flows of this host as JSON.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::proto::{ClockEstimate, Counters, FlowKind, FlowView, Labels};
-use crate::publish::{Exposition, Last};
-use crate::record::Metric;
+use crate::publish::{Encoder, Exposition, Last};
+use crate::record::{BackendStats, Event, Metric, Record};
 
 #[derive(Serialize)]
 struct All<'a> {
@@ -17,6 +19,8 @@ struct Flow<'a> {
     target: &'a str,
     tags: Vec<&'a str>,
     flow: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u16>,
     local: Option<String>,
     remote: Option<String>,
     wire: &'static str,
@@ -99,10 +103,50 @@ impl From<Last> for Window {
     }
 }
 
+/// A backend, and how its last try ended: `null` if there was none.
+#[derive(Serialize)]
+struct BackendJson<'a> {
+    backend: &'a str,
+    ok: Option<bool>,
+}
+
+/// What the listener of [`snapshot`] gets beside the figures.
+#[derive(Serialize)]
+struct Head<'a> {
+    flows: Vec<Flow<'a>>,
+    deliveries: Vec<BackendJson<'a>>,
+    /// There is a past on the disk.
+    history: bool,
+}
+
 /// Returns the flows as an object with a list.
 pub(super) fn json(flows: &[FlowView], exposition: &Exposition) -> Vec<u8> {
     let flows = flows.iter().map(|view| flow(view, exposition)).collect();
     serde_json::to_vec(&All { flows }).expect("names and numbers are JSON")
+}
+
+/// Returns all that is known as an object: the flows, the backends, and what is shown live.
+pub(super) fn snapshot(
+    flows: &[FlowView],
+    backends: &[Arc<BackendStats>],
+    exposition: &Exposition,
+) -> Vec<u8> {
+    let deliveries = backends.iter().map(|stats| BackendJson {
+        backend: stats.name(),
+        ok: stats.last_try(),
+    });
+    let head = Head {
+        flows: flows.iter().map(|view| flow(view, exposition)).collect(),
+        deliveries: deliveries.collect(),
+        history: exposition.live().has_kept(),
+    };
+    let mut json = serde_json::to_vec(&head).expect("names and numbers are JSON");
+    // Both are objects, and neither is empty.
+    json.pop();
+    json.push(b',');
+    json.extend_from_slice(&exposition.live().snapshot());
+    json.push(b'}');
+    json
 }
 
 fn flow<'a>(view: &'a FlowView, exposition: &Exposition) -> Flow<'a> {
@@ -119,6 +163,7 @@ fn flow<'a>(view: &'a FlowView, exposition: &Exposition) -> Flow<'a> {
         target: &labels.target,
         tags: labels.tags.iter().map(|tag| &**tag).collect(),
         flow: kind.as_str(),
+        number: subject.number,
         local: subject.local.map(|at| at.to_string()),
         remote: subject.remote.map(|at| at.to_string()),
         wire: view.spoken.as_str(),
@@ -128,4 +173,28 @@ fn flow<'a>(view: &'a FlowView, exposition: &Exposition) -> Flow<'a> {
         clock: view.clock.map(Clock::from),
         last: Windows { rtt, latency },
     }
+}
+
+/// Returns the names of dumps, each with the event that it is of as `/api/v1/events` has it.
+pub(super) fn dumps(dumps: Option<Vec<(String, Option<Arc<Event>>)>>) -> Vec<u8> {
+    let Some(dumps) = dumps else {
+        return b"{\"dumps\":null}".to_vec();
+    };
+    let mut out = b"{\"dumps\":[".to_vec();
+    let mut encoder = Encoder::new();
+    for (place, (name, event)) in dumps.into_iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"name\":");
+        serde_json::to_writer(&mut out, &name).expect("a name is text");
+        out.extend_from_slice(b",\"event\":");
+        match event {
+            Some(event) => encoder.encode(&Record::Event(event), &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    out
 }

@@ -13,8 +13,8 @@ use super::*;
 use crate::config::{Config, HttpConfig, Overrides};
 use crate::limits::HTTP_LISTENERS_MAX;
 use crate::proto::{Counters, FlowKind, Labels, Spoken, Subject, Wall};
-use crate::publish::{HistogramKind, Scale, ScrapeSettings};
-use crate::record::{Metric, Mode, Record, SinkConfig, Tags};
+use crate::publish::{Backend, HistogramKind, Scale, ScrapeSettings};
+use crate::record::{ClockOwner, EventKind, Metric, Mode, Record, SinkConfig, Tags};
 
 /// A monitor that answers as it is told.
 struct Told {
@@ -48,6 +48,28 @@ impl Asked for Told {
         // Nobody answers if nothing is left to say.
         if let Some(said) = self.reloads.lock().pop() {
             answer(said);
+        }
+    }
+
+    fn dumps(&self) -> Option<Vec<(String, Option<Arc<Event>>)>> {
+        let event = Event {
+            at: Wall::from_unix_nanos(7),
+            kind: EventKind::ClockStep {
+                clock: ClockOwner::Local,
+                step_ns: 5,
+            },
+            tags: Arc::new(Tags::Host("a".into())),
+            flow: None,
+        };
+        let dumps = [("one.jsonl", Some(Arc::new(event))), ("two.jsonl", None)];
+        Some(dumps.map(|(name, event)| (name.to_owned(), event)).into())
+    }
+
+    fn report(&self, dump: &str) -> Option<Result<String, String>> {
+        match dump {
+            "one.jsonl" => Some(Ok("<!DOCTYPE html>".to_owned())),
+            "two.jsonl" => Some(Err("it is empty".to_owned())),
+            _ => None,
         }
     }
 }
@@ -214,6 +236,27 @@ fn what_is_not_there_or_not_meant_so_is_told() {
     lab.face.stop();
 }
 
+/// The page is for everyone, since a browser has no token yet. What it shows is not.
+#[test]
+fn a_browser_gets_a_page_and_everybody_else_the_list() {
+    let lab = Lab::start(|folder| {
+        let token = folder.path().join("token");
+        std::fs::write(&token, "s3cret").unwrap();
+        format!("token_file = '{}'", token.display())
+    });
+    let browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+    let (status, page) = lab.ask("GET", "/", browser);
+    assert!(status == 200 && page.starts_with("<!DOCTYPE html>"));
+    assert_eq!(lab.ask("HEAD", "/", browser), (200, String::new()));
+    assert_eq!(lab.ask("GET", "/api/v1/live", browser).0, 401);
+    assert_eq!(lab.ask("POST", "/", browser).0, 401);
+    assert_eq!(lab.ask("GET", "/", "Accept: */*\r\n").0, 401);
+    let known = "Authorization: Bearer s3cret\r\nAccept: */*\r\n";
+    let (status, list) = lab.ask("GET", "/", known);
+    assert!(status == 200 && list.starts_with("latency-monitor\n"));
+    lab.face.stop();
+}
+
 #[test]
 fn a_reload_is_answered_with_what_came_of_it() {
     let lab = Lab::start(|_| String::new());
@@ -259,6 +302,79 @@ fn events_come_as_they_happen_and_there_is_room_for_others() {
     for (_, reader) in &mut all {
         let mut lines = reader.lines().map(Result::unwrap);
         assert!(lines.any(|line| line == "data: {\"event\": \"burst\"}"));
+    }
+    lab.face.stop();
+}
+
+#[test]
+fn whoever_looks_gets_all_that_is_known_and_then_what_comes() {
+    let lab = Lab::start(|_| String::new());
+    let mut filler = lab.exposition.backend(lab.events.clone());
+    let labels = Labels::new("a", "<b>", &["isp:x"]);
+    let end = |filler: &mut Box<dyn Backend>| {
+        filler.publish(&count(labels.clone())).unwrap();
+        (0..9).for_each(|_| filler.flush().unwrap());
+    };
+    end(&mut filler);
+    let mut stream = TcpStream::connect(lab.at()).unwrap();
+    let head = "GET /api/v1/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut next = |kind: &str| {
+        let begins = format!("event: {kind}");
+        assert!(lines.any(|line| line == begins));
+        let data = lines.next().unwrap();
+        let data = data.strip_prefix("data: ").unwrap();
+        serde_json::from_str::<serde_json::Value>(data).unwrap()
+    };
+    let snapshot = next("snapshot");
+    assert_eq!(snapshot["flows"][0]["target"], "b");
+    assert_eq!(snapshot["deliveries"][0]["backend"], "one");
+    assert_eq!(snapshot["pairs"][0]["target"], "<b>");
+    assert_eq!(snapshot["rows"]["sent"][0], 1);
+    end(&mut filler);
+    assert_eq!(next("update")["rows"]["sent"][0], 1);
+    lab.events.publish(b"{\"event\": \"burst\"}");
+    assert_eq!(next("event")["event"], "burst");
+    lab.face.stop();
+}
+
+#[test]
+fn the_past_is_told_of_all_or_of_one() {
+    let lab = Lab::start(|_| String::new());
+    let mut filler = lab.exposition.backend(|_: &[u8]| ());
+    filler
+        .publish(&count(Labels::new("a", "b", &["isp:x"])))
+        .unwrap();
+    (0..9).for_each(|_| filler.flush().unwrap());
+    let json = |path| {
+        let (status, text) = lab.get(path);
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    assert_eq!(json("/api/v1/past")["series"][0]["sent"][0], 1);
+    let one = json("/api/v1/past?pair=0&flow=udp");
+    assert_eq!(
+        (&one["sent"][0], &one["end_ns"][0]),
+        (&1.into(), &1_000_000_000.into())
+    );
+    for (query, status) in [
+        ("?pair=0", 400),
+        ("?pair=x&flow=udp", 400),
+        ("?", 400),
+        ("?pair=7&flow=udp", 404),
+        ("?pair=0&flow=smoke", 404),
+        // It keeps nothing on a disk.
+        ("?last=60", 404),
+        ("?last=0", 400),
+        ("?last=60&columns=x", 400),
+        ("?pair=0&flow=udp&last=60&columns=9999", 400),
+    ] {
+        assert_eq!(
+            lab.get(&format!("/api/v1/past{query}")).0,
+            status,
+            "{query}"
+        );
     }
     lab.face.stop();
 }
@@ -342,7 +458,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
 #[test]
 fn who_reads_nothing_keeps_nobody_waiting() {
     let lab = Lab::start(|_| String::new());
-    let mut filler = lab.exposition.backend(|_| ());
+    let mut filler = lab.exposition.backend(|_: &[u8]| ());
     // More than a connection takes on its way to somebody who does not read.
     for number in 0..8_000 {
         let labels = Labels::new("a", &format!("target {number}"), &["isp:x"]);
@@ -440,4 +556,43 @@ fn https_is_spoken_and_clients_show_who_they_are() {
     );
     assert!(ask_over_tls(lab.at(), true).is_ok());
     lab.face.stop();
+}
+
+#[test]
+fn dumps_are_listed_with_their_events_and_drawn_by_name() {
+    let lab = Lab::start(|_| String::new());
+    let (status, body) = lab.get("/api/v1/dumps");
+    let listed: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (status, &listed["dumps"][0]["name"]),
+        (200, &"one.jsonl".into())
+    );
+    assert_eq!(listed["dumps"][0]["event"]["event"], "clock_step");
+    assert!(listed["dumps"][1]["event"].is_null());
+    let whole = lab.ask("GET", "/api/v1/report?dump=one.jsonl", "");
+    assert_eq!(whole, (200, "<!DOCTYPE html>".to_owned()));
+    for (query, status) in [
+        ("", 400),
+        ("?dump", 400),
+        ("?dump=two.jsonl", 422),
+        ("?dump=three.jsonl", 404),
+        ("?dump=../one.jsonl", 404),
+    ] {
+        assert_eq!(
+            lab.get(&format!("/api/v1/report{query}")).0,
+            status,
+            "{query}"
+        );
+    }
+    // Who may not read the figures may not read these.
+    let lab = Lab::start(|folder| {
+        let path = folder.path().join("token");
+        std::fs::write(&path, "s3cret").unwrap();
+        format!("token_file = '{}'\n", path.display())
+    });
+    for path in ["/api/v1/dumps", "/api/v1/report?dump=one.jsonl"] {
+        assert_eq!(lab.get(path).0, 401, "{path}");
+        let known = lab.ask("GET", path, "Authorization: Bearer s3cret\r\n");
+        assert_eq!(known.0, 200, "{path}");
+    }
 }

@@ -42,34 +42,3 @@ fn set(socket: &mut zmq::Socket, option: u32, value: i32) -> Result<(), zmq::Err
     let error = unsafe { zmq_sys::zmq_errno() };
     Err(zmq::Error::from_raw(error))
 }
-
-/// Returns the first IPv4 address of an interface.
-pub(crate) fn interface_address(name: &str) -> Option<String> {
-    let mut found = nix::ifaddrs::getifaddrs().ok()?;
-    found.find_map(|interface| {
-        let address = interface
-            .address
-            .filter(|_| interface.interface_name == name)?;
-        Some(address.as_sockaddr_in()?.ip().to_string())
-    })
-}
-
-/// Returns a link-local address with the number of its interface in place of the name, if it has one.
-pub(crate) fn numbered_zone(address: &str) -> Option<String> {
-    let (ip, name) = address.split_once('%')?;
-    let number = nix::net::if_::if_nametoindex(name).ok()?;
-    Some(format!("{ip}%{number}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_zone_has_a_number() {
-        assert_eq!(numbered_zone("fe80::1%lo").as_deref(), Some("fe80::1%1"));
-        for without in ["fe80::1%1", "fe80::1%no-such-link", "::1"] {
-            assert_eq!(numbered_zone(without), None, "{without}");
-        }
-    }
-}

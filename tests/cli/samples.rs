@@ -6,6 +6,11 @@ pub(crate) fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
+/// Whether it tells of a burst or the like. A host that is busy has those at any time, between any two samples.
+pub(crate) fn is_event(record: &Value) -> bool {
+    record["event"].is_string()
+}
+
 /// Samples as they are printed.
 pub(crate) struct Samples<I> {
     lines: I,
@@ -25,8 +30,9 @@ impl<I: Iterator<Item = String>> Samples<I> {
     pub(crate) fn next(&mut self, metric: &str, target: &str) -> u64 {
         loop {
             let line = self.lines.next().expect("a sample");
+            let so_far = self.seen.len();
             self.note(&line);
-            if let Some((is, of, seq)) = self.seen.last()
+            if let Some((is, of, seq)) = self.seen.get(so_far)
                 && is == metric
                 && of == target
             {
@@ -48,7 +54,12 @@ impl<I: Iterator<Item = String>> Samples<I> {
 
     fn note(&mut self, line: &str) -> Value {
         let record = json(line);
-        let metric = record["metric"].as_str().expect("a metric");
+        if is_event(&record) {
+            return record;
+        }
+        let metric = record["metric"]
+            .as_str()
+            .unwrap_or_else(|| panic!("a metric or an event: {line}"));
         let mut tags = record["tags"].as_array().expect("tags").iter();
         let target = tags.find_map(|tag| tag.as_str()?.strip_prefix("target:"));
         let target = target.unwrap_or_default();
@@ -76,4 +87,17 @@ impl<I: Iterator<Item = String>> Samples<I> {
         let missing: Vec<u64> = (0..last).filter(|seq| !numbers.contains(seq)).collect();
         assert_eq!(missing, [0; 0], "{metric} of {targets:?}, which has {last}");
     }
+}
+
+#[test]
+fn an_event_between_samples_is_no_sample() {
+    let sample = |seq| {
+        format!(r#"{{"metric": "rtt", "points": [[1, 2]], "tags": ["target:a"], "seq": {seq}}}"#)
+    };
+    let event = r#"{"event": "burst", "flow": "udp", "tags": ["target:a"]}"#.to_owned();
+    let lines = [sample(0), event.clone(), sample(1), event];
+    let mut samples = Samples::of(lines.into_iter());
+    assert_eq!(samples.next("rtt", "a"), 0);
+    assert_eq!(samples.next("rtt", "a"), 1);
+    samples.end_without_a_gap("rtt", &["a"]);
 }

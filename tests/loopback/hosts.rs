@@ -8,8 +8,8 @@ use latency_monitor::engine::{
     Core, Engine, EngineConfig, EngineError, Listening, Resolve, SocketOptions, Timestamps,
 };
 use latency_monitor::proto::{
-    Counters, FlowKind, Host, Key, KeyRing, Metric, Origin, Outcome, Output, Prober, ProberConfig,
-    Sample, TargetId, TargetSpec,
+    Counters, FlowKind, Host, Key, KeyRing, LifeEvent, Metric, Origin, Outcome, Output, Path,
+    Prober, ProberConfig, Sample, Seen, TargetId, TargetSpec,
 };
 use latency_monitor::{Config, TargetOptions};
 
@@ -48,6 +48,10 @@ pub(crate) struct TestHost<E> {
     pub(crate) samples: Vec<Sample>,
     /// The lateness of each probe in nanoseconds.
     pub(crate) lateness: Vec<u64>,
+    pub(crate) lives: Vec<LifeEvent>,
+    pub(crate) paths: Vec<Path>,
+    /// The code points that packets were seen with.
+    pub(crate) seen: Vec<Seen>,
     labels: BTreeMap<Origin, String>,
 }
 
@@ -68,6 +72,9 @@ impl<E: Engine> TestHost<E> {
             prober,
             samples: Vec::new(),
             lateness: Vec::new(),
+            lives: Vec::new(),
+            paths: Vec::new(),
+            seen: Vec::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -103,7 +110,10 @@ impl<E: Engine> TestHost<E> {
                     self.labels.insert(origin, tags.join(" "));
                 }
                 Output::Sample(sample) => self.samples.push(sample),
+                Output::Dscp(seen) => self.seen.push(seen),
+                Output::Life(life) => self.lives.push(life.event),
                 Output::Lateness(ns) => self.lateness.push(ns),
+                Output::Path(path) => self.paths.push(*path),
                 _ => {}
             }
         }
@@ -155,6 +165,7 @@ pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
         tcp_port: Some(0),
         udp_ports: vec![0],
         spin_ns: 0,
+        receive_within_ns: 0,
         timestamps: Timestamps::Auto,
         sockets: SocketOptions::default(),
     }

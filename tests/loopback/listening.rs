@@ -1,6 +1,6 @@
 //! The part of the suite that is about listeners: addresses and ports, and from which of them replies leave.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{Engine, EngineConfig, EngineError};
@@ -8,7 +8,7 @@ use latency_monitor::proto::wire::native;
 use latency_monitor::proto::{Metric, Protocol, TargetSpec};
 
 use crate::hosts::{Make, TestHost, listen_on, loopback, run_until, silent, target};
-use crate::suite::{LOCALHOST, prober_of};
+use crate::suite::{IS_PORTABLE, LOCALHOST, prober_of};
 
 /// Without an address to listen on a host listens everywhere: a peer that knows a name of ours with
 /// addresses of both families reaches us on each.
@@ -113,36 +113,45 @@ pub(crate) fn answers_on_every_port<E: Engine>(make: Make<'_, E>) {
 pub(crate) fn tells_ports_and_addresses_apart<E: Engine>(make: Make<'_, E>) {
     const ROUNDS: u32 = 3;
     let clock = Clock::new();
-    // The system says which address of ours was asked.
+    // The system says which address of ours was asked. Where it does not, each has a socket of its own.
+    let asked = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    let listened = if IS_PORTABLE { &asked[..] } else { &any };
     let config = EngineConfig {
+        addresses: listened.iter().map(|address| (*address).into()).collect(),
         udp_ports: vec![0, 0],
-        ..listen_on(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        ..loopback()
     };
     let mut host = TestHost::new(make, "b", &config);
     let sender = UdpSocket::bind((LOCALHOST, 0)).expect("a free port");
     sender.set_nonblocking(true).expect("a socket");
+    let ports = host.listening().udp_ports();
+    let asked: Vec<SocketAddr> = if IS_PORTABLE {
+        host.listening().udp.clone()
+    } else {
+        let each = |port| asked.map(|address| SocketAddr::new(address, port));
+        ports.into_iter().flat_map(each).collect()
+    };
+    assert_eq!(asked.len(), 4);
     let mut request = [&[0, 0, 0, 5][..], &[0xe7; 8], &[0, 1], &[0; 30]].concat();
     // A Location TLV (RFC 8972, section 4.2), which asks for both ports.
     request.extend([0x80, 2, 0, 4, 0, 0, 0, 0]);
     let own = sender.local_addr().expect("it is bound").port();
     for round in 0..ROUNDS {
-        for port in host.listening().udp_ports() {
-            for last in [1, 2] {
-                let to = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), port));
-                sender.send_to(&request, to).expect("it is sent");
-                let mut reply = [0; 100];
-                let mut answer = None;
-                run_until(&clock, &mut [&mut host], "a reply comes", |_| {
-                    answer = sender.recv_from(&mut reply).ok();
-                    answer.is_some()
-                });
-                let (length, from) = answer.expect("it came");
-                assert_eq!(from, to, "it leaves from where was asked");
-                let read = native::decode_reply(&reply[..length]).expect("it is a reply");
-                assert_eq!(read.seq, round, "{to}");
-                let ports = [port.to_be_bytes(), own.to_be_bytes()].concat();
-                assert_eq!(reply[48..length], ports, "{to}");
-            }
+        for &to in &asked {
+            sender.send_to(&request, to).expect("it is sent");
+            let mut reply = [0; 100];
+            let mut answer = None;
+            run_until(&clock, &mut [&mut host], "a reply comes", |_| {
+                answer = sender.recv_from(&mut reply).ok();
+                answer.is_some()
+            });
+            let (length, from) = answer.expect("it came");
+            assert_eq!(from, to, "it leaves from where was asked");
+            let read = native::decode_reply(&reply[..length]).expect("it is a reply");
+            assert_eq!(read.seq, round, "{to}");
+            let ports = [to.port().to_be_bytes(), own.to_be_bytes()].concat();
+            assert_eq!(reply[48..length], ports, "{to}");
         }
     }
 }
@@ -150,10 +159,14 @@ pub(crate) fn tells_ports_and_addresses_apart<E: Engine>(make: Make<'_, E>) {
 pub(crate) fn answers_from_the_address_that_was_probed<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
     // All of 127.0.0.0/8 is ours, so a host on a wildcard has many addresses. The system by itself
-    // would answer from 127.0.0.1, and a connected socket would not hear that.
-    let mut listener = TestHost::new(make, "b", &listen_on(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    // would answer from 127.0.0.1, and a connected socket would not hear that. Where the system does
+    // not say which address was asked, it does so from one that is listened on by itself.
+    let asked = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
+    let any = Ipv4Addr::UNSPECIFIED.into();
+    let listened = if IS_PORTABLE { asked } else { any };
+    let mut listener = TestHost::new(make, "b", &listen_on(listened));
     let mut prober = prober_of(make, &clock, &listener, |spec| {
-        spec.host = latency_monitor::proto::Host::Address(Ipv4Addr::new(127, 0, 0, 99).into());
+        spec.host = latency_monitor::proto::Host::Address(asked);
         spec.connect_port = None;
     });
     run_until(
@@ -181,4 +194,32 @@ pub(crate) fn says_which_port_is_taken<E: Engine>(make: Make<'_, E>) {
         EngineError::Listen { protocol: "UDP", address: at, .. } if *at == address
     ));
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+/// Ports are free as soon as their engine is gone, also while packets come: a daemon that restarts finds them.
+pub(crate) fn gives_its_ports_free_at_once<E: Engine>(make: Make<'_, E>) {
+    let clock = Clock::new();
+    let mut config = loopback();
+    for _ in 0..20 {
+        let mut listener = TestHost::new(make, "b", &config);
+        let listening = listener.listening().clone();
+        config.udp_ports = vec![listening.udp[0].port()];
+        config.tcp_port = Some(listening.tcp[0].port());
+        let mut prober = prober_of(make, &clock, &listener, |_| {});
+        run_until(
+            &clock,
+            &mut [&mut prober, &mut listener],
+            "a reply of each kind comes",
+            |hosts| {
+                [Metric::UdpRtt, Metric::TcpRtt, Metric::TcpLatency]
+                    .iter()
+                    .all(|metric| hosts[0].received(*metric).count() > 0)
+            },
+        );
+        drop(listener);
+        let udp = UdpSocket::bind(listening.udp[0]);
+        assert!(udp.is_ok(), "{udp:?}");
+        let tcp = TcpListener::bind(listening.tcp[0]);
+        assert!(tcp.is_ok(), "{tcp:?}");
+    }
 }

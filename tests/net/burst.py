@@ -10,14 +10,18 @@ by one, or no probe leaves while the queue stands. So the lab plants more bursts
 which of them the probes met, and the daemon must report each of those.
 """
 
+import bisect
 import json
+import math
 import random
+import statistics
 import subprocess
 import sys
 import time
 
 from capture import UDP, Capture, end_captures, join
 from lab import GIVE_UP_S, collect, expect, pause, points, run as command, wait_until
+from truth import percentile
 
 NEAR, FAR = "192.0.2.1", "198.51.100.1"
 RATE_MBIT = 100
@@ -32,6 +36,7 @@ QUIET_S = 8
 # under half of it ends one (the default of `quiet_ms`).
 OVER, OVER_HALF = 2, 4
 QUIET_NS = 5_000_000
+NOISE_TIMES = 3
 # The defaults of `pre_ms` and `post_ms`.
 MARGIN_NS = 200_000_000
 START_MS, DURATION_MS, DURATION_SHARE, PEAK_SHARE = 2, 3, 0.2, 0.1
@@ -75,16 +80,20 @@ def check(lab, protocol):
     reported = {"near": records + client.records(), "far": server.records()}
     end_captures(captures, near, FAR)
     reporter = reported["near" if protocol == "auto" else "far"]
-    # The daemon's own threshold defines a burst; the captures say where they were.
-    link = crossings([capture.path for capture in captures])
-    planted = queues(link["forward"], thresholds(reporter), since)
+    # The daemon's own threshold defines a burst; the captures say where they were. They have noise of their own, by
+    # which their stamps precede the driver's, and the threshold stands over that as over the daemon's.
+    events = [record for record in reporter if record.get("event") == "burst"]
+    link = crossings([capture.path for capture in captures], events if protocol == "text" else [])
+    noise = NOISE_TIMES * percentile([queue for at, queue in link["forward"] if at < since], 99)
+    known = [(at, max(value, noise)) for at, value in thresholds(reporter)]
+    planted = queues(link["forward"], known, since)
     met = f"{protocol}: of {PLANTED} bursts the probes met {len(planted)}, fewer than {BURSTS}: {planted}"
     expect(len(planted) >= BURSTS, met)
     if protocol == "text":
         # A pause of the sending program before a probe is on the link looks like a queue to its receiver.
         link["forward"] = link["said"]
     # In the second of a burst the threshold may be the one published before it or the one after.
-    truth = [queues(link["forward"], known, since) for known in (thresholds(reporter), sooner(thresholds(reporter)))]
+    truth = [queues(link["forward"], one, since) for one in (known, sooner(known))]
     events = compare(lab, protocol, reported, truth, link)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
@@ -142,10 +151,14 @@ def blast(lab, protocol, near):
     sender.wait()
 
 
-def crossings(captures):
+def crossings(captures, events):
     """Returns the queue that each probe met by direction, as the captures have it: an instant and ns.
 
     The instant is when the probe left, or where its receiver reports, when it would have arrived without the queue.
+    Without a queue it takes the least delay. What a text probe takes varies with its program by microseconds, as much
+    as the threshold is, so there it takes what the events say, if that is between the least delay and the median. The
+    base is a line through the least delays of the last seconds. It may pass under the least of all, by a part of what
+    they are usually over that.
     """
     exchanges = [one for one in join(*captures, UDP, 8001).values() if not one.again]
     forward = sorted((one.request_out, one.forward()) for one in exchanges if one.request_out and one.request_in)
@@ -156,7 +169,21 @@ def crossings(captures):
     ways = {"forward": forward, "reverse": reverse, "said": said}
     least = {way: min((delay for _, delay in crossed), default=0) for way, crossed in ways.items()}
     ahead = {"forward": 0, "reverse": least["reverse"], "said": least["said"]}
-    return {way: [(at + ahead[way], delay - least[way]) for at, delay in crossed] for way, crossed in ways.items()}
+    queued = {way: [(at + ahead[way], delay - least[way]) for at, delay in crossed] for way, crossed in ways.items()}
+    if events:
+        median = statistics.median(delay for _, delay in said)
+        for event in events:
+            holds = least["said"] - (median - least["said"]) / 2 <= event["base"] <= median
+            expect(holds, f"{event}: no base of delays from {least['said']} ns with a median of {median}")
+        lines = sorted((event["start"], event["base"]) for event in events)
+        based = [(at, delay, line_at(lines, at)) for at, delay in said]
+        queued["said"] = [(at + base, delay - base) for at, delay, base in based]
+    return queued
+
+
+def line_at(lines, at):
+    """Returns the base of the last burst that began before an instant, or of the first."""
+    return lines[max(0, bisect.bisect_right(lines, (at, math.inf)) - 1)][1]
 
 
 def is_the_hosts(event, link):

@@ -29,6 +29,8 @@ MARK = b"the lab's last packet"
 
 # Length of the fixed part of a native packet.
 NATIVE_BYTES = 44
+# A datagram of a trace on the native wire: how it begins, and how long it is. On the text wire it is empty.
+TRACE, TRACE_BYTES = b"hops", 12
 PREAMBLE = b"LMS1"
 # A length below this begins with a byte that no text message has.
 PRINTABLE_LEAST = 0x20
@@ -203,6 +205,11 @@ class Message(NamedTuple):
         return self.native, self.session, self.number
 
 
+def is_of_a_trace(data):
+    """Returns whether a datagram looks for the routers on the way (docs/design/hops.md). It is no message."""
+    return not data or data.startswith(TRACE) and len(data) == TRACE_BYTES
+
+
 def decode_message(at, data, is_reply, again=False):
     """Reads one message; returns nothing if it is a text message without our identifier."""
     text = HEADER.match(data)
@@ -308,6 +315,8 @@ def messages(path, protocol, port):
             continue
         is_reply = packet.source_port == port
         if protocol == UDP:
+            if is_of_a_trace(packet.payload):
+                continue
             message = decode_message(packet.at, packet.payload, is_reply)
             if message:
                 (replies if is_reply else requests).append(message)

@@ -61,6 +61,12 @@ def toml_file(settings):
     return "\n".join(lines) + "\n"
 
 
+def with_engine(settings):
+    """Adds the engine that LM_ENGINE names to a configuration of ours, unless that names one."""
+    kind = os.environ.get("LM_ENGINE")
+    return {**settings, "engine": {"kind": kind, **settings.get("engine", {})}} if kind else settings
+
+
 class Daemon:
     """A daemon under test, ours or the Python one. Its output goes to files."""
 
@@ -70,11 +76,13 @@ class Daemon:
         self.err_path = lab.folder / f"{label}.err"
         if namespace:
             command = ["ip", "netns", "exec", namespace, *command]
+        # A daemon that prints no records logs to its standard output.
+        logs_there = options.pop("logs_to_stdout", False)
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
-                stdout=options.pop("stdout", out),
+                stdout=options.pop("stdout", err if logs_there else out),
                 stderr=err,
                 # A process group of its own: the Python program is several processes.
                 start_new_session=True,
@@ -171,11 +179,13 @@ class Lab:
         return daemon
 
     def ours(self, label, settings, *flags, wait=True, **options):
-        """Starts our daemon. It answers probes when this returns."""
-        path = self.write(label, settings)
+        """Starts our daemon. It answers probes when this returns, and HTTP where the settings ask for that."""
+        path = self.write(label, with_engine(settings))
         daemon = self.start(label, [self.binary, "-c", path, *flags], **options)
         if wait:
             daemon.wait_for_log("answering probes")
+            if "http" in settings:
+                daemon.wait_for_log("answering HTTP")
         return daemon
 
     def python(self, label, settings, **options):

@@ -1,5 +1,6 @@
 """Starts and ends the daemon: signals, taken ports, missing rights and descriptors, readers that leave, wrong files."""
 
+import errno
 import os
 import pathlib
 import resource
@@ -90,7 +91,8 @@ def taken_ports(lab):
     for protocol, kind, port in (("TCP", socket.SOCK_STREAM, PORT), ("UDP", socket.SOCK_DGRAM, PORT + 1)):
         with socket.socket(socket.AF_INET, kind) as holder:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.bind(("0.0.0.0", port))
+            # A second signal has ended the one before: the kernel ends its ring, if it had one, some milliseconds later.
+            wait_until(lambda h=holder, p=port: takes(h, p), f"{protocol} {port} to be free")
             if kind == socket.SOCK_STREAM:
                 holder.listen()
             daemon = lab.ours(f"taken-{protocol}", settings(), wait=False)
@@ -99,6 +101,16 @@ def taken_ports(lab):
         wanted = f"cannot listen on {protocol} 0.0.0.0:{port}"
         expect(wanted in daemon.log(), f"{protocol} port taken: {daemon.log()!r}")
         expect(not group_is_there(daemon.pid), f"{protocol} port taken: a process is left")
+
+
+def takes(holder, port):
+    try:
+        holder.bind(("0.0.0.0", port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 def group_is_there(group):

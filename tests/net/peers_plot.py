@@ -12,6 +12,8 @@ import textwrap
 
 # The eye tells apart about so many points of a curve. Each of the largest errors has a point of its own.
 POINTS, LARGEST = 120, 30
+# matplotlib has so many colours. Further curves take them again, with another line.
+COLOURS = 10
 # A logarithmic axis has no place for 0: this is the clocks' resolution.
 LEAST_US = 0.001
 LINE_MAX = 118
@@ -62,7 +64,9 @@ def main(source, target):
     matplotlib.rcParams.update({"svg.hashsalt": "peers", "svg.fonttype": "none"})
     figure, axes = pyplot.subplots(figsize=(8.5, 5))
     for number, (name, errors) in enumerate(json.loads(pathlib.Path(source).read_text()).items()):
-        axes.step(*curve(errors), where="post", label=name.replace("`", ""), linewidth=2 if number < 2 else 1.2)
+        line = "-" if number < COLOURS else "--"
+        width = 2 if number < 2 else 1.2
+        axes.step(*curve(errors), where="post", label=name.replace("`", ""), linewidth=width, linestyle=line)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(left=0.1)

@@ -6,6 +6,7 @@ Each runs as its own documentation says for one target at 1 ms, and reports the 
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import statistics
@@ -19,6 +20,9 @@ from lab import FAR, GIVE_UP_S, PYTHON_DAEMON, ROOT, VENV, collect, expect, sock
 from lab import run as command
 
 TOOLS = ROOT / "target" / "tools"
+# A bare Debian, for the lab `install`, and what it is looked at with.
+BARE_ROOT = ROOT / "target" / "net-debian.tar"
+PACKAGING = {"mmdebstrap": "mmdebstrap", "rpm": "rpm", "buildah": "buildah", "objdump": "binutils", "lintian": "lintian"}
 STAMP_SUITE = TOOLS / "bin" / "stamp-suite"
 IRTT_RS = TOOLS / "bin" / "irtt-rs"
 # With the features that make them exact: kernel stamps are not in every default.
@@ -26,6 +30,7 @@ CRATES = {
     STAMP_SUITE: ["stamp-suite", "--version", "1.0.0", "--features", "hwtstamp"],
     IRTT_RS: ["irtt-rs", "--version", "0.10.2", "--no-default-features", "--features", "client,server,stats"],
 }
+SOURCES = [pathlib.Path("/etc/apt/sources.list.d/debian.sources"), pathlib.Path("/etc/apt/sources.list")]
 DEBIAN = {"irtt": "irtt", "sockperf": "sockperf"}
 MATPLOTLIB = "matplotlib==3.11.2"
 
@@ -68,6 +73,21 @@ def install_crate(binary):
     with tempfile.TemporaryDirectory(prefix="crate-") as folder:
         words = ["cargo", "install", "--locked", "--root", str(TOOLS), *CRATES[binary]]
         subprocess.run(words, env={**os.environ, "CARGO_TARGET_DIR": folder}, cwd=folder)
+
+
+def install_packaging():
+    """Installs what makes packages and images, and a root to install them in, of where this host has its packages from."""
+    missing = {package for name, package in PACKAGING.items() if not shutil.which(name)}
+    if missing:
+        apt_install(missing)
+    tools = ["cargo-deb", "cargo-generate-rpm", "cargo-cyclonedx"]
+    subprocess.run([str(ROOT / "packaging" / "tools"), *tools], check=True)
+    if not BARE_ROOT.exists():
+        sources = [str(path) for path in SOURCES if path.exists()]
+        made = BARE_ROOT.with_suffix(".new.tar")
+        words = ["mmdebstrap", "--quiet", "--variant=essential", "--include=libstdc++6", "bookworm", str(made)]
+        subprocess.run([*words, *sources], check=True)
+        made.rename(BARE_ROOT)
 
 
 def install():
@@ -204,7 +224,8 @@ class Ours(Program):
         "Excludes the time in the two hosts' sockets and schedulers, which an application on them would also see. Skips and "
         "counts the slots that the host sleeps through."
     )
-    protocol, engine = "udp", {}
+    # The settings of the prober's engine, and of the reflector's.
+    protocol, engine, server_engine = "udp", {}, {}
 
     @classmethod
     def version(cls):
@@ -212,7 +233,8 @@ class Ours(Program):
 
     def start(self):
         metrics = {"mode": "samples", "send_interval": 0.2}
-        self.server = self.lab.ours(f"{self.label}-server", {"name": "far", "metrics": metrics}, namespace=self.far)
+        answering = {"name": "far", "metrics": metrics, "engine": self.server_engine}
+        self.server = self.lab.ours(f"{self.label}-server", answering, namespace=self.far)
         target = {"host": FAR, "label": "far", "interval": INTERVAL_MS, "type": self.protocol, "tcp_latency": False}
         settings = {"name": "near", "metrics": metrics, "engine": self.engine, "targets": [target]}
         self.client = self.lab.ours(f"{self.label}-client", settings, namespace=self.near)
@@ -236,10 +258,29 @@ class OursSpinning(Ours):
     engine, variant = {"spin_us": SPIN_US}, True
 
 
+class OursAtOnce(Ours):
+    key, name = "ours-at-once", "this one, `receive_within_us = 0`"
+    settings = "the same with `[engine] receive_within_us = 0`: every reply is read as it comes"
+    engine, variant = {"receive_within_us": 0}, True
+
+
 class OursTcp(Ours):
     key, name = "ours-tcp", "this one, over TCP"
     settings = "the same with `type = \"tcp\"`"
     protocol, variant = "tcp", True
+
+
+class OursUring(Ours):
+    key, name = "ours-uring", "this one, io_uring"
+    settings = "the same with `[engine] kind = \"io_uring\"` at both ends"
+    engine = server_engine = {"kind": "io_uring"}
+    variant = True
+
+
+class OursUringTcp(OursUring):
+    key, name = "ours-uring-tcp", "this one, io_uring over TCP"
+    settings = "the same with `[engine] kind = \"io_uring\"` at both ends and `type = \"tcp\"`"
+    protocol = "tcp"
 
 
 class Irtt(Program):
@@ -382,4 +423,18 @@ class Python(Program):
         return {number: value for number, value in enumerate(trips) if value > 0}
 
 
-PROGRAMS = (Ours, OursSpinning, OursTcp, Irtt, IrttBusy, IrttRs, StampSuite, Sockperf, SockperfPingPong, Python)
+PROGRAMS = (
+    Ours,
+    OursAtOnce,
+    OursSpinning,
+    OursTcp,
+    OursUring,
+    OursUringTcp,
+    Irtt,
+    IrttBusy,
+    IrttRs,
+    StampSuite,
+    Sockperf,
+    SockperfPingPong,
+    Python,
+)

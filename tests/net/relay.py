@@ -7,7 +7,14 @@ from REPLY_ADDRESS and REPLY_PORT if they are given.
 """
 
 import asyncio
+import socket
 import sys
+
+# Bytes that may wait for this program: a second of packets, however long it is held up. What is lost here is no loss
+# of a daemon's.
+WAITING_MAX = 8 << 20
+# Of Linux (asm-generic/socket.h); Python does not name it.
+SO_RCVBUFFORCE = 33
 
 
 class Upstream(asyncio.DatagramProtocol):
@@ -27,6 +34,7 @@ class Relay(asyncio.DatagramProtocol):
         self.replies = None
 
     def connection_made(self, transport):
+        widen(transport)
         self.replies = self.replies or transport
 
     def datagram_received(self, data, client):
@@ -43,7 +51,12 @@ class Relay(asyncio.DatagramProtocol):
     async def connect(self, client):
         made = lambda: Upstream(self.replies, client)
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(made, remote_addr=(self.to, 8001))
+        widen(transport)
         return transport
+
+
+def widen(transport):
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, WAITING_MAX)
 
 
 async def pump(reader, writer, delay_s):

@@ -15,7 +15,7 @@ PORT = 8001
 INTERVAL_MS = int(os.environ.get("LM_RELOAD_INTERVAL_MS", "50"))
 TIMEOUT_S = 5
 WINDOW_S = 0.5
-RELOADS = 1_000
+RELOADS = int(os.environ.get("LM_RELOADS", "1000"))
 # What the heap may keep in its holes, of what there was after half of them. If the five thousand targets of the second
 # half left a tenth of themselves behind, it would be more.
 GROWTH_MAX = 0.15

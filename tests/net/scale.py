@@ -36,7 +36,10 @@ COST_TURNS = 2
 COST_SECONDS = 3
 # Caches hold 100 targets and not 10,000. A scan of all of them for each probe would be far above this.
 COST_RATIO_MAX = 3
-COUNTS = ("udp.wan.sent", "udp.wan.received", "tcp.wan.sent", "tcp.wan.received", "tcp.wan.latency.sent", "tcp.wan.latency.failed")
+COUNTS = ("udp.wan.sent", "udp.wan.received", "udp.wan.lost", "tcp.wan.sent", "tcp.wan.received", "tcp.wan.lost")
+COUNTS += ("tcp.wan.latency.sent", "tcp.wan.latency.failed")
+# Its windows say how many connects were made.
+WINDOWS = ("tcp.wan.latency",)
 UNSENT = ("udp.wan.unsent", "tcp.wan.unsent", "tcp.wan.latency.unsent")
 
 
@@ -146,11 +149,13 @@ class Reader(threading.Thread):
                     self.totals, self.own = collections.Counter(), {}
             elif name in COUNTS or name in UNSENT:
                 self.totals[name] += int(line[line.index(b"[[") + 2 : line.index(b"]]")].split(b",")[1])
+            elif name in WINDOWS:
+                self.totals[name] += json.loads(line)["count"]
 
 
 def start_prober(lab, label, settings):
     # Ten thousand targets print 40,000 lines a second. Most of them are not parsed.
-    words = [word for name in ("monitor.", *(f'{name}"' for name in (*COUNTS, *UNSENT))) for word in ("-e", f'{{"metric": "{name}')]
+    words = [word for name in ("monitor.", *(f'{name}"' for name in (*COUNTS, *UNSENT, *WINDOWS))) for word in ("-e", f'{{"metric": "{name}')]
     sieve = subprocess.Popen(
         ["grep", "--line-buffered", "-F", *words],
         stdin=subprocess.PIPE,

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 
 import scapy.contrib.stamp as stamp
-from capture import HEADER, UDP, decode_native, packets, ptp
+from capture import HEADER, UDP, decode_native, is_of_a_trace, packets, ptp
 from lab import expect
 from scapy.fields import LongField, NBytesField, PacketListField, ShortField, StrFixedLenField, XByteField, XIntField
 from scapy.packet import Packet
@@ -32,6 +32,11 @@ NTP_TO_UNIX_S = 2_208_988_800
 PROBES = 50
 SSID = 4711
 ANSWER_WITHIN_S = 60
+
+
+def datagrams(path):
+    """Yields the datagrams of a capture that are packets of a wire."""
+    return (packet for packet in packets(path) if packet.protocol == UDP and not is_of_a_trace(packet.payload))
 
 
 def fields(packet):
@@ -121,8 +126,8 @@ def check_reply(values, data, request, left):
 def decode(path, port):
     """Checks everything native in a capture; returns the numbers of packets."""
     found, requests, left = Counter(), {}, {}
-    for packet in packets(path):
-        if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
+    for packet in datagrams(path):
+        if port not in (packet.source_port, packet.target_port):
             continue
         data, is_reply = packet.payload, packet.source_port == port
         if HEADER.match(data):
@@ -148,8 +153,8 @@ def decode(path, port):
 def plain(path, port):
     """Checks every request to a reflector of others, field by field; returns the numbers of packets."""
     found, before = Counter(), None
-    for packet in packets(path):
-        if packet.protocol != UDP or packet.target_port != port:
+    for packet in datagrams(path):
+        if packet.target_port != port:
             continue
         values = as_layer(packet.payload, False)
         is_ptp = values["error"] >> 14 & 1
@@ -231,8 +236,8 @@ def sealed(path, port, key_path):
     """Checks authenticated packets, field by field; returns their numbers."""
     key = bytes.fromhex(pathlib.Path(key_path).read_text())
     found, requests = Counter(), {}
-    for packet in packets(path):
-        if packet.protocol != UDP or port not in (packet.source_port, packet.target_port):
+    for packet in datagrams(path):
+        if port not in (packet.source_port, packet.target_port):
             continue
         if packet.target_port == port:
             values = unseal(SealedRequest, packet.payload, key)

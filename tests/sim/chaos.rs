@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::network::Link;
 use crate::paths::Trouble;
 use crate::rng::Rng;
+use crate::routers::{Route, Router, Traces};
 use crate::scenario::{Act, HostConfig, Scenario, TargetConfig, What};
 use crate::world::World;
 
@@ -155,15 +156,45 @@ fn first_mix(seed: u64) -> Scenario {
         bursts: false,
         windows: true,
         life: false,
+        results: false,
         link: Link {
             delay_us: 50 + rng.below(20_000),
             ..Link::default()
         },
+        routes: routes(&hosts),
         hosts,
         links: Vec::new(),
         acts,
         names: std::collections::BTreeMap::new(),
     }
+}
+
+/// Two routers between most hosts, which answer, are silent, or have their answers forged.
+fn routes(hosts: &[HostConfig]) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (from, to) in hosts
+        .iter()
+        .flat_map(|from| hosts.iter().map(move |to| (from, to)))
+    {
+        let number = routes.len();
+        let router = |place: u8| Router {
+            address: (number % 3 > 0).then(|| Ipv4Addr::new(10, 9, 0, place).into()),
+            quotes: [0, 4, usize::MAX][number % 3],
+        };
+        routes.push(Route {
+            from: from.name.clone(),
+            to: to.name.clone(),
+            routers: if number.is_multiple_of(4) {
+                Vec::new()
+            } else {
+                vec![router(1), router(2)]
+            },
+            is_closed: false,
+            is_forged: number.is_multiple_of(2),
+            cut_after: None,
+        });
+    }
+    routes
 }
 
 fn address(id: u64) -> IpAddr {
@@ -188,6 +219,9 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
                 .chance(0.5)
                 .then(|| 60 + usize::try_from(rng.below(1400)).expect("a size")),
             max_lost: 1 + u32::try_from(rng.below(12)).expect("a few"),
+            flows: [1, 1, 1, 2, 5][usize::try_from(rng.below(5)).expect("an index")],
+            per_flow: rng.chance(0.5),
+            reopens: !rng.chance(0.2),
             rtt: !rng.chance(0.1),
             protocol: ["auto", "auto", "native", "text"]
                 [usize::try_from(rng.below(4)).expect("an index")]
@@ -207,6 +241,14 @@ fn random_host(rng: &mut Rng, id: u64, count: u64) -> HostConfig {
         accepted_max: None,
         stamps: rng.chance(0.7),
         noise_us: if rng.chance(0.5) { rng.below(500) } else { 0 },
+        reads_within_us: 0,
+        // Half of the hosts trace, which must change nothing else.
+        traces: id.is_multiple_of(2).then_some(Traces {
+            interval: 1.0,
+            hops_max: 5,
+            asked: None,
+        }),
+        resolve_interval: 60.0,
         keys: Vec::new(),
         require_key: false,
         targets,

@@ -1,20 +1,26 @@
 //! The engine of the simulation: a prober on simulated sockets.
 
+mod hops;
+mod late;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use latency_monitor::proto::{
-    Address, Arrival, CloseReason, FlowKind, Headers, Host, Key, KeyRing, ListenerId, Now, Output,
-    Prober, ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec, Transmit,
-    Wall,
+    Address, Arrival, CloseReason, FlowKind, Headers, Host, Key, KeyRing, ListenerId, Now, Origin,
+    Output, Prober, ProberConfig, SocketId, Stamp, StampKey, StampSource, TargetId, TargetSpec,
+    Transmit, Wall, Why,
 };
 
 use crate::account::Account;
 use crate::clock::HostClock;
+use crate::late::Late;
 use crate::network::{ConnectionId, Datagram, Ending, Event, HostId, Network, Side};
 use crate::outages::Outages;
-use crate::scenario::HostConfig;
+use crate::results::Results;
+use crate::routers::Answer;
+use crate::scenario::{HostConfig, nanos};
 use crate::slots::Sent;
 use crate::truth::Instant;
 use crate::windows::Windows;
@@ -37,6 +43,8 @@ pub(crate) enum Input<'a> {
     Datagram(&'a Datagram),
     /// A datagram from the first address did not get to the second, somebody says.
     Unreachable(SocketAddr, SocketAddr),
+    /// An ICMP error that may tell a hop.
+    Hop(&'a Answer),
     Accept(ConnectionId),
     Connected(ConnectionId),
     Refused(ConnectionId),
@@ -98,6 +106,11 @@ pub(crate) struct ProberHost {
     /// Its link is down, and the system says why.
     pub(crate) cut_off: Option<CloseReason>,
     outages: Outages,
+    /// UDP flows that are cut off since the last turn.
+    cut: Vec<Origin>,
+    /// It reads late what comes for its own flows.
+    late: Option<Late>,
+    pub(crate) results: Option<Results>,
     pub(crate) account: Account,
 }
 
@@ -114,7 +127,7 @@ impl ProberHost {
             name: config.name.as_str().into(),
             udp_ports: vec![UDP_PORT],
             accepted_max: config.accepted_max.unwrap_or(usize::MAX),
-            resolve_interval_ns: 60_000_000_000,
+            resolve_interval_ns: nanos(config.resolve_interval),
             seed: seed_of(seed),
             native: true,
             keys: config.key_ring(),
@@ -136,8 +149,11 @@ impl ProberHost {
             windows: None,
             answers_from: None,
             cut_off: None,
-            outages: Outages::default(),
-            account: Account::default(),
+            outages: Outages::new(config.reads_within_ns()),
+            cut: Vec::new(),
+            late: config.reads_within_ns().map(Late::new),
+            results: None,
+            account: Account::new(config.reads_within_ns()),
         }
     }
 
@@ -207,11 +223,16 @@ impl ProberHost {
             known.wall = now.wall.plus(-ns);
         }
         self.outages.begin_turn(known, self.account.was_frozen);
+        self.begin_turn(at, clock, net, input);
+        if let Some(deadline) = self.prober.poll_timeout() {
+            self.prober.handle_woken(now, deadline);
+        }
         self.prober.handle_timeout(now);
         self.transmit(at, clock, net);
         self.deliver(at, clock, net, input);
         self.transmit(at, clock, net);
         self.request = None;
+        self.end_turn(at, clock, net);
         if let Some(windows) = &mut self.windows {
             windows.handle_turn(now);
         }
@@ -234,7 +255,10 @@ impl ProberHost {
                 self.account.request = Some((datagram.id, owd_ns));
                 self.request = Some(datagram.id);
                 let (from, to) = (datagram.from, datagram.to);
-                let headers = Headers::new(from, Some(to.ip()), to.port());
+                let mut headers = Headers::new(from, Some(to.ip()), to.port());
+                headers.ttl = net
+                    .routers(from.ip(), to.ip())
+                    .map(|passed| u8::MAX - passed);
                 prober.handle_request(arrival, ListenerId(0), &headers, &datagram.payload);
             }
             Input::Datagram(datagram) => {
@@ -244,8 +268,10 @@ impl ProberHost {
                 if let Some(Socket::Udp { remote, .. }) = self.sockets.get(id) {
                     let arrival = arrival(self.stamps, now, datagram.arrived);
                     if *remote == datagram.from {
-                        self.outages
-                            .handle_replies(*id, datagram.answers.as_slice());
+                        if self.late.is_none() {
+                            let numbers = datagram.answers.as_slice();
+                            self.outages.handle_replies(*id, numbers);
+                        }
                         prober.handle_datagram(arrival, *id, &datagram.payload);
                     } else {
                         prober.handle_stray(now, datagram.from, &datagram.payload);
@@ -253,15 +279,8 @@ impl ProberHost {
                 }
             }
             // A listener's kernel tells nobody.
-            Input::Unreachable(from, to) => {
-                if let Some(id) = self.by_port.get(&from.port())
-                    && let Some(Socket::Udp { remote, .. }) = self.sockets.get(id)
-                    && *remote == to
-                {
-                    prober.handle_unreachable(*id);
-                    self.account.handle_unreachable(prober, to.ip());
-                }
-            }
+            Input::Unreachable(from, to) => self.hear_unreachable(net.now_ns, from, to),
+            Input::Hop(answer) => self.hear_hop(now, clock, answer),
             Input::Accept(connection) => {
                 if let Some(id) = prober.handle_accept(now) {
                     self.sockets
@@ -283,21 +302,15 @@ impl ProberHost {
                 self.end(now, (connection, Side::Client), CloseReason::Reset);
             }
             Input::Data(connection, side, bytes, arrived) => {
-                let messages = net
-                    .connection_mut(connection)
-                    .and_then(|c| c.messages.as_mut());
-                if let Some(id) = self.by_stream.get(&(connection, side)) {
-                    match (messages, side) {
-                        (Some(messages), Side::Server) => {
-                            messages.read_requests(bytes.len(), !self.blocked.contains(id));
-                        }
-                        (Some(messages), Side::Client) => {
-                            let numbers = messages.read_replies(bytes.len());
-                            self.outages.handle_replies(*id, &numbers);
-                        }
-                        (None, _) => self.outages.handle_unknown_replies(*id),
+                if let Some(id) = self.by_stream.get(&(connection, side)).copied() {
+                    if self.late.is_none() || side == Side::Server {
+                        self.note_bytes(net, (connection, side), id, bytes.len());
                     }
-                    prober.handle_stream(arrival(self.stamps, now, arrived), *id, bytes);
+                    let arrival = arrival(self.stamps, now, arrived);
+                    let replies = self.prober.handle_stream(arrival, id, bytes);
+                    if let Some(late) = &mut self.late {
+                        late.note_answered(id, replies);
+                    }
                     // A stream that cannot be read may be given up.
                     self.account.closed_something = true;
                 }
@@ -325,12 +338,40 @@ impl ProberHost {
         }
     }
 
+    /// Bytes of a stream have come: what they are known to answer.
+    fn note_bytes(
+        &mut self,
+        net: &mut Network,
+        (connection, side): (ConnectionId, Side),
+        id: SocketId,
+        count: usize,
+    ) {
+        let connection = net.connection_mut(connection);
+        match (connection.and_then(|c| c.messages.as_mut()), side) {
+            (Some(messages), Side::Server) => {
+                messages.read_requests(count, !self.blocked.contains(&id));
+            }
+            (Some(messages), Side::Client) => {
+                let numbers = messages.read_replies(count);
+                self.outages.handle_replies(id, &numbers);
+            }
+            (None, _) => self.outages.handle_unknown_replies(id),
+        }
+    }
+
     fn end(&mut self, now: Now, stream: (ConnectionId, Side), reason: CloseReason) {
         if let Some(id) = self.by_stream.remove(&stream) {
             self.sockets.remove(&id);
             self.account.closed_something = true;
             self.outages.handle_closed(id);
+            self.forget(id);
             self.prober.handle_closed(now, id, reason);
+        }
+    }
+
+    fn forget(&mut self, socket: SocketId) {
+        if let Some(late) = &mut self.late {
+            late.forget(socket);
         }
     }
 
@@ -338,6 +379,9 @@ impl ProberHost {
         let now = clock.now(net.now_ns);
         let mut payload = std::mem::take(&mut self.payload);
         self.drain(at, net, None);
+        for origin in std::mem::take(&mut self.cut) {
+            self.prober.trace(now, origin, Why::Outage);
+        }
         while let Some(transmit) = self.prober.poll_transmit(now, &mut payload) {
             self.carry_out(at, (now, clock), net, &transmit, &payload);
         }
@@ -366,6 +410,7 @@ impl ProberHost {
                 socket,
                 remote,
                 kind: FlowKind::Udp,
+                ..
             } => {
                 let port = net.open_port();
                 self.sockets.insert(socket, Socket::Udp { port, remote });
@@ -377,13 +422,18 @@ impl ProberHost {
                 socket,
                 remote,
                 kind,
+                ..
             } => {
                 self.connect(at, net, socket, remote);
                 if kind == FlowKind::Connect {
                     self.drain(at, net, Some(Sent::new(socket, HANDSHAKE)));
                 }
             }
-            Transmit::Datagram { socket, key, .. } => {
+            Transmit::Datagram {
+                socket,
+                key,
+                at_once,
+            } => {
                 self.drain(at, net, Some(Sent::new(socket, net.next_id())));
                 let Some(Socket::Udp { port, remote }) = self.sockets.get(&socket).copied() else {
                     panic!("a probe for a socket that is not open");
@@ -400,10 +450,19 @@ impl ProberHost {
                     self.outages.handle_refused(socket);
                 } else {
                     let from = SocketAddr::new(at.address, port);
+                    let late = self.late.as_mut();
+                    let waits = late.map(|late| late.note_request(socket, at_once)).and(key);
+                    let key = key.filter(|_| waits.is_none());
                     let left = self.leave(at, clock, net, key);
+                    if let (Some(late), Some(key)) = (&mut self.late, waits) {
+                        late.push_stamp(socket, key, left);
+                    }
                     let payload = (payload, None);
                     net.send_datagram((at.host, from), remote, payload, (wall_ns, left));
                 }
+            }
+            Transmit::Hop { socket, ttl, key } => {
+                self.send_hop(at, clock, net, (socket, ttl, key), payload);
             }
             Transmit::Reply { .. } if self.cut_off.is_some() => self.prober.handle_reply_unsent(),
             Transmit::Reply {
@@ -420,27 +479,11 @@ impl ProberHost {
                 let payload = (payload, self.request);
                 net.send_datagram((at.host, from), to, payload, (wall_ns, left));
             }
-            Transmit::Stream { socket, key } => {
-                let Some(Socket::Stream(stream)) = self.sockets.get(&socket).copied() else {
-                    panic!("bytes for a stream that is not open");
-                };
-                let (connection, side) = stream.expect("a stream that is established");
-                if side == Side::Client {
-                    let messages = net.connection(connection).map(|c| c.messages.as_ref());
-                    let number = messages
-                        .expect("an open one")
-                        .map(|messages| messages.requests);
-                    self.drain(at, net, Some(Sent { socket, number }));
-                }
-                if let Some(key) = key.filter(|_| self.stamps) {
-                    let left = clock.instant(net.now_ns);
-                    net.schedule(net.now_ns, Event::Stamp(at.host, at.life, key, left));
-                }
-                if net.write(connection, side, payload) {
-                    self.blocked.insert(socket);
-                    self.prober.handle_blocked(socket, true);
-                }
-            }
+            Transmit::Stream {
+                socket,
+                key,
+                at_once,
+            } => self.write(at, clock, net, (socket, key, at_once), payload),
             Transmit::Close { socket } => self.close(net, socket),
             Transmit::Resolve { target, ref host } => {
                 let Host::Name(name) = host else {
@@ -450,6 +493,41 @@ impl ProberHost {
                 let answer = Event::Resolved(at.host, at.life, target, addresses);
                 net.schedule(net.now_ns + LOOK_UP_NS, answer);
             }
+        }
+    }
+
+    fn write(
+        &mut self,
+        at: Place,
+        clock: &HostClock,
+        net: &mut Network,
+        (socket, key, at_once): (SocketId, Option<StampKey>, bool),
+        payload: &[u8],
+    ) {
+        let Some(Socket::Stream(stream)) = self.sockets.get(&socket).copied() else {
+            panic!("bytes for a stream that is not open");
+        };
+        let (connection, side) = stream.expect("a stream that is established");
+        if side == Side::Client {
+            let messages = net.connection(connection).map(|c| c.messages.as_ref());
+            let number = messages
+                .expect("an open one")
+                .map(|messages| messages.requests);
+            self.drain(at, net, Some(Sent { socket, number }));
+            self.settle_stream(at, clock, net, socket, at_once);
+            self.drain(at, net, None);
+        }
+        if let Some(key) = key.filter(|_| self.stamps) {
+            let left = clock.instant(net.now_ns);
+            let late = self.late.as_mut().filter(|_| side == Side::Client);
+            match late.filter(|late| !late.is_at_once(socket)) {
+                Some(late) => late.push_stamp(socket, key, left),
+                None => net.schedule(net.now_ns, Event::Stamp(at.host, at.life, key, left)),
+            }
+        }
+        if net.write(connection, side, payload) {
+            self.blocked.insert(socket);
+            self.prober.handle_blocked(socket, true);
         }
     }
 
@@ -497,6 +575,7 @@ impl ProberHost {
     fn close(&mut self, net: &mut Network, socket: SocketId) {
         self.account.closed_something = true;
         self.outages.handle_closed(socket);
+        self.forget(socket);
         match self.sockets.remove(&socket) {
             Some(Socket::Udp { port, .. }) => drop(self.by_port.remove(&port)),
             Some(Socket::Stream(Some((connection, side)))) => {
@@ -516,6 +595,14 @@ impl ProberHost {
                 windows.handle_output(&output);
             }
             self.outages.handle_output(&self.prober, &output);
+            if let Some(results) = &mut self.results {
+                results.handle_output(&output);
+            }
+            if let Output::Outage(outage) = &output
+                && outage.duration_ns.is_none()
+            {
+                self.cut.push(outage.origin);
+            }
             match output {
                 Output::Lateness(ns) if sent.is_some() => lateness = Some(ns),
                 output => {
@@ -540,6 +627,9 @@ impl ProberHost {
         self.prober.handle_end();
         self.drain(at, net, None);
         self.account.check_nothing_waits(&self.prober);
+        if let Some(results) = &mut self.results {
+            results.finish(&self.prober);
+        }
         self.outages.finish()
     }
 
@@ -562,5 +652,6 @@ fn arrival(stamps: bool, now: Now, arrived: Option<Instant>) -> Arrival {
     Arrival {
         now,
         stamp: arrived.filter(|_| stamps).map(stamp),
+        tos: None,
     }
 }

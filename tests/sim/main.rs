@@ -15,13 +15,17 @@ mod clock;
 mod foreign;
 mod host;
 mod labels;
+mod late;
+mod late_tests;
 mod life;
 mod nat;
 mod network;
 mod outages;
 mod paths;
 mod python;
+mod results;
 mod rng;
+mod routers;
 mod scenario;
 mod slots;
 mod spread;
@@ -71,6 +75,7 @@ macro_rules! scenarios {
 scenarios! {
     lan
     wan
+    asked
     asymmetric_loss
     reordered_and_duplicated
     many_in_flight
@@ -96,6 +101,7 @@ scenarios! {
     python_peer
     refused_sends
     unreachable
+    hops
     strangers
     attack
     attack_restart
@@ -133,5 +139,9 @@ scenarios! {
     clocks_bend
     clock_set_meanwhile
     bursts
+    suspects
+    every_address
+    flows
+    reopened
     life
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::nat::Nat;
 use crate::rng::Rng;
+use crate::routers::{Answer, Routes};
 use crate::strangers::Recorded;
 use crate::stream::Messages;
 use crate::truth::{Instant, Truth};
@@ -46,6 +47,21 @@ pub(crate) struct Link {
     /// Chance that somebody says of a datagram that it did not get there, be that so or not.
     pub(crate) reported: f64,
     pub(crate) down: bool,
+    /// So many links lie beside each other, and datagrams take one by their ports.
+    pub(crate) parallel: u16,
+    /// The first of them loses so much more, and takes so much longer.
+    pub(crate) bad_loss: f64,
+    pub(crate) bad_delay_us: u64,
+}
+
+impl Link {
+    /// True for a 5-tuple that takes the first of several parallel links.
+    pub(crate) fn takes_bad(self, ports: [u16; 2]) -> bool {
+        // Both ways alike, as routers hash them, and no two neighbours' alike.
+        let [one, other] = ports.map(u64::from);
+        let mixed = (one * other).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        self.parallel > 1 && mixed % u64::from(self.parallel) == 0
+    }
 }
 
 impl Default for Link {
@@ -61,6 +77,9 @@ impl Default for Link {
             glue_us: 0,
             reported: 0.0,
             down: false,
+            parallel: 1,
+            bad_loss: 0.0,
+            bad_delay_us: 0,
         }
     }
 }
@@ -71,6 +90,8 @@ pub(crate) enum Event {
     Datagram(Datagram),
     /// Somebody says that a datagram from the first address did not get to the second.
     Unreachable(SocketAddr, SocketAddr),
+    /// An ICMP error that may tell a hop.
+    Hop(Answer),
     /// A connection asks to be accepted.
     Syn(ConnectionId),
     /// It was accepted (true) or refused.
@@ -206,6 +227,7 @@ pub(crate) struct Network {
     /// The last datagrams, for who sends them again.
     pub(crate) recorded: Recorded,
     pub(crate) truth: Truth,
+    pub(crate) routes: Routes,
     hosts: BTreeMap<IpAddr, HostId>,
     links: BTreeMap<(HostId, HostId), Link>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -228,6 +250,7 @@ impl Network {
             nat: Nat::default(),
             recorded: Recorded::default(),
             truth: Truth::default(),
+            routes: Routes::new(),
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -371,7 +394,11 @@ impl Network {
         let Some(receiver) = self.host_at(to.ip()) else {
             return;
         };
-        let link = self.link(host, receiver);
+        let mut link = self.link(host, receiver);
+        if link.takes_bad([from.port(), to.port()]) {
+            link.loss += link.bad_loss;
+            link.delay_us += link.bad_delay_us;
+        }
         if self.reports.chance(link.reported) {
             let travel_ns = (link.delay_us + self.reports.below(link.jitter_us + 1)) * 1_000;
             self.schedule(left.true_ns + travel_ns, Event::Unreachable(from, to));

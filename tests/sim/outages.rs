@@ -14,6 +14,8 @@ use crate::slots::{Moment, Sent, Slots};
 struct Flow {
     labels: Arc<Labels>,
     kind: FlowKind,
+    /// Which of several of its kind.
+    number: Option<u16>,
     slots: Slots,
     /// As they were when it was looked at last, and what of them is known since.
     counters: Counters,
@@ -30,11 +32,20 @@ pub(crate) struct Outages {
     at: Moment,
     /// The host was stalled: what it tells is late.
     was_frozen: bool,
+    /// Replies may wait so long until they are read; `None`: they are read as they come.
+    reads_within_ns: Option<u64>,
     /// Outages of flows that have ended.
     compared: u64,
 }
 
 impl Outages {
+    pub(crate) fn new(reads_within_ns: Option<u64>) -> Self {
+        Self {
+            reads_within_ns,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn add(&mut self, spec: TargetSpec) {
         self.specs.insert(spec.label.to_string(), spec);
     }
@@ -111,6 +122,11 @@ impl Outages {
                     flow.labels = relabelled.labels.clone();
                 }
             }
+            Output::Member(member) => {
+                if let Some(flow) = self.flows.get_mut(&member.origin) {
+                    flow.number = Some(member.number.number);
+                }
+            }
             Output::Trace(trace) => {
                 if let Some(flow) = self.flows.get_mut(&trace.origin) {
                     flow.slots.handle_outcome(at, trace.seq, trace.outcome);
@@ -154,7 +170,13 @@ impl Outages {
         let flow = Flow {
             labels: labels.clone(),
             kind,
-            slots: Slots::new(labels, kind, &self.specs[&*labels.target]),
+            number: None,
+            slots: Slots::new(
+                labels,
+                kind,
+                &self.specs[&*labels.target],
+                self.reads_within_ns,
+            ),
             counters: *counters,
         };
         self.flows.insert(origin, flow);
@@ -164,7 +186,9 @@ impl Outages {
     fn leave(&mut self, subject: &Subject) {
         let mut flows = self.flows.values_mut();
         let is_it = |flow: &&mut Flow| {
-            Arc::ptr_eq(&flow.labels, &subject.labels) && Some(flow.kind) == subject.kind
+            Arc::ptr_eq(&flow.labels, &subject.labels)
+                && Some(flow.kind) == subject.kind
+                && flow.number == subject.number
         };
         if let Some(flow) = flows.find(is_it) {
             flow.slots.leave();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use latency_monitor::proto::{CloseReason, Host, Key, KeyRing, Protocol, TargetSpec};
+use latency_monitor::proto::{CloseReason, Host, Key, KeyRing, Protocol, Reopen, TargetSpec};
 use latency_monitor::{Config, TargetOptions};
 use serde::Deserialize;
 
@@ -11,6 +11,7 @@ use crate::foreign::ForeignConfig;
 use crate::host::{TCP_PORT, UDP_PORT};
 use crate::nat::NatConfig;
 use crate::network::Link;
+use crate::routers::{Route, Traces};
 use crate::strangers::Attack;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -36,12 +37,17 @@ pub(crate) struct Scenario {
     /// What happens to flows is told too.
     #[serde(default)]
     pub(crate) life: bool,
+    /// What became of every probe is kept.
+    #[serde(default)]
+    pub(crate) results: bool,
     /// How every link behaves that is not listed.
     #[serde(default)]
     pub(crate) link: Link,
     pub(crate) hosts: Vec<HostConfig>,
     #[serde(default)]
     pub(crate) links: Vec<LinkConfig>,
+    #[serde(default)]
+    pub(crate) routes: Vec<Route>,
     #[serde(default)]
     pub(crate) acts: Vec<Act>,
     /// What names resolve to at first.
@@ -111,6 +117,16 @@ pub(crate) struct HostConfig {
     /// A packet waits up to so long between program and kernel, in either direction.
     #[serde(default)]
     pub(crate) noise_us: u64,
+    /// Replies to its probes may wait so long until they are read, where its kernel stamps packets. 0: they are read as
+    /// they come.
+    #[serde(default)]
+    pub(crate) reads_within_us: u64,
+    /// It traces the paths of its flows.
+    #[serde(default)]
+    pub(crate) traces: Option<Traces>,
+    /// Seconds between two look-ups of a name.
+    #[serde(default = "minute")]
+    pub(crate) resolve_interval: f64,
     /// Its keys, by number; `true` in `require_key`: it answers nothing else.
     #[serde(default)]
     pub(crate) keys: Vec<u8>,
@@ -118,6 +134,10 @@ pub(crate) struct HostConfig {
     pub(crate) require_key: bool,
     #[serde(default)]
     pub(crate) targets: Vec<TargetConfig>,
+}
+
+fn minute() -> f64 {
+    60.0
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -140,6 +160,12 @@ pub(crate) struct TargetConfig {
     pub(crate) timeout_ms: f64,
     pub(crate) size: Option<usize>,
     pub(crate) max_lost: u32,
+    /// Each address of its name is a target.
+    pub(crate) every_address: bool,
+    pub(crate) flows: u16,
+    pub(crate) per_flow: bool,
+    /// False: no flow takes a fresh 5-tuple for losses.
+    pub(crate) reopens: bool,
     pub(crate) rtt: bool,
     /// `auto`, `text`, `native` or `stamp`.
     pub(crate) protocol: String,
@@ -163,6 +189,10 @@ impl Default for TargetConfig {
             timeout_ms: 1000.0,
             size: None,
             max_lost: 10,
+            every_address: false,
+            flows: 1,
+            per_flow: false,
+            reopens: true,
             rtt: true,
             protocol: "text".to_owned(),
             owd_corrected: false,
@@ -182,6 +212,12 @@ pub(crate) fn key(number: u8) -> Key {
 }
 
 impl HostConfig {
+    /// How long replies may wait until they are read; `None`: they are read as they come.
+    pub(crate) fn reads_within_ns(&self) -> Option<u64> {
+        let is_late = self.stamps && self.reads_within_us > 0;
+        is_late.then_some(self.reads_within_us * 1_000)
+    }
+
     pub(crate) fn key_ring(&self) -> KeyRing {
         let mut ring = KeyRing::default();
         ring.is_required = self.require_key;
@@ -220,6 +256,12 @@ impl TargetConfig {
         spec.timeout_ns = nanos(self.timeout_ms / 1e3);
         spec.size = self.size;
         spec.max_lost = self.max_lost;
+        spec.every_address = self.every_address;
+        spec.flows = self.flows;
+        spec.per_flow = self.per_flow;
+        if !self.reopens {
+            spec.reopen = Reopen::Never;
+        }
         spec.rtt = self.rtt;
         spec.protocol = self.protocol();
         spec.owd_corrected = self.owd_corrected;
@@ -287,6 +329,10 @@ pub(crate) enum What {
         from: String,
         to: String,
         is: Link,
+    },
+    /// Other routers are between two hosts.
+    Route {
+        is: Route,
     },
     /// Every link works again, and every host is on.
     Heal,

@@ -194,6 +194,7 @@ fn native_request(out: &mut Vec<u8>, rng: &mut Rng, (name, tags): (&str, &str), 
     };
     let told = |seq| Some(FollowUp { seq, stamp });
     let fields = RequestFields {
+        dscp: None,
         seq: number,
         sent: left,
         error: ErrorEstimate::from_nanos(true, 1),
@@ -227,6 +228,7 @@ fn native_reply(out: &mut Vec<u8>, rng: &mut Rng, left: Wall) {
         name: NAME,
         headers: None,
         is_light: false,
+        totals: None,
     };
     native::encode_reply(out, &request, &fields);
 }

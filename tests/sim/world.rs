@@ -13,6 +13,7 @@ use crate::foreign::ForeignHost;
 use crate::host::{Input, Place, ProberHost};
 use crate::network::{Event, HostId, Link, Network, Side};
 use crate::python::PythonHost;
+use crate::results::Results;
 use crate::rng::Rng;
 use crate::scenario::{HostConfig, Scenario, TargetConfig, What, key, nanos};
 use crate::windows::Windows;
@@ -54,6 +55,7 @@ pub(crate) struct World {
     errors_ns: Vec<u64>,
     /// Outages that were compared with the truth.
     outages: u64,
+    results: Vec<Results>,
 }
 
 /// What came of a scenario.
@@ -65,6 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) errors_ns: Vec<u64>,
     /// Outages that were compared with the truth.
     pub(crate) outages: u64,
+    /// What became of every probe, by host, if the scenario asks for it.
+    pub(crate) results: Vec<Results>,
 }
 
 impl World {
@@ -91,6 +95,7 @@ impl World {
             if let Program::Prober(prober) = &mut world.hosts[id].program {
                 prober.account.check_settled();
                 world.outages += prober.finish(at, &world.net);
+                world.results.extend(prober.results.take());
                 if world.scenario.exact_losses {
                     let truly = world.net.truth.losses(id, end_ns - 1_000_000_000);
                     prober.account.check_losses((id, &world.net.truth), truly);
@@ -102,6 +107,7 @@ impl World {
             report: world.report,
             errors_ns: world.errors_ns,
             outages: world.outages,
+            results: world.results,
         }
     }
 
@@ -146,10 +152,15 @@ impl World {
             report: String::new(),
             errors_ns: Vec::new(),
             outages: 0,
+            results: Vec::new(),
         };
         for link in world.scenario.links.clone() {
             let (from, to) = (world.host(&link.from), world.host(&link.to));
             world.net.set_link(from, to, link.is);
+        }
+        for route in world.scenario.routes.clone() {
+            let ends = (world.host(&route.from), world.host(&route.to));
+            world.net.routes.insert(ends, route);
         }
         for id in 0..world.hosts.len() {
             world.start(id);
@@ -275,6 +286,23 @@ impl World {
         None
     }
 
+    /// Has a host that reads late keep what is for its flows. Gives back what is not.
+    fn take_in(&mut self, id: HostId, event: Event) -> Option<Event> {
+        let host = &mut self.hosts[id];
+        let Program::Prober(prober) = &mut host.program else {
+            return Some(event);
+        };
+        match prober.take_in(&host.clock, &mut self.net, event) {
+            Ok(wakes) => {
+                if wakes && !self.is_frozen(id) {
+                    self.step(id, &Input::Tick);
+                }
+                None
+            }
+            Err(event) => Some(*event),
+        }
+    }
+
     /// Whether a host's program runs now; what comes while it is stalled waits in its kernel.
     fn is_frozen(&self, id: HostId) -> bool {
         self.hosts[id].frozen_until_ns > self.net.now_ns
@@ -288,6 +316,14 @@ impl World {
         let receiver = self.receiver(&event);
         let event = match receiver {
             Some(id) => match self.arrive(id, event) {
+                Some(event) => event,
+                None => return,
+            },
+            None => event,
+        };
+        // What is read late waits in its socket, also while the program is stalled.
+        let event = match receiver {
+            Some(id) => match self.take_in(id, event) {
                 Some(event) => event,
                 None => return,
             },
@@ -307,6 +343,11 @@ impl World {
             Event::Unreachable(from, to) => {
                 if let Some(id) = receiver {
                     self.step(id, &Input::Unreachable(from, to));
+                }
+            }
+            Event::Hop(answer) => {
+                if let Some(id) = receiver {
+                    self.step(id, &Input::Hop(&answer));
                 }
             }
             Event::Data(connection, side, bytes, arrived) => {
@@ -380,6 +421,7 @@ impl World {
         match event {
             Event::Datagram(datagram) => self.net.host_at(datagram.to.ip()),
             Event::Unreachable(from, _) => self.net.host_at(from.ip()),
+            Event::Hop(answer) => self.net.host_at(answer.from.ip()),
             Event::Syn(connection) => end(connection, Side::Server),
             Event::Answer(connection, _) => end(connection, Side::Client),
             Event::Data(connection, side, ..)
@@ -446,6 +488,10 @@ impl World {
             What::Link { from, to, is } => {
                 let (from, to) = (self.host(&from), self.host(&to));
                 self.net.set_link(from, to, is);
+            }
+            What::Route { is } => {
+                let ends = (self.host(&is.from), self.host(&is.to));
+                self.net.routes.insert(ends, is);
             }
             What::Heal => self.heal(),
             What::Add { host, target } => self.add_target(&host, &target),
@@ -606,6 +652,10 @@ impl World {
             if self.scenario.windows {
                 prober.windows = Some(Windows::new(&config.name, host.clock.now(now_ns)));
             }
+            if let Some(traces) = config.traces {
+                prober.trace_paths(host.clock.now(now_ns), traces.options());
+            }
+            prober.results = self.scenario.results.then(Results::default);
             prober.account.life = self.scenario.life.then(String::new);
             for target in &config.targets {
                 prober.add(now_ns, host.clock.now(now_ns), target.spec());

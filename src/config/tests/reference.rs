@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use crate::config::Config;
-use crate::config::key::{Key, Preset, Scope, Table};
+use crate::config::key::{Key, Preset, Scope};
 use crate::config::keys;
-use crate::config::value::{Kind, PORT_MAX};
-use crate::config::words::{Backend, Word as _};
+use crate::config::reference::{facts, parts};
 
 /// The variable with which the test writes the files in place of comparing them.
 const RENEW: &str = "RENEW_DOCS";
@@ -18,7 +17,7 @@ const COLUMNS: usize = 118;
 const PAGE_HEAD: &str = "\
 # Configuration
 
-This page is written from the table in `src/config/keys.rs` by `RENEW_DOCS=1 cargo test --lib reference`.
+This page is written from the table in `src/config/keys` by `RENEW_DOCS=1 cargo test --lib reference`.
 
 The file is TOML, `./latency.toml` unless `--config-file` names another. A flag goes over the top level of the file,
 and a target's own key goes over both. An environment variable holds where the file does not have the key. Words may be
@@ -28,13 +27,14 @@ once, each with its line.
 - `latency-monitor check -c latency.toml` prints the effective configuration, without secrets.
 - `latency-monitor schema config` prints a JSON Schema. An editor completes and checks the file with it, for example
   Taplo and VS Code's Even Better TOML after `#:schema ./latency.schema.json` in the file's first line.
+- A path that begins with `$CREDENTIALS_DIRECTORY/` leads to a [credential of systemd](installing.md#secrets).
 - [latency.toml](../latency.toml) has every key with its default.
 ";
 
 /// What stands above the keys in the file.
 const FILE_HEAD: &str = "\
 # The daemon's configuration: every key, with its default or an example. As it stands the daemon probes itself over
-# loopback: `make run`. This file is written from the table in src/config/keys.rs; docs/configuration.md has the ranges.
+# loopback: `make run`. This file is written from the table in src/config/keys; docs/configuration.md has the ranges.
 # A flag goes over the top level of this file, and a target's own key over both: `latency-monitor --help`.
 # The effective configuration: `latency-monitor check -c latency.toml`.
 ";
@@ -48,105 +48,6 @@ const GIVEN: &[(&str, &str)] = &[
     ("label", "\"myself\""),
     ("tags", "[\"link:loopback\"]"),
 ];
-
-/// A heading of the page, the line of the file for the same, and the keys under both.
-struct Part {
-    heading: String,
-    file: String,
-    keys: Vec<&'static Key>,
-}
-
-fn parts() -> Vec<Part> {
-    let part = |heading: &str, file: &str, keys: Vec<_>| Part {
-        heading: heading.to_owned(),
-        file: file.to_owned(),
-        keys,
-    };
-    let of = |table| keys::of(table).collect();
-    let only = |scope| keys::all().filter(|key| key.scope == scope).collect();
-    let inherited: Vec<_> = keys::of(Table::Targets)
-        .filter(|key| !is_own(key))
-        .collect();
-    let own = keys::of(Table::Targets).filter(|key| is_own(key)).collect();
-    let mut parts = vec![
-        part("The daemon", "", only(Scope::Top)),
-        part(
-            "Targets: at the top level for all of them, in `[[targets]]` for one",
-            "\n# Targets inherit the keys from here to the first table. Each may stand in a target, too.\n",
-            inherited,
-        ),
-        part(
-            "`[auth]`: the keys that requests may be authenticated with",
-            "\n[auth]\n",
-            of(Table::Auth),
-        ),
-        part(
-            "`[[sessions]]`: STAMP and TWAMP Light senders that probe this host",
-            "\n# One table for each sender that is not ours.\n#[[sessions]]\n",
-            of(Table::Sessions),
-        ),
-        part(
-            "`[[mesh]]`: hosts that probe each other ([mesh.md](mesh.md)). It has any key of a target, too",
-            "\n# Hosts that probe each other, each with the same file. Members inherit the keys of a target that stand \
-             here.\n#[[mesh]]\n",
-            of(Table::Mesh),
-        ),
-        part(
-            "`members` of a `[[mesh]]`",
-            "\n#[[mesh.members]]\n",
-            of(Table::Member),
-        ),
-        part(
-            "`[[discovery]]`: lists of targets ([discovery.md](discovery.md)). It has any key of a target, too",
-            "\n# Lists of targets. These inherit the keys of a target that stand here.\n#[[discovery]]\n",
-            of(Table::Discovery),
-        ),
-        part(
-            "`[engine]`: how the poll thread runs",
-            "\n[engine]\n",
-            of(Table::Engine),
-        ),
-        part(
-            "`[burst]`: micro-bursts and dumps",
-            "\n[burst]\n",
-            of(Table::Burst),
-        ),
-        part(
-            "`[http]`: what others may ask this host",
-            "\n# Without this table nobody can ask.\n#[http]\n",
-            of(Table::Http),
-        ),
-        part(
-            "`[[metrics]]`: every backend",
-            "\n# One table for each backend. With several, write [[metrics]].\n[metrics]\n",
-            only(Scope::Metrics),
-        ),
-    ];
-    let mut owners: Vec<&[Backend]> = Vec::new();
-    for key in keys::all() {
-        if let Scope::Of(backends) = key.scope
-            && !owners.contains(&backends)
-        {
-            owners.push(backends);
-        }
-    }
-    for backends in owners {
-        let words: Vec<_> = backends.iter().map(|backend| backend.as_word()).collect();
-        let heading = format!(
-            "`[[metrics]]` with `backend = \"{}\"`",
-            words.join("\"` or `\"")
-        );
-        let file = format!("\n# Only for {}:\n", words.join(", "));
-        parts.push(part(&heading, &file, only(Scope::Of(backends))));
-    }
-    parts.push(part("`[[targets]]`: each target", "\n[[targets]]\n", own));
-    parts
-}
-
-/// Returns whether a key is of use in a single target only, though targets can inherit it.
-fn is_own(key: &Key) -> bool {
-    ["host", "label", "tags"].contains(&key.name)
-}
 
 fn page() -> String {
     let mut page = PAGE_HEAD.to_owned();
@@ -164,68 +65,6 @@ fn page() -> String {
     page
 }
 
-/// The type, the range, and how else the key is given.
-fn facts(key: &Key) -> String {
-    let mut facts = vec![kind(&key.kind)];
-    facts.push(match key.preset {
-        Preset::Value(toml) => format!("Default: `{toml}`"),
-        Preset::Absent(meaning) => format!("Default: {meaning}"),
-    });
-    if let Some(flag) = key.flag {
-        let mut names: Vec<String> = flag
-            .short
-            .iter()
-            .map(|short| format!("`-{short}`"))
-            .collect();
-        names.push(format!("`{}`", flag.long));
-        if key.is_switch() {
-            names.push(format!("`--no-{}`", &flag.long[2..]));
-        }
-        facts.push(format!("Flag: {}", names.join(", ")));
-    }
-    if let Some(variable) = key.variable {
-        facts.push(format!("Variable: `{variable}`"));
-    }
-    if !key.example.is_empty() {
-        facts.push(format!("Example: `{}`", key.example));
-    }
-    format!("{}.", facts.join(". "))
-}
-
-fn kind(kind: &Kind) -> String {
-    let range = |low: &dyn std::fmt::Display, high: &dyn std::fmt::Display, unit: &str| {
-        let unit = if unit.is_empty() {
-            ""
-        } else {
-            &format!(" {unit}")
-        };
-        format!("{low} to {high}{unit}")
-    };
-    match kind {
-        Kind::Switch => "`true` or `false`".to_owned(),
-        Kind::Whole(low, high, unit) => format!("whole number, {}", range(low, high, unit)),
-        Kind::Ports(_) => format!(
-            "whole number, {}, or list of them",
-            range(&0, &PORT_MAX, "")
-        ),
-        Kind::Number(low, high, unit) => format!("number, {}", range(low, high, unit)),
-        Kind::NumberOrAuto(low, high, unit) => {
-            format!("number, {}, or `auto`", range(low, high, unit))
-        }
-        Kind::Word(words) => format!("`{}`", words().join("`, `")),
-        Kind::Text(_) => "string".to_owned(),
-        Kind::Url(_) => "URL".to_owned(),
-        Kind::Path => "path".to_owned(),
-        Kind::Secret(_) => "string, never shown".to_owned(),
-        Kind::Headers => "table of strings, never shown".to_owned(),
-        Kind::Table(_) => "table of strings".to_owned(),
-        Kind::Texts(_) => "list of strings".to_owned(),
-        Kind::TextOrTexts(_) => "string or list of strings".to_owned(),
-        Kind::Numbers(_) => "list of numbers".to_owned(),
-        Kind::Names(_, listed, _) => format!("table of strings, or list of {listed}"),
-    }
-}
-
 fn file() -> String {
     let mut file = FILE_HEAD.to_owned();
     for part in parts() {
@@ -236,13 +75,15 @@ fn file() -> String {
                 file.push('\n');
             }
             let given = GIVEN.iter().find(|(name, _)| *name == key.name);
-            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], and `name` one of
-            // a mesh and of a backend.
+            // `host` is a key of a backend, too, `label` one of a session, `interval` one of [http], [path] and
+            // [history], and `name` one of a mesh and of a backend.
             let is_elsewhere = matches!(
                 key.scope,
                 Scope::Of(_)
                     | Scope::Sessions
                     | Scope::Http
+                    | Scope::History
+                    | Scope::Path
                     | Scope::Mesh
                     | Scope::Member
                     | Scope::Discovery
@@ -299,7 +140,7 @@ fn compare(name: &str, wanted: &str) {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "{name} is not what src/config/keys.rs says: `{RENEW}=1 cargo test --lib reference` renews it"
+        "{name} is not what src/config/keys says: `{RENEW}=1 cargo test --lib reference` renews it"
     );
 }
 

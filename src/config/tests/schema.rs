@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value as Json;
 
-use super::{backends, effective, ports};
+use super::{backends, effective, marks, names, path, ports};
 use crate::config::{Config, Overrides, Sealed, schema};
 
 struct Validator {
@@ -111,6 +111,7 @@ const BEYOND: &[&str] = &[
     "can be listened on and not probed",
     "needs an API key",
     "no metric or event is called so",
+    "and must have some of",
     "leaves no metric",
     "letters, digits and signs",
     "no control characters",
@@ -124,7 +125,10 @@ fn what_is_wrong_by_itself_the_schema_refuses() {
     let validator = Validator::new();
     let top = super::MISTAKES
         .iter()
+        .chain(path::MISTAKES)
         .chain(ports::MISTAKES)
+        .chain(marks::MISTAKES)
+        .chain(names::MISTAKES)
         .map(|(file, told)| ((*file).to_owned(), *told));
     let metrics = backends::MISTAKES.iter();
     let metrics = metrics.map(|(file, told)| (format!("[metrics]\n{file}"), *told));

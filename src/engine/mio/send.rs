@@ -1,45 +1,49 @@
 //! What the core asks for: sockets opened, datagrams and bytes sent.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 
 use mio::Interest;
-use mio::unix::SourceFd;
 
 use super::MioEngine;
-use super::watch::{Source, register};
 use crate::engine::Core;
-use crate::engine::batch::{Header, Via};
-use crate::engine::sockets::Kind;
-use crate::engine::stream::{Role, Written};
-use crate::limits::UNWRITTEN_BYTES_MAX;
-use crate::proto::{CloseReason, FlowKind, SocketId, StampKey};
+use crate::engine::datagrams::watch::{Left, Readiness, Source, register};
+use crate::engine::sockets::Toward;
+use crate::engine::stream::{Role, Stream};
+use crate::proto::{FlowKind, SocketId, StampKey};
+use crate::sys;
+use crate::sys::sockets::{TcpStream, deregister, reregister};
+use crate::sys::tcp::handshake;
+use crate::sys::words::Handshake;
+
+/// Reads of a stream at a time that nobody was told of: the longest reply takes 17.
+const READS_MAX: usize = 32;
 
 impl MioEngine {
-    pub(super) fn open(
-        &mut self,
-        core: &mut Core<'_>,
-        id: SocketId,
-        remote: SocketAddr,
-        kind: FlowKind,
-    ) {
-        let (sockets, registry) = (&mut self.sockets, self.poll.registry());
-        let watch_stream = |socket: &TcpStream| {
+    pub(super) fn open(&mut self, core: &mut Core<'_>, id: SocketId, to: &Toward, kind: FlowKind) {
+        self.reader.lazy.note_sent(0);
+        let sockets = &mut self.sockets;
+        if kind == FlowKind::Udp {
+            return match self.reader.open(sockets, id, to) {
+                Ok(()) => self.connected(core, id),
+                Err(error) => sockets.fail(core, id, &error),
+            };
+        }
+        let registry = self.reader.registry();
+        let begin = |socket: &mut TcpStream| {
+            let is_established = sys::tcp::connect(socket, to.remote)?;
+            if kind == FlowKind::Connect && is_established {
+                return Ok(true);
+            }
             let both = Interest::READABLE | Interest::WRITABLE;
-            register(registry, socket, Source::Stream(id.index as usize), both)
+            register(registry, socket, Source::Stream(id.index as usize), both)?;
+            Ok(is_established)
         };
         let opened = match kind {
-            FlowKind::Udp => sockets
-                .open_udp(id, remote, |port, place| {
-                    let (socket, source) = (&port.stamped.socket, Source::Shared(place));
-                    register(registry, socket, source, Interest::READABLE)
-                })
-                .map(|()| true),
-            FlowKind::Tcp => sockets.open_stream(id, Role::Flow, remote, watch_stream),
-            FlowKind::Connect => sockets.open_stream(id, Role::Probe, remote, watch_stream),
+            FlowKind::Connect => sockets.open_stream(id, Role::Probe, to, begin),
+            FlowKind::Udp | FlowKind::Tcp => sockets.open_stream(id, Role::Flow, to, begin),
         };
         match opened {
+            Ok(true) if kind == FlowKind::Connect => self.time_handshake(core, id),
             Ok(true) => self.connected(core, id),
             Ok(false) => {}
             Err(error) => sockets.fail(core, id, &error),
@@ -49,15 +53,36 @@ impl MioEngine {
     /// Tells the core that a socket which was opened can be used.
     pub(super) fn connected(&mut self, core: &mut Core<'_>, id: SocketId) {
         let now = core.clock.now();
-        let handshake_ns = self.sockets.establish(id);
+        self.sockets.establish(id);
         match self.watch(id, false) {
             Ok(()) => {
-                core.prober.handle_connected(now, id, handshake_ns);
+                core.prober.handle_connected(now, id, None);
                 if let Some(local) = self.sockets.local(id) {
                     core.prober.handle_opened(id, local);
                 }
             }
             Err(error) => self.sockets.fail(core, id, &error),
+        }
+    }
+
+    /// Tells the core what became of a connection that is only timed, if that is known.
+    pub(super) fn time_handshake(&mut self, core: &mut Core<'_>, id: SocketId) {
+        let Some(stream) = self.sockets.table.stream_mut(id) else {
+            return;
+        };
+        match handshake(&stream.stamped.socket) {
+            Handshake::Underway => {}
+            Handshake::Done { ns } => {
+                self.sockets.establish(id);
+                core.prober.handle_connected(core.clock.now(), id, ns);
+            }
+            Handshake::Failed { code } => {
+                let error = code.map(io::Error::from_raw_os_error);
+                let socket = &stream.stamped.socket;
+                let error = error.or_else(|| socket.take_error().unwrap_or_else(Some));
+                let error = error.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into());
+                self.sockets.fail(core, id, &error);
+            }
         }
     }
 
@@ -67,41 +92,75 @@ impl MioEngine {
         let Some(stream) = self.sockets.table.stream_mut(id) else {
             return Ok(());
         };
-        // A connect probe is over: the core closes it at once.
-        if stream.role == Role::Probe {
-            return Ok(());
-        }
         let interest = if has_bytes_left {
             Interest::READABLE | Interest::WRITABLE
         } else {
             Interest::READABLE
         };
         let token = Source::Stream(id.index as usize).token();
-        let fd = stream.stamped.socket.as_raw_fd();
-        let registry = self.poll.registry();
-        registry.reregister(&mut SourceFd(&fd), token, interest)
+        let registry = self.reader.lazy.registry_of(
+            stream.role,
+            &stream.wait.late,
+            self.reader.queue.registry(),
+        );
+        reregister(registry, &mut stream.stamped.socket, token, interest)
     }
 
-    /// Adds a request to the batch.
-    pub(super) fn push_request(&mut self, id: SocketId, key: Option<StampKey>) {
-        if let Some(Kind::Udp(flow)) = self.sockets.table.get_mut(id) {
-            let request = Header {
-                via: Via::Shared(flow.place),
-                to: flow.remote,
-                from: None,
-                tos: 0,
-                flow: Some(id),
-                key,
-            };
-            self.batch.push(request, &self.payload);
+    /// Makes way for a probe on a stream of ours whose replies are read late: reads the reply to the one
+    /// before, so that each is read by itself. `at_once`: the probe must not wait for that.
+    pub(super) fn settle_stream(&mut self, core: &mut Core<'_>, id: SocketId, at_once: bool) {
+        let index = id.index as usize;
+        let is_ours = |stream: &&mut Stream<Readiness>| stream.role == Role::Flow;
+        let stream = self.sockets.table.stream_mut(id).filter(is_ours);
+        let Some(stream) = stream.filter(|_| self.reader.lazy.is_on()) else {
+            return;
+        };
+        self.reader.lazy.note_sent(0);
+        if !at_once && !stream.wait.late.is_at_once && stream.wait.late.unanswered > 0 {
+            self.read_stream(core, index);
+        }
+        // It may have ended meanwhile.
+        if let Some(stream) = self.sockets.table.stream_mut(id) {
+            let is_at_once = stream
+                .wait
+                .late
+                .judge_write(!at_once && stream.unwritten() == 0);
+            if let Err(error) = self.set_at_once(id, is_at_once) {
+                self.sockets.fail(core, id, &error);
+            }
         }
     }
 
-    /// Sends the batch if it may not wait for more.
-    pub(super) fn flush_if(&mut self, at_once: bool, core: &mut Core<'_>) {
-        if at_once || self.sockets.stamping.is_ours() || self.batch.is_full() {
-            self.sockets.send(core, &mut self.batch);
+    /// Reads what has come on a stream.
+    pub(super) fn read_stream(&mut self, core: &mut Core<'_>, index: usize) {
+        let mut budget = READS_MAX;
+        while budget > 0 && self.receive_bytes(core, index, &mut budget) == Left::More {}
+    }
+
+    /// Has the queue tell of a stream of ours that is to, by when its replies are read.
+    fn set_at_once(&mut self, id: SocketId, is_at_once: bool) -> io::Result<()> {
+        let Some(stream) = self.sockets.table.stream_mut(id) else {
+            return Ok(());
+        };
+        if stream.wait.late.is_at_once == is_at_once {
+            return Ok(());
         }
+        let (source, own) = (
+            Source::Stream(id.index as usize),
+            self.reader.queue.registry(),
+        );
+        let from = self
+            .reader
+            .lazy
+            .registry_of(stream.role, &stream.wait.late, own);
+        deregister(from, &mut stream.stamped.socket)?;
+        stream.wait.late.is_at_once = is_at_once;
+        let to = self
+            .reader
+            .lazy
+            .registry_of(stream.role, &stream.wait.late, own);
+        let socket = &mut stream.stamped.socket;
+        register(to, socket, source, Interest::READABLE)
     }
 
     pub(super) fn write_stream(
@@ -117,43 +176,26 @@ impl MioEngine {
         let key = sockets.stamping.wanted(key);
         let before = stream.unwritten();
         let written = stream.write(&self.payload, key);
-        sockets.stamping.collect(core, &mut stream.stamped);
-        match written {
-            Ok(Written::All) => sockets.report_retransmits(core, id),
-            Ok(Written::Left(bytes)) => {
-                sockets.unwritten += bytes - before;
-                core.prober.handle_blocked(id, true);
-                if sockets.unwritten > UNWRITTEN_BYTES_MAX {
-                    sockets.close(core, id);
-                    let now = core.clock.now();
-                    core.prober.handle_closed(now, id, CloseReason::Exhausted);
-                } else if before == 0
-                    && let Err(error) = self.watch(id, true)
-                {
-                    self.sockets.fail(core, id, &error);
-                }
+        if self.reader.lazy.is_on() && stream.role == Role::Flow && !stream.wait.late.is_at_once {
+            // It is taken with the reply, or before a sleep that it would end.
+            if !std::mem::replace(&mut stream.wait.late.is_owing, true) {
+                self.reader.lazy.owing.push(id.index as usize);
             }
-            Err(error) => sockets.fail(core, id, &error),
+        } else {
+            sockets.stamping.collect(core, &mut stream.stamped);
+        }
+        if sockets.handle_written(core, id, before, written)
+            && let Err(error) = self
+                .set_at_once(id, self.reader.lazy.is_on())
+                .and_then(|()| self.watch(id, true))
+        {
+            self.sockets.fail(core, id, &error);
         }
     }
 
     /// Writes what is left of a stream, now that the kernel has room.
     pub(super) fn flush_stream(&mut self, core: &mut Core<'_>, id: SocketId) {
-        let sockets = &mut self.sockets;
-        let Some(stream) = sockets.table.stream_mut(id) else {
-            return;
-        };
-        let before = stream.unwritten();
-        let written = stream.flush();
-        let after = stream.unwritten();
-        sockets.stamping.collect(core, &mut stream.stamped);
-        let written = match written {
-            Ok(written) => written,
-            Err(error) => return sockets.fail(core, id, &error),
-        };
-        sockets.unwritten -= before - after;
-        core.prober.handle_blocked(id, written != Written::All);
-        if written == Written::All
+        if self.sockets.flush(core, id)
             && let Err(error) = self.watch(id, false)
         {
             self.sockets.fail(core, id, &error);

@@ -10,6 +10,7 @@ use crate::proto::ends::Identity;
 use crate::proto::follow_ups::{FollowUps, Pending};
 use crate::proto::life::LifeEvent;
 use crate::proto::peer::RoundTrip;
+use crate::proto::remarks::Remarks;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Arrival;
@@ -68,6 +69,7 @@ impl PendingReply {
             origin: window.origin,
             kind: window.kind,
             number: self.number,
+            flow: window.number,
             stamps: [departure.left, self.received, sent, self.arrival.best()],
             received: self.arrival.now.mono,
             took_ns: self.arrival.now.mono.since(departure.sent),
@@ -143,6 +145,7 @@ impl Native {
         out: &mut Vec<u8>,
     ) {
         let Identity { name, tags, .. } = &scope.ends.identity;
+        let tags = scope.window.wire_tags.as_ref().unwrap_or(tags);
         let fields = RequestFields {
             seq: low(number),
             sent: scope.context.now.wall,
@@ -154,6 +157,7 @@ impl Native {
             offset_ns: scope.ends.peer.correction_ns(),
             source: name,
             tags,
+            dscp: scope.window.remarks.as_ref().map(Remarks::sent),
         };
         native::encode_request(out, &fields, size);
     }
@@ -177,6 +181,9 @@ impl Native {
         let number = self.names.number_of(scope.window, packet)?;
         let reply = scope.window.handle_reply(number, scope.context);
         let session = packet.ours.as_ref().map(|ours| ours.session);
+        if reply == Reply::Received && !self.is_left {
+            scope.window.note_ttl(packet.ttl);
+        }
         if reply == Reply::Duplicate && session.is_some_and(|session| session != self.session) {
             // Somebody has recorded it, before the reflector was restarted perhaps. It is no news of another session.
             return Some(reply);
@@ -200,8 +207,23 @@ impl Native {
             let round_trip = pending.round_trip(pending.sent(), &departure, scope.window);
             scope.ends.peer.handle_unsettled(&round_trip);
         }
+        if reply == Reply::Received
+            && !self.is_left
+            && let Some(class) = packet.class
+        {
+            let Scope {
+                window, context, ..
+            } = scope;
+            if let Some(remarks) = &mut window.remarks {
+                remarks.handle_reply(class, arrival, window.origin, window.kind, context);
+            }
+        }
         if reply != Reply::Unknown {
             self.handle_follow_ups(packet, scope);
+        }
+        if let Some(ours) = packet.ours.as_ref().filter(|_| !self.is_left) {
+            let peer = &mut scope.ends.peer;
+            peer.handle_totals(ours.totals, scope.context);
         }
         if reply == Reply::Received {
             scope.window.counters.settling += 1;
@@ -224,6 +246,7 @@ impl Native {
             self.settle_where(|_| true, scope);
             if self.session != 0 {
                 scope.tell(LifeEvent::PeerRestarted);
+                scope.ends.peer.handle_restart(scope.context);
             }
             self.session = ours.session;
         }
@@ -256,7 +279,10 @@ impl Native {
     }
 
     fn settle(&self, pending: &PendingReply, sent: Stamp, scope: &mut Scope<'_>) {
-        settle(pending, sent, self.is_left, scope);
+        let trip = settle(pending, sent, self.is_left, scope);
+        if let Some(trip) = trip.filter(|_| scope.ends.publishes_forward && !self.is_left) {
+            scope.ends.peer.publish_forward(&trip, scope.context);
+        }
     }
 }
 

@@ -3,10 +3,8 @@
 //! A reply is matched by the probe's number, and by its time byte by byte. What else it says is taken as far as it
 //! goes: `docs/design/stamp.md` has what becomes of each field.
 
-mod hops;
 mod replies;
 
-use hops::Hops;
 use replies::{Numbers, Replies};
 
 use super::Scope;
@@ -15,6 +13,7 @@ use crate::proto::follow_ups::Pending;
 use crate::proto::life::{LifeEvent, Misread};
 use crate::proto::output::Output;
 use crate::proto::sample::{Stamp as At, StampSource};
+use crate::proto::steady::Steady;
 use crate::proto::target::StampOptions;
 use crate::proto::transmit::Arrival;
 use crate::proto::window::{Reply, Window, low};
@@ -28,6 +27,8 @@ const PENDING_MAX: usize = 2;
 #[derive(Debug)]
 pub(super) struct Stamp {
     options: StampOptions,
+    /// The TTL that probes leave with.
+    ttl: u8,
     /// Random, or 0 without one.
     ssid: u16,
     /// The first probe of this session, whose number on the wire is 0.
@@ -35,7 +36,7 @@ pub(super) struct Stamp {
     /// From this probe on numbers on the wire are one more.
     skips_at: u64,
     replies: Replies,
-    hops: Hops,
+    hops: Steady,
     /// The flow has gone to another address, whose peer these replies say nothing of.
     is_left: bool,
     /// The reflector has told when an earlier reply left, so it will again.
@@ -46,14 +47,15 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn new(options: StampOptions) -> Self {
+    pub(super) fn new(options: StampOptions, ttl: Option<u8>) -> Self {
         Self {
             options,
+            ttl: ttl.unwrap_or(u8::MAX),
             ssid: 0,
             first: 0,
             skips_at: u64::MAX,
             replies: Replies::default(),
-            hops: Hops::default(),
+            hops: Steady::default(),
             is_left: false,
             follows_up: false,
             pending: Pending::new(),
@@ -74,7 +76,7 @@ impl Stamp {
 
     /// The flow goes to another address. Returns what is left to be heard from this one.
     pub(super) fn leave(&mut self) -> Self {
-        let mut left = std::mem::replace(self, Self::new(self.options));
+        let mut left = std::mem::replace(self, Self::new(self.options, Some(self.ttl)));
         left.is_left = true;
         self.told = std::mem::take(&mut left.told);
         left
@@ -208,10 +210,12 @@ impl Stamp {
         if let Some(event) = told {
             context.tell(&window.subject, event);
         }
-        if let Some(ttl) = packet.ttl {
+        // One that arrives with more than it had was changed on the way.
+        if let Some(hops) = packet.ttl.and_then(|ttl| self.ttl.checked_sub(ttl)) {
             let (at, origin) = (arrival.best().at, window.origin);
-            let before = self.hops.add(u8::MAX - ttl, context.now.mono);
-            let (hops, kind) = (self.hops.count(), window.kind);
+            let before = self.hops.add(hops, context.now.mono);
+            let (hops, kind) = (self.hops.value(), window.kind);
+            window.routers = Some(hops);
             context.outputs.push_back(Output::Hops {
                 origin,
                 kind,

@@ -69,6 +69,7 @@ impl Text {
             identifier = identifier.offering_native();
         }
         let Identity { name, tags, .. } = &scope.ends.identity;
+        let tags = scope.window.wire_tags.as_ref().unwrap_or(tags);
         let (seq, at) = (self.seq(number), scope.context.now.wall);
         text::encode_request(out, seq, name, at, tags, Some(identifier), size);
     }

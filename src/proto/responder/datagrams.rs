@@ -15,6 +15,7 @@ use crate::proto::responder::reflector::Heard;
 use crate::proto::responder::request::{Body, Request};
 use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
+use crate::proto::tracer::is_of_trace;
 use crate::proto::transmit::{Arrival, Headers, Place, StampKey, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::text;
@@ -145,7 +146,8 @@ impl Responder {
         payload: &[u8],
         context: &mut Context,
     ) {
-        if !self.admits(headers.from.ip(), context) {
+        // One that has learnt nothing on its way: it asks for nothing, and counts as nothing.
+        if is_of_trace(payload) || !self.admits(headers.from.ip(), context) {
             return;
         }
         let Some(keys) = self.reflector.keys.clone() else {

@@ -56,7 +56,11 @@ impl Reflection {
         mut publish: impl FnMut(Measured),
     ) {
         let ours = request.ours.as_ref().filter(|_| is_fresh);
-        for told in ours.into_iter().flat_map(|ours| ours.follow_ups).flatten() {
+        // They stand the newest first, and are published in the order of the requests.
+        let told = ours
+            .into_iter()
+            .flat_map(|ours| ours.follow_ups.into_iter().rev());
+        for told in told.flatten() {
             if let Some(found) = self.pending.take(|pending| pending.seq == told.seq) {
                 publish(Measured {
                     left: told.stamp,
@@ -113,6 +117,7 @@ impl Reflection {
             name,
             headers: None,
             is_light: false,
+            totals: None,
         }
     }
 

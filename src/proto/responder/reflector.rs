@@ -105,10 +105,13 @@ impl Reflector {
                 let (place, seq) = (session.place, fields.seq);
                 let mut transmit = transmit(Some(StampKey(Wanted::Reply { place, seq })));
                 if let Transmit::Reply { tos, .. } = &mut transmit
-                    && read.ours.is_none()
                     && !read.is_light
                 {
-                    *tos = native::wanted_tos(packet).unwrap_or(*tos);
+                    let wanted = match read.ours {
+                        Some(_) => native::wanted_tos_of_ours(packet),
+                        None => native::wanted_tos(packet),
+                    };
+                    *tos = wanted.unwrap_or(*tos);
                 }
                 let write = |out: &mut Vec<u8>| write_reply(out, packet, &fields, *seal);
                 context.queue_reply(transmit, |out| match place {
@@ -140,6 +143,7 @@ impl Reflector {
                     name: "",
                     headers: *headers,
                     is_light: read.is_light,
+                    totals: None,
                 };
                 context.queue_reply(transmit(None), |out| {
                     write_reply(out, packet, &fields, *seal);

@@ -231,6 +231,7 @@ impl Session {
         let seen = self.received.seen_before(number);
         let reflection = reflection(&mut self.reflection, context);
         let mut fields = reflection.next_reply(request.arrival, seen, context.clock_error, name);
+        fields.totals = Some(context.presence.totals());
         if let Body::Native {
             request, headers, ..
         } = &request.body

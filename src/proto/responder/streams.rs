@@ -12,7 +12,7 @@ use crate::proto::responder::reflector::{Heard, MESSAGE_WITHIN_NS, Reflector};
 use crate::proto::responder::request::Request;
 use crate::proto::responder::session::Session;
 use crate::proto::time::Mono;
-use crate::proto::transmit::{Arrival, Place, SocketId, Transmit};
+use crate::proto::transmit::{Arrival, Place, SocketId, StampKey, Transmit};
 use crate::proto::wheel::TimerKey;
 use crate::proto::wire::native::{FrameDecoder, PREAMBLE};
 use crate::proto::wire::text::{Role, StreamDecoder};
@@ -107,7 +107,11 @@ impl Accepted {
             is_readable = number.is_some();
             if let Some((session, number)) = session.as_mut().zip(number) {
                 let heard = Some(Heard { session, number });
-                let transmit = |key| Transmit::Stream { socket, key };
+                let transmit = |key: Option<StampKey>| Transmit::Stream {
+                    socket,
+                    key,
+                    at_once: key.is_none(),
+                };
                 reflector.answer(request, heard, reads, transmit, context);
             }
         };

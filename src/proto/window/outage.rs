@@ -186,6 +186,11 @@ impl Window {
         }
     }
 
+    /// Returns why probes cannot leave, as the system last said, unless one has come through since.
+    pub(crate) const fn trouble(&self) -> Option<CloseReason> {
+        self.silence.trouble
+    }
+
     /// True if the system has said why probes cannot leave, of a flow of which some had.
     const fn has_failed(&self) -> bool {
         self.next > 0 && self.silence.trouble.is_some()

@@ -7,26 +7,31 @@
 
 mod answers;
 pub mod authenticated;
+mod class;
 mod frame;
 mod light;
 mod plain;
 mod time;
 mod tlv;
+mod totals;
 
 #[cfg(test)]
 mod tests;
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TAGS_BYTES_MAX};
+use crate::proto::marks::Dscp;
+use crate::proto::presence::HostTotals;
 use crate::proto::sample::{Stamp, StampSource};
 use crate::proto::time::Wall;
 use crate::proto::transmit::Headers;
 use crate::proto::wire::native::time::{TIME_BYTES, any_time, ntp_bytes, read_time, time_bytes};
 use crate::proto::wire::native::tlv::{
-    EXTRA_PADDING, FLAG_M, FLAG_U, FOLLOW_UP, FOLLOW_UP_BYTES, HEADER_BYTES, Kind, MAGIC,
-    OURS_BYTES, PRIVATE, Tlvs,
+    CLASS_BYTES, CLASS_OF_SERVICE, EXTRA_PADDING, FLAG_M, FLAG_U, FOLLOW_UP, FOLLOW_UP_BYTES,
+    HEADER_BYTES, Kind, MAGIC, OURS_BYTES, PRIVATE, Tlvs,
 };
 
-pub use answers::wanted_tos;
+pub use answers::{wanted_tos, wanted_tos_of_ours};
+pub use class::ClassOfService;
 pub use frame::{FRAMED_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use plain::{PlainReply, PlainRequest, REPLY_BYTES_MIN, plain_time};
 pub use time::ErrorEstimate;
@@ -179,8 +184,12 @@ pub struct Reply<'a> {
     pub sender_seq: u32,
     /// The request's T1.
     pub sender_sent: Wall,
+    /// The TTL with which the request arrived; 255 also where the reflector does not know.
+    pub ttl: u8,
     /// T3 of an earlier reply, from the Follow-Up Telemetry TLV.
     pub follow_up: Option<FollowUp>,
+    /// What the reflector says in the Class of Service TLV.
+    pub class: Option<ClassOfService>,
     /// The addition of our own reflectors.
     pub ours: Option<OurReply<'a>>,
 }
@@ -200,6 +209,8 @@ pub struct OurReply<'a> {
     pub seen: u64,
     /// T3 of the replies before the one in [`Reply::follow_up`].
     pub older: [Option<FollowUp>; 2],
+    /// What the reflector says of its host.
+    pub totals: Option<HostTotals>,
     /// The reflector's name, if it had room.
     pub name: Option<&'a str>,
 }
@@ -229,6 +240,8 @@ pub struct RequestFields<'a> {
     /// The target's tags, from [`encode_tags`](super::text::encode_tags). Left out if they have
     /// more than [`TAGS_BYTES_MAX`] bytes.
     pub tags: &'a str,
+    /// The code point that the request leaves with, and the reply is to. With one the Class of Service TLV comes first.
+    pub dscp: Option<Dscp>,
 }
 
 /// The fields that [`encode_reply`] writes into its copy of the request.
@@ -258,6 +271,8 @@ pub struct ReplyFields<'a> {
     pub headers: Option<&'a Headers>,
     /// As in the request.
     pub is_light: bool,
+    /// What we say of our host.
+    pub totals: Option<HostTotals>,
 }
 
 /// Reads the one packet that a datagram is, or that a frame has, as a request.
@@ -342,6 +357,7 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
     // The sender's time is in its own format, and both of the reflector's in that one's.
     let sender_error = ErrorEstimate::from_bits(u16_at(base, base::SENDER_ERROR));
     let mut telemetry = None;
+    let mut class = None;
     let mut ours = None;
     for tlv in Tlvs::new(packet, BASE_BYTES).filter(tlv::Tlv::is_accepted) {
         match tlv.kind {
@@ -349,6 +365,9 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
                 telemetry.get_or_insert(tlv.value);
             }
             Kind::Ours if tlv.value[ours::FLAGS] & FLAG_REPLY != 0 => ours = Some(tlv.value),
+            Kind::ClassOfService => {
+                class = tlv.value.first_chunk().copied().map(ClassOfService::read);
+            }
             _ => {}
         }
     }
@@ -364,7 +383,9 @@ pub fn decode_reply(packet: &[u8]) -> Result<Reply<'_>, DecodeError> {
         received: time_at(base, base::RECEIVED, error.is_ptp())?,
         sender_seq: u32_at(base, base::SENDER_SEQ),
         sender_sent: any_time(array_at(base, base::SENDER_SENT), sender_error.is_ptp()),
+        ttl: base[base::SENDER_TTL],
         follow_up,
+        class,
         ours: ours.map(read_our_reply).transpose()?,
     })
 }
@@ -396,6 +417,7 @@ fn read_our_reply(value: &[u8]) -> Result<OurReply<'_>, DecodeError> {
         received: u32_at(value, ours::RECEIVED),
         seen: u64::from_be_bytes(array_at(value, ours::SEEN)),
         older: read_older(value)?,
+        totals: totals::read(value),
         name: Some(name).filter(|name| !name.is_empty()),
     })
 }
@@ -471,13 +493,18 @@ pub fn encode_request(out: &mut Vec<u8>, fields: &RequestFields<'_>, size: Optio
         .unwrap_or_default();
     let mut label_bytes = LABEL_BYTES_MIN.max(source.len() + tags.len());
     let size = size.unwrap_or(0).min(MESSAGE_BYTES_MAX);
-    let padding = size.saturating_sub(OTHERS + label_bytes);
+    let class_bytes = fields.dscp.map_or(0, |_| HEADER_BYTES + CLASS_BYTES);
+    let padding = size.saturating_sub(OTHERS + class_bytes + label_bytes);
     // The rest is too short for a TLV of its own.
     if padding < HEADER_BYTES {
         label_bytes += padding;
     }
 
     push_base(out, fields);
+    if let Some(dscp) = fields.dscp {
+        tlv::push_header(out, CLASS_OF_SERVICE, CLASS_BYTES);
+        out.extend_from_slice(&[dscp.class(), 0, 0, 0]);
+    }
     tlv::push_header(out, FOLLOW_UP, FOLLOW_UP_BYTES);
     out.resize(out.len() + FOLLOW_UP_BYTES, 0);
     tlv::push_header(out, PRIVATE, OURS_BYTES + label_bytes);
@@ -631,6 +658,9 @@ fn write_our_reply(value: &mut [u8], fields: &ReplyFields<'_>) {
     put(value, ours::SEEN, fields.seen.to_be_bytes());
     let [newest, older @ ..] = fields.follow_ups;
     write_older(value, older);
+    if let Some(totals) = fields.totals {
+        totals::write(value, totals);
+    }
     value[ours::SOURCES] |= source_bits(fields.received.source, source::RECEIVED);
     if let Some(newest) = newest {
         value[ours::SOURCES] |= source_bits(newest.stamp.source, source::FOLLOW_UP);

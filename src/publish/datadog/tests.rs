@@ -105,6 +105,7 @@ fn event() -> Record {
             step_ns: 5,
         },
         tags: Arc::new(Tags::Host("a".into())),
+        flow: None,
     }))
 }
 

@@ -212,9 +212,10 @@ impl OtlpEncoder {
         }
         attributes.extend(Attribute::list(tags));
         let (severity_number, severity_text) = match event.kind {
-            EventKind::Burst(_) | EventKind::OutageBegan { .. } | EventKind::ClockStep { .. } => {
-                (13, "WARN")
-            }
+            EventKind::Burst(_)
+            | EventKind::OutageBegan { .. }
+            | EventKind::PathDivergence(_)
+            | EventKind::ClockStep { .. } => (13, "WARN"),
             _ => (9, "INFO"),
         };
         let at = Nanos(event.at.as_unix_nanos());

@@ -18,7 +18,7 @@ use crate::publish::text::gunzip;
 use crate::publish::{
     BaseUrl, Batch, BatchId, Encode, Payload, SendError, Transport, Verdict, gzip,
 };
-use crate::record::{Burst, Event, EventKind, Mode, Record, Tags};
+use crate::record::{Burst, Event, EventKind, Evidence, HostEvidence, Mode, Record, Suspect, Tags};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -266,6 +266,7 @@ fn event(kind: EventKind) -> Record {
         at: at(3).wall,
         kind,
         tags: Arc::new(Tags::Flow(Arc::new(labels))),
+        flow: None,
     }))
 }
 
@@ -283,6 +284,15 @@ fn an_event_is_a_log_record() {
         lost: 1,
         incident: 17,
         stamp: StampSource::Kernel,
+        suspect: Some(Suspect::Peer),
+        evidence: Evidence {
+            local: HostEvidence::default(),
+            peer: HostEvidence {
+                kept_waiting_ns: Some(4_000_000),
+                steal_ns: Some(0),
+                ..HostEvidence::default()
+            },
+        },
     })));
     encoder.add(&event(EventKind::Wire {
         flow: FlowKind::Tcp,

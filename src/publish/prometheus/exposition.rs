@@ -1,5 +1,6 @@
 //! The totals as whoever asks for them gets them: Prometheus scrapes, or somebody looks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::publish::prometheus::sets::Sets;
 use crate::publish::prometheus::text::{self, TextFormat, Writer};
 use crate::publish::prometheus::{Rounds, protobuf};
 use crate::publish::scrape::{HistogramKind, ScrapeSettings};
-use crate::publish::{Backend, Encoder, PublishError};
+use crate::publish::{Backend, Encoder, Live, PublishError, Watch};
 use crate::record::{HTTP, Metric, Record, SinkConfig};
 
 /// The name in messages.
@@ -98,6 +99,7 @@ pub struct Exposition {
     writer: Arc<Mutex<Writer>>,
     own: Own,
     scrapes: Arc<AtomicU64>,
+    live: Live,
 }
 
 impl Exposition {
@@ -118,17 +120,26 @@ impl Exposition {
             state,
             own,
             scrapes,
+            live: Live::new(name, sink.window_ns),
         }
     }
 
-    /// Returns the backend that fills it. `on_event` gets each event as a line of JSON, and must not wait.
-    pub fn backend(&self, on_event: impl Fn(&[u8]) + Send + 'static) -> Box<dyn Backend> {
+    /// Answers from what is kept in this folder, too.
+    #[must_use]
+    pub fn keeping_in(self, folder: &Path) -> Self {
+        let live = self.live.keeping_in(folder);
+        Self { live, ..self }
+    }
+
+    /// Returns the backend that fills it, and that tells `watch` what happens.
+    pub fn backend(&self, watch: impl Watch + 'static) -> Box<dyn Backend> {
         Box::new(Filler {
             state: Arc::clone(&self.state),
             rounds: Rounds::default(),
             encoder: Encoder::new(),
             line: Vec::new(),
-            on_event: Box::new(on_event),
+            live: self.live.clone(),
+            watch: Box::new(watch),
         })
     }
 
@@ -143,14 +154,16 @@ impl Exposition {
         }
     }
 
+    /// Returns what is shown live of the same records.
+    pub const fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// Returns what the last interval with values had of a metric of these labels.
     pub fn last(&self, metric: &'static Metric, of: &Labels) -> Option<Last> {
         self.state.lock().last(metric, labels(of.iter()))
     }
 }
-
-/// Gets each event as a line of JSON.
-type OnEvent = Box<dyn Fn(&[u8]) + Send>;
 
 /// The flush thread's side.
 struct Filler {
@@ -158,7 +171,8 @@ struct Filler {
     rounds: Rounds,
     encoder: Encoder,
     line: Vec<u8>,
-    on_event: OnEvent,
+    live: Live,
+    watch: Box<dyn Watch>,
 }
 
 impl Backend for Filler {
@@ -171,17 +185,27 @@ impl Backend for Filler {
         if let Record::Event(_) = record {
             self.line.clear();
             self.encoder.encode(record, &mut self.line);
-            (self.on_event)(self.line.trim_ascii_end());
+            let line = self.line.trim_ascii_end();
+            self.live.add_event(record, line);
+            self.watch.event(line);
         }
-        match self.state.lock().add(record) {
+        let mut state = self.state.lock();
+        match state.add(record) {
             Added::Refused => Err(PublishError::Full),
-            Added::Yes | Added::Ignored => Ok(()),
+            Added::Ignored => Ok(()),
+            Added::Yes => {
+                // What finds no room among the series finds none here: this has the same bounds.
+                let values = state.distribution();
+                self.live.add(record, values, &mut *self.watch);
+                Ok(())
+            }
         }
     }
 
     fn flush(&mut self) -> Result<(), PublishError> {
         if self.rounds.is_complete() {
             self.state.lock().end_round();
+            self.live.end_interval(&mut *self.watch);
         }
         Ok(())
     }

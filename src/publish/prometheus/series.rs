@@ -161,6 +161,11 @@ impl State {
         }
     }
 
+    /// Returns the distribution of the window that was [added](Self::add) last.
+    pub(super) const fn distribution(&self) -> &Distribution {
+        &self.distribution
+    }
+
     /// Returns the figures of the last window of a metric with these labels.
     pub(super) fn last(&self, metric: &'static Metric, labels: Vec<Label>) -> Option<Last> {
         let key = Key {

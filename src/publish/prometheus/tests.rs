@@ -112,7 +112,7 @@ const DELAYS: [i64; 5] = [-250_000, 0, 1_000_000, 1_500_000, 2_000_000_000];
 /// An exposition that has had the same interval so many times.
 fn filled(histograms: HistogramKind, intervals: usize) -> Exposition {
     let exposition = exposition(histograms);
-    let mut backend = exposition.backend(|_| ());
+    let mut backend = exposition.backend(|_: &[u8]| ());
     for _ in 0..intervals {
         for record in records(
             Mode::Windows,

@@ -10,7 +10,7 @@ use crate::proto::{Direction, FlowKind, Labels, Metric, StampSource};
 use crate::publish::prometheus::SETTLED_TURNS;
 use crate::publish::testing::{at, count, metric, read_request, records, window};
 use crate::publish::{BaseUrl, Bounds, Name};
-use crate::record::{Burst, Choice, ClockOwner, Event, EventKind, Mode, Tags};
+use crate::record::{Burst, Choice, ClockOwner, Event, EventKind, Evidence, Mode, Tags};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -67,6 +67,7 @@ fn the_text_is_what_prometheus_reads() {
             step_ns: 5,
         },
         tags: Arc::new(Tags::Host("a".into())),
+        flow: None,
     };
     backend.publish(&Record::Event(Arc::new(event))).unwrap();
     backend.publish(&burst(FlowKind::Udp)).unwrap();
@@ -85,11 +86,14 @@ fn burst(flow: FlowKind) -> Record {
         lost: 1,
         incident: 4,
         stamp: StampSource::Kernel,
+        suspect: None,
+        evidence: Evidence::default(),
     };
     Record::Event(Arc::new(Event {
         at: at(4).wall,
         kind: EventKind::Burst(burst),
         tags: Arc::new(Tags::Flow(Arc::new(Labels::new("a", "b", &[""; 0])))),
+        flow: None,
     }))
 }
 
@@ -315,11 +319,14 @@ proptest::proptest! {
                 lost: 0,
                 incident: 1,
                 stamp: StampSource::Kernel,
+                suspect: None,
+                evidence: Evidence::default(),
             };
             let event = Event {
                 at: at(1).wall,
                 kind: EventKind::Burst(burst),
                 tags: Arc::new(Tags::Flow(Arc::new(labels()))),
+                flow: None,
             };
             backend.publish(&Record::Event(Arc::new(event))).unwrap();
         }

@@ -9,7 +9,7 @@ use crate::limits::{ZEROMQ_MESSAGES_MAX, ZEROMQ_RECEIVED_BYTES_MAX, ZEROMQ_STUCK
 use crate::publish::zeromq::ZeroMqSettings;
 use crate::publish::{Backend, Encoder, PublishError};
 use crate::record::Record;
-use crate::sys::zeromq;
+use crate::sys::{host, zeromq};
 
 /// Its name in the configuration and in messages.
 const NAME: &str = "zeromq";
@@ -63,7 +63,7 @@ impl ZeroMq {
     fn bind_with(settings: &ZeroMqSettings, messages_max: i32) -> Result<Self, ZeroMqError> {
         let address = settings.address.to_string();
         // libzmq, as it is built from its source, knows no names of interfaces.
-        let known = zeromq::interface_address(&address).or_else(|| zeromq::numbered_zone(&address));
+        let known = host::interface_address(&address).or_else(|| host::numbered_zone(&address));
         let address = known.unwrap_or(address);
         // A link-local address with its zone is a name.
         let is_v6 = address.contains(':');

@@ -163,7 +163,7 @@ impl Link {
         found
             .filter_map(|found| match found {
                 Finding::Event(_, at, kind) => Some((at, kind)),
-                Finding::Threshold(..) => None,
+                Finding::Began(..) | Finding::Threshold(..) => None,
             })
             .collect()
     }

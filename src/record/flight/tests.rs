@@ -6,6 +6,7 @@ use super::*;
 use crate::limits::FLIGHT_PROBES_LEAST;
 use crate::proto::{Direction, Outcome, Stamp, StampSource, Trace};
 use crate::record::event::Burst;
+use crate::record::evidence::Evidence;
 use crate::record::series::Tags;
 use crate::record::{BurstRules, Recorder};
 
@@ -85,8 +86,11 @@ fn burst(start_ms: i64, duration_ms: i64) -> Arc<Event> {
             lost: 1,
             incident: 1,
             stamp: StampSource::Kernel,
+            suspect: None,
+            evidence: Evidence::default(),
         }),
         tags: Arc::new(Tags::Flow(labels())),
+        flow: None,
     })
 }
 

@@ -159,7 +159,6 @@ fn one_in_the_place_of_another_begins_where_that_one_ends() {
     rig.take([opened(0, "b"), sample(0, Metric::UdpRtt, 1)]);
     rig.flows.insert(0, (FlowKind::Udp, sent(10)));
     let (reply, joined) = sync_channel(1);
-    rig.recorder.leave(&first);
     let joining = Joining {
         config: config(),
         stats: Arc::new(BackendStats::new("store")),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::SERIES_SETS_ENDED_PER_TURN_MAX;
-use crate::proto::{ClockEstimate, Relabelled};
+use crate::proto::{ClockEstimate, FlowNumber, Member, Relabelled, TargetId};
 
 fn clock(origin: u32, offset_ns: i64, error_ns: u64) -> Output {
     Output::Clock {
@@ -67,6 +67,70 @@ fn a_flow_that_went_keeps_the_directions_of_its_group() {
     let records = rig.end(2);
     assert_eq!(counts(&records, "udp.wan.lost.forward"), [1]);
     assert_eq!(counts(&records, "udp.wan.lost.unattributed"), [1]);
+}
+
+fn member(origin: u32, number: u16, total: Option<&str>) -> Output {
+    Output::Member(Box::new(Member {
+        origin: Origin(origin),
+        target: TargetId(1),
+        kind: Some(FlowKind::Udp),
+        number: FlowNumber { number, of: 2 },
+        total: total.map(|target| Arc::new(Labels::new("a", target, &["isp:x"]))),
+    }))
+}
+
+#[test]
+fn several_flows_add_up_and_each_has_its_own_beside() {
+    let mut rig = Rig::new(Mode::Windows);
+    for (number, tag) in [(1, "flow:1"), (2, "flow:2")] {
+        rig.take([
+            Output::Opened {
+                origin: Origin(number),
+                labels: Arc::new(Labels::new("a", "b", &["isp:x", tag])),
+            },
+            member(number, u16::try_from(number).unwrap(), Some("b")),
+        ]);
+        rig.flows
+            .insert(number, (FlowKind::Udp, sent(u64::from(number))));
+    }
+    rig.take([
+        sample(1, Metric::UdpRtt, 5),
+        sample(2, Metric::UdpRtt, 6),
+        sample(2, Metric::UdpRtt, 7),
+    ]);
+    let of = |records: &[Record], metric: &str| -> Vec<(String, i64)> {
+        let found = records.iter().filter(|record| record.metric() == metric);
+        let mut found: Vec<(String, i64)> = found
+            .map(|record| {
+                let tags: Vec<String> = record.tags().map(|tag| tag.to_string()).collect();
+                let count = record.window().map(|it| i64::try_from(it.count()).unwrap());
+                (
+                    tags[2..].join(","),
+                    count.or_else(|| record.value()).unwrap(),
+                )
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    let by_flow = |all, one, two| {
+        [("isp:x", all), ("isp:x,flow:1", one), ("isp:x,flow:2", two)]
+            .map(|(tags, count)| (tags.to_owned(), count))
+    };
+    let records = rig.end(1);
+    assert_eq!(of(&records, "udp.wan.rtt"), by_flow(3, 1, 2));
+    assert_eq!(of(&records, "udp.wan.sent"), by_flow(3, 1, 2));
+    // The one that ends leaves what it has counted, at both places.
+    rig.flows.remove(&2);
+    rig.take([Output::Closed {
+        origin: Origin(2),
+        last: Some(Box::new((FlowKind::Udp, sent(6)))),
+    }]);
+    rig.flows.insert(1, (FlowKind::Udp, sent(2)));
+    assert_eq!(of(&rig.end(2), "udp.wan.sent"), by_flow(5, 1, 4));
+    rig.flows.insert(1, (FlowKind::Udp, sent(3)));
+    let left = [("isp:x", 1), ("isp:x,flow:1", 1)].map(|(tags, count)| (tags.to_owned(), count));
+    assert_eq!(of(&rig.end(3), "udp.wan.sent"), left);
 }
 
 fn relabelled(origin: u32, target: &str, last: Option<Counters>) -> Output {
@@ -255,7 +319,7 @@ fn a_step_is_an_event_for_every_backend_at_once() {
                 assert_eq!(record.metric(), "clock_step");
                 assert!(record.window().is_none());
                 let tags: Vec<_> = record.tags().map(|tag| tag.to_string()).collect();
-                (event.kind, tags.join(" "))
+                (event.kind.clone(), tags.join(" "))
             })
             .collect();
         let kind = |clock| EventKind::ClockStep { clock, step_ns: -8 };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
-use crate::proto::{self, ClockEstimate, Direction, Stamp, Trace};
+use crate::proto::{self, ClockEstimate, Direction, Dscp, Seen, Stamp, Trace};
 use crate::record::metrics::Metric;
 
 /// The variable with which the test writes the page in place of comparing it.
@@ -50,6 +50,47 @@ fn hops(before: Option<u8>) -> Output {
         hops: 4,
         before,
     }
+}
+
+fn dscp(direction: Direction, arrived: u8, has_changed: bool) -> Output {
+    Output::Dscp(Seen {
+        origin: Origin(0),
+        kind: FlowKind::Udp,
+        direction,
+        at: second(1).wall,
+        sent: Dscp::new(46).expect("six bits"),
+        arrived: Dscp::new(arrived).expect("six bits"),
+        has_changed,
+    })
+}
+
+#[test]
+fn a_code_point_that_is_changed_on_the_way_is_an_event() {
+    let mut rig = Rig::new(Mode::Samples);
+    let (forward, reverse) = (Direction::Forward, Direction::Reverse);
+    rig.take([
+        opened(0, "b"),
+        dscp(forward, 0, true),
+        dscp(reverse, 46, false),
+    ]);
+    let records = rig.end(1);
+    let events = records
+        .iter()
+        .filter(|record| matches!(record, Record::Event(_)));
+    let events: Vec<String> = events.map(Record::to_json).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
+    let said = r#""event": "remarked", "flow": "udp", "direction": "forward""#;
+    assert!(events[0].contains(said), "{events:?}");
+    assert!(
+        events[0].contains(r#""sent": "ef", "arrived": "cs0""#),
+        "{events:?}"
+    );
+    let gauge = |name: &str| {
+        let found = records.iter().find(|record| record.metric() == name);
+        found.expect("a gauge").to_json()
+    };
+    assert!(gauge("udp.wan.dscp.forward").contains(" 0]]"));
+    assert!(gauge("udp.wan.dscp.reverse").contains(" 46]]"));
 }
 
 #[test]
@@ -116,6 +157,33 @@ fn published(choice: Choice) -> BTreeSet<&'static str> {
         }
         rig.take((1..400).map(|seq| trace(kind, seq)));
     }
+    for (number, kind) in [(3, FlowKind::Udp), (4, FlowKind::Tcp)] {
+        let origin = Origin(number);
+        rig.take([
+            opened(number, "b"),
+            Output::Member(Box::new(proto::Member {
+                origin,
+                target: proto::TargetId(1),
+                kind: Some(kind),
+                number: proto::FlowNumber { number: 2, of: 2 },
+                total: None,
+            })),
+        ]);
+        rig.take((0..600).map(|seq| {
+            let at = |ns: i64| Stamp {
+                at: Wall::from_unix_nanos(seq * 100_000_000 + ns),
+                source: StampSource::Kernel,
+            };
+            Output::Trace(Trace {
+                origin,
+                kind,
+                seq: seq.cast_unsigned(),
+                stamps: [0, 1, 2, 3].map(|ns| Some(at(ns))),
+                outcome: Outcome::Received,
+                lost_on: None,
+            })
+        }));
+    }
     let estimate = ClockEstimate {
         offset_ns: 1,
         skew_ppb: 1,
@@ -127,6 +195,8 @@ fn published(choice: Choice) -> BTreeSet<&'static str> {
             estimate,
         },
         hops(None),
+        dscp(Direction::Forward, 46, false),
+        dscp(Direction::Reverse, 46, false),
         Output::Lateness(1),
         Output::SendGap(1),
         Output::ReceiveGap(1),
@@ -186,7 +256,8 @@ milliseconds, Prometheus and OTLP seconds.
 A window has the count, the least, the mean and the greatest value, the standard deviation, percentiles and the whole
 histogram. [Prometheus names](backends/pushgateway.md) have `_` in place of `.`, and the unit at the end
 (`udp_wan_rtt_seconds`); counts and increments end in `_total`. Events (`burst`, `outage_begin`, `outage`,
-`route_change`, `hops_change`, `wire`, `clock_step`) are described in [records.md](records.md).
+`route_change`, `hops_change`, `remarked`, `path`, `path_change`, `path_divergence`, `wire`, `reopened`, `clock_step`)
+are described in [records.md](records.md).
 ";
 
 /// A section of the page: its title, what it says of the tags, and which metrics it has.

@@ -2,13 +2,20 @@
 
 use std::fmt::Write as _;
 
-use latency_monitor::proto::{Prober, Protocol};
+use latency_monitor::proto::{Path, Prober, Protocol};
 
 use super::{Account, FlowAccount};
 use crate::life;
+use crate::routers;
 use crate::strangers::NAME;
 
 impl Account {
+    /// The hops of a flow's path were learnt.
+    pub(super) fn handle_path(&mut self, path: &Path) {
+        let flow = self.flows.get_mut(&path.origin).expect("opened");
+        flow.paths.push(routers::show(path));
+    }
+
     /// What happened, for people and snapshots.
     pub(crate) fn report(&self, out: &mut String, prober: &Prober) {
         let mut flows: Vec<&FlowAccount> = self.flows.values().collect();
@@ -32,6 +39,9 @@ impl Account {
                 flow.delays.show(),
             );
             life::troubles(out, &c);
+            for path in &flow.paths {
+                let _ = writeln!(out, "  {path}");
+            }
             if c.sent_native > 0 {
                 let _ = writeln!(
                     out,

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use crate::proto::sample::StampSource;
 use crate::proto::transmit::Headers;
-use crate::proto::wire::native::tlv::{FLAG_M, FLAG_U, HEADER_BYTES, Kind, Tlv, find};
-use crate::proto::wire::native::{ReplyFields, put, u16_at};
+use crate::proto::wire::native::tlv::{
+    CLASS_OF_SERVICE, FLAG_M, FLAG_U, HEADER_BYTES, Kind, Tlv, find,
+};
+use crate::proto::wire::native::{BASE_BYTES, ReplyFields, put, u16_at};
 
 /// Codes of Timestamp Information (RFC 8972, section 4.3).
 mod code {
@@ -54,12 +56,12 @@ pub(super) fn write(kind: Kind, value: &mut [u8], fields: &ReplyFields<'_>) -> u
         }
         // 3GPP or not: there is nothing else.
         (Kind::AccessReport, _) if matches!(value[0] >> 4, 1 | 2) => {}
-        (Kind::ClassOfService, Some(headers)) => {
-            let dscp = headers.tos >> 2;
+        (Kind::ClassOfService, Some(Headers { tos: Some(tos), .. })) => {
+            let dscp = tos >> 2;
             // The class that is asked for stays, and its six bits are followed by those of the one received, its ECN,
             // and two that say that the reply has the class asked for.
             value[0] = value[0] & 0b1111_1100 | dscp >> 4;
-            value[1] = dscp << 4 | (headers.tos & 0b11) << 2;
+            value[1] = dscp << 4 | (tos & 0b11) << 2;
             value[2..].fill(0);
         }
         (Kind::Location, Some(headers)) => write_location(value, headers),
@@ -74,6 +76,14 @@ pub fn wanted_tos(request: &[u8]) -> Option<u8> {
     let is_wanted = |tlv: &Tlv<'_>| tlv.kind == Kind::ClassOfService && !tlv.is_malformed;
     let found = find(request, is_wanted)?;
     Some(found.value[0] & 0b1111_1100)
+}
+
+/// Returns the same of a request of ours, which has that TLV first if it has one.
+pub fn wanted_tos_of_ours(request: &[u8]) -> Option<u8> {
+    let first = request.get(BASE_BYTES + 1)?;
+    (*first == CLASS_OF_SERVICE)
+        .then(|| wanted_tos(request))
+        .flatten()
 }
 
 fn write_timestamp_information(value: &mut [u8], fields: &ReplyFields<'_>) {

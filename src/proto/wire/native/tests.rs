@@ -26,6 +26,7 @@ fn follow_up(seq: u32, ns: i64, source: StampSource) -> FollowUp {
 
 fn request_fields() -> RequestFields<'static> {
     RequestFields {
+        dscp: None,
         seq: 0x0102_0304,
         sent: T1,
         error: ERROR,
@@ -62,6 +63,10 @@ fn reply_fields() -> ReplyFields<'static> {
         name: "host-b",
         headers: None,
         is_light: false,
+        totals: Some(HostTotals {
+            kept_us: 0x0102_0304,
+            steal_us: Some(0x0506_0708),
+        }),
     }
 }
 
@@ -144,15 +149,16 @@ fn reply_bytes() -> Vec<u8> {
     bytes.extend_from_slice(&[0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 8, 1, 0, 0, 0]);
     bytes.extend_from_slice(&[0, 252, 0, 96]);
     bytes.extend_from_slice(b"LMon");
-    // Version; a reply; T2 kernel, telemetry hardware, A kernel, B process; six letters.
-    bytes.extend_from_slice(&[1, 0x01, 0b0110_1110, 6]);
+    // Version; a reply, with both totals; T2 kernel, telemetry hardware, A kernel, B process; six letters.
+    bytes.extend_from_slice(&[1, 0x0d, 0b0110_1110, 6]);
     bytes.extend_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
     bytes.extend_from_slice(&[0x0a, 0x0b, 0x0c, 0x0d]);
     bytes.extend_from_slice(&[0, 0, 0, 10]);
     bytes.extend_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 1]);
     bytes.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 7]);
     bytes.extend_from_slice(&[0, 0, 0, 6, 0, 0, 0, 1, 0, 0, 0, 6]);
-    bytes.extend_from_slice(&[0; 12]);
+    bytes.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(b"host-b");
     bytes.extend_from_slice(&[0; 26]);
     bytes
@@ -198,7 +204,9 @@ fn a_reply_is_laid_out_as_documented() {
             received: fields.received.at,
             sender_seq: 0x0102_0304,
             sender_sent: T1,
+            ttl: 255,
             follow_up: newest,
+            class: None,
             ours: Some(OurReply {
                 received_source: Some(StampSource::Kernel),
                 cookie: 0xdead_beef,
@@ -206,6 +214,7 @@ fn a_reply_is_laid_out_as_documented() {
                 received: 10,
                 seen: 0x8000_0000_0000_0001,
                 older,
+                totals: fields.totals,
                 name: Some("host-b"),
             }),
         })
@@ -471,7 +480,7 @@ fn later_versions_are_read_as_far_as_they_are_known() {
     let read = decode_request(&packet).expect("it is a request");
     assert_eq!(read.ours.map(|ours| ours.source), Some("host-a"));
     let reply = reply_to(&packet);
-    assert_eq!(reply[OURS + 4..OURS + 6], [1, 0x01], "what we speak");
+    assert_eq!(reply[OURS + 4..OURS + 6], [1, 0x0d], "what we speak");
 }
 
 #[test]

@@ -18,7 +18,10 @@ const LOCATION: u8 = 2;
 const TIMESTAMP_INFORMATION: u8 = 3;
 
 /// Class of Service (RFC 8972, section 4.4).
-const CLASS_OF_SERVICE: u8 = 4;
+pub(super) const CLASS_OF_SERVICE: u8 = 4;
+
+/// Bytes of its value.
+pub(super) const CLASS_BYTES: usize = 4;
 
 /// Direct Measurement (RFC 8972, section 4.5).
 const DIRECT_MEASUREMENT: u8 = 5;

@@ -15,7 +15,7 @@ static HEADERS: Headers = Headers {
     to: Some(TO),
     port: 862,
     ttl: Some(61),
-    tos: 46 << 2 | 1,
+    tos: Some(46 << 2 | 1),
 };
 
 /// Half a second after 1970, in NTP's format.
@@ -276,4 +276,34 @@ proptest! {
         }
         prop_assert_eq!(decode_request(&reply), Err(DecodeError::Reply));
     }
+}
+
+/// Ours have the Class of Service TLV first, and read in it what they arrived with.
+#[test]
+fn a_request_of_ours_says_which_class_its_reply_is_to_have() {
+    let arrived = Dscp::new(46).expect("six bits");
+    for (dscp, size) in [(0, None), (34, Some(300)), (63, None)] {
+        let fields = RequestFields {
+            dscp: Dscp::new(dscp),
+            ..request_fields()
+        };
+        let mut request = Vec::new();
+        encode_request(&mut request, &fields, size);
+        assert_eq!(request.len(), size.unwrap_or(172));
+        assert_eq!(request[44..52], [0x80, 4, 0, 4, dscp << 2, 0, 0, 0]);
+        assert_eq!(wanted_tos_of_ours(&request), Some(dscp << 2));
+        let read = decode_request(&request).expect("it is a request");
+        assert_eq!(read.ours.map(|ours| ours.cookie), Some(fields.cookie));
+        let class = decode_reply(&answer(&request)).map(|reply| reply.class);
+        let is_as_asked = true;
+        let expected = ClassOfService {
+            arrived,
+            is_as_asked,
+        };
+        assert_eq!(class, Ok(Some(expected)));
+    }
+    let mut request = Vec::new();
+    encode_request(&mut request, &request_fields(), None);
+    assert_eq!((request.len(), wanted_tos_of_ours(&request)), (164, None));
+    assert_eq!(decode_reply(&answer(&request)).map(|it| it.class), Ok(None));
 }

@@ -92,6 +92,7 @@ proptest! {
     ) {
         let follow_ups = follow_ups.into();
         let fields = RequestFields {
+            dscp: None,
             seq,
             sent: Wall::from_unix_nanos(sent),
             error: ErrorEstimate::from_nanos(error.0, error.1),
@@ -135,7 +136,9 @@ proptest! {
         follow_ups in (any_follow_up(), any_follow_up(), any_follow_up()),
         name in "[^|]{0,40}",
         size in 164_usize..2_000,
+        totals in prop::option::of((any::<u32>(), any::<Option<u32>>())),
     ) {
+        let totals = totals.map(|(kept_us, steal_us)| HostTotals { kept_us, steal_us });
         let source = if received.1 { StampSource::User } else { StampSource::Hw };
         let fields = ReplyFields {
             seq,
@@ -149,6 +152,7 @@ proptest! {
             name: &name,
             headers: None,
             is_light: false,
+            totals,
         };
         let packet = request(Some(size));
         let mut reply = Vec::new();
@@ -163,6 +167,7 @@ proptest! {
             received: received_count,
             seen,
             older,
+            totals,
             name: fits.then_some(&name[..]),
         };
         let read = Reply {
@@ -173,7 +178,9 @@ proptest! {
             received: fields.received.at,
             sender_seq: 0x0102_0304,
             sender_sent: T1,
+            ttl: 255,
             follow_up: newest,
+            class: None,
             ours: Some(ours),
         };
         prop_assert_eq!(decode_reply(&reply), Ok(read));

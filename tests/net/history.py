@@ -18,6 +18,7 @@ from top import Tmux
 PORT, HTTP = 19100, 19103
 INTERVALS = 3
 SMALL_KIB = 256
+MAGIC = b"LMH\x01"
 FETCH = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
 
@@ -136,11 +137,12 @@ def in_terminal(lab, space):
 
 def damaged(lab, folder, space):
     """A damaged file is told and passed over, by the report and by the next run."""
-    # The last one: a run that begins reads only what no minute was made of before.
     (*_, file) = sorted(folder.glob("fine-*"))
     data = bytearray(file.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 200] = b"\xff" * 200
+    # The head of a frame. A run that begins reads every head, but of what is behind it only what it makes minutes of:
+    # damage there is told if the minute was not over before, so by the clock.
+    head = data.rindex(MAGIC)
+    data[head : head + 200] = b"\xff" * len(data[head : head + 200])
     file.write_bytes(data)
     # Of an hour minutes are read where they are made, and nobody looks at this file then.
     done = report(lab, folder, last="30min")

@@ -3,6 +3,7 @@
 //! A disk that fills takes a part of a write. Of a file that part is cut off again. A stream cannot
 //! take back what it has; there the rest of the line goes first as soon as there is room.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write};
 use std::thread;
@@ -99,12 +100,15 @@ impl<W: Write> WholeLines<W> {
         self.out.flush().map_err(|error| (taken, error))
     }
 
-    /// Removes the last bytes from the file, unless another process has written behind them.
+    /// Removes the last bytes from the file, unless another process has written behind them. Who has emptied the file
+    /// meanwhile has removed them.
     fn cut(&mut self, bytes: usize) -> io::Result<()> {
         let file = self.file.as_mut().ok_or(ErrorKind::Unsupported)?;
         let end = file.stream_position()?;
-        if file.metadata()?.len() != end {
-            return Err(ErrorKind::Unsupported.into());
+        match file.metadata()?.len().cmp(&end) {
+            Ordering::Less => return Ok(()),
+            Ordering::Greater => return Err(ErrorKind::Unsupported.into()),
+            Ordering::Equal => {}
         }
         let before = end.saturating_sub(bytes as u64);
         file.set_len(before)?;
@@ -205,6 +209,45 @@ mod tests {
         assert!(lines.cut(2).is_err());
         lines.write(b"ours\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "ours\ntheirs\nours\n");
+    }
+
+    /// As programs do that rotate logs, most of all where the disk is full.
+    #[test]
+    fn of_a_line_whose_part_another_has_removed_nothing_follows() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut lines = WholeLines::stream(Emptied {
+            file: file.try_clone().unwrap(),
+            room: 6,
+        });
+        lines.file = Some(file);
+        let lost = lines.write(b"one\ntwo\nthree\n").unwrap_err();
+        assert_eq!(lost.lines, 2);
+        lines.out.room = 100;
+        lines.write(b"four\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
+    }
+
+    /// A file on a full disk, which another process empties when there is no room.
+    struct Emptied {
+        file: File,
+        room: usize,
+    }
+
+    impl Write for Emptied {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = self.room.min(bytes.len());
+            if taken == 0 {
+                self.file.set_len(0)?;
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.room -= taken;
+            self.file.write(&bytes[..taken])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

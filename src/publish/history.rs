@@ -24,6 +24,9 @@ const SETTLED_TURNS: u32 = 4;
 /// Turns for which events wait for others, a second.
 const EVENT_TURNS: u32 = 40;
 
+/// Writes in a row after which a folder is written to again: the last bytes of a full disk hold a short one.
+const WRITTEN_AGAIN: u32 = 2;
+
 /// What the writing thread gets.
 #[derive(Debug)]
 enum Job {
@@ -76,6 +79,7 @@ impl History {
             stats: Arc::clone(&stats),
             folder,
             has_failed: false,
+            written: 0,
         };
         let body = move || {
             writer.tell();
@@ -217,8 +221,10 @@ struct Writer {
     store: Store,
     stats: Arc<BackendStats>,
     folder: String,
-    /// The last write has failed, which is told.
+    /// A write has failed, which is told until it is told that they succeed again.
     has_failed: bool,
+    /// How many have succeeded since the last one that failed.
+    written: u32,
 }
 
 impl Writer {
@@ -232,12 +238,14 @@ impl Writer {
         match written {
             Ok(()) => {
                 self.stats.count_sent(job.records());
-                if std::mem::take(&mut self.has_failed) {
+                self.written = self.written.saturating_add(1);
+                if self.written >= WRITTEN_AGAIN && std::mem::take(&mut self.has_failed) {
                     tracing::info!(backend = NAME, "{} is written to again", self.folder);
                 }
             }
             Err(error) => {
                 self.stats.count_dropped(job.records());
+                self.written = 0;
                 if !std::mem::replace(&mut self.has_failed, true) {
                     let folder = &self.folder;
                     tracing::warn!(

@@ -2,7 +2,7 @@
 // The panels, and what the reader does.
 
 const view = {
-  selected: null, past: null, span: 0, askedAt: 0, cursor: null, filter: '', order: 'unusual', isFromTo: false, isPaused: false, isDirty: true,
+  selected: null, past: null, awaited: null, span: 0, askedAt: 0, cursor: null, filter: '', order: 'unusual', isFromTo: false, isPaused: false, isDirty: true,
   rows: [], hit: () => undefined, marks: {}, event: null, theme: null, state: 'connecting', eventsShown: [null],
 };
 const ROW_PX = 32;
@@ -363,9 +363,16 @@ async function select(key) {
   try {
     const { span } = view;
     view.askedAt = Date.now();
+    view.awaited = [];
     const kept = span ? `&last=${span}&columns=${KEPT_COLUMNS}` : '';
     const past = await askJson(`api/v1/past?pair=${pair.pair}&flow=${flow}${kept}`);
-    if (view.selected === key && view.span === span) view.past = past;
+    if (view.selected === key && view.span === span) {
+      view.past = past;
+      // Intervals that were told after the answer was made, and before it came.
+      const known = past.end_ns.length ? past.end_ns[past.end_ns.length - 1] : 0;
+      for (const one of view.awaited || []) if (one.endNs > known) append(past, one);
+      view.awaited = null;
+    }
   } catch {
     // The pair may have gone, or the connection: the next update tells.
   }
@@ -392,13 +399,17 @@ function extendPast(told) {
     if (Date.now() - view.askedAt > KEPT_AGAIN_MS) select(view.selected);
     return;
   }
-  const { past } = view;
-  if (!past) return;
   const row = model.rows.get(view.selected);
-  const now = row && told.has(row.key) ? row.now : {};
+  const one = { endNs: model.endNs, now: row && told.has(row.key) ? row.now : {} };
+  if (view.awaited && view.awaited.length < PAST_MAX) view.awaited.push(one);
+  if (view.past) append(view.past, one);
+}
+
+// Appends an interval to a past.
+function append(past, { endNs, now }) {
   const before = past.end_ns.length;
-  if (past.end_ns[before - 1] === model.endNs) return;
-  past.end_ns.push(model.endNs);
+  if (past.end_ns[before - 1] === endNs) return;
+  past.end_ns.push(endNs);
   const names = new Set([...Object.keys(past), ...Object.keys(now)]);
   for (const name of names) {
     if (['pair', 'flow', 'end_ns'].includes(name)) continue;

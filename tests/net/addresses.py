@@ -24,6 +24,9 @@ RELAY = pathlib.Path(__file__).with_name("relay.py")
 DELAY_S = 0.1
 INTERVAL_MS = 5
 TURNS = 4
+# Until a probe to an address that is silent is lost, and one that nothing is to keep from its answer: a stop of the host
+# that is shorter is none of the network.
+SILENT_S, STALL_S = 1, 5
 PORTS = {"tcp_port": 8000, "udp_port": 8001}
 OWN_PORTS = {"tcp_port": 18000, "udp_port": 18001}
 FAR6, NOBODY6 = "2001:db8:1::2", "2001:db8:1::99"
@@ -63,7 +66,7 @@ def first_address_is_silent(lab, near, etc):
     names = {"closed.example": [FAR6, "192.0.2.2"], "nobody.example": [NOBODY6, "192.0.2.2"]}
     write_hosts(etc, names)
     hosts = [*names, "localhost"]
-    targets = [{"host": host, "interval": 50, "timeout": 0.3} for host in hosts]
+    targets = [{"host": host, "interval": 50, "timeout": SILENT_S} for host in hosts]
     client = prober(lab, "silent", near, targets)
     began = time.monotonic()
     collect(client, each(hosts, SAMPLES), "samples of every kind from every name")
@@ -80,7 +83,8 @@ def first_address_is_silent(lab, near, etc):
 def address_goes_away(lab, near, far, etc):
     write_hosts(etc, {"two.example": ["192.0.2.3", "192.0.2.4"]})
     # Where a name leads at first is no news at INFO.
-    client = prober(lab, "away", near, [{"host": "two.example", "interval": 20, "timeout": 0.3}], log_level="DEBUG")
+    target = {"host": "two.example", "interval": 20, "timeout": SILENT_S, "max_lost": 50}
+    client = prober(lab, "away", near, [target], log_level="DEBUG")
     collect(client, each(["two.example"], SAMPLES), "samples")
     # The order of two addresses of one family is the resolver's.
     used = next(f"192.0.2.{last}" for last in (3, 4) if f"the name leads to 192.0.2.{last}" in client.log())
@@ -101,7 +105,7 @@ def name_rotates(lab, near, far, etc):
     relays = [relay(lab, far, f"late-{last}", f"192.0.2.{last}", 9001, 9000, DELAY_S) for last in (2, 3)]
     name = "rotating.example"
     write_hosts(etc, {name: ["192.0.2.2"]})
-    flow = {"host": name, "interval": INTERVAL_MS, "tcp_port": 9000, "udp_port": 9001}
+    flow = {"host": name, "interval": INTERVAL_MS, "tcp_port": 9000, "udp_port": 9001, "timeout": STALL_S}
     targets = [{**flow, "label": wire, "protocol": wire} for wire in ("auto", "text", "native")]
     client = prober(lab, "rotating", near, targets, resolve_interval=1)
     labels = [target["label"] for target in targets]
@@ -136,7 +140,7 @@ def answers_from_elsewhere(lab, near, far):
         {**flow, "label": "address", "host": "192.0.2.4", "udp_port": 9011, "protocol": "native"},
         {**flow, "label": "python", "host": "192.0.2.5", "udp_port": 7001},
         # The address that the predecessor answers from is probed, too: that flow loses nothing.
-        {**flow, "label": "right", "host": "192.0.2.2", "udp_port": 7001, "protocol": "text"},
+        {**flow, "label": "right", "host": "192.0.2.2", "udp_port": 7001, "protocol": "text", "timeout": STALL_S},
     ]
     client = prober(lab, "elsewhere", near, targets)
     count = lambda records, metric, label: sum(values(records, metric, target=label))

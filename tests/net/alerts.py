@@ -16,7 +16,7 @@ import urllib.request
 import clickhouse
 import datadog
 import pushgateway
-from lab import ROOT, Failed, expect, run as command, wait_until
+from lab import ROOT, Failed, run as command, wait_until
 
 PORT = 18300
 PROMETHEUS = "127.0.0.1:9090"
@@ -108,7 +108,7 @@ class Stores:
             return all(abs(said.get(key, math.nan) - share) <= SLACK for said in found.values() for key, share in wanted.items())
 
         try:
-            wait_until(has_them, "the stores", give_up_s=40)
+            wait_until(has_them, "the stores")
         except Failed as failure:
             wrong = {name: {key: said.get(key) for key in wanted if said.get(key) != wanted[key]} for name, said in found.items()}
             raise Failed(f"{wrong} in place of {losses}") from failure

@@ -7,7 +7,7 @@ import select
 import subprocess
 import time
 
-from lab import GIVE_UP_S, Failed, expect
+from lab import GIVE_UP_S, Failed, expect, wait_until
 
 WORDS = [
     *["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
@@ -39,11 +39,15 @@ class Browser:
         lab.cleanup.callback(self.end)
         # Until then commands are for the browser as a whole.
         self.session = None
-        targets = self.ask("Target.getTargets")["targetInfos"]
-        (page,) = (target["targetId"] for target in targets if target["type"] == "page")
+        wait_until(self.pages, "the browser to have its page")
+        (page,) = self.pages()
         self.session = self.ask("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
+
+    def pages(self):
+        targets = self.ask("Target.getTargets")["targetInfos"]
+        return [target["targetId"] for target in targets if target["type"] == "page"]
 
     def end(self):
         if self.ended:

@@ -39,6 +39,8 @@ QUIET_NS = 5_000_000
 NOISE_TIMES = 3
 # The defaults of `pre_ms` and `post_ms`.
 MARGIN_NS = 200_000_000
+# A line through the least delays of a program, and those of all the time, may be so far from each other.
+BASE_OFF_NS = 50_000
 START_MS, DURATION_MS, DURATION_SHARE, PEAK_SHARE = 2, 3, 0.2, 0.1
 
 PACKET_BYTES = 1_400
@@ -82,7 +84,7 @@ def check(lab, protocol):
     reporter = reported["near" if protocol == "auto" else "far"]
     # The daemon's own threshold defines a burst; the captures say where they were. They have noise of their own, by
     # which their stamps precede the driver's, and the threshold stands over that as over the daemon's.
-    events = [record for record in reporter if record.get("event") == "burst"]
+    events = [record for record in reporter if record.get("event") == "burst" and record["start"] >= since]
     link = crossings([capture.path for capture in captures], events if protocol == "text" else [])
     noise = NOISE_TIMES * percentile([queue for at, queue in link["forward"] if at < since], 99)
     known = [(at, max(value, noise)) for at, value in thresholds(reporter)]
@@ -94,7 +96,7 @@ def check(lab, protocol):
         link["forward"] = link["said"]
     # In the second of a burst the threshold may be the one published before it or the one after.
     truth = [queues(link["forward"], one, since) for one in (known, sooner(known))]
-    events = compare(lab, protocol, reported, truth, link)
+    events = compare(lab, protocol, reported, truth, link, since)
     check_dumps(lab, protocol, events, dumps["near" if protocol == "auto" else "far"])
 
 
@@ -156,9 +158,9 @@ def crossings(captures, events):
 
     The instant is when the probe left, or where its receiver reports, when it would have arrived without the queue.
     Without a queue it takes the least delay. What a text probe takes varies with its program by microseconds, as much
-    as the threshold is, so there it takes what the events say, if that is between the least delay and the median. The
-    base is a line through the least delays of the last seconds. It may pass under the least of all, by a part of what
-    they are usually over that.
+    as the threshold is, so there it takes what the events say, if that is near what lies between the least delay and
+    the median. The base is a line through the least delays of the last seconds, which a program whose delays change
+    meanwhile leads past either.
     """
     exchanges = [one for one in join(*captures, UDP, 8001).values() if not one.again]
     forward = sorted((one.request_out, one.forward()) for one in exchanges if one.request_out and one.request_in)
@@ -173,7 +175,7 @@ def crossings(captures, events):
     if events:
         median = statistics.median(delay for _, delay in said)
         for event in events:
-            holds = least["said"] - (median - least["said"]) / 2 <= event["base"] <= median
+            holds = least["said"] - BASE_OFF_NS <= event["base"] <= median + BASE_OFF_NS
             expect(holds, f"{event}: no base of delays from {least['said']} ns with a median of {median}")
         lines = sorted((event["start"], event["base"]) for event in events)
         based = [(at, delay, line_at(lines, at)) for at, delay in said]
@@ -240,13 +242,15 @@ def overlap(one, other):
     return one[0] <= other[0] + other[1] and other[0] <= one[0] + one[1]
 
 
-def compare(lab, protocol, reported, truth, link):
-    """Holds events and queues of the captures against each other: each event is a queue, and each queue an event.
+def compare(lab, protocol, reported, truth, link, since):
+    """Holds events and queues of the captures since an instant against each other: each event is a queue, and each queue
+    an event.
 
     The two thresholds of its time may make two bursts of one queue, or one of two. Either is right.
     """
     reporter = "near" if protocol == "auto" else "far"
-    events = [record for record in reported[reporter] if record.get("event") == "burst"]
+    told = (record for record in reported[reporter] if record.get("event") == "burst")
+    events = [record for record in told if record["start"] >= since]
     found, nearest, matched, own = [], [], set(), 0
     for event in events:
         expect(event["flow"] == "udp", f"{protocol}: a burst of another flow: {event}")

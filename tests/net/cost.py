@@ -27,7 +27,7 @@ import sys
 
 import truth
 from capture import UDP, Capture, end_captures, join
-from lab import FAR, NEAR, ROOT, collect, expect, pause, points, values, wait_until
+from lab import FAR, ROOT, collect, expect, pause, points, values, wait_until
 
 SECONDS = int(os.environ.get("LM_COST_SECONDS", "3"))
 ROUNDS = int(os.environ.get("LM_COST_ROUNDS", "1"))

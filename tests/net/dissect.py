@@ -13,6 +13,8 @@ from programs import STAMP_SUITE
 PORT = 8001
 ENOUGH = 200
 FOREIGN_PROBES = 100
+# The format of its times, and the session.
+SSIDS = {"NTP": 77, "PTP": 78}
 LAYERS = ROOT / "tests" / "net" / "stamp_layers.py"
 # Wireshark knows STAMP as TWAMP's test packet, which is the same as far as it goes. The sender's time in a reply is
 # left out: Wireshark takes it for NTP's whatever its Error Estimate says.
@@ -133,9 +135,9 @@ def wireshark(path):
 def stamp_suite(namespace, *more):
     """Lets stamp-suite probe our reflector with times in both formats; returns its findings."""
     made = []
-    for form in ("NTP", "PTP"):
+    for form, ssid in SSIDS.items():
         flags = ["--follow-up-telemetry", "--extra-padding", "30", "--timestamp-info", "--location", "--cos"]
-        flags += ["--dscp", "46", "--direct-measurement", "--access-report", "1", "--ssid", "77", "-K", form]
+        flags += ["--dscp", "46", "--direct-measurement", "--access-report", "1", "--ssid", str(ssid), "-K", form]
         flags += ["-d", "5", "-c", str(FOREIGN_PROBES), "-L", "30", "--output-format", "json"]
         words = ["ip", "netns", "exec", namespace, str(STAMP_SUITE), "-r", FAR, "-p", str(PORT), *flags, *more]
         said = json.loads(command(*words))

@@ -20,6 +20,7 @@ CROWD = 200
 # How much the median round trip of one target among many may exceed that of one alone: the kernel stamps, so that the
 # daemon's own queues are not in it. The reports have factors of ten and more.
 CROWD_FACTOR = 3
+MISSED = "monitor.slots_missed"
 
 
 def run(lab):
@@ -82,7 +83,8 @@ def name_server_away(lab):
     etc = own_etc(lab, near)
     (etc / "hosts").write_text(f"127.0.0.1 localhost\n{FAR} {NAME}\n")
     server = server_of(lab, "dns", far)
-    target = {"host": NAME, "interval": 50, "timeout": 0.5}
+    # A stop of the host is no loss.
+    target = {"host": NAME, "interval": 50, "timeout": 5}
     client = lab.ours("dns", {"name": "near", "resolve_interval": 1, "metrics": {"send_interval": 0.5}, "targets": [target]}, namespace=near)
     collect(client, at_least(SAMPLES, KINDS), "samples")
     with open(etc / "hosts", "w") as hosts:
@@ -107,14 +109,17 @@ def steady_windows(lab):
     target = {"host": FAR, "interval": EVERY_MS, "timeout": 0.5}
     client = lab.ours("steady", {"name": "near", "metrics": {"mode": "windows", "send_interval": SEND_S}, "targets": [target]}, namespace=near)
     names = ["udp.wan.sent", "tcp.wan.sent", "tcp.wan.latency.sent"]
-    records = collect(client, at_least(WINDOWS + 2, names), "windows")
+    records = collect(client, at_least(WINDOWS + 2, [*names, MISSED]), "windows")
+    missed = sum(int(count) for count in values(records, MISSED))
     for name in names:
         counts = [int(count) for count in values(records, name)][1 : WINDOWS + 1]
         lab.note(f"{name}: {counts}")
         due = SEND_S * 1000 // EVERY_MS
-        # A probe that is due at the cut falls on either side of it: what one window lacks the next has.
-        expect(abs(sum(counts) - due * len(counts)) <= 1, f"{name}: {counts} in windows that have {due} slots each")
-        expect(all(abs(count - due) <= 1 for count in counts), f"{name}: {counts} in windows that have {due} slots each")
+        # A probe that is due at the cut falls on either side of it: what one window lacks the next has. Slots that the
+        # host has slept through are told.
+        shown = f"{name}: {counts} in windows that have {due} slots each, {missed} missed by the host"
+        expect(-1 - missed <= sum(counts) - due * len(counts) <= 1, shown)
+        expect(all(-1 - missed <= count - due <= 1 for count in counts), shown)
     end(client, server)
 
 

@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from capture import TCP, UDP, Capture, end_captures, join
-from lab import FAR, NEAR, collect, expect, run as command
+from lab import FAR, collect, expect, run as command
 
 PROTOCOLS = {"udp": (UDP, 8001), "tcp": (TCP, 8000)}
 INTERVAL_NS = 20_000_000

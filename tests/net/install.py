@@ -21,7 +21,7 @@ import socket
 import subprocess
 import tarfile
 
-from lab import FAR, ROOT, Failed, expect, run as command, wait_until
+from lab import FAR, ROOT, Failed, expect, run as command
 from programs import BARE_ROOT
 
 SNAPSHOTS = ROOT / "tests" / "net" / "snapshots"

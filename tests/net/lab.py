@@ -127,6 +127,9 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        # Its children have its ports until they are gone, too.
+        left = lambda: [words for words in processes(self.pid).values() if words[0] not in "ZX"]
+        wait_until(lambda: not left(), f"the processes of {self.label} to be gone")
         self.killed = True
 
     def end(self, number=signal.SIGTERM):
@@ -206,6 +209,14 @@ class Lab:
         self.cleanup.callback(run, "ip", "netns", "del", name)
         run("ip", "-n", name, "link", "set", "lo", "up")
         return name
+
+    def in_memory(self, name, kib):
+        """Makes a folder of so much memory: a disk that is small, or that nobody else uses."""
+        folder = self.folder / name
+        folder.mkdir()
+        run("mount", "-t", "tmpfs", "-o", f"size={kib}k", "lm-lab", str(folder))
+        self.cleanup.callback(run, "umount", str(folder))
+        return folder
 
     def link(self, one, two, one_addresses, two_addresses, device="lm0"):
         """Joins two namespaces by a veth pair; addresses as `192.0.2.1/24`."""

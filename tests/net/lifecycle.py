@@ -144,7 +144,7 @@ def no_permission(lab):
 def no_descriptors(lab):
     """Gives descriptors for a few of many targets: it says so, counts, and the others work."""
     peer = lab.ours("descriptors-peer", settings(tcp_port=PORT + 2, udp_port=PORT + 3))
-    there = {"tcp_port": PORT + 2, "udp_port": PORT + 3, "interval": 100}
+    there = {"tcp_port": PORT + 2, "udp_port": PORT + 3, "interval": 100, "timeout": 5}
     targets = [itself(**{**there, "label": f"t{number}"}) for number in range(TARGETS)]
     daemon = lab.ours(
         "descriptors",

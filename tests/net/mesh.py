@@ -12,11 +12,14 @@ from capture import TCP, UDP, Capture, end_captures, packets
 from lab import expect, pause, points, run as command, wait_until
 
 HOSTS = 8
+PAIRS = HOSTS * (HOSTS - 1)
 PORTS = {UDP: 8001, TCP: 8000}
 HTTP_PORT = 8003
 # Where Prometheus and the store are.
 STORES = "192.0.2.254"
-INTERVAL_MS, TIMEOUT_S, WINDOW_S = 50, 2, 0.5
+INTERVAL_MS, TIMEOUT_S, WINDOW_S = 50, 5, 0.5
+# A scrape that takes longer leaves its series out.
+SCRAPE = "5s"
 BEGUN_WITHIN_S = 10
 SIDES = {"sender": ("udp.wan.rtt", "tcp.wan.rtt"), "receiver": ("udp.wan.owd", "tcp.wan.owd")}
 
@@ -113,8 +116,13 @@ class Mesh:
     def ports(self, label):
         """Returns the ports from which each old pair probes, by protocol."""
         capture = Capture(self.lab, label, self.switch)
-        pause(4 * INTERVAL_MS / 1_000)
+        flows = lambda: {(protocol, source, target) for protocol, source, _, target in self.seen(capture)}
+        wait_until(lambda: len(flows()) >= len(PORTS) * PAIRS, "a packet of each flow")
         end_captures([capture], self.spaces[1], address(2))
+        return self.seen(capture)
+
+    def seen(self, capture):
+        """Returns the packets of old pairs that were captured so far, as protocol, source, its port, and target."""
         found = {
             (packet.protocol, packet.source, packet.source_port, packet.target)
             for packet in packets(capture.path)
@@ -145,17 +153,16 @@ def run(lab):
     for number in range(1, HOSTS + 1):
         mesh.start(number)
     wait_until(lambda: not mesh.unseen(), "all pairs to be seen from both sides")
-    pairs = HOSTS * (HOSTS - 1)
-    prometheus.start_prometheus(lab, [f"{address(number)}:{HTTP_PORT}" for number in range(1, HOSTS + 1)])
+    prometheus.start_prometheus(lab, [f"{address(number)}:{HTTP_PORT}" for number in range(1, HOSTS + 1)], SCRAPE)
     for metric in [metric for metrics in SIDES.values() for metric in metrics]:
-        wait_until(lambda m=metric: scraped_pairs(m) == pairs, f"{pairs} pairs of {metric} in Prometheus")
-        wait_until(lambda m=metric: stored_pairs(front, m) == pairs, f"{pairs} pairs of {metric} in ClickHouse")
-    lab.note(f"{pairs} pairs from one file, each seen from both sides, in Prometheus and in ClickHouse, too")
+        wait_until(lambda m=metric: scraped_pairs(m) == PAIRS, f"{PAIRS} pairs of {metric} in Prometheus")
+        wait_until(lambda m=metric: stored_pairs(front, m) == PAIRS, f"{PAIRS} pairs of {metric} in ClickHouse")
+    lab.note(f"{PAIRS} pairs from one file, each seen from both sides, in Prometheus and in ClickHouse, too")
     # Whatever was lost while not all had begun is known then.
     pause(TIMEOUT_S + 2 * WINDOW_S)
     whole_ns = time.time_ns()
     before = mesh.ports("before")
-    expect(len(before) == 2 * pairs, f"{len(before)} flows of {pairs} pairs")
+    expect(len(before) == len(PORTS) * PAIRS, f"{len(before)} flows of {PAIRS} pairs")
 
     lab.write("mesh", settings(HOSTS + 1))
     edited_ns = time.time_ns()

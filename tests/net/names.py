@@ -23,7 +23,7 @@ FAR = [f"192.0.2.{last}" for last in (2, 3, 4, 5)]
 DELAY_S, INTERVAL_MS = 0.05, 10
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 LOSSES = ["udp.wan.lost", "tcp.wan.lost", "tcp.wan.latency.failed"]
-SAMPLES, FEW, MAX_LOST = 20, 5, 10
+SAMPLES, FEW, MAX_LOST = 20, 3, 3
 UDP_PORT = 8001
 # So many answers in a row must lack an address before it is gone.
 ABSENT = 3
@@ -79,8 +79,9 @@ def name_rotates(lab, near, far, etc):
 
 def first_is_dead(lab, near, etc):
     write_hosts(etc, {"dead.example": [NOBODY6, FAR[0]]})
-    # A probe is lost before the next one leaves, and the last of ten after more than the second that an address has.
-    flow = {"host": "dead.example", "interval": 120, "timeout": 0.1, "max_lost": MAX_LOST}
+    # A probe is lost well before the next one leaves, also where the host is late, and the last one after more than
+    # the second that an address has.
+    flow = {"host": "dead.example", "interval": 1250, "timeout": 1, "max_lost": MAX_LOST}
     kinds = {"udp": {"type": "udp"}, "tcp": {"type": "tcp", "tcp_latency": False}, "all": {}}
     targets = [{**flow, "label": label, **kind} for label, kind in kinds.items()]
     client = prober(lab, "dead", near, targets)
@@ -103,7 +104,7 @@ def first_is_dead(lab, near, etc):
 def of_a_family(lab, near, etc):
     both, lacking = "both.example", "lacking.example"
     write_hosts(etc, {both: [FAR6, FAR[0]], lacking: [FAR[0]]})
-    flow = {"type": "udp", "interval": 20, "timeout": 0.3}
+    flow = {"type": "udp", "interval": 20, "timeout": 5}
     families = {"auto": "auto", "four": 4, "six": 6}
     ports = {label: 41_000 + place for place, label in enumerate([*families, "lacking"])}
     targets = [{**flow, "label": label, "host": both, "family": family} for label, family in families.items()]
@@ -136,7 +137,7 @@ def every_address(lab, near, etc, server):
     name, kept = "pool.example", [FAR[0], FAR6]
     at = lambda *addresses: write_hosts(etc, {name: addresses})
     at(*kept, FAR[1])
-    target = {**PORTS, "host": name, "label": "pool", "type": "udp", "interval": 10, "tags": ["of:pool"]}
+    target = {**PORTS, "host": name, "label": "pool", "type": "udp", "interval": 10, "timeout": 5, "tags": ["of:pool"]}
     target["every_address"] = True
     settings = {"name": "prober", "resolve_interval": 1, "log_level": "DEBUG", **OWN_PORTS}
     settings["metrics"] = {"mode": "both", "send_interval": 0.5}

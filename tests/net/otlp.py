@@ -62,6 +62,8 @@ def publisher(lab, label, port, far=None, **extra):
         label,
         {
             "name": "near",
+            # What waits for a receiver that was away is taken, however slow this one is.
+            "shutdown_timeout": 60,
             "tcp_port": port + 1,
             "udp_port": port + 2,
             "metrics": [
@@ -363,6 +365,7 @@ def check_two(lab):
         }
         return {
             "name": "near",
+            "shutdown_timeout": 60,
             "tcp_port": port + 2,
             "udp_port": port + 3,
             "metrics": [

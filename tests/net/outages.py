@@ -7,7 +7,7 @@ system says, and all is measured again within a timeout and a second.
 
 import time
 
-from lab import FAR, at_least, collect, expect, pause, run as command, values
+from lab import FAR, collect, expect, pause, run as command, values
 
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 FLOWS = ["udp", "tcp", "connect"]

@@ -24,6 +24,7 @@ QUIET_S, TOLD_WITHIN_S = 5, 10
 # The link is bad once more if processors were away for such a part of the time of an event, in all: after half of it a
 # host is suspected.
 AWAY = 1 / 3
+LAST_NS = 1_000_000_000
 # Seconds without anything at 1 ms; 600 for the ten minutes of docs/design/paths.md.
 WELL_S = int(os.environ.get("LM_PATHS_SECONDS", 0))
 # Cross traffic: every 7 ms as much as the link carries in 6 ms. Flows at 10 ms so meet each state of the queue, and not
@@ -81,7 +82,10 @@ def is_told(lab, client, witness, what, expected, spoil, heal):
     found = collect(client, lambda got: {it["source_port"] for it in begun(got, what)} >= expected, f"{what} told")
     took_ns = time.time_ns() - began
     away = lambda it: witness.away_ns(it["start"], it["start"] + it["noticed"]) / it["noticed"]
-    is_judged = all(away(event) < AWAY for event in begun(found, what))
+    # Of a peer on a busy host the last waits are known, and no more: they count as the share of that time.
+    end_of = lambda it: it["start"] + it["noticed"]
+    late = lambda it: witness.away_ns(end_of(it) - LAST_NS, end_of(it)) > LAST_NS * AWAY
+    is_judged = all(away(event) < AWAY and not late(event) for event in begun(found, what))
     others = {it["source_port"] for it in begun(found, what)} - expected
     expect(not others, f"{what}: {others} do not cross the link, which {expected} do")
     for event in begun(found, what):
@@ -90,7 +94,10 @@ def is_told(lab, client, witness, what, expected, spoil, heal):
         is_right = event["suspect"] == "network" or not is_judged
         expect(is_right, f"not laid to the network, with processors away for {away(event):.0%}: {event}")
     took_s = took_ns / 1e9
-    expect(took_s <= TOLD_WITHIN_S, f"{what}: it took {took_s:.1f} s until all flows of the link were told")
+    # No probe shows anything while it cannot be sent.
+    away_s = witness.any_away_ns(began, began + took_ns) / 1e9
+    shown = f"{what}: it took {took_s:.1f} s until all flows of the link were told, {away_s:.1f} without a processor"
+    expect(took_s - away_s <= TOLD_WITHIN_S, shown)
     heal()
     is_over = lambda got: {it["source_port"] for it in ended(got, what)} >= expected
     more = collect(client, is_over, f"the end of the {what}")

@@ -7,10 +7,9 @@ import collections
 import json
 import re
 import subprocess
-import urllib.error
 import urllib.request
 
-from lab import collect, expect, values, wait_until
+from lab import GIVE_UP_S, collect, expect, values, wait_until
 
 GATEWAY = "127.0.0.1:9091"
 PORT = 17800
@@ -85,9 +84,9 @@ def has_enough(records):
 
 def fetch():
     try:
-        with urllib.request.urlopen(f"http://{GATEWAY}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{GATEWAY}/metrics", timeout=GIVE_UP_S) as answer:
             return answer.read().decode()
-    except (urllib.error.URLError, ConnectionError):
+    except OSError:
         return None
 
 
@@ -190,9 +189,10 @@ def check_buckets(name, labels, ours, found):
 def check_deleted(lab):
     """The group stays when a daemon ends in order, and goes if that is configured."""
     expect(served(), "the group went with its daemon")
+    was = count_of("udp_wan_rtt_seconds_count")
     daemon = publisher(lab, "deletes", delete_on_stop=True)
     before = len(served())
-    wait_until(lambda: 0 < count_of("udp_wan_rtt_seconds_count") < SAMPLES, "the new daemon's counts in the group's place")
+    wait_until(lambda: 0 < count_of("udp_wan_rtt_seconds_count") < was, "the new daemon's counts in the group's place")
     expect(before, "the group was away before the new daemon's first push")
     code, _ = daemon.end()
     expect(code == 0, f"the daemon ended with {code}: {daemon.log()[-500:]}")
@@ -254,5 +254,8 @@ def check_many(lab):
         mib = len(fetch().replace(f'instance="{NAME}",job="{JOB}",', "")) / 2**20
         code, _ = daemon.end()
         log = (lab.folder / f"{label}.log").read_text()
-        expect(code == 0 and " WARN " not in log and " ERROR " not in log, f"{code}: {log[-500:]}")
+        # A gateway without a processor takes more than a push may: the next one has it all.
+        told = [line for line in log.splitlines() if " WARN " in line or " ERROR " in line]
+        told = [line for line in told if "a later push has it all" not in line]
+        expect(code == 0 and not told, f"{code}: {told[:3]}")
         lab.note(f"{TARGETS} targets, {extra or 'all metrics'}: {total} series of {told} told, {mib:.1f} MiB a push")

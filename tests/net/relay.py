@@ -13,6 +13,8 @@ import sys
 # Bytes that may wait for this program: a second of packets, however long it is held up. What is lost here is no loss
 # of a daemon's.
 WAITING_MAX = 8 << 20
+# Connections that may wait for it: seconds of them. A SYN without room is sent again after a second.
+BACKLOG = 4096
 # Of Linux (asm-generic/socket.h); Python does not name it.
 SO_RCVBUFFORCE = 33
 
@@ -79,7 +81,7 @@ async def main(listen, udp_port, tcp_port, to, delay_s, reply_address=None, repl
         upstream_reader, upstream_writer = await asyncio.open_connection(to, 8000)
         await asyncio.gather(pump(reader, upstream_writer, delay_s), pump(upstream_reader, writer, 0))
 
-    server = await asyncio.start_server(accept, listen, int(tcp_port))
+    server = await asyncio.start_server(accept, listen, int(tcp_port), backlog=BACKLOG)
     print("relaying", file=sys.stderr, flush=True)
     await server.serve_forever()
 

@@ -19,7 +19,9 @@ RELOADS = int(os.environ.get("LM_RELOADS", "1000"))
 # What the heap may keep in its holes, of what there was after half of them. If the five thousand targets of the second
 # half left a tenth of themselves behind, it would be more.
 GROWTH_MAX = 0.15
-CAPTURE_S = 4 * INTERVAL_MS / 1_000
+CAPTURE_S = 20 * INTERVAL_MS / 1_000
+# Room for seconds of all probes: a stop of the host loses none.
+RECEIVE_BUFFER_KIB = 1 << 16
 
 
 def settings(generation, interval_ms=INTERVAL_MS, window_s=WINDOW_S, tags=()):
@@ -61,7 +63,7 @@ class Reloads:
 
 def run(lab):
     near, far = lab.ends()
-    lab.ours("server", {"name": "far"}, namespace=far)
+    lab.ours("server", {"name": "far", "engine": {"receive_buffer_kib": RECEIVE_BUFFER_KIB}}, namespace=far)
     client = lab.ours("client", settings(0), namespace=near)
     reloads, records = Reloads(lab, client), []
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import loss
 from capture import Capture, end_captures
-from dissect import FOREIGN_PROBES, layers, make_key, stamp_suite
+from dissect import FOREIGN_PROBES, SSIDS, layers, make_key, stamp_suite
 from lab import FAR, NEAR, ROOT, collect, expect, pause, sockets, values, wait_until
 from programs import STAMP_SUITE
 
@@ -105,7 +105,10 @@ def answer_with_a_key(lab):
     """Has stamp-suite's sender ask a host of ours that answers nothing without a key: with the key, and without."""
     near, far = lab.ends("keyed-")
     key = make_key(lab.folder / "router.key")
-    sessions = [{"from": NEAR, "ssid": 77, "label": "router", "key_file": str(key)}, {"from": FAR, "label": "other"}]
+    router = {"from": NEAR, "label": "router", "key_file": str(key)}
+    # Two senders, one after the other: neither is kept waiting until the other is known to have ended.
+    sessions = [{**router, "ssid": ssid, "tags": [f"form:{form}"]} for form, ssid in SSIDS.items()]
+    sessions.append({"from": FAR, "label": "other"})
     settings = {"name": "far", "metrics": METRICS, "auth": {"require_key": True}, "sessions": sessions}
     server = lab.ours("keyed-server", settings, namespace=far)
     lab.note(f"with a key {stamp_suite(near, '--auth-mode', 'A', '--hmac-key-file', str(key))}")

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """A ZeroMQ subscriber for the labs: prints each message as a line. Runs where pyzmq is installed.
 
-    subscribe.py ENDPOINT [PREFIX]
+    subscribe.py ENDPOINT [PREFIX [MESSAGES]]
+
+MESSAGES is how many may wait for it (1: the queue under test is the publisher's).
 """
 
 import sys
@@ -9,8 +11,7 @@ import sys
 import zmq
 
 socket = zmq.Context().socket(zmq.SUB)
-# The queue under test is the publisher's.
-socket.set_hwm(1)
+socket.set_hwm(int(sys.argv[3]) if len(sys.argv) > 3 else 1)
 socket.setsockopt(zmq.IPV6, 1)
 socket.subscribe(sys.argv[2] if len(sys.argv) > 2 else "")
 socket.connect(sys.argv[1])

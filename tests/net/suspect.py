@@ -6,8 +6,9 @@
 3. The same happens to the prober, which stamps its packets itself. Replies are under way for 10 ms, so the stamps of
    those that come meanwhile are late: bursts in the reverse direction, of this host.
 
-Each is done EVENTS times, and of the events at least 95 in 100 must be laid to the right side. LM_SUSPECT_EVENTS has it
-done more often: 100 for the figures in the documents.
+Each is done EVENTS times, and of the events at least 95 in 100 must be laid to the right side. Where one of so few is
+not, the part is done again until one in 20 can be told from one in six. LM_SUSPECT_EVENTS has it done more often: 100
+for the figures in the documents.
 
 A hypervisor that takes a processor away meanwhile does to the event what was not planted. A witness sees when
 (processors.py). What was planted then is planted once more, and its event is not judged.
@@ -27,6 +28,8 @@ from processors import Witness
 EVENTS = int(os.environ.get("LM_SUSPECT_EVENTS", "6"))
 STAND_S = 0.02
 SHARE = 0.95
+# One event that is laid to the wrong side is within that share of so many.
+JUDGED_LEAST = 20
 # Events of that size are those planted, whatever else the host does to itself.
 LEAST_NS = 5_000_000
 RELAY = pathlib.Path(__file__).with_name("relay.py")
@@ -53,10 +56,29 @@ for line in sys.stdin:
 
 def run(lab):
     witness = Witness(lab)
-    queues(lab, witness)
+    hold(lab, witness, "a queue", "network", lambda turn: queues(lab, witness, turn))
     for how in (stop, load):
-        stand_still(lab, witness, "peer", how)
-        stand_still(lab, witness, "local", how)
+        for side in ("peer", "local"):
+            part = lambda turn, side=side, how=how: stand_still(lab, witness, side, how, turn)
+            hold(lab, witness, f"{how.__doc__} of the {side}", side, part)
+
+
+def hold(lab, witness, what, right, part):
+    """Does a part, again if one of its few events is laid to the wrong side, and holds the share of all of them."""
+    events, besides, turn = [], 0, 0
+    wrong = lambda: [event for event in events if event["suspect"] != right]
+    while turn == 0 or wrong() and len(events) < JUDGED_LEAST:
+        alone, others = part(turn)
+        expect(len(alone) >= EVENTS / 2, f"{what}: {EVENTS} times, and {len(alone)} events: {alone}")
+        events, besides, turn = events + alone, besides + others, turn + 1
+    shown = f" ({besides} more while a processor was away)" if besides else ""
+    lab.note(f"{what}: {len(events)} events, {len(events) - len(wrong())} of them laid to: {right}{shown}")
+    away = lambda event: witness.away_ns(event["start"] - READINGS_NS, end_of(event))
+    told = [f"processors were away for {away(event)} ns from 100 ms before on: {event}" for event in wrong()]
+    expect(len(wrong()) <= (1 - SHARE) * len(events), f"{what}: {told}")
+    if right == "network":
+        hosts = [event for event in wrong() if event["suspect"]]
+        expect(not hosts, f"{what}: laid to a host: {hosts}")
 
 
 def planting(witness, settle_s):
@@ -78,21 +100,23 @@ def target(address, **more):
     return {"host": address, "label": "far", "interval": 1, "type": "udp", "tcp_latency": False, **more}
 
 
-def queues(lab, witness):
-    near, _, far = burst.path(lab, "queue-")
-    lab.ours("queue-server", settings("far", 0), namespace=far)
+def queues(lab, witness, turn):
+    name = f"queue{turn or ''}"
+    near, _, far = burst.path(lab, f"{name}-")
+    server = lab.ours(f"{name}-server", settings("far", 0), namespace=far)
     config = settings("near", 1, burst={"threshold_us": LEAST_NS // 2_000}, targets=[target(burst.FAR)])
-    client = lab.ours("queue-client", config, namespace=near)
+    client = lab.ours(f"{name}-client", config, namespace=near)
     records = learn(client)
     since = time.time_ns()
-    blast(lab, near, planting(witness, 0.3))
-    judge(lab, witness, "a queue", client, records, "network", lambda event: event["start"] >= since)
+    blast(lab, name, near, planting(witness, 0.3))
+    met = lambda event: event["start"] >= since
+    return events_of(witness, client, records, met, [server])
 
 
-def blast(lab, near, times):
+def blast(lab, name, near, times):
     """Fills the router's queue again and again. `times` waits after each."""
     code = burst.BLAST.format(packets=burst.BURST_PACKETS, size=burst.PACKET_BYTES, far=burst.FAR)
-    out = lab.folder / "blast.out"
+    out = lab.folder / f"{name}-blast.out"
     with open(out, "wb") as file:
         words = ["ip", "netns", "exec", near, sys.executable, "-c", code]
         sender = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=file, text=True)
@@ -104,17 +128,19 @@ def blast(lab, near, times):
     sender.wait()
 
 
-def stand_still(lab, witness, side, how):
-    """Has one end stand still again and again, and holds the prober's events against it."""
-    name = f"{side}-{how.__name__}"
+def stand_still(lab, witness, side, how, turn):
+    """Has one end stand still again and again; returns the events that the prober tells then."""
+    name = f"{side}-{how.__name__}{turn or ''}"
     near, far = lab.ends(f"{name}-")
     server = lab.ours(f"{name}-server", settings("far", 0), namespace=far)
+    others = [server]
     if side == "peer":
         more = {"targets": [target(FAR, timeout=0.005, max_lost=1_000_000)]}
     else:
         # Not on the prober's processor: what is taken there must not hold up the relay, which is the network.
         words = ["taskset", "-c", "0", sys.executable, RELAY, FAR, RELAY_PORT, RELAY_PORT, FAR, STAND_S / 2]
-        lab.start(f"{name}-relay", words, namespace=far).wait_for_log("relaying")
+        others.append(lab.start(f"{name}-relay", words, namespace=far))
+        others[-1].wait_for_log("relaying")
         more = {
             "timestamps": "user",
             "burst": {"threshold_us": LEAST_NS // 1_000},
@@ -129,7 +155,7 @@ def stand_still(lab, witness, side, how):
         if span[1] - span[0] < 10 * STAND_S * 1e9
     ]
     met = lambda event: any(overlaps(event, span) for span in spans)
-    judge(lab, witness, f"{how.__doc__} of the {side}", client, records, side, met)
+    return events_of(witness, client, records, met, others)
 
 
 def stop(lab, witness, daemon, _):
@@ -169,23 +195,18 @@ def overlaps(event, span):
     return event["start"] <= span[1] and end_of(event) >= span[0]
 
 
-def judge(lab, witness, what, client, records, right, is_planted):
+def events_of(witness, client, records, is_planted, others):
+    """Ends the prober, and what it was measured with. Returns the events that were planted, but for those of a time in
+    which a processor was away, and how many these are.
+    """
     # Longer than a timeout, so every probe is decided.
     pause(1.5)
     code, _ = client.end()
     expect(code == 0, f"{client.label} ended with {code}: {client.log()[-500:]}")
+    for other in others:
+        other.kill()
     records = records + client.records()
     events = [record for record in records if record.get("event") in ("burst", "outage") and is_planted(record)]
     events = [event for event in events if max(event["duration"], event["peak"]) >= LEAST_NS]
     alone = [event for event in events if is_alone(witness, event["start"], end_of(event))]
-    events, all_events = alone, len(events)
-    expect(len(events) >= EVENTS / 2, f"{what}: {EVENTS} times, and {len(events)} events: {events}")
-    wrong = [event for event in events if event["suspect"] != right]
-    besides = f" ({all_events - len(events)} more while a processor was away)" if all_events > len(events) else ""
-    lab.note(f"{what}: {len(events)} events, {len(events) - len(wrong)} of them laid to: {right}{besides}")
-    away = lambda event: witness.away_ns(event["start"] - READINGS_NS, end_of(event))
-    told = [f"processors were away for {away(event)} ns from 100 ms before on: {event}" for event in wrong]
-    expect(len(wrong) <= (1 - SHARE) * len(events), f"{what}: {told}")
-    if right == "network":
-        hosts = [event for event in wrong if event["suspect"]]
-        expect(not hosts, f"{what}: laid to a host: {hosts}")
+    return alone, len(events) - len(alone)

@@ -189,6 +189,8 @@ def as_the_unit_does(lab, settings, calls, engine):
     if engine == "mio":
         hang(lab, manager, daemon, path)
     path.write_text(text % (engine, http, "again"))
+    # The signs of life that have come fill the socket's queue otherwise.
+    manager.so_far()
     reload = settings.only("ExecReload").replace("$MAINPID", str(daemon.pid))
     command(*shlex.split(reload))
     told = manager.told_of_state()
@@ -196,6 +198,7 @@ def as_the_unit_does(lab, settings, calls, engine):
     told = manager.told_of_state()
     expect(told == "READY=1", f"after a reload: {told!r}")
     collect(daemon, lambda it: values(it, "udp.wan.rtt", target="again"), "samples under another label")
+    manager.so_far()
     daemon.send(signal.SIGTERM)
     told = manager.told_of_state()
     expect(told == "STOPPING=1", f"at the end: {told!r}")

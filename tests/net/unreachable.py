@@ -19,8 +19,11 @@ PORT = 8001
 INTERVAL_MS = 5
 REJECTED = 100
 ANSWERED = 100
+# A stop of the host that is shorter is no loss.
+TIMEOUT_S = 3
 # More probes than a flow sends in a timeout.
-SETTLED = 600
+SETTLED = 1_200 * TIMEOUT_S // INTERVAL_MS
+LOST = 600
 # So many probes fit into an interface's queue, more than are lost there until the first error.
 QUEUED = 64
 # Bytes of a probe that fits no link here.
@@ -46,7 +49,8 @@ def run(lab):
     filtering = Rejects(router)
     metrics = {"mode": "windows", "send_interval": 0.5}
     server = lab.ours("server", {"name": "far", "address": ["0.0.0.0", "::"], "max_size": PIECES_SIZE, "metrics": metrics}, namespace=far)
-    common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000}
+    # Those that are rejected are lost at the end: that a host answers again is told only seconds later.
+    common = {"type": "udp", "interval": INTERVAL_MS, "tcp_latency": False, "max_lost": 1_000_000, "timeout": TIMEOUT_S}
     targets = [{"host": host, "label": host, **common} for host in (GOOD, BAD, GOOD6, BAD6)]
     # Packets of a trace go beyond the router once a host is cut off, and would be counted among what is rejected.
     settings = {"name": "near", "metrics": metrics, "path": {"on": [], "interval": 0}, "targets": targets}
@@ -85,7 +89,7 @@ def check_full_queue(lab, near):
     metrics = {"mode": "windows", "send_interval": 0.5}
     target = {"host": GOOD, "label": GOOD, "type": "udp", "interval": 1, "size": 1000, "max_lost": 1_000_000, "protocol": "native"}
     client = lab.ours("full", {"name": "near", "metrics": metrics, "targets": [target]}, namespace=near)
-    records = collect(client, every(SETTLED, "lost.forward", GOOD), "losses in the queue")
+    records = collect(client, every(LOST, "lost.forward", GOOD), "losses in the queue")
     end(client)
     records += client.records()
     command("tc", "-n", near, "qdisc", "del", "dev", "lm0", "root")

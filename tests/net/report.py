@@ -77,7 +77,7 @@ def check_burst(lab):
     client = lab.ours("verdict-near", {**suspect.settings("near", 1, **more), "metrics": both}, namespace=near)
     records = suspect.learn(client)
     since = time.time_ns()
-    suspect.blast(lab, near, suspect.planting(Witness(lab), 0.3))
+    suspect.blast(lab, "verdict", near, suspect.planting(Witness(lab), 0.3))
     # Longer than a timeout, so every probe is decided.
     pause(1.5)
     for daemon in (client, server):

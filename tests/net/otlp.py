@@ -352,7 +352,7 @@ def check_two(lab):
     port, spool = PORT + 60, lab.folder / "spool"
     server, token = receiver(lab, "receiver-two", port)
 
-    def settings(label):
+    def settings(label, shutdown_s=5):
         headers = lab.folder / f"{label}-headers"
         headers.write_text("Authorization: Bearer one\n")
         backend = {
@@ -365,7 +365,7 @@ def check_two(lab):
         }
         return {
             "name": "near",
-            "shutdown_timeout": 60,
+            "shutdown_timeout": shutdown_s,
             "tcp_port": port + 2,
             "udp_port": port + 3,
             "metrics": [
@@ -399,7 +399,7 @@ def check_two(lab):
     daemon.kill()
     printed += daemon.records()
     second, _ = receiver(lab, "receiver-second", port + 1)
-    mended = lab.ours("two-again", settings("two-again"))
+    mended = lab.ours("two-again", settings("two-again", shutdown_s=60))
     printed += collect(mended, lambda records: len(windows_of(records, "udp.wan.rtt")) >= 2, "windows")
     code, _ = mended.end()
     expect(code == 0, f"the daemon ended with {code}: {mended.log()[-500:]}")

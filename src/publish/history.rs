@@ -78,8 +78,7 @@ impl History {
             store,
             stats: Arc::clone(&stats),
             folder,
-            has_failed: false,
-            written: 0,
+            failing: Failing::default(),
         };
         let body = move || {
             writer.tell();
@@ -221,10 +220,43 @@ struct Writer {
     store: Store,
     stats: Arc<BackendStats>,
     folder: String,
-    /// A write has failed, which is told until it is told that they succeed again.
-    has_failed: bool,
-    /// How many have succeeded since the last one that failed.
+    failing: Failing,
+}
+
+/// Whether it was told that writes fail.
+#[derive(Debug, Default)]
+struct Failing {
+    is_told: bool,
+    /// Writes that have succeeded since the last one that failed.
     written: u32,
+}
+
+/// What is to be told of writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    TheyFail,
+    TheySucceedAgain,
+}
+
+impl Failing {
+    fn handle(&mut self, is_written: bool) -> Option<News> {
+        if !is_written {
+            self.written = 0;
+            let is_told = std::mem::replace(&mut self.is_told, true);
+            return (!is_told).then_some(News::TheyFail);
+        }
+        self.written = self.written.saturating_add(1);
+        let is_over = self.is_told && self.written >= WRITTEN_AGAIN;
+        is_over.then(|| {
+            self.is_told = false;
+            News::TheySucceedAgain
+        })
+    }
+
+    /// True if the last write has failed.
+    const fn is_lasting(&self) -> bool {
+        self.is_told && self.written == 0
+    }
 }
 
 impl Writer {
@@ -234,20 +266,14 @@ impl Writer {
             Job::Events { lines, span, .. } => self.store.write_events(lines, *span),
         };
         self.tell();
+        let news = self.failing.handle(written.is_ok());
         self.stats.set_last_try(Some(written.is_ok()));
+        let folder = &self.folder;
         match written {
-            Ok(()) => {
-                self.stats.count_sent(job.records());
-                self.written = self.written.saturating_add(1);
-                if self.written >= WRITTEN_AGAIN && std::mem::take(&mut self.has_failed) {
-                    tracing::info!(backend = NAME, "{} is written to again", self.folder);
-                }
-            }
+            Ok(()) => self.stats.count_sent(job.records()),
             Err(error) => {
                 self.stats.count_dropped(job.records());
-                self.written = 0;
-                if !std::mem::replace(&mut self.has_failed, true) {
-                    let folder = &self.folder;
+                if news == Some(News::TheyFail) {
                     tracing::warn!(
                         backend = NAME,
                         "cannot write to {folder}: {error}; intervals are left out until it can be written again"
@@ -255,15 +281,40 @@ impl Writer {
                 }
             }
         }
+        if news == Some(News::TheySucceedAgain) {
+            tracing::info!(backend = NAME, "{folder} is written to again");
+        }
     }
 
     /// Logs what the store has to tell.
     fn tell(&mut self) {
         // While nothing can be written, one line tells it.
         for note in self.store.take_notes() {
-            if !self.has_failed {
+            if !self.failing.is_lasting() {
                 tracing::warn!(backend = NAME, "{note}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bytes_of_a_full_disk_are_no_room_again() {
+        let mut failing = Failing::default();
+        let mut told = |is_written: bool| failing.handle(is_written);
+        assert_eq!(told(true), None);
+        assert_eq!(told(false), Some(News::TheyFail));
+        for is_written in [true, false, true, false, false] {
+            assert_eq!(told(is_written), None);
+        }
+        assert_eq!(
+            [told(true), told(true)],
+            [None, Some(News::TheySucceedAgain)]
+        );
+        assert_eq!([told(true), told(true)], [None; 2]);
+        assert_eq!(told(false), Some(News::TheyFail));
     }
 }

@@ -105,8 +105,9 @@ impl<W: Write> WholeLines<W> {
     fn cut(&mut self, bytes: usize) -> io::Result<()> {
         let file = self.file.as_mut().ok_or(ErrorKind::Unsupported)?;
         let end = file.stream_position()?;
-        match file.metadata()?.len().cmp(&end) {
-            Ordering::Less => return Ok(()),
+        let length = file.metadata()?.len();
+        match length.cmp(&end) {
+            Ordering::Less => return file.seek(SeekFrom::Start(length)).map(drop),
             Ordering::Greater => return Err(ErrorKind::Unsupported.into()),
             Ordering::Equal => {}
         }
@@ -214,18 +215,21 @@ mod tests {
     /// As programs do that rotate logs, most of all where the disk is full.
     #[test]
     fn of_a_line_whose_part_another_has_removed_nothing_follows() {
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        let mut lines = WholeLines::stream(Emptied {
-            file: file.try_clone().unwrap(),
-            room: 6,
-        });
-        lines.file = Some(file);
-        let lost = lines.write(b"one\ntwo\nthree\n").unwrap_err();
-        assert_eq!(lost.lines, 2);
-        lines.out.room = 100;
-        lines.write(b"four\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
+        for append in [false, true] {
+            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+            let mut file = fs::OpenOptions::new();
+            let file = file.write(true).append(append).open(&path).unwrap();
+            let mut lines = WholeLines::stream(Emptied {
+                file: file.try_clone().unwrap(),
+                room: 6,
+            });
+            lines.file = Some(file);
+            let lost = lines.write(b"one\ntwo\nthree\n").unwrap_err();
+            assert_eq!(lost.lines, 2);
+            lines.out.room = 100;
+            lines.write(b"four\n").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "four\n", "{append}");
+        }
     }
 
     /// A file on a full disk, which another process empties when there is no room.

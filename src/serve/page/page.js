@@ -363,14 +363,16 @@ async function select(key) {
   try {
     const { span } = view;
     view.askedAt = Date.now();
-    view.awaited = [];
+    const awaited = [];
+    view.awaited = awaited;
     const kept = span ? `&last=${span}&columns=${KEPT_COLUMNS}` : '';
     const past = await askJson(`api/v1/past?pair=${pair.pair}&flow=${flow}${kept}`);
-    if (view.selected === key && view.span === span) {
+    // Another one may have been asked for meanwhile, which is newer.
+    if (view.awaited === awaited && view.selected === key && view.span === span) {
       view.past = past;
       // Intervals that were told after the answer was made, and before it came.
       const known = past.end_ns.length ? past.end_ns[past.end_ns.length - 1] : 0;
-      for (const one of view.awaited || []) if (one.endNs > known) append(past, one);
+      for (const one of awaited) if (one.endNs > known) append(past, one);
       view.awaited = null;
     }
   } catch {

@@ -14,7 +14,7 @@ import sys
 import time
 
 from dns import own_etc
-from lab import collect, expect, run as command, values, wait_until
+from lab import collect, expect, pause, run as command, values, wait_until
 
 KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 LOSSES = ["udp.wan.lost", "tcp.wan.lost", "tcp.wan.latency.failed"]
@@ -24,8 +24,8 @@ RELAY = pathlib.Path(__file__).with_name("relay.py")
 DELAY_S = 0.1
 INTERVAL_MS = 5
 TURNS = 4
-# Until a probe to an address that is silent is lost, and one that nothing is to keep from its answer: a stop of the host
-# that is shorter is none of the network.
+# The timeout toward addresses that may be silent, and the one where nothing is to be lost. A stop of the host that is
+# shorter loses no probe.
 SILENT_S, STALL_S = 1, 5
 PORTS = {"tcp_port": 8000, "udp_port": 8001}
 OWN_PORTS = {"tcp_port": 18000, "udp_port": 18001}
@@ -117,6 +117,8 @@ def name_rotates(lab, near, far, etc):
         write_hosts(etc, {name: [new]})
         wait_until(lambda: client.log().count(moved.format(new, old)) == seen + len(targets), f"the move to {new}")
         records += collect(client, made_after(time.time_ns()), f"samples from {new}")
+    # Whatever was lost is known then.
+    pause(STALL_S + 1)
     end(client)
     records += client.records()
     lost = {metric: sum(values(records, metric)) for metric in LOSSES}
@@ -149,6 +151,8 @@ def answers_from_elsewhere(lab, near, far):
         count(records, metric, label) >= SAMPLES for metric in ("udp.wan.misaddressed", "udp.wan.lost") for label in wrong
     ) and count(records, "udp.wan.received", "right") >= SAMPLES
     records = collect(client, enough, "answers from elsewhere")
+    # Whatever was lost is known then.
+    pause(STALL_S + 1)
     end(client)
     records += client.records()
     for label, where in wrong.items():

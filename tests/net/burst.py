@@ -158,9 +158,9 @@ def crossings(captures, events):
 
     The instant is when the probe left, or where its receiver reports, when it would have arrived without the queue.
     Without a queue it takes the least delay. What a text probe takes varies with its program by microseconds, as much
-    as the threshold is, so there it takes what the events say, if that is near what lies between the least delay and
-    the median. The base is a line through the least delays of the last seconds, which a program whose delays change
-    meanwhile leads past either.
+    as the threshold is, so there it takes what the events say, if that is not far from the range between the least delay
+    and the median. The base is a line through the least delays of the last seconds. Where a program's delays change
+    within those, it passes under the least delay of all or over the median.
     """
     exchanges = [one for one in join(*captures, UDP, 8001).values() if not one.again]
     forward = sorted((one.request_out, one.forward()) for one in exchanges if one.request_out and one.request_in)
@@ -244,13 +244,16 @@ def overlap(one, other):
 
 def compare(lab, protocol, reported, truth, link, since):
     """Holds events and queues of the captures since an instant against each other: each event is a queue, and each queue
-    an event.
+    an event. An event before it is the host's, and in the captures, too.
 
     The two thresholds of its time may make two bursts of one queue, or one of two. Either is right.
     """
     reporter = "near" if protocol == "auto" else "far"
     told = (record for record in reported[reporter] if record.get("event") == "burst")
+    told = list(told)
     events = [record for record in told if record["start"] >= since]
+    early = [record for record in told if record["start"] < since and not is_the_hosts(record, link)]
+    expect(not early, f"{protocol}: bursts before one was planted, which the captures do not have: {early}")
     found, nearest, matched, own = [], [], set(), 0
     for event in events:
         expect(event["flow"] == "udp", f"{protocol}: a burst of another flow: {event}")

@@ -33,8 +33,7 @@ def settings(**extra):
 
 def whole(path):
     """The records in a file, each of which is a whole line."""
-    text = path.read_bytes()
-    expect(text.endswith(b"\n"), f"{path.name} ends with {text[-60:]!r}")
+    text = whole_text(path)
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -59,9 +58,19 @@ def fill(folder):
             pass
 
 
-def ends_whole(path):
-    """A write that has no room leaves a part of a line for a moment."""
-    return path.read_bytes().endswith(b"\n")
+def whole_text(path):
+    """Returns what is in a file, once that ends with a line: a write that finds no room leaves a part of one there for a
+    moment.
+    """
+    text = b""
+
+    def is_whole():
+        nonlocal text
+        text = path.read_bytes()
+        return text.endswith(b"\n")
+
+    wait_until(is_whole, f"what has no room to be cut off {path.name}")
+    return text
 
 
 def full_stdout(lab, small):
@@ -70,7 +79,6 @@ def full_stdout(lab, small):
             daemon = lab.ours(f"stdout-{mode}", settings(metrics={"send_interval": 1}), stdout=out)
         daemon.wait_for_log("records are lost: No space left on device")
         expect("cli" in daemon.log(), daemon.log())
-        wait_until(lambda: ends_whole(small / "out"), "what has no room to be cut off")
         lines = len(whole(small / "out"))
         if mode == "ab":
             # There is room again: lines go on where they begin.
@@ -93,8 +101,7 @@ def full_log(lab, small):
     backends = {"backend": "log", "level": "INFO", "send_interval": 1}
     daemon = lab.ours("log", settings(log_file=str(path), metrics=backends), wait=False)
     daemon.wait_for_log(f"the log file {path} cannot be written: No space left on device")
-    wait_until(lambda: ends_whole(path), "what has no room to be cut off the log")
-    text = path.read_bytes()
+    text = whole_text(path)
     expect(text.endswith(b"}\n"), f"the log ends with {text[-80:]!r}")
     expect(daemon.log().count("cannot be written") == 1, "it is told once")
     path.write_bytes(b"")
@@ -102,8 +109,7 @@ def full_log(lab, small):
     wait_until(again, "the log to say what is lost")
     told = next(line for line in path.read_text().splitlines() if "is written again" in line)
     lab.note(told.split("; ")[-1])
-    wait_until(lambda: ends_whole(path), "the log to have whole lines")
-    for line in path.read_text().splitlines():
+    for line in whole_text(path).decode().splitlines():
         expect(" INFO " in line or " WARN " in line, f"a line of the log is {line!r}")
     daemon.kill()
     path.unlink()
@@ -115,7 +121,6 @@ def limited_file(lab):
     restore = lambda: signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     daemon = lab.ours("limited", settings(metrics={"send_interval": 1}), preexec_fn=lambda: (limit(), restore()))
     daemon.wait_for_log("records are lost: File too large")
-    wait_until(lambda: ends_whole(daemon.out_path), "what has no room to be cut off")
     expect(len(whole(daemon.out_path)) > 50, "there are lines up to the limit")
     code, _ = daemon.end()
     expect(code == 0, f"{daemon.label} ended with {code}: {daemon.log()[-500:]}")

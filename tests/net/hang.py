@@ -139,14 +139,16 @@ def watch(hanging, plain):
 
 
 def check_schedule(lab, hanging, plain):
-    shares, completed = [], []
+    shares, completed, all_slots = [], [], []
     for label, figures in (("hanging", hanging), ("plain", plain)):
         slots = figures["sent"] + figures["missed"]
         shares.append(figures["missed"] / slots)
         completed.append(figures["received"] / slots)
+        all_slots.append(slots)
         lab.note(f"{label}: {figures['missed']} of {slots} slots missed, {figures['received']} probes completed")
     expect(shares[0] <= shares[1] + SHARE_MAX, f"a share of {shares[0]:.4f} of the slots is missed, not {shares[1]:.4f}")
     # Each of its own slots: the windows of one may be a part of a second ahead of the other's.
+    expect(all_slots[0] >= COMPLETED_MIN * all_slots[1], f"slots that are neither sent nor missed: {all_slots}")
     ratio = completed[0] / completed[1]
     expect(ratio >= COMPLETED_MIN, f"{ratio:.3f} as many probes are completed")
 

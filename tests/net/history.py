@@ -41,7 +41,9 @@ def run(lab):
     first.kill()
     after_kill = kept(lab, folder)
     expect(after_kill >= while_it_runs, f"{after_kill} are left of {while_it_runs}")
-    expect(after_kill in sums(first), f"{after_kill} round trips are kept, and {sums(first)} were printed")
+    # The file may have an interval whose line the kill has cut off.
+    is_printed = after_kill in sums(first) or after_kill > sums(first)[-1]
+    expect(is_printed, f"{after_kill} round trips are kept, and {sums(first)} were printed")
     lab.note(f"{while_it_runs} round trips read while it ran, {after_kill} after kill -9")
 
     second = lab.ours("second", settings(folder), namespace=space)

@@ -19,6 +19,7 @@ FLOWS = 8
 STALL_S = 5
 # The probes that are completed may differ by this share, with tracing and without.
 SHARE = 0.001
+# At the end of one of so many windows neither end stands still.
 LAST_WINDOWS = 5
 
 
@@ -91,8 +92,8 @@ def check_probes(lab, traced, untraced):
 
 
 def under_way(records):
-    """Returns how many probes were sent and not completed, at that of the last window's ends at which they were fewest:
-    some are under way at each.
+    """Returns how many probes were sent and not completed at the end of that one of the last windows where they were
+    fewest: some are under way at each.
     """
     balance = {}
     for sign, count in ((1, "sent"), (-1, "received")):

@@ -95,5 +95,5 @@ def exchange(lab, witness, variant, port, ours_extra, python_extra):
 
 
 def stopped(witness, at):
-    """True if a processor was away for as long as two probes need to wait for the Python program, soon before."""
-    return witness.any_away_ns(at - AFTER_NS, at) >= INTERVAL_MS * 500_000
+    """True if a processor was away soon before for so long at once that two probes may have waited for the program."""
+    return witness.longest_away_ns(at - AFTER_NS, at) >= INTERVAL_MS * 500_000

@@ -25,6 +25,8 @@ KINDS = ["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"]
 LOSSES = ["udp.wan.lost", "tcp.wan.lost", "tcp.wan.latency.failed"]
 SAMPLES, FEW, MAX_LOST = 20, 3, 3
 UDP_PORT = 8001
+# A stop of the host that is shorter is no loss.
+STALL_S = 5
 # So many answers in a row must lack an address before it is gone.
 ABSENT = 3
 
@@ -81,7 +83,7 @@ def first_is_dead(lab, near, etc):
     write_hosts(etc, {"dead.example": [NOBODY6, FAR[0]]})
     # A probe is lost well before the next one leaves, also where the host is late, and the last one after more than
     # the second that an address has.
-    flow = {"host": "dead.example", "interval": 1250, "timeout": 1, "max_lost": MAX_LOST}
+    flow = {"host": "dead.example", "interval": 2500, "timeout": 1, "max_lost": MAX_LOST}
     kinds = {"udp": {"type": "udp"}, "tcp": {"type": "tcp", "tcp_latency": False}, "all": {}}
     targets = [{**flow, "label": label, **kind} for label, kind in kinds.items()]
     client = prober(lab, "dead", near, targets)
@@ -137,7 +139,7 @@ def every_address(lab, near, etc, server):
     name, kept = "pool.example", [FAR[0], FAR6]
     at = lambda *addresses: write_hosts(etc, {name: addresses})
     at(*kept, FAR[1])
-    target = {**PORTS, "host": name, "label": "pool", "type": "udp", "interval": 10, "timeout": 5, "tags": ["of:pool"]}
+    target = {**PORTS, "host": name, "label": "pool", "type": "udp", "interval": 10, "timeout": STALL_S, "tags": ["of:pool"]}
     target["every_address"] = True
     settings = {"name": "prober", "resolve_interval": 1, "log_level": "DEBUG", **OWN_PORTS}
     settings["metrics"] = {"mode": "both", "send_interval": 0.5}
@@ -164,6 +166,9 @@ def every_address(lab, near, etc, server):
     since_ns = time.time_ns()
     alive = [*kept, FAR[2]]
     records += collect(client, lambda found: each_has(found, alive, since_ns), "samples of all that are there")
+    # Whatever was lost until then is known.
+    pause(STALL_S + 1)
+    records += client.records()
     end_captures([capture], near, FAR[0])
     check_every(capture, records, kept)
     # A reload that takes the key away leaves one target; one that gives it back makes them anew.

@@ -24,6 +24,7 @@ QUIET_S, TOLD_WITHIN_S = 5, 10
 # The link is bad once more if processors were away for such a part of the time of an event, in all: after half of it a
 # host is suspected.
 AWAY = 1 / 3
+# Of a host with many short waits no more than the last second is known, perhaps.
 LAST_NS = 1_000_000_000
 # Seconds without anything at 1 ms; 600 for the ten minutes of docs/design/paths.md.
 WELL_S = int(os.environ.get("LM_PATHS_SECONDS", 0))
@@ -82,7 +83,7 @@ def is_told(lab, client, witness, what, expected, spoil, heal):
     found = collect(client, lambda got: {it["source_port"] for it in begun(got, what)} >= expected, f"{what} told")
     took_ns = time.time_ns() - began
     away = lambda it: witness.away_ns(it["start"], it["start"] + it["noticed"]) / it["noticed"]
-    # Of a peer on a busy host the last waits are known, and no more: they count as the share of that time.
+    # Where only the last waits of a host are known, their share of that time is what counts.
     end_of = lambda it: it["start"] + it["noticed"]
     late = lambda it: witness.away_ns(end_of(it) - LAST_NS, end_of(it)) > LAST_NS * AWAY
     is_judged = all(away(event) < AWAY and not late(event) for event in begun(found, what))

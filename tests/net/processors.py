@@ -54,6 +54,11 @@ class Witness:
             counted = max(counted, until)
         return away
 
+    def longest_away_ns(self, began, ended):
+        """Returns the longest for which a processor was away at once, of what met that time."""
+        away = (span for file in self.files for span in spans(file))
+        return max((until - since for since, until in away if since <= ended and until >= began), default=0)
+
     def times(self, count, settle_s, is_alone):
         """Counts up to `count`, past the times that began at an instant that is not alone. `settle_s`: before and after
         each."""

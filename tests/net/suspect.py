@@ -71,14 +71,14 @@ def hold(lab, witness, what, right, part):
         alone, others = part(turn)
         expect(len(alone) >= EVENTS / 2, f"{what}: {EVENTS} times, and {len(alone)} events: {alone}")
         events, besides, turn = events + alone, besides + others, turn + 1
+        if right == "network":
+            hosts = [event for event in wrong() if event["suspect"]]
+            expect(not hosts, f"{what}: laid to a host: {hosts}")
     shown = f" ({besides} more while a processor was away)" if besides else ""
     lab.note(f"{what}: {len(events)} events, {len(events) - len(wrong())} of them laid to: {right}{shown}")
     away = lambda event: witness.away_ns(event["start"] - READINGS_NS, end_of(event))
     told = [f"processors were away for {away(event)} ns from 100 ms before on: {event}" for event in wrong()]
     expect(len(wrong()) <= (1 - SHARE) * len(events), f"{what}: {told}")
-    if right == "network":
-        hosts = [event for event in wrong() if event["suspect"]]
-        expect(not hosts, f"{what}: laid to a host: {hosts}")
 
 
 def planting(witness, settle_s):

@@ -109,6 +109,7 @@ def check_burst(lab, near, terminals):
     code = BLAST.format(packets=BURST_PACKETS, size=PACKET_BYTES, far=FAR)
     shown = re.compile(r"\d burst > near → far <b>")
     # No probe meets a burst if the host has no processor just then.
+    is_shown = False
     for _ in range(BLASTS_MAX):
         subprocess.run(["ip", "netns", "exec", near, sys.executable, "-c", code], input="\n", text=True, check=True)
         sent = time.monotonic()

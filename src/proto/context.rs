@@ -147,6 +147,7 @@ impl Context {
     fn tell_late_arrival(&mut self, gap_ns: u64) {
         self.tell_held(HeldBy::Arrival, gap_ns);
         let held = self.presence.count_last(gap_ns, self.now);
+        let held = held.into_iter().flatten();
         self.outputs.extend(held.map(Output::Held));
     }
 

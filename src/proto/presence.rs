@@ -9,6 +9,8 @@
 //! theirs, and the system says how long others had the processor. If the loop woke late, nobody else had the processor
 //! and no packet was stamped in that time, the kernel stood still, too.
 
+use std::collections::VecDeque;
+
 use crate::proto::output::{Held, HeldBy};
 use crate::proto::time::{Mono, Now, Wall};
 
@@ -17,6 +19,9 @@ const QUIET_NS: u64 = 50_000;
 
 /// Lateness over the mean by this factor is over the quiet level.
 const OVER: u64 = 4;
+
+/// So many times that were counted are kept, for one that is added to what lies before the last of them.
+const COUNTED_KEPT: usize = 16;
 
 /// The mean is over about so many values.
 const MEAN_OF: u64 = 64;
@@ -77,6 +82,76 @@ impl Waits {
     }
 }
 
+/// The times for which the process was kept from running, as far back as one may still be added to.
+#[derive(Debug)]
+struct Counted {
+    /// One after the other, and apart.
+    spans: VecDeque<[Mono; 2]>,
+    /// Everything before is counted.
+    since: Mono,
+}
+
+/// What of a time is new: for how long, and up to when.
+type Fresh = [Option<(u64, Mono)>; 2];
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            // Nothing is allocated later.
+            spans: VecDeque::with_capacity(COUNTED_KEPT),
+            since: Mono::ZERO,
+        }
+    }
+}
+
+impl Counted {
+    /// Adds a time. Returns what of it was not counted before: what precedes the last time that was counted and is met
+    /// by it, and what follows that. A wait may reach further back than the last that was counted: a timer was due
+    /// within a stop, and a packet has waited since before.
+    fn add(&mut self, from: Mono, until: Mono) -> Fresh {
+        let from = from.max(self.since);
+        let (mut begun, mut ended, mut edge) = (from, until, until);
+        // The end of each gap is the beginning of the span behind it.
+        let (mut last_begun, mut before_ns, mut after_ns) = (None, 0, 0);
+        while let Some(&[span_begun, span_ended]) = self.spans.back() {
+            if span_ended < from {
+                break;
+            }
+            self.spans.pop_back();
+            let gap_ns = edge.since(span_ended);
+            if last_begun.is_none() {
+                (last_begun, after_ns) = (Some(span_begun), gap_ns);
+            } else {
+                before_ns += gap_ns;
+            }
+            edge = span_begun;
+            (begun, ended) = (begun.min(span_begun), ended.max(span_ended));
+        }
+        let first_ns = edge.since(from);
+        match last_begun {
+            Some(_) => before_ns += first_ns,
+            None => after_ns = first_ns,
+        }
+        if ended > begun {
+            if self.spans.len() == COUNTED_KEPT {
+                let oldest = self.spans.pop_front();
+                self.since = oldest.map_or(self.since, |[_, ended]| ended);
+            }
+            self.spans.push_back([begun, ended]);
+        }
+        let fresh = |ns: u64, until: Mono| (ns > 0).then_some((ns, until));
+        [
+            last_begun.and_then(|begun| fresh(before_ns, begun)),
+            fresh(after_ns, until),
+        ]
+    }
+
+    /// Returns up to when something was counted last.
+    fn until(&self) -> Mono {
+        self.spans.back().map_or(self.since, |[_, ended]| *ended)
+    }
+}
+
 /// What a packet that came is for us. Replies may be read late (`receive_within_us`) and requests are not, so each has
 /// a usual wait of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +185,7 @@ pub(crate) struct Presence {
     departures: Waits,
     /// When the loop woke, until its turn begins.
     woken: Option<Mono>,
-    /// Everything up to then is counted.
-    counted: Mono,
+    counted: Counted,
     kept_ns: u64,
     /// The kernel stamps packets here.
     has_stamps: bool,
@@ -132,18 +206,15 @@ impl Presence {
     }
 
     /// The loop has woken, which was to be at `deadline` at the latest.
-    pub(crate) fn handle_woken(&mut self, now: Now, deadline: Mono) -> Option<Held> {
+    pub(crate) fn handle_woken(&mut self, now: Now, deadline: Mono) -> [Option<Held>; 2] {
         self.woken = Some(now.mono);
         // Something that came has ended the wait, and says nothing of timers.
-        if now.mono < deadline {
-            return None;
-        }
-        if !self.lateness.is_over(now.mono.since(deadline)) {
-            return None;
+        if now.mono < deadline || !self.lateness.is_over(now.mono.since(deadline)) {
+            return [None; 2];
         }
         if self.has_stamps {
             self.late = Some(Late {
-                from: deadline.max(self.counted),
+                from: deadline.max(self.counted.until()),
                 until: now.mono,
                 stamped: now.mono,
                 queued_ns: 0,
@@ -188,10 +259,11 @@ impl Presence {
     }
 
     /// The next turn begins: what the wake-up was for is done.
-    pub(crate) fn handle_turn(&mut self, now: Now) -> Option<Held> {
-        let woken = self.woken.take()?;
-        let is_long = self.work.is_over(now.mono.since(woken));
-        is_long.then(|| self.count(woken, now)).flatten()
+    pub(crate) fn handle_turn(&mut self, now: Now) -> [Option<Held>; 2] {
+        match self.woken.take() {
+            Some(woken) if self.work.is_over(now.mono.since(woken)) => self.count(woken, now),
+            _ => [None; 2],
+        }
     }
 
     /// A packet has waited so long for this process. True if that is over the quiet level.
@@ -215,19 +287,22 @@ impl Presence {
     }
 
     /// Counts the time up to now during which something waited for `ns`.
-    pub(crate) fn count_last(&mut self, ns: u64, now: Now) -> Option<Held> {
+    pub(crate) fn count_last(&mut self, ns: u64, now: Now) -> [Option<Held>; 2] {
         let from = Mono::from_nanos(now.mono.as_nanos().saturating_sub(ns));
         self.count(from, now)
     }
 
-    fn count(&mut self, from: Mono, now: Now) -> Option<Held> {
-        let ns = now.mono.since(from.max(self.counted));
-        self.counted = self.counted.max(now.mono);
-        self.kept_ns += ns;
-        (ns > 0).then_some(Held {
-            by: HeldBy::Host,
-            until: now.wall,
-            ns,
+    fn count(&mut self, from: Mono, now: Now) -> [Option<Held>; 2] {
+        let fresh = self.counted.add(from, now.mono);
+        self.kept_ns += fresh.iter().flatten().map(|(ns, _)| ns).sum::<u64>();
+        fresh.map(|part| {
+            let (ns, until) = part?;
+            let ago_ns = i64::try_from(now.mono.since(until)).unwrap_or(i64::MAX);
+            Some(Held {
+                by: HeldBy::Host,
+                until: now.wall.plus(-ago_ns),
+                ns,
+            })
         })
     }
 }
@@ -239,6 +314,8 @@ const fn low_us(ns: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -266,9 +343,12 @@ mod tests {
     fn the_usual_lateness_is_no_absence_and_a_stop_is() {
         let (mut presence, begun) = running();
         let quiet = presence.handle_woken(at(1_000 * MS + 100_000), Mono::from_nanos(1_000 * MS));
-        assert_eq!(quiet, None);
+        assert_eq!(quiet, [None; 2]);
         let held = presence.handle_woken(at(1_021 * MS), Mono::from_nanos(1_001 * MS));
-        assert_eq!(held.map(|held| held.ns), Some(20 * MS));
+        assert_eq!(
+            held.map(|held| held.map(|held| held.ns)),
+            [None, Some(20 * MS)]
+        );
         let kept_us = u32::try_from((begun + 20 * MS) / 1_000).unwrap();
         assert_eq!(presence.totals().kept_us, kept_us);
     }
@@ -279,11 +359,50 @@ mod tests {
         presence.handle_woken(at(1_021 * MS), Mono::from_nanos(1_001 * MS));
         // Packets have waited for the same stop, the first from a millisecond before the deadline on.
         assert!(presence.is_late_arrival(Purpose::Request, 21 * MS, at(1_021 * MS)));
-        let again = presence.count_last(21 * MS, at(1_021 * MS));
-        assert_eq!(again, None);
+        let earlier = presence.count_last(21 * MS, at(1_021 * MS));
+        let told = earlier.map(|held| held.map(|held| (held.ns, held.until)));
+        assert_eq!(told, [Some((MS, at(1_001 * MS).wall)), None]);
+        assert_eq!(presence.count_last(20 * MS, at(1_021 * MS)), [None; 2]);
         let work = presence.handle_turn(at(1_024 * MS));
-        assert_eq!(work.map(|held| held.ns), Some(3 * MS));
-        assert_eq!(presence.kept_ns - begun, 23 * MS);
+        assert_eq!(
+            work.map(|held| held.map(|held| held.ns)),
+            [None, Some(3 * MS)]
+        );
+        assert_eq!(presence.kept_ns - begun, 24 * MS);
+    }
+
+    /// A timer may be due at any time within a stop, and packets have waited since it began.
+    #[test]
+    fn a_stop_is_as_long_as_packets_have_waited_whenever_a_timer_was_due() {
+        for due_ms in 1_001..1_021 {
+            let (mut presence, begun) = running();
+            presence.is_late_arrival(Purpose::Request, 10_000, at(999 * MS));
+            presence.handle_woken(at(1_021 * MS), Mono::from_nanos(due_ms * MS));
+            let more_ms = stopped(&mut presence, 1_021, 20);
+            assert_eq!(more_ms, due_ms - 1_001);
+            assert_eq!((presence.kept_ns - begun) / MS, 20, "{due_ms}");
+        }
+    }
+
+    proptest! {
+        /// What is counted is the union of what is added, each instant once, whatever comes after whatever.
+        #[test]
+        fn counted_is_the_union(added in proptest::collection::vec((0_u64..30, 0_u64..4), 1..40)) {
+            let (mut counted, mut now) = (Counted::default(), 100);
+            let (mut union, mut sum) = (std::collections::BTreeSet::new(), 0);
+            for (back, on) in added {
+                now += on;
+                let since = counted.since.as_nanos();
+                union.extend((now - back).max(since)..now);
+                for (ns, until) in counted.add(Mono::from_nanos(now - back), Mono::from_nanos(now)).into_iter().flatten() {
+                    prop_assert!(until <= Mono::from_nanos(now));
+                    sum += ns;
+                }
+                prop_assert_eq!(sum, union.len() as u64);
+                prop_assert!(counted.spans.len() <= COUNTED_KEPT);
+                prop_assert!(counted.spans.iter().is_sorted());
+            }
+        }
     }
 
     #[test]

@@ -199,9 +199,9 @@ impl Prober {
     pub fn handle_timeout(&mut self, now: Now) {
         self.context.now = now;
         let (presence, caught_up) = (&mut self.context.presence, self.context.caught_up);
-        let held = [presence.handle_turn(now), presence.settle(now, caught_up)];
-        let held = held.into_iter().flatten().map(Output::Held);
-        self.context.outputs.extend(held);
+        let held = presence.handle_turn(now).into_iter();
+        let held = held.chain([presence.settle(now, caught_up)]).flatten();
+        self.context.outputs.extend(held.map(Output::Held));
         self.expire();
         self.turn_pools();
         for _ in 0..TIMERS_PER_TURN_MAX {
@@ -241,6 +241,7 @@ impl Prober {
     /// anything that came meanwhile.
     pub fn handle_woken(&mut self, now: Now, deadline: Mono) {
         let held = self.context.presence.handle_woken(now, deadline);
+        let held = held.into_iter().flatten();
         self.context.outputs.extend(held.map(Output::Held));
     }
 

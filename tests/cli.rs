@@ -21,6 +21,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
 
 use serde_json::Value;
 
@@ -38,6 +40,23 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A UDP socket that hears only a port that nobody sends from. Who sends to it is told that nothing listens there, and
+/// nobody else gets its port.
+struct Deaf(UdpSocket);
+
+impl Deaf {
+    fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.connect("127.0.0.1:9").expect("an address");
+        Self(socket)
+    }
+
+    fn port(&self) -> String {
+        let bound = self.0.local_addr().expect("it is bound");
+        bound.port().to_string()
+    }
 }
 
 /// A daemon that is ended with the test.
@@ -131,6 +150,21 @@ impl Daemon {
 
     fn output(&mut self) -> BufReader<std::process::ChildStdout> {
         BufReader::new(self.child.stdout.take().expect("stdout, once"))
+    }
+
+    /// Returns the lines that it prints. They are read as they come: it never waits for the test.
+    fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
+        let (sender, lines) = channel();
+        let out = self.output();
+        thread::spawn(move || {
+            let lines = out.lines().map(|line| line.expect("a line"));
+            for line in lines {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        lines.into_iter()
     }
 
     fn signal(&self, name: &str) {
@@ -348,7 +382,7 @@ fn a_log_file_that_was_moved_is_opened_again_on_sighup() {
     let text = |path| std::fs::read_to_string(path).expect("a log");
     // Another thread writes the file, which may be later than the console.
     while !text(&log).contains("answering probes") {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     std::fs::rename(&log, &moved).expect("a log");
     daemon.signal("-HUP");
@@ -364,7 +398,7 @@ fn samples_come_as_the_predecessor_prints_them_and_a_signal_ends_it_in_order() {
     let far = Daemon::start("name = \"far\"", &[]);
     for signal in ["-TERM", "-INT"] {
         let mut near = Daemon::probing(&far, "", &[]);
-        let mut lines = near.output().lines().map(|line| line.expect("a line"));
+        let mut lines = near.lines();
         let mut missing = vec!["udp.wan.rtt", "tcp.wan.rtt", "tcp.wan.latency"];
         while !missing.is_empty() {
             let line = lines.next().expect("more samples");
@@ -428,7 +462,7 @@ fn a_file_that_is_read_again_changes_what_it_says_and_nothing_else() {
     .concat();
     let top = "name = \"near\"\nmetrics = { send_interval = 0.2 }\n";
     let mut near = Daemon::start(&format!("{top}{first}"), &[]);
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     samples.next("udp.wan.rtt", "two");
     samples.next("udp.wan.rtt", "gone");
@@ -500,7 +534,7 @@ fn keys_are_changed_without_a_loss() {
         far.tcp_port
     );
     let mut near = Daemon::start(&near_file, &[]);
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     let go_on = |samples: &mut Samples<_>| {
         for metric in ["udp.wan.rtt", "tcp.wan.rtt"].repeat(10) {
@@ -531,7 +565,7 @@ fn windows_carry_a_histogram_that_can_be_read() {
     let far = Daemon::start("name = \"far\"", &[]);
     let near_file = "metrics = { send_interval = 0.2, mode = \"windows\" }";
     let mut near = Daemon::probing(&far, near_file, &[]);
-    let mut lines = near.output().lines().map(|line| line.expect("a line"));
+    let mut lines = near.lines();
     let window = lines
         .by_ref()
         .map(|line| json(&line))

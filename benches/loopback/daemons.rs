@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -161,6 +161,31 @@ pub(crate) fn refusal(engine: &str) -> io::Result<Option<String>> {
     Ok(Some(said.trim_end().to_owned()))
 }
 
+/// Reads a daemon's log until it listens: one that is told to end before that has had no time to listen to signals.
+/// What it has to complain of later is shown.
+fn wait_for_start(log: ChildStderr) -> io::Result<()> {
+    let mut log = BufReader::new(log).lines();
+    let mut said = String::new();
+    loop {
+        let line = log.next().ok_or_else(|| {
+            io::Error::other(format!("the daemon ended before it listened: {said}"))
+        })??;
+        if line.contains("answering probes") {
+            break;
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    thread::spawn(move || {
+        for line in log.map_while(Result::ok) {
+            if line.contains(" ERROR ") {
+                eprintln!("{line}");
+            }
+        }
+    });
+    Ok(())
+}
+
 fn terminate(child: &Child) -> io::Result<()> {
     let id = i32::try_from(child.id()).map_err(io::Error::other)?;
     Ok(kill(Pid::from_raw(id), Signal::SIGTERM)?)
@@ -260,15 +285,19 @@ impl Daemon {
         // A child inherits its parent's processors.
         pin(processor)?;
         let child = Command::new(BINARY)
-            .args(["--log-level", "ERROR", "-c"])
+            .arg("-c")
             .arg(path)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn();
         sched_setaffinity(Pid::from_raw(0), &own)?;
         let mut child = child?;
         let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let log = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let lines = Some(thread::spawn(move || BufReader::new(out).lines().collect()));
-        Ok(Self { child, lines })
+        let daemon = Self { child, lines };
+        wait_for_start(log)?;
+        Ok(daemon)
     }
 
     /// Returns the thread that probes, answers and waits.

@@ -1,6 +1,5 @@
 //! Backends that a reload adds, changes and removes.
 
-use std::io::BufRead as _;
 use std::net::TcpListener;
 
 use crate::Daemon;
@@ -19,7 +18,7 @@ fn backends_come_change_and_go_and_every_sample_is_told_once() {
     let log = "[[metrics]]\nbackend = \"log\"\nname = \"second\"\nmetrics = [\"udp.wan.sent\"]\n\
                send_interval = 0.1\n";
     let mut near = Daemon::start(&file(&cli("send_interval = 0.1")), &[]);
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     samples.next("udp.wan.rtt", "far");
 

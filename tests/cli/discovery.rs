@@ -40,7 +40,7 @@ fn targets_of_files_come_and_go_with_the_files() {
         near.told("targets are listed")
             .contains("kept=1 relabelled=0 rekeyed=0 added=1 removed=0")
     );
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     let tagged = |samples: &mut Samples<_>, tag: &str| {
         samples.find(|record| {
@@ -152,7 +152,7 @@ fn a_server_is_asked_as_prometheus_asks_and_its_targets_are_probed() {
         far.tcp_port
     );
     let mut near = Daemon::start(&file, &[]);
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     samples.next("udp.wan.rtt", "listed");
     samples.next("tcp.wan.rtt", "listed");
@@ -189,7 +189,7 @@ fn sources_that_hang_lie_or_never_end_are_told_once_and_disturb_nothing() {
         .map(|url| format!("[[discovery]]\nurl = \"{url}\"\nrefresh = 1\n"));
     let file = format!("timeout = 30\n{}", sources.concat());
     let mut near = Daemon::probing(&far, &file, &[]);
-    let lines = near.output().lines().map(|line| line.expect("a line"));
+    let lines = near.lines();
     let mut samples = Samples::of(lines);
     // The lie and what never ends are asked for again before the silent one is given up.
     let mut told: Vec<String> = (0..4)

@@ -81,7 +81,8 @@ fn a_service_manager_is_told_of_the_start_a_reload_and_the_end() {
     let file = format!(
         "[metrics]\nbackend = 'cli'\n[http]\nsocket = {socket:?}\n[[targets]]\nhost = '127.0.0.1'\nudp_port = 9\ntype = 'udp'"
     );
-    let mut daemon = Daemon::start_by(manager.starts("200000"), &file, &[]);
+    // A sign of life a second: those that come while this test does something else have room.
+    let mut daemon = Daemon::start_by(manager.starts("2000000"), &file, &[]);
     assert_eq!(manager.told_of_state(), "READY=1");
     // It is ready: it answers HTTP, and its target is there.
     let targets = asked_at(&socket, "/api/v1/targets");

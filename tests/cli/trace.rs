@@ -1,22 +1,15 @@
 //! `latency-monitor trace`, against ports of this host where nothing listens.
 
-use std::net::UdpSocket;
-
 use serde_json::Value;
 
-use crate::{run, text};
-
-/// Returns a port on which nothing listens: it was ours until now.
-fn closed_port() -> String {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("it is bound").port().to_string()
-}
+use crate::{Deaf, run, text};
 
 #[test]
 fn a_closed_port_is_reached_from_every_flow_and_no_file_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("latency.toml"), "no file").expect("a file");
-    let port = closed_port();
+    let deaf = Deaf::new();
+    let port = deaf.port();
     let arguments = [
         "trace",
         "127.0.0.1",
@@ -51,6 +44,7 @@ fn a_closed_port_is_reached_from_every_flow_and_no_file_is_read() {
 
 #[test]
 fn for_people_each_flow_is_a_column() {
+    let deaf = Deaf::new();
     let folder = tempfile::tempdir().expect("a folder");
     let output = run(
         folder.path(),
@@ -60,7 +54,7 @@ fn for_people_each_flow_is_a_column() {
             "--flows",
             "2",
             "--udp-port",
-            &closed_port(),
+            &deaf.port(),
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));

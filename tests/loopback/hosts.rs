@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::{
@@ -173,6 +174,14 @@ pub(crate) fn listen_on(address: IpAddr) -> EngineConfig {
 
 pub(crate) fn loopback() -> EngineConfig {
     listen_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Returns an address of this host that no other test has its ports on, nor one of another run on this host.
+pub(crate) fn own_address() -> IpAddr {
+    static USED: AtomicU8 = AtomicU8::new(0);
+    let number = USED.fetch_add(1, Ordering::Relaxed) + 1;
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 128 | high, low, number).into()
 }
 
 /// Returns the configuration of a host that only probes.

@@ -1,9 +1,8 @@
 //! What leaves as it is marked: from the ports, the address and the interface that are given.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use latency_monitor::clock::Clock;
 use latency_monitor::engine::Engine;
@@ -12,19 +11,11 @@ use latency_monitor::proto::{
     TargetSpec,
 };
 
-use crate::hosts::{Make, TestHost, key, listen_on, run_until, silent, target};
+use crate::hosts::{Make, TestHost, key, listen_on, own_address, run_until, silent, target};
 use crate::suite::{IS_PORTABLE, LOCALHOST, prober_of};
 
 /// The first of the ports that flows leave from: below those that the system gives.
 const FIRST: u16 = 20_000;
-
-/// Returns an address of this host that no other test has its ports on, nor one of another run on this host.
-fn own_address() -> IpAddr {
-    static USED: AtomicU8 = AtomicU8::new(0);
-    let number = USED.fetch_add(1, Ordering::Relaxed) + 1;
-    let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 128 | high, low, number).into()
-}
 
 fn marks(source: IpAddr, ports: u16) -> Marks {
     Marks {

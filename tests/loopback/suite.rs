@@ -11,7 +11,9 @@ use latency_monitor::proto::{
     Counters, FlowKind, Metric, Protocol, Sample, StampSource, TargetSpec,
 };
 
-use crate::hosts::{Make, TestHost, key, listen_on, loopback, run_until, silent, target};
+use crate::hosts::{
+    Make, TestHost, key, listen_on, loopback, own_address, run_until, silent, target,
+};
 
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -44,7 +46,11 @@ pub(crate) fn prober_of<E: Engine>(
 fn measures<E: Engine>(make: Make<'_, E>, address: IpAddr, adjust: impl FnOnce(&mut TargetSpec)) {
     let clock = Clock::new();
     let mut listener = TestHost::new(make, "b", &listen_on(address));
-    let mut prober = prober_of(make, &clock, &listener, adjust);
+    let mut prober = prober_of(make, &clock, &listener, |spec| {
+        // A loss is no delay, and a stop of this process is to make none.
+        spec.timeout_ns = 30_000_000_000;
+        adjust(spec);
+    });
     run_until(
         &clock,
         &mut [&mut prober, &mut listener],
@@ -198,7 +204,9 @@ pub(crate) fn measures_reflectors_that_are_not_ours<E: Engine>(make: Make<'_, E>
 
 pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
-    let mut listener = TestHost::new(make, "b", &loopback());
+    // On an address of its own: another test may have left a connection of a port that this one has now.
+    let address = own_address();
+    let mut listener = TestHost::new(make, "b", &listen_on(address));
     let port = listener.listening().tcp[0].port();
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.udp_port = None;
@@ -212,12 +220,15 @@ pub(crate) fn times_connects_without_leaving_time_wait<E: Engine>(make: Make<'_,
     );
     // In /proc/net/tcp the fourth field is the state, 06 for TIME_WAIT.
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux lists its connections");
-    let suffix = format!(":{port:04X}");
+    let IpAddr::V4(address) = address else {
+        panic!("{address} is of the other table");
+    };
+    let own = format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.octets()));
     let left: Vec<&str> = table
         .lines()
         .filter(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            (fields[1].ends_with(&suffix) || fields[2].ends_with(&suffix)) && fields[3] == "06"
+            (fields[1] == own || fields[2] == own) && fields[3] == "06"
         })
         .collect();
     assert!(left.is_empty(), "{left:#?}");
@@ -280,11 +291,13 @@ pub(crate) fn keeps_many_probes_in_flight<E: Engine>(make: Make<'_, E>) {
 
 pub(crate) fn comes_back_when_the_peer_restarts<E: Engine>(make: Make<'_, E>) {
     let clock = Clock::new();
-    let mut listener = TestHost::new(make, "b", &loopback());
+    // Nobody takes its ports there while it is away.
+    let own = listen_on(own_address());
+    let mut listener = TestHost::new(make, "b", &own);
     let same_ports = EngineConfig {
         tcp_port: Some(listener.listening().tcp[0].port()),
         udp_ports: listener.listening().udp_ports(),
-        ..loopback()
+        ..own
     };
     let mut prober = prober_of(make, &clock, &listener, |spec| {
         spec.timeout_ns = 200_000_000;

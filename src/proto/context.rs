@@ -138,15 +138,15 @@ impl Context {
         {
             self.outputs.push_back(Output::ReceiveGap(gap_ns));
             if self.presence.is_late_arrival(purpose, gap_ns, self.now) {
-                self.tell_late_arrival(gap_ns);
+                self.tell_late_arrival(purpose, gap_ns);
             }
         }
     }
 
     #[cold]
-    fn tell_late_arrival(&mut self, gap_ns: u64) {
+    fn tell_late_arrival(&mut self, purpose: Purpose, gap_ns: u64) {
         self.tell_held(HeldBy::Arrival, gap_ns);
-        let held = self.presence.count_last(gap_ns, self.now);
+        let held = self.presence.count_last(purpose, gap_ns, self.now);
         let held = held.into_iter().flatten();
         self.outputs.extend(held.map(Output::Held));
     }

@@ -20,7 +20,7 @@ const QUIET_NS: u64 = 50_000;
 /// Lateness over the mean by this factor is over the quiet level.
 const OVER: u64 = 4;
 
-/// So many times that were counted are kept, for one that is added to what lies before the last of them.
+/// So many counted times are kept. A longer wait adds what is missing between them and before them.
 const COUNTED_KEPT: usize = 16;
 
 /// The mean is over about so many values.
@@ -87,11 +87,11 @@ impl Waits {
 struct Counted {
     /// One after the other, and apart.
     spans: VecDeque<[Mono; 2]>,
-    /// Everything before is counted.
+    /// Everything before is taken for counted.
     since: Mono,
 }
 
-/// What of a time is new: for how long, and up to when.
+/// What of a time is new, before what was counted last and after it: for how long, and up to when.
 type Fresh = [Option<(u64, Mono)>; 2];
 
 impl Default for Counted {
@@ -107,8 +107,12 @@ impl Default for Counted {
 impl Counted {
     /// Adds a time. Returns what of it was not counted before: what precedes the last time that was counted and is met
     /// by it, and what follows that. A wait may reach further back than the last that was counted: a timer was due
-    /// within a stop, and a packet has waited since before.
+    /// within a stop, and a packet has waited since before. Several gaps that precede it are told as one.
     fn add(&mut self, from: Mono, until: Mono) -> Fresh {
+        // The clock was read before what was counted last.
+        if until < self.until() {
+            return [None; 2];
+        }
         let from = from.max(self.since);
         let (mut begun, mut ended, mut edge) = (from, until, until);
         // The end of each gap is the beginning of the span behind it.
@@ -287,9 +291,13 @@ impl Presence {
     }
 
     /// Counts the time up to now during which something waited for `ns`.
-    pub(crate) fn count_last(&mut self, ns: u64, now: Now) -> [Option<Held>; 2] {
+    pub(crate) fn count_last(&mut self, purpose: Purpose, ns: u64, now: Now) -> [Option<Held>; 2] {
         let from = Mono::from_nanos(now.mono.as_nanos().saturating_sub(ns));
-        self.count(from, now)
+        match purpose {
+            Purpose::Request => self.count(from, now),
+            // A loop that runs may leave a reply unread for a while.
+            Purpose::Reply => self.count(from.max(self.counted.until()), now),
+        }
     }
 
     fn count(&mut self, from: Mono, now: Now) -> [Option<Held>; 2] {
@@ -314,6 +322,9 @@ const fn low_us(ns: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -359,10 +370,16 @@ mod tests {
         presence.handle_woken(at(1_021 * MS), Mono::from_nanos(1_001 * MS));
         // Packets have waited for the same stop, the first from a millisecond before the deadline on.
         assert!(presence.is_late_arrival(Purpose::Request, 21 * MS, at(1_021 * MS)));
-        let earlier = presence.count_last(21 * MS, at(1_021 * MS));
+        let earlier = presence.count_last(Purpose::Request, 21 * MS, at(1_021 * MS));
         let told = earlier.map(|held| held.map(|held| (held.ns, held.until)));
         assert_eq!(told, [Some((MS, at(1_001 * MS).wall)), None]);
-        assert_eq!(presence.count_last(20 * MS, at(1_021 * MS)), [None; 2]);
+        let again = presence.count_last(Purpose::Request, 20 * MS, at(1_021 * MS));
+        assert_eq!(again, [None; 2]);
+        let unread = presence.count_last(Purpose::Reply, 40 * MS, at(1_021 * MS));
+        assert_eq!(
+            unread, [None; 2],
+            "the loop ran before, and had not read it"
+        );
         let work = presence.handle_turn(at(1_024 * MS));
         assert_eq!(
             work.map(|held| held.map(|held| held.ns)),
@@ -385,22 +402,35 @@ mod tests {
     }
 
     proptest! {
-        /// What is counted is the union of what is added, each instant once, whatever comes after whatever.
+        /// What is counted is the union of what is added, each instant once; what is told lies within what is added.
         #[test]
-        fn counted_is_the_union(added in proptest::collection::vec((0_u64..30, 0_u64..4), 1..40)) {
+        fn counted_is_the_union(
+            added in vec((prop_oneof![8 => 0_u64..3, 1 => 0_u64..60], 0_u64..6), 1..100),
+        ) {
             let (mut counted, mut now) = (Counted::default(), 100);
-            let (mut union, mut sum) = (std::collections::BTreeSet::new(), 0);
+            let (mut union, mut sum) = (BTreeSet::new(), 0);
             for (back, on) in added {
                 now += on;
-                let since = counted.since.as_nanos();
-                union.extend((now - back).max(since)..now);
-                for (ns, until) in counted.add(Mono::from_nanos(now - back), Mono::from_nanos(now)).into_iter().flatten() {
-                    prop_assert!(until <= Mono::from_nanos(now));
+                let from = (now - back).max(counted.since.as_nanos());
+                let last = counted.spans.back().map(|span| span[0]);
+                union.extend(from..now);
+                let [begun, ended] = [now - back, now].map(Mono::from_nanos);
+                let [before, after] = counted.add(begun, ended);
+                if let Some((ns, until)) = before {
+                    prop_assert_eq!(Some(until), last);
+                    prop_assert!(until.as_nanos() - ns >= from);
+                    sum += ns;
+                }
+                if let Some((ns, until)) = after {
+                    prop_assert_eq!(until.as_nanos(), now);
+                    prop_assert!(now - ns >= from);
                     sum += ns;
                 }
                 prop_assert_eq!(sum, union.len() as u64);
                 prop_assert!(counted.spans.len() <= COUNTED_KEPT);
-                prop_assert!(counted.spans.iter().is_sorted());
+                let spans: Vec<[Mono; 2]> = counted.spans.iter().copied().collect();
+                prop_assert!(spans.windows(2).all(|pair| pair[0][1] < pair[1][0]));
+                prop_assert!(spans.iter().all(|[begun, ended]| begun < ended));
             }
         }
     }
@@ -421,7 +451,7 @@ mod tests {
         let before = presence.kept_ns;
         for gap_ms in (1..=ms).rev() {
             if presence.is_late_arrival(Purpose::Request, gap_ms * MS, now) {
-                presence.count_last(gap_ms * MS, now);
+                presence.count_last(Purpose::Request, gap_ms * MS, now);
             }
         }
         (presence.kept_ns - before) / MS

@@ -68,7 +68,8 @@ impl Span {
         let sizes = [least.min(next_least), most.max(next_most)];
         let is_noise = i64::try_from(sizes[1]).is_ok_and(|most| most <= MARGIN_NS)
             && sizes[1] - sizes[0] <= ALIKE_NS
-            && next.from.since(self.until) <= MARGIN_NS;
+            && next.from.since(self.until) <= MARGIN_NS
+            && self.from.since(next.until) <= MARGIN_NS;
         let (ns, steal_ns) = self.sums(next);
         is_noise.then_some(Self {
             from: self.from.min(next.from),
@@ -163,7 +164,8 @@ impl Spans {
     /// Returns how long anything waited in this time.
     pub(super) fn sum(&self, from: Wall, until: Wall) -> u64 {
         let parts = self.spans.iter().map(|span| span.within(from, until));
-        parts.sum()
+        // Where several waits are told as one, its place is not exact.
+        parts.sum::<u64>().min(between(from, until))
     }
 
     /// Returns the longest that waited in this time.

@@ -10,6 +10,8 @@ mod host;
 mod migrating;
 #[path = "cli/ping.rs"]
 mod ping;
+#[path = "cli/ports.rs"]
+mod ports;
 #[path = "cli/samples.rs"]
 mod samples;
 #[path = "cli/top.rs"]
@@ -40,23 +42,6 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// A UDP socket that hears only a port that nobody sends from. Who sends to it is told that nothing listens there, and
-/// nobody else gets its port.
-struct Deaf(UdpSocket);
-
-impl Deaf {
-    fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        socket.connect("127.0.0.1:9").expect("an address");
-        Self(socket)
-    }
-
-    fn port(&self) -> String {
-        let bound = self.0.local_addr().expect("it is bound");
-        bound.port().to_string()
-    }
 }
 
 /// A daemon that is ended with the test.

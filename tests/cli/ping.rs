@@ -1,14 +1,15 @@
 //! `latency-monitor ping`, against a monitor in this process and against ports where nothing listens.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
 use latency_monitor::{Config, LatencyMonitor, Record};
 use serde_json::Value;
 
-use crate::{Deaf, PROGRAM, run, text};
+use crate::ports::{Deaf, Refusing};
+use crate::{PROGRAM, run, text};
 
 /// A host that answers, and what it publishes.
 struct Far {
@@ -56,26 +57,6 @@ fn lines(text: &str) -> Vec<Value> {
     lines
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
-}
-
-/// A TCP port that nobody listens on and nobody else gets: a connection is refused.
-struct Refusing {
-    _socket: socket2::Socket,
-    port: String,
-}
-
-impl Refusing {
-    fn new() -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        socket.bind(&any.into()).expect("a port");
-        let bound = socket.local_addr().expect("it is bound").as_socket();
-        Self {
-            _socket: socket,
-            port: bound.expect("of IPv4").port().to_string(),
-        }
-    }
 }
 
 #[test]
@@ -219,8 +200,16 @@ fn a_closed_port_is_told_of_and_ends_with_1() {
         "The host itself says (ICMP): port unreachable. So 127.0.0.1 is there, and nothing listens on UDP port {port}"
     );
     assert!(out.contains(&said), "{out}");
-    let Refusing { _socket, port } = Refusing::new();
-    let refused = ping(&["--connect", &port, "-c", "2", "-i", "10ms", "127.0.0.1"]);
+    let refusing = Refusing::new();
+    let refused = ping(&[
+        "--connect",
+        &refusing.port(),
+        "-c",
+        "2",
+        "-i",
+        "10ms",
+        "127.0.0.1",
+    ]);
     assert_eq!(refused.0, 1, "{}", refused.2);
     assert!(
         refused

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::{Deaf, run, text};
+use crate::ports::Deaf;
+use crate::{run, text};
 
 #[test]
 fn a_closed_port_is_reached_from_every_flow_and_no_file_is_read() {

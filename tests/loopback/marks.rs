@@ -1,7 +1,7 @@
 //! What leaves as it is marked: from the ports, the address and the interface that are given.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 use latency_monitor::clock::Clock;

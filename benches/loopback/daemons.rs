@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -179,7 +179,7 @@ fn wait_for_start(log: ChildStderr) -> io::Result<()> {
     thread::spawn(move || {
         for line in log.map_while(Result::ok) {
             if line.contains(" ERROR ") {
-                eprintln!("{line}");
+                let _ = writeln!(io::stderr(), "{line}");
             }
         }
     });

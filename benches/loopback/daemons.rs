@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Lines, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -146,35 +146,36 @@ pub(crate) fn refusal(engine: &str) -> io::Result<Option<String>> {
         .stderr(Stdio::piped())
         .spawn()?;
     let log = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut said = String::new();
-    for line in BufReader::new(log).lines() {
-        let line = line?;
-        if line.contains("answering probes") {
-            terminate(&child)?;
-            child.wait()?;
-            return Ok(None);
-        }
-        said.push_str(&line);
-        said.push('\n');
+    let said = said_in_place_of_listening(&mut BufReader::new(log).lines())?;
+    if said.is_none() {
+        terminate(&child)?;
     }
     child.wait()?;
-    Ok(Some(said.trim_end().to_owned()))
+    Ok(said)
 }
 
-/// Reads a daemon's log until it listens: one that is told to end before that has had no time to listen to signals.
-/// What it has to complain of later is shown.
+/// Reads a daemon's log until it listens. Returns what it has said if it ends before.
+fn said_in_place_of_listening(
+    log: &mut Lines<BufReader<ChildStderr>>,
+) -> io::Result<Option<String>> {
+    let mut said = Vec::new();
+    for line in log {
+        let line = line?;
+        if line.contains("answering probes") {
+            return Ok(None);
+        }
+        said.push(line);
+    }
+    Ok(Some(said.join("\n")))
+}
+
+/// Waits until a daemon listens: one that is told to end before that has had no time to listen to signals. What it has
+/// to complain of later is shown.
 fn wait_for_start(log: ChildStderr) -> io::Result<()> {
     let mut log = BufReader::new(log).lines();
-    let mut said = String::new();
-    loop {
-        let line = log.next().ok_or_else(|| {
-            io::Error::other(format!("the daemon ended before it listened: {said}"))
-        })??;
-        if line.contains("answering probes") {
-            break;
-        }
-        said.push_str(&line);
-        said.push('\n');
+    if let Some(said) = said_in_place_of_listening(&mut log)? {
+        let told = format!("the daemon ended before it listened: {said}");
+        return Err(io::Error::other(told));
     }
     thread::spawn(move || {
         for line in log.map_while(Result::ok) {

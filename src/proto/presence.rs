@@ -114,7 +114,7 @@ impl Counted {
             return [None; 2];
         }
         let from = from.max(self.since);
-        let (mut begun, mut ended, mut edge) = (from, until, until);
+        let (mut begun, mut edge) = (from, until);
         // The end of each gap is the beginning of the span behind it.
         let (mut last_begun, mut before_ns, mut after_ns) = (None, 0, 0);
         while let Some(&[span_begun, span_ended]) = self.spans.back() {
@@ -129,19 +129,19 @@ impl Counted {
                 before_ns += gap_ns;
             }
             edge = span_begun;
-            (begun, ended) = (begun.min(span_begun), ended.max(span_ended));
+            begun = begun.min(span_begun);
         }
         let first_ns = edge.since(from);
         match last_begun {
             Some(_) => before_ns += first_ns,
             None => after_ns = first_ns,
         }
-        if ended > begun {
+        if until > begun {
             if self.spans.len() == COUNTED_KEPT {
                 let oldest = self.spans.pop_front();
                 self.since = oldest.map_or(self.since, |[_, ended]| ended);
             }
-            self.spans.push_back([begun, ended]);
+            self.spans.push_back([begun, until]);
         }
         let fresh = |ns: u64, until: Mono| (ns > 0).then_some((ns, until));
         [
